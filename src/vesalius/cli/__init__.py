@@ -1,0 +1,2 @@
+"""What you type: parse, call, print."""
+# SPDX-License-Identifier: Apache-2.0

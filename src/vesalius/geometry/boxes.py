@@ -1,0 +1,72 @@
+"""Integer boxes of voxels: half-open, start included, stop not."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from vesalius.shapes import MaskArray
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Box:
+    """The voxels from ``start`` up to, not including, ``stop``."""
+
+    start: Triple
+    stop: Triple
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels along each axis."""
+        return (self.stop[0] - self.start[0], self.stop[1] - self.start[1], self.stop[2] - self.start[2])
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """The box as an index into an ``(i, j, k)`` array."""
+        return (
+            slice(self.start[0], self.stop[0]),
+            slice(self.start[1], self.stop[1]),
+            slice(self.start[2], self.stop[2]),
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds no voxel."""
+        return min(self.shape) <= 0
+
+    def corners(self) -> np.ndarray:
+        """Return the eight outermost voxel centres, ``(8, 3)`` float64."""
+        ends = [(a, b - 1) for a, b in zip(self.start, self.stop, strict=True)]
+        return np.array(list(itertools.product(*ends)), dtype=np.float64)
+
+    def grown(self, margin: int | Triple) -> Box:
+        """Return the box with ``margin`` voxels more on every side."""
+        m = (margin, margin, margin) if isinstance(margin, int) else margin
+        return Box(
+            (self.start[0] - m[0], self.start[1] - m[1], self.start[2] - m[2]),
+            (self.stop[0] + m[0], self.stop[1] + m[1], self.stop[2] + m[2]),
+        )
+
+    def clipped(self, shape: Triple) -> Box:
+        """Return the part of the box that lies inside an array of ``shape``."""
+        start = [min(max(a, 0), n) for a, n in zip(self.start, shape, strict=True)]
+        stop = [min(max(b, s), n) for b, s, n in zip(self.stop, start, shape, strict=True)]
+        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def bounding_box(mask: MaskArray) -> Box | None:
+    """Return the smallest box that holds every True voxel, or None where there is none."""
+    starts, stops = [], []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        hits = np.flatnonzero(mask.any(axis=others))
+        if hits.size == 0:
+            return None
+        starts.append(int(hits[0]))
+        stops.append(int(hits[-1]) + 1)
+    return Box((starts[0], starts[1], starts[2]), (stops[0], stops[1], stops[2]))

@@ -1,0 +1,106 @@
+"""Grid: a shape and an affine, the space of a volume, a window or a crop."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vesalius.errors import GeometryError
+from vesalius.geometry import affine as affines
+from vesalius.geometry.boxes import Box
+from vesalius.shapes import Affine, Points
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where voxels are.
+
+    Args:
+        shape: Voxels along i, j and k.
+        affine: Maps voxel centres to RAS millimetres; copied, float64, read-only afterwards.
+    """
+
+    shape: tuple[int, int, int]
+    affine: Affine
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(n) for n in self.shape)
+        if len(shape) != 3 or min(shape) < 1:
+            raise GeometryError(
+                expected="three axes of at least one voxel",
+                got=f"shape {tuple(self.shape)}",
+                do="give one 3-D volume; split a time series into its volumes first",
+            )
+        affine = affines.as_affine(self.affine)
+        affine.setflags(write=False)
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between voxel centres along i, j and k."""
+        return affines.spacing_mm(self.affine)
+
+    @property
+    def axis_codes(self) -> str:
+        """Where each axis points, such as ``"RAS"``."""
+        return affines.axis_codes(self.affine)
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000.0)
+
+    @property
+    def num_voxels(self) -> int:
+        """How many voxels there are."""
+        i, j, k = self.shape
+        return i * j * k
+
+    def to_world(self, points_ijk: Points) -> Points:
+        """Map voxel coordinates ``(..., 3)`` to RAS millimetres."""
+        return affines.apply(self.affine, np.asarray(points_ijk, dtype=np.float64))
+
+    def to_voxel(self, points_ras: Points) -> Points:
+        """Map RAS millimetres ``(..., 3)`` to (fractional) voxel coordinates."""
+        return affines.apply(np.linalg.inv(self.affine), np.asarray(points_ras, dtype=np.float64))
+
+    def reoriented(self, codes: str) -> Grid:
+        """Return the same voxels with axes permuted and flipped towards ``codes``; nothing is rotated."""
+        order, flips = affines.axes_between(self.axis_codes, codes)
+        to_self = np.zeros((4, 4))
+        to_self[3, 3] = 1.0
+        for target, (source, flip) in enumerate(zip(order, flips, strict=True)):
+            to_self[source, target] = -1.0 if flip else 1.0
+            to_self[source, 3] = self.shape[source] - 1 if flip else 0.0
+        shape = (self.shape[order[0]], self.shape[order[1]], self.shape[order[2]])
+        return Grid(shape, self.affine @ to_self)
+
+    def cropped(self, box: Box) -> Grid:
+        """Return the grid of a box of this one; the box may reach outside (padding)."""
+        return Grid(box.shape, self.affine @ affines.translation(box.start))
+
+    def respaced(self, spacing_mm: Sequence[float]) -> Grid:
+        """Return the grid that covers the same extent with another spacing.
+
+        The outer faces of the corner voxels coincide with this grid's as nearly as a whole number of voxels
+        allows; the centre of the volume stays where it is.
+        """
+        old = np.asarray(self.spacing_mm)
+        factors = np.asarray(spacing_mm, dtype=np.float64) / old
+        shape = np.maximum(1, np.round(np.asarray(self.shape) / factors)).astype(int)
+        centre = (np.asarray(self.shape) - 1) / 2
+        offset = centre - factors * (shape - 1) / 2
+        to_self = affines.translation(offset) @ affines.scaling(factors)
+        return Grid((int(shape[0]), int(shape[1]), int(shape[2])), self.affine @ to_self)
+
+    def is_close(self, other: Grid, *, tolerance_voxels: float = 1e-3) -> bool:
+        """Say whether two grids put every voxel at the same place, within a fraction of a voxel."""
+        if self.shape != other.shape:
+            return False
+        corners = Box((0, 0, 0), self.shape).corners()
+        apart_mm = np.abs(self.to_world(corners) - other.to_world(corners)).max()
+        return bool(apart_mm <= tolerance_voxels * min(self.spacing_mm))

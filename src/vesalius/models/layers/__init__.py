@@ -1,0 +1,2 @@
+"""Bricks that several networks are built of."""
+# SPDX-License-Identifier: Apache-2.0

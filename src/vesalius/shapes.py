@@ -1,0 +1,19 @@
+"""The axis alphabet, and names for the array shapes that travel between rooms.
+
+b batch, c channels, i j k voxels, h w pixels, o prompted objects, n clicks of one object, t tokens,
+d width, v views, q prototypes. An axis has one meaning; objects never ride on ``b``.
+Arrays of a volume are ``(c, i, j, k)``; label maps ``(i, j, k)``. No torch here: the floors above that
+need tensors annotate them with the same letters.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float64, Integer, Num
+
+VolumeArray = Num[np.ndarray, "c i j k"]
+LabelArray = Integer[np.ndarray, "i j k"]
+MaskArray = Bool[np.ndarray, "i j k"]
+Affine = Float64[np.ndarray, "4 4"]
+Points = Float64[np.ndarray, "*n 3"]
