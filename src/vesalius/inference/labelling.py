@@ -1,0 +1,191 @@
+"""Make labels on the input's own grid out of features on the model's grid.
+
+Features are interpolated linearly and compared with the class vectors at every voxel of the input: borders follow
+the sub-voxel surface, no staircase. Most voxels need none of that work: logits are linear in the features and
+trilinear weights are convex, so where one class wins at all eight corners of a cell it wins everywhere inside.
+Only voxels of mixed cells are interpolated; the result equals the dense computation in every voxel.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Integer
+from torch import Tensor
+
+from vesalius.geometry.resample import AxisMap
+
+_ROWS_AT_ONCE = 1 << 15
+_UNDECIDED = -1
+_ROUNDING = 1e-5
+"""Bound on the relative rounding error of an interpolated logit in fp32, with room to spare (it is about 3e-6)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Classes of which at most one holds a voxel: argmax runs inside a layer, layers may overlap.
+
+    Args:
+        class_vectors: What features are compared with.
+        labels: The label each class is written as; several classes may share one (composites).
+        target: Where labels are written, axes in the order of the features; any strides.
+    """
+
+    class_vectors: Float[Tensor, "o d"]
+    labels: Int[Tensor, " o"]
+    target: Integer[np.ndarray, "z y x"]
+
+
+@dataclass
+class Confidence:
+    """Sums over the model's voxels from which a mean probability per label is made."""
+
+    probability: Float[Tensor, " l"]
+    voxels: Int[Tensor, " l"]
+
+    def mean(self, label: int) -> float | None:
+        """Return the mean probability of a label's voxels, or None where it has none."""
+        count = int(self.voxels[label])
+        return float(self.probability[label]) / count if count else None
+
+
+@dataclass(kw_only=True)
+class LabelMaker:
+    """Takes finished planes of features as they come and writes labels.
+
+    Args:
+        maps: Where the target's voxels fall on the model's grid, axes in the order of the features.
+        layers: What to write.
+        shortcut: Decide uniform cells from their corners. Without it every voxel is computed (the reference).
+    """
+
+    maps: tuple[AxisMap, AxisMap, AxisMap]
+    layers: Sequence[Layer]
+    shortcut: bool = True
+    confidence: list[Confidence] = field(init=False)
+    _fed: int = field(init=False, default=0)
+    _written: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        sizes = [int(layer.labels.max()) + 1 for layer in self.layers]
+        self.confidence = [
+            Confidence(torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.int64)) for n in sizes
+        ]
+        self._neighbours = [axis.neighbours() for axis in self.maps]
+
+    def feed(self, block: Float[Tensor, "p y x d"]) -> None:
+        """Write every target plane that the next planes of features complete.
+
+        Args:
+            block: Finished planes; every block but the first begins with the last plane of the one before.
+        """
+        repeated = 1 if self._fed else 0
+        first = self._fed - repeated
+        self._fed = first + block.shape[0]
+        lower = self._neighbours[0][0]
+        needed = lower + (1 if self.maps[0].length > 1 else 0)
+        ready = int(torch.searchsorted(needed, self._fed))
+        for layer, confidence in zip(self.layers, self.confidence, strict=True):
+            winners = self._winners(block, layer, confidence, repeated)
+            if ready > self._written:
+                self._write(block, winners, layer, slice(self._written, ready), first)
+        self._written = max(ready, self._written)
+
+    def _winners(
+        self, block: Float[Tensor, "p y x d"], layer: Layer, confidence: Confidence, repeated: int
+    ) -> Int[Tensor, "p y x"]:
+        """Return the winning label of each model voxel, ``_UNDECIDED`` where rounding could change it."""
+        rows = block.reshape(-1, block.shape[-1])
+        labels = torch.empty(rows.shape[0], dtype=torch.int16, device=rows.device)
+        uncounted = repeated * block.shape[1] * block.shape[2]
+        longest = layer.class_vectors.norm(dim=1).max()
+        for start in range(0, rows.shape[0], _ROWS_AT_ONCE):
+            part = rows[start : start + _ROWS_AT_ONCE].float()
+            logits = part @ layer.class_vectors.T  # [rows o]
+            best, column = logits.max(dim=1)
+            winner = torch.where(best > 0, layer.labels[column], 0)
+            margin = _ROUNDING * longest * part.norm(dim=1)
+            near = (logits >= (best.clamp(min=0) - margin)[:, None]).sum(dim=1, dtype=torch.int16)
+            _count(confidence, winner, best, skip=max(0, uncounted - start))
+            certain = (near <= (best > 0)) & (best.abs() > margin)
+            labels[start : start + len(part)] = torch.where(certain, winner, _UNDECIDED).to(torch.int16)
+        return labels.view(block.shape[:3])
+
+    def _write(
+        self,
+        block: Float[Tensor, "p y x d"],
+        winners: Int[Tensor, "p y x"],
+        layer: Layer,
+        planes: slice,
+        first: int,
+    ) -> None:
+        """Write the target's planes: whole cells where the corners agree, interpolated voxels elsewhere."""
+        cells = _decided_cells(winners) if self.shortcut else torch.full_like(winners, _UNDECIDED)
+        lower = [low for low, _ in self._neighbours]
+        rolling = lower[0][planes] - first
+        labels = cells.index_select(0, rolling).index_select(1, lower[1]).index_select(2, lower[2])
+        flat = labels.view(-1)
+        mixed = (flat == _UNDECIDED).nonzero()[:, 0]
+        for start in range(0, len(mixed), _ROWS_AT_ONCE):
+            voxels = mixed[start : start + _ROWS_AT_ONCE]
+            features = self._interpolated(block, voxels, planes, first)
+            best, column = (features @ layer.class_vectors.T).max(dim=1)
+            flat[voxels] = torch.where(best > 0, layer.labels[column], 0).to(torch.int16)
+        layer.target[planes] = labels.cpu().numpy()
+
+    def _interpolated(
+        self, block: Float[Tensor, "p y x d"], voxels: Int[Tensor, " n"], planes: slice, first: int
+    ) -> Float[Tensor, "n d"]:
+        """Interpolate the features at target voxels given by flat index into ``planes``."""
+        (low_z, part_z), (low_y, part_y), (low_x, part_x) = self._neighbours
+        size_y, size_x = len(low_y), len(low_x)
+        z, y, x = voxels // (size_y * size_x) + planes.start, (voxels // size_x) % size_y, voxels % size_x
+        _, ny, nx, _ = block.shape
+        base = ((low_z[z] - first) * ny + low_y[y]) * nx + low_x[x]
+        steps = (ny * nx * (block.shape[0] > 1), nx * (ny > 1), int(nx > 1))
+        rows = block.reshape(-1, block.shape[-1])
+        weights = (part_z[z, None], part_y[y, None], part_x[x, None])
+        return _trilinear(rows, base, steps, weights)
+
+
+def _trilinear(
+    rows: Float[Tensor, "m d"],
+    base: Int[Tensor, " n"],
+    steps: tuple[int, int, int],
+    weights: tuple[Float[Tensor, "n 1"], Float[Tensor, "n 1"], Float[Tensor, "n 1"]],
+) -> Float[Tensor, "n d"]:
+    """Interpolate between rows ``base`` and its neighbours at ``steps``, one axis after the other."""
+
+    def along(axis: int, index: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
+        if axis == 3:
+            return rows.index_select(0, index).float()
+        return along(axis + 1, index).lerp_(along(axis + 1, index + steps[axis]), weights[axis])
+
+    return along(0, base)
+
+
+def _decided_cells(winners: Int[Tensor, "p y x"]) -> Int[Tensor, "p y x"]:
+    """Return the label of each cell whose corners all agree, ``_UNDECIDED`` for the others.
+
+    A cell is named by its lowest corner; an axis of one voxel has one cell, with that voxel on both sides.
+    """
+    low = high = winners
+    for axis, size in enumerate(winners.shape):
+        if size > 1:
+            low = torch.minimum(low.narrow(axis, 0, size - 1), low.narrow(axis, 1, size - 1))
+            high = torch.maximum(high.narrow(axis, 0, size - 1), high.narrow(axis, 1, size - 1))
+    return torch.where(low == high, low, _UNDECIDED)
+
+
+def _count(confidence: Confidence, winner: Int[Tensor, " n"], best: Float[Tensor, " n"], *, skip: int) -> None:
+    found = (winner[skip:] > 0).nonzero()[:, 0]
+    if len(found):
+        labels = winner[skip:][found].cpu()
+        size = len(confidence.voxels)
+        probability = torch.sigmoid(best[skip:][found]).double().cpu()
+        confidence.voxels += torch.bincount(labels, minlength=size)
+        confidence.probability += torch.bincount(labels, weights=probability, minlength=size)
