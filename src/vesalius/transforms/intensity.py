@@ -1,0 +1,36 @@
+"""Map Hounsfield units to what a network sees, and tell Hounsfield units from other numbers."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Num
+from torch import Tensor
+
+_SAMPLES_PER_AXIS = 64
+
+
+def scale_hu_(values: Float[Tensor, "*shape"], window_hu: tuple[float, float]) -> Float[Tensor, "*shape"]:
+    """Map a Hounsfield window to 0..1 and clip, in place."""
+    low, high = window_hu
+    return values.sub_(low).div_(high - low).clamp_(0.0, 1.0)
+
+
+def not_hounsfield(data: Num[np.ndarray, "i j k"]) -> str | None:
+    """Say why voxel values cannot be Hounsfield units, or return None where they may be.
+
+    Looks at an even sample of the voxels. Air is about -1000 HU, fat -100, water 0: an image of a body without
+    one clearly negative value is something else.
+    """
+    steps = tuple(slice(None, None, max(1, n // _SAMPLES_PER_AXIS)) for n in data.shape)
+    sample = np.asarray(data[steps], dtype=np.float32)
+    low, high = float(sample.min()), float(sample.max())
+    if high - low < 1e-6:
+        return f"every voxel is {low:g}"
+    if high - low <= 20.0:
+        return f"all values lie between {low:g} and {high:g}, as after normalisation"
+    if low >= 0.0:
+        return f"no value is negative ({low:g} to {high:g}): unscaled, shifted by 1024, or not CT"
+    if low < -5000.0 and np.mean(sample < -5000.0) > 0.5:
+        return f"most values are far below air (down to {low:g})"
+    return None
