@@ -1,0 +1,53 @@
+"""When two spellings mean the same name: case, underscores, hyphens, word order, plural and British spelling."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import re
+
+_SEPARATORS = re.compile(r"[\s_\-,]+")
+_OTHER_SIDE = {"left": "right", "right": "left"}
+_ALIKE = {
+    "tumours": "tumor",
+    "tumour": "tumor",
+    "oesophagus": "esophagus",
+    "vertebrae": "vertebra",
+    "vertebral": "vertebra",
+    "arteries": "artery",
+    "cavities": "cavity",
+    "scapulae": "scapula",
+    "claviculae": "clavicula",
+    "humeri": "humerus",
+    "femora": "femur",
+    "venae": "vein",
+    "vena": "vein",
+}
+
+
+def exact_key(name: str) -> str:
+    """Return what ``left kidney``, ``kidney_left`` and ``Kidney-Left`` have in common."""
+    return " ".join(sorted(_words(name)))
+
+
+def loose_key(name: str) -> str:
+    """Return what also plurals and British spelling have in common with the name; use after ``exact_key``."""
+    return " ".join(sorted(_singular(word) for word in exact_key(name).split()))
+
+
+def mirrored_name(name: str) -> str | None:
+    """Return the name with left and right exchanged, or None where it has no side."""
+    words = _words(name)
+    mirrored = [_OTHER_SIDE.get(word, word) for word in words]
+    return " ".join(mirrored) if mirrored != words else None
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in _SEPARATORS.split(name.casefold()) if word]
+
+
+def _singular(word: str) -> str:
+    if word in _ALIKE:
+        return _ALIKE[word]
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is", "as")):
+        return word[:-1]
+    return word
