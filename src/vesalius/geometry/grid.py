@@ -97,6 +97,28 @@ class Grid:
         to_self = affines.translation(offset) @ affines.scaling(factors)
         return Grid((int(shape[0]), int(shape[1]), int(shape[2])), self.affine @ to_self)
 
+    def upright(self) -> Grid:
+        """Return a grid at right angles that covers this one: i and j as they are, k along their normal.
+
+        For a tilted gantry, whose slices are shifted against one another. The spacing along k becomes the
+        distance between the planes.
+        """
+        directions = affines.directions(self.affine)
+        normal = np.cross(directions[:, 0], directions[:, 1])
+        normal *= np.sign(normal @ directions[:, 2])
+        across = np.cross(normal, directions[:, 0])
+        across *= np.sign(across @ directions[:, 1])
+        i, j, k = self.spacing_mm
+        frame = np.eye(4)
+        step = (i, j * float(across @ directions[:, 1]), k * float(normal @ directions[:, 2]))
+        frame[:3, :3] = np.column_stack([directions[:, 0], across, normal]) * step
+        corners = Box((0, 0, 0), self.shape).corners()
+        reach = affines.apply(np.linalg.inv(frame), self.to_world(corners))
+        low = reach.min(axis=0)
+        shape = np.ceil(reach.max(axis=0) - low - 1e-6).astype(int) + 1
+        frame[:3, 3] = frame[:3, :3] @ low
+        return Grid((int(shape[0]), int(shape[1]), int(shape[2])), frame)
+
     def is_close(self, other: Grid, *, tolerance_voxels: float = 1e-3) -> bool:
         """Say whether two grids put every voxel at the same place, within a fraction of a voxel."""
         if self.shape != other.shape:

@@ -123,6 +123,7 @@ def blended_features(
     *,
     width: int,
     dtype: torch.dtype,
+    device: torch.device | None = None,
     is_empty: Callable[[Float[Tensor, "i j k"]], bool] = lambda _: False,
     on_window: Callable[[bool], None] = lambda _: None,
 ) -> Iterator[Float[Tensor, "p y x d"]]:
@@ -134,6 +135,7 @@ def blended_features(
         layout: Where the windows stand.
         width: Channels ``d`` of the features.
         dtype: In which features are accumulated.
+        device: Where they are accumulated; None is where the image is.
         is_empty: Says of a window whether running it can be spared (its features count as 0).
         on_window: Called after each window, with whether it ran.
 
@@ -142,7 +144,7 @@ def blended_features(
         of the block before it. Valid until the next block is asked for.
     """
     thickness, *plane = layout.slab_shape
-    slab = torch.zeros((1 + thickness, *plane, width), dtype=dtype, device=image.device)
+    slab = torch.zeros((1 + thickness, *plane, width), dtype=dtype, device=device or image.device)
     window_area = slab[1:]  # the plane before it is the last finished one
     for start, finished, windows in layout.rows():
         for corner in windows:

@@ -151,18 +151,31 @@ def _crop_foreground(image: Float[Tensor, "i j k"], grid: Grid) -> tuple[Float[T
     return image[box.slices], grid.cropped(box)
 
 
-def _padded(image: Float[Tensor, "i j k"], grid: Grid, least: Triple, steps: Preprocessing) -> Prepared:
-    """Fill an image smaller than a window up on both sides, the odd voxel after it."""
+def padded_grid(grid: Grid, least: Triple) -> Grid:
+    """Return a grid of at least ``least`` voxels, filled up on both sides, the odd voxel after it."""
+    return grid.cropped(_padded_box(grid, least))
+
+
+def _padded_box(grid: Grid, least: Triple) -> Box:
     missing = [max(n - size, 0) for n, size in zip(least, grid.shape, strict=True)]
     i, j, k = (m // 2 for m in missing)
-    ni, nj, nk = grid.shape
-    content = Box((i, j, k), (i + ni, j + nj, k + nk))
-    padded = Box((-i, -j, -k), (ni + missing[0] - i, nj + missing[1] - j, nk + missing[2] - k))
-    if any(missing):
-        sides = [amount for b, m in reversed(list(zip((i, j, k), missing, strict=True))) for amount in (b, m - b)]
+    return Box(
+        (-i, -j, -k),
+        (grid.shape[0] + missing[0] - i, grid.shape[1] + missing[1] - j, grid.shape[2] + missing[2] - k),
+    )
+
+
+def _padded(image: Float[Tensor, "i j k"], grid: Grid, least: Triple, steps: Preprocessing) -> Prepared:
+    box = _padded_box(grid, least)
+    before = [-start for start in box.start]
+    after = [stop - size for stop, size in zip(box.stop, grid.shape, strict=True)]
+    if any(before) or any(after):
+        sides = [amount for a in (2, 1, 0) for amount in (before[a], after[a])]
         mode = "replicate" if steps.padding == "replicate" else "constant"
         image = torch.nn.functional.pad(image[None, None], sides, mode=mode)[0, 0]
-    return Prepared(image, grid.cropped(padded), content)
+    i, j, k = before
+    ni, nj, nk = grid.shape
+    return Prepared(image, grid.cropped(box), Box((i, j, k), (i + ni, j + nj, k + nk)))
 
 
 def margin_box(box: Box, grid: Grid) -> Box:

@@ -1,0 +1,189 @@
+"""Class prompts over a whole volume: windows in, labels on the input's own grid out."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+from vesalius.geometry.boxes import Box
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.resample import AxisMap, axis_maps
+from vesalius.geometry.volume import LabelMap
+from vesalius.inference.labelling import Confidence, LabelMaker, Layer
+from vesalius.inference.pipelines import Pipeline
+from vesalius.inference.plan import Plan
+from vesalius.inference.windows import blended_features
+from vesalius.labels.vocabulary import Target, Vocabulary
+from vesalius.models.vista3d import Vista3D
+from vesalius.spec import ModelSpec
+from vesalius.transforms.preprocess import AIR_HU, Prepared
+
+BASE_LAYER = "labels"
+
+
+@dataclass(frozen=True, eq=False)
+class Automatic:
+    """What automatic segmentation gives.
+
+    Args:
+        layers: Layer name -> label ids on the input's grid; ``BASE_LAYER`` is always there.
+        confidence: Label id -> mean probability over its voxels.
+    """
+
+    layers: Mapping[str, Integer[np.ndarray, "i j k"]]
+    confidence: Mapping[int, float]
+
+
+def segment_automatic(
+    network: Vista3D,
+    spec: ModelSpec,
+    prepared: Prepared,
+    plan: Plan,
+    targets: Sequence[Target],
+    *,
+    grid: Grid,
+    pipeline: Pipeline,
+    on_window: Callable[[bool], None] = lambda _: None,
+) -> Automatic:
+    """Segment every target over a prepared volume.
+
+    Args:
+        network: Its weights in the plan's precision.
+        spec: Of the network.
+        prepared: The image the network sees.
+        plan: Made for this volume.
+        targets: What to segment, as the vocabulary resolved it.
+        grid: The input's own grid, on which labels are wanted; aligned with the model's after reorienting.
+        pipeline: Ours, or a published one.
+        on_window: Called after each window, with whether it ran.
+    """
+    wanted = grid if pipeline.interpolate else prepared.grid
+    layers, dtype = assign_layers(spec, targets), label_dtype(targets)
+    arrays = {
+        name: np.zeros(wanted.shape, dtype=dtype, order="F") for name in layers
+    }  # first axis fastest, as NIfTI
+    views = {name: _oriented(array, wanted, spec.orientation) for name, array in arrays.items()}
+    maker = _label_maker(network, layers, views, wanted.reoriented(spec.orientation), prepared, plan)
+    air = scaled_air(spec)
+    device = next(network.parameters()).device
+    blocks = blended_features(
+        lambda window: network.mapped_features(window.to(device)),
+        prepared.image,
+        plan.layout,
+        width=spec.architecture.width,
+        dtype=plan.accumulate,
+        device=device,
+        is_empty=(lambda window: bool(window.max() <= air)) if pipeline.spare_air else (lambda _: False),
+        on_window=on_window,
+    )
+    with torch.inference_mode():
+        for block in blocks:
+            maker.feed(block)
+    if not pipeline.interpolate:
+        arrays = {name: _copied_to(array, prepared, grid, spec) for name, array in arrays.items()}
+    return Automatic(arrays, _means(maker.confidence, targets))
+
+
+def scaled_air(spec: ModelSpec) -> float:
+    """Return what ``AIR_HU`` looks like to the network."""
+    low, high = spec.window_hu
+    return (AIR_HU - low) / (high - low)
+
+
+def count_empty(prepared: Prepared, plan: Plan, spec: ModelSpec) -> int:
+    """Count the windows that hold nothing denser than air."""
+    air, size = scaled_air(spec), plan.layout.window_size
+    corners = (corner for _, _, windows in plan.layout.rows() for corner in windows)
+    return sum(
+        bool(prepared.image[tuple(slice(a, a + n) for a, n in zip(corner, size, strict=True))].max() <= air)
+        for corner in corners
+    )
+
+
+def assign_layers(spec: ModelSpec, targets: Sequence[Target]) -> dict[str, tuple[Target, ...]]:
+    """Say which layer each target is written to: the base, or one for structures that lie inside others.
+
+    The base is always there; where everything asked for lies in one layer, that layer is the base.
+    """
+    vocabulary = Vocabulary.of(spec.vocabulary)
+    homes = [vocabulary.overlap_layer(target.members[0]) or BASE_LAYER for target in targets]
+    if len(set(homes)) == 1:
+        return {BASE_LAYER: tuple(targets)}
+    return {
+        name: tuple(target for target, home in zip(targets, homes, strict=True) if home == name)
+        for name in dict.fromkeys([BASE_LAYER, *homes])
+    }
+
+
+def label_dtype(targets: Sequence[Target]) -> np.dtype:
+    """Return uint8 where every label fits, uint16 otherwise."""
+    return np.dtype(np.uint8 if max(target.id for target in targets) <= 255 else np.uint16)
+
+
+def _label_maker(
+    network: Vista3D,
+    targets: Mapping[str, tuple[Target, ...]],
+    views: Mapping[str, np.ndarray],
+    grid: Grid,
+    prepared: Prepared,
+    plan: Plan,
+) -> LabelMaker:
+    """Build the maker that writes into ``views`` of ``grid``, both in the model's orientation."""
+    maps = axis_maps(prepared.grid, grid)
+    covered = tuple(_covered(axis, prepared.content, a) for a, axis in enumerate(maps))
+    order = plan.layout.order
+    layers = [
+        Layer(
+            class_vectors=_class_vectors(network, [m for target in of_layer for m in target.members]),
+            labels=torch.tensor(
+                [t.id for t in of_layer for _ in t.members], device=next(network.parameters()).device
+            ),
+            target=views[name][covered].transpose(order),
+        )
+        for name, of_layer in targets.items()
+        if of_layer
+    ]
+    i, j, k = (maps[a].within(covered[a].start, covered[a].stop) for a in order)
+    return LabelMaker(maps=(i, j, k), layers=layers)
+
+
+def _class_vectors(network: Vista3D, ids: Sequence[int]) -> Float[Tensor, "o d"]:
+    with torch.inference_mode():
+        return network.class_vectors(torch.tensor(ids, device=next(network.parameters()).device)).float()
+
+
+def _covered(axis: AxisMap, content: Box, a: int) -> slice:
+    """Return the target indices that lie on the content of the model grid; beyond it there is background."""
+    inside = (axis.positions >= content.start[a] - 0.5) & (axis.positions < content.stop[a] - 0.5)
+    hits = np.flatnonzero(inside)
+    return slice(int(hits[0]), int(hits[-1]) + 1) if len(hits) else slice(0, 0)
+
+
+def _oriented(array: np.ndarray, grid: Grid, codes: str) -> np.ndarray:
+    return LabelMap(array, grid, {}).reoriented(codes).data
+
+
+def _copied_to(array: np.ndarray, prepared: Prepared, grid: Grid, spec: ModelSpec) -> np.ndarray:
+    """Copy labels on the model grid to the nearest voxels of the input, as the published pipelines do."""
+    content = array[prepared.content.slices]
+    source = prepared.grid.cropped(prepared.content)
+    maps = axis_maps(source, grid.reoriented(spec.orientation))
+    result = np.zeros(grid.shape, dtype=array.dtype, order="F")
+    nearest, inside = [], []
+    for axis in maps:
+        within = (axis.positions > -1.0) & (axis.positions < axis.length)
+        nearest.append(axis.nearest().numpy()[within])
+        inside.append(np.flatnonzero(within))
+    _oriented(result, grid, spec.orientation)[np.ix_(*inside)] = content[np.ix_(*nearest)]
+    return result
+
+
+def _means(confidence: Sequence[Confidence], targets: Sequence[Target]) -> dict[int, float]:
+    means = ((t.id, c.mean(t.id)) for t in targets for c in confidence if t.id < len(c.voxels))
+    return {label: mean for label, mean in means if mean is not None}

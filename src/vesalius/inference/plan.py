@@ -1,0 +1,270 @@
+"""Windows, bytes and seconds of a run, known before the first window runs."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vesalius.errors import MemoryBudgetError
+from vesalius.geometry.grid import Grid
+from vesalius.inference.pipelines import Pipeline
+from vesalius.inference.windows import Triple, WindowLayout, rolling_axis
+from vesalius.models.build import build
+from vesalius.spec import Architecture, ModelSpec
+
+Precision = Literal["fp32", "bf16"]
+DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+_ACTIVATIONS = {"fp32": 6.0, "bf16": 7.0}
+"""Peak memory of one window's pass, in feature maps of its finest level (measured: benchmarks/plan_accuracy.py)."""
+_NETWORK_EFFICIENCY = 0.75
+"""Speed of a whole pass as part of the speed of the probe convolution (measured: benchmarks/plan_accuracy.py)."""
+_LABEL_SECONDS_PER_VOXEL = 6e-8
+_LABEL_BYTES_PER_ROW = 4 * (1 << 15)
+_SECONDS_OF_START = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will do and need.
+
+    Args:
+        layout: The windows on the padded model grid.
+        grid: Where that grid is.
+        precision: In which the network runs.
+        accumulate: In which features are blended.
+        num_empty: Windows that hold only air and are skipped.
+        num_classes: Classes that are segmented.
+        phases: Phase -> part -> bytes; the peak is the largest phase.
+        seconds: Forecast of the whole run.
+    """
+
+    layout: WindowLayout
+    grid: Grid
+    precision: Precision
+    accumulate: torch.dtype
+    num_empty: int
+    num_classes: int
+    phases: Mapping[str, Mapping[str, int]]
+    seconds: float
+
+    @property
+    def peak_bytes(self) -> int:
+        """The resident memory that the run needs at its highest."""
+        return max(sum(parts.values()) for parts in self.phases.values())
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the plan as what ``--dry-run --json`` prints."""
+        return {
+            "windows": self.layout.num_windows,
+            "empty_windows": self.num_empty,
+            "window_size": list(self.layout.window_size),
+            "model_grid": list(self.layout.shape),
+            "model_spacing_mm": [round(s, 4) for s in self.grid.spacing_mm],
+            "precision": self.precision,
+            "accumulate": str(self.accumulate).removeprefix("torch."),
+            "classes": self.num_classes,
+            "peak_bytes": self.peak_bytes,
+            "bytes": {phase: dict(parts) for phase, parts in self.phases.items()},
+            "seconds": round(self.seconds, 1),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """What is asked of a plan.
+
+    Args:
+        spec: The model.
+        pipeline: How windows are placed and blended.
+        grid: The padded model grid.
+        target: The input's own grid, on which labels are wanted.
+        num_classes: Classes to segment.
+        num_layers: Label arrays to write (the base and one for each overlap layer).
+        label_bytes: Bytes of a label.
+        resident_bytes: What the process holds already, input and network included.
+        num_empty: Windows known to hold only air.
+        overlap: Asked for by the user; None leaves it to the pipeline, then to the model.
+    """
+
+    spec: ModelSpec
+    pipeline: Pipeline
+    grid: Grid
+    target: Grid
+    num_classes: int
+    num_layers: int
+    label_bytes: int
+    resident_bytes: int
+    num_empty: int = 0
+    overlap: float | None = None
+
+
+def place_windows(spec: ModelSpec, pipeline: Pipeline, shape: Triple, overlap: float | None) -> WindowLayout:
+    """Place the windows of a padded model grid.
+
+    Args:
+        spec: Says window size, and overlap where nobody else does.
+        pipeline: Says placement and blending.
+        shape: Of the padded grid.
+        overlap: Asked for by the user, or None.
+    """
+    share = next(o for o in (overlap, pipeline.overlap, spec.overlap) if o is not None)
+    i, j, k = (pipeline.place(n, side, share) for n, side in zip(shape, spec.window_size, strict=True))
+    return WindowLayout(
+        shape=shape,
+        window_size=spec.window_size,
+        starts=(i, j, k),
+        axis=rolling_axis(shape),
+        blending=pipeline.blending,
+    )
+
+
+def make_plan(
+    demand: Demand,
+    *,
+    precision: Precision,
+    max_bytes: int | None = None,
+    flops_per_second: Callable[[Architecture, Precision], float] | None = None,
+) -> Plan:
+    """Choose how features are accumulated so that the run fits, and say what it will need.
+
+    Args:
+        demand: What is to be done.
+        precision: In which the network runs.
+        max_bytes: Resident memory not to exceed; None is what the machine has free.
+        flops_per_second: Measures the processor; the default times one convolution.
+
+    Raises:
+        MemoryBudgetError: If even the smallest plan does not fit.
+    """
+    limit = max_bytes if max_bytes is not None else available_bytes() + demand.resident_bytes
+    dtypes = [torch.float16] if precision == "bf16" else [torch.float32, torch.float16]
+    layout = place_windows(demand.spec, demand.pipeline, demand.grid.shape, demand.overlap)
+    speed = (flops_per_second or measure_flops_per_second)(demand.spec.architecture, precision)
+    plans = [_plan(demand, layout, precision, dtype, speed) for dtype in dtypes]
+    for plan in plans:
+        if plan.peak_bytes <= limit:
+            return plan
+    smallest = min(plan.peak_bytes for plan in plans)
+    raise MemoryBudgetError(
+        expected=f"at most {_gigabytes(limit)} of memory",
+        got=f"a run that needs {_gigabytes(smallest)} (labels on {demand.target.shape}, {_largest(plans[-1])})",
+        do="raise --max-memory, close other programs, use --precision bf16, or crop the scan",
+    )
+
+
+def _plan(
+    demand: Demand, layout: WindowLayout, precision: Precision, accumulate: torch.dtype, speed: float
+) -> Plan:
+    voxels = demand.target.num_voxels
+    windows = layout.num_windows - demand.num_empty
+    flops = window_flops(demand.spec.architecture, demand.spec.window_size)
+    per_class = voxels * _LABEL_SECONDS_PER_VOXEL * (1 + demand.num_classes / 60)
+    return Plan(
+        layout=layout,
+        grid=demand.grid,
+        precision=precision,
+        accumulate=accumulate,
+        num_empty=demand.num_empty,
+        num_classes=demand.num_classes,
+        phases=_phases(demand, layout, precision, accumulate),
+        seconds=_SECONDS_OF_START + windows * flops / (speed * _NETWORK_EFFICIENCY) + per_class,
+    )
+
+
+def _phases(
+    demand: Demand, layout: WindowLayout, precision: Precision, accumulate: torch.dtype
+) -> dict[str, dict[str, int]]:
+    width = demand.spec.architecture.width
+    model_voxels = demand.grid.num_voxels
+    labels = demand.target.num_voxels * demand.label_bytes * demand.num_layers
+    image = model_voxels * DTYPES[precision].itemsize
+    thickness, *plane = layout.slab_shape
+    plane_voxels = math.prod(plane)
+    slab = (thickness + 1) * plane_voxels * width * accumulate.itemsize
+    activation = math.prod(layout.window_size) * width * DTYPES[precision].itemsize
+    planes_of_target = demand.target.num_voxels * thickness / demand.grid.shape[layout.axis]
+    labelling = int(plane_voxels * thickness * 8 + planes_of_target * 4) + 8 * _LABEL_BYTES_PER_ROW * (
+        width + demand.num_classes
+    )
+    held = {"held already": demand.resident_bytes, "labels": labels}
+    return {
+        "preparing": {"held already": demand.resident_bytes, "image": 4 * model_voxels + image},
+        "windows": {**held, "image": image, "slab": slab, "network": int(activation * _ACTIVATIONS[precision])},
+        "labelling": {**held, "image": image, "slab": slab, "interpolation": labelling},
+        "measuring": {**held, "components": 4 * demand.target.num_voxels},
+    }
+
+
+def _largest(plan: Plan) -> str:
+    phase = max(plan.phases.values(), key=lambda parts: sum(parts.values()))
+    return ", ".join(f"{part} {_gigabytes(size)}" for part, size in phase.items())
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+@cache
+def window_flops(architecture: Architecture, window_size: Triple) -> int:
+    """Count the floating-point operations (2 per multiply-add) of one automatic pass; runs nothing."""
+    with torch.device("meta"):
+        network = build(architecture)
+        window = torch.empty(1, architecture.in_channels, *window_size)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network.mapped_features(window)
+    return int(counter.get_total_flops())
+
+
+def measure_flops_per_second(architecture: Architecture, precision: Precision) -> float:
+    """Time the convolution that dominates a pass, for a fraction of a second; the best of a few runs."""
+    width, side, dtype = architecture.width, 48, DTYPES[precision]
+    weight = torch.randn(width, width, 3, 3, 3).to(dtype).to(memory_format=torch.channels_last_3d)
+    image = torch.randn(1, width, side, side, side).to(dtype).to(memory_format=torch.channels_last_3d)
+    best = math.inf
+    with torch.inference_mode():
+        for _ in range(4):
+            start = time.perf_counter()
+            torch.nn.functional.conv3d(image, weight, padding=1)
+            best = min(best, time.perf_counter() - start)
+    return 2 * 27 * width * width * side**3 / best
+
+
+def best_precision() -> Precision:
+    """Return bf16 where the processor multiplies it in hardware, fp32 elsewhere."""
+    return "bf16" if _has_fast_bf16() else "fp32"
+
+
+@cache
+def _has_fast_bf16() -> bool:
+    """Say whether this processor multiplies bf16 in hardware (AVX-512 BF16, AMX, or Arm's equivalent)."""
+    flags = Path("/proc/cpuinfo")
+    if flags.is_file():
+        text = flags.read_text()
+        return any(flag in text.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False
+
+
+def available_bytes() -> int:
+    """Return the memory that can be used without swapping: the system's, or the container's where it is less."""
+    available = int(psutil.virtual_memory().available)
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
+        available = min(available, int(limit.read_text()) - int(used.read_text()))
+    return max(available, 0)
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process now."""
+    return int(psutil.Process(os.getpid()).memory_info().rss)

@@ -1,0 +1,128 @@
+"""What was found, and what looks wrong in it: volumes, confidence, borders, components, sides."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Num
+
+from vesalius.geometry.boxes import Box
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.morphology import LabelRegion, component_counts, label_regions
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.labels.findings import Finding, Findings
+from vesalius.labels.vocabulary import Target, Vocabulary
+from vesalius.shapes import LabelArray
+
+_SLAB_VOXELS = 1 << 23
+_LOW_CONFIDENCE = 0.75
+_MANY_COMPONENTS = 5
+_TINY_ML = 0.5
+
+
+def measure(
+    volume: Volume,
+    labels: LabelMap,
+    targets: Sequence[Target],
+    vocabulary: Vocabulary,
+    confidence: Mapping[int, float],
+) -> Findings:
+    """Measure every structure that was looked for, and say what a person should look at.
+
+    Args:
+        volume: The image, on the grid of the labels.
+        labels: The result.
+        targets: What was looked for.
+        vocabulary: Gives colours, codes and left-right partners.
+        confidence: Label id -> mean probability over its voxels.
+    """
+    regions: dict[int, LabelRegion] = {}
+    values: dict[int, float] = {}
+    pieces: dict[int, int] = {}
+    for layer in (labels.data, *labels.overlaps.values()):
+        in_layer = label_regions(layer)
+        regions |= in_layer
+        pieces |= component_counts(layer, in_layer)
+        values |= mean_values(volume.data[0], layer)
+    findings = tuple(
+        Finding(
+            class_id=target.id,
+            name=target.name,
+            colour=vocabulary.by_id(target.id).colour,
+            snomed=_snomed(vocabulary, target),
+            volume_ml=_voxels(regions, target) * labels.grid.voxel_volume_ml,
+            voxels=_voxels(regions, target),
+            mean_hu=values.get(target.id),
+            confidence=confidence.get(target.id) if target.id in regions else None,
+            touches_border=target.id in regions and _touches(regions[target.id].box, labels.grid.shape),
+            components=pieces.get(target.id, 0),
+        )
+        for target in sorted(targets, key=lambda target: target.id)
+    )
+    return Findings(findings, tuple(_warnings(findings, regions, vocabulary, labels.grid)))
+
+
+def _snomed(vocabulary: Vocabulary, target: Target) -> str | None:
+    code = vocabulary.by_id(target.id).code
+    return code.type.value if code else None
+
+
+def _voxels(regions: Mapping[int, LabelRegion], target: Target) -> int:
+    return regions[target.id].voxels if target.id in regions else 0
+
+
+def _touches(box: Box, shape: tuple[int, int, int]) -> bool:
+    """Say whether a box reaches a face of the volume; an axis of one voxel has no faces."""
+    sides = zip(box.start, box.stop, shape, strict=True)
+    return any(size > 1 and (start == 0 or stop == size) for start, stop, size in sides)
+
+
+def mean_values(image: Num[np.ndarray, "i j k"], labels: LabelArray) -> dict[int, float]:
+    """Return the mean image value of each label above 0, through slabs so that nothing is converted whole."""
+    memory = np.argsort([-abs(stride) for stride in labels.strides], kind="stable")  # walk in the order of memory
+    labels, image = labels.transpose(memory), image.transpose(memory)
+    size = int(labels.max()) + 1
+    voxels, total = np.zeros(size, dtype=np.int64), np.zeros(size)
+    step = max(1, _SLAB_VOXELS // (labels.shape[1] * labels.shape[2]))
+    for start in range(0, labels.shape[0], step):
+        slab = labels[start : start + step]
+        inside = slab != 0
+        found = slab[inside]
+        voxels += np.bincount(found, minlength=size)
+        total += np.bincount(found, weights=image[start : start + step][inside], minlength=size)
+    return {int(label): float(total[label] / voxels[label]) for label in np.flatnonzero(voxels)}
+
+
+def _warnings(
+    findings: Sequence[Finding], regions: Mapping[int, LabelRegion], vocabulary: Vocabulary, grid: Grid
+) -> Iterator[str]:
+    found = [finding for finding in findings if finding.voxels]
+    if not found:
+        yield "nothing was found: check that the scan shows what was asked for, and its orientation"
+    for finding in found:
+        if finding.confidence is not None and finding.confidence < _LOW_CONFIDENCE:
+            yield f"{finding.name}: low confidence ({finding.confidence:.2f})"
+        if finding.components > _MANY_COMPONENTS:
+            yield f"{finding.name}: in {finding.components} pieces"
+        if finding.volume_ml < _TINY_ML:
+            yield f"{finding.name}: only {finding.volume_ml:.2f} ml"
+    cut = [finding.name for finding in found if finding.touches_border]
+    if cut:
+        yield f"reaches the edge of the scan, so volumes are of the visible part: {', '.join(cut)}"
+    yield from _swapped_sides(found, regions, vocabulary, grid)
+
+
+def _swapped_sides(
+    found: Sequence[Finding], regions: Mapping[int, LabelRegion], vocabulary: Vocabulary, grid: Grid
+) -> Iterator[str]:
+    """Warn where the left one of a pair lies to the right of the right one."""
+    right_mm = {label: grid.to_world(np.array(region.centroid_ijk))[0] for label, region in regions.items()}
+    for finding in found:
+        partner = vocabulary.left_right_partner(finding.class_id)
+        if partner is None or partner not in right_mm or not finding.name.startswith("left "):
+            continue
+        if right_mm[finding.class_id] > right_mm[partner]:
+            other = vocabulary.by_id(partner).name
+            yield f"{finding.name} lies to the right of {other}: is the scan mirrored?"

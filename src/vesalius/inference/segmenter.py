@@ -1,0 +1,317 @@
+"""Segmenter: a volume and what is asked for -> labels on the volume's own grid."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from vesalius.checkpoints.load import LoadReport, load_model
+from vesalius.errors import NotValidatedError, UsageError
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.resample import is_orthogonal, resample_points
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.automatic import (
+    BASE_LAYER,
+    assign_layers,
+    count_empty,
+    label_dtype,
+    segment_automatic,
+)
+from vesalius.inference.pipelines import Compat, Pipeline, pipeline
+from vesalius.inference.plan import DTYPES, Demand, Plan, Precision, best_precision, make_plan, resident_bytes
+from vesalius.inference.review import measure
+from vesalius.labels.findings import Findings
+from vesalius.labels.vocabulary import Target, Vocabulary
+from vesalius.models.vista3d import Vista3D
+from vesalius.spec import ModelSpec
+from vesalius.transforms.intensity import not_hounsfield
+from vesalius.transforms.preprocess import Prepared, body_box, margin_box, model_grid, padded_grid, prepare
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions:
+    """How to segment, beside what."""
+
+    overlap: float | None = None
+    """Part of a window shared with its neighbour; None leaves it to the model."""
+    max_memory: int | None = None
+    """Resident bytes not to exceed; None is what the machine has free."""
+    compat: Compat | None = None
+    """Run a published pipeline exactly instead of ours."""
+    unvalidated: bool = False
+    """Go on outside the modality and spacing the model was made for; the result says so."""
+
+    def __post_init__(self) -> None:
+        if self.overlap is not None and not 0 <= self.overlap < 1:
+            raise UsageError(expected="an overlap in [0, 1)", got=str(self.overlap), do="0.25 is usual")
+        if self.overlap is not None and self.compat is not None:
+            raise UsageError(
+                expected="either an overlap or a published pipeline",
+                got=f"overlap {self.overlap} with compat {self.compat!r}, which fixes its own",
+                do="leave one of the two out",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation:
+    """A result and how it came about.
+
+    Args:
+        labels: On the volume's own grid.
+        findings: What was found, and what to look at.
+        plan: What was forecast.
+        seconds: Phase -> seconds it took.
+        unvalidated: Why the result lies outside what the model was made for; empty where it does not.
+    """
+
+    labels: LabelMap
+    findings: Findings
+    plan: Plan
+    seconds: Mapping[str, float]
+    unvalidated: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Hears how a run goes; every part may be left out."""
+
+    on_phase: Callable[[str], None] = lambda _: None
+    """A phase begins: preparing, windows, measuring."""
+    on_plan: Callable[[Plan], None] = lambda _: None
+    """The plan is made."""
+    on_window: Callable[[bool], None] = lambda _: None
+    """A window is done; whether it ran or was spared."""
+
+
+@dataclass(kw_only=True)
+class _Clock:
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self.progress.on_phase(name)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+
+class Segmenter:
+    """A network and its spec, ready to segment volumes.
+
+    Args:
+        network: On its device, in the precision it is to run in.
+        spec: What it expects and names.
+        report: What was loaded, where it was.
+
+    Example:
+        >>> segmenter = vesalius.load("vesalius-small")  # doctest: +SKIP
+        >>> organs = segmenter(vesalius.read("ct/"), ["liver", "spleen"])  # doctest: +SKIP
+    """
+
+    def __init__(self, network: Vista3D, spec: ModelSpec, *, report: LoadReport | None = None) -> None:
+        self.network = network.eval()
+        self.spec = spec
+        self.report = report
+        self.vocabulary = Vocabulary.of(spec.vocabulary, everything=spec.everything)
+
+    @property
+    def precision(self) -> Precision:
+        """The precision the network runs in."""
+        dtype = next(p.dtype for p in self.network.encoder.parameters())
+        return next(name for name, kind in DTYPES.items() if kind == dtype)
+
+    def __call__(
+        self, volume: Volume, classes: Sequence[str | int] = (), *, options: SegmentOptions | None = None
+    ) -> LabelMap:
+        """Segment a volume.
+
+        Args:
+            volume: The image.
+            classes: Names, synonyms, ids or groups; none means everything the model names.
+            options: How.
+
+        Returns:
+            Labels on the volume's own grid.
+
+        Raises:
+            UnknownClassError: For a class the model does not have.
+            NotValidatedError: For an image the model was not made for.
+            MemoryBudgetError: If no plan fits the memory.
+        """
+        return self.segment(volume, classes, options=options).labels
+
+    def plan(
+        self, volume: Volume, classes: Sequence[str | int] = (), *, options: SegmentOptions | None = None
+    ) -> Plan:
+        """Say what ``segment`` would do with the same arguments, and what it would need; runs no window."""
+        options = options or SegmentOptions()
+        targets = self.vocabulary.resolve(classes)
+        self.check(volume, options)
+        return self._prepare(_upright(volume), targets, options)[1]
+
+    def segment(
+        self,
+        volume: Volume,
+        classes: Sequence[str | int] = (),
+        *,
+        options: SegmentOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Segmentation:
+        """Segment a volume and say what was found; arguments and errors as ``__call__``."""
+        options, progress = options or SegmentOptions(), progress or Progress()
+        targets = self.vocabulary.resolve(classes)
+        unvalidated = self.check(volume, options)
+        clock = _Clock(progress=progress)
+        upright = _upright(volume)
+        with clock.phase("preparing"):
+            prepared, plan = self._prepare(upright, targets, options)
+            progress.on_plan(plan)
+        with clock.phase("windows"):
+            found = segment_automatic(
+                self.network,
+                self.spec,
+                prepared,
+                plan,
+                targets,
+                grid=upright.grid,
+                pipeline=pipeline(options.compat),
+                on_window=progress.on_window,
+            )
+        del prepared
+        with clock.phase("measuring"):
+            layers = {name: _tilted(array, upright.grid, volume.grid) for name, array in found.layers.items()}
+            labels = LabelMap(
+                layers.pop(BASE_LAYER), volume.grid, {t.id: t.name for t in targets}, layers, volume.source
+            )
+            findings = measure(volume, labels, targets, self.vocabulary, found.confidence)
+        return Segmentation(
+            labels=labels, findings=findings, plan=plan, seconds=clock.seconds, unvalidated=unvalidated
+        )
+
+    def check(self, volume: Volume, options: SegmentOptions) -> tuple[str, ...]:
+        """Return why a volume lies outside what the model was made for.
+
+        Raises:
+            NotValidatedError: If it does, and ``options`` do not say to go on.
+        """
+        reasons = tuple(self._reasons(volume))
+        if reasons and not options.unvalidated:
+            low, high = self.spec.spacing_range_mm
+            raise NotValidatedError(
+                expected=f"a {self.spec.modality} image with voxels of {low:g} to {high:g} mm",
+                got="; ".join(reasons),
+                do="use a model made for such images, or go on with --unvalidated: the result will be marked",
+            )
+        return reasons
+
+    def _reasons(self, volume: Volume) -> Iterator[str]:
+        if volume.modality not in ("unknown", self.spec.modality):
+            yield f"a {volume.modality} image"
+        elif self.spec.modality == "CT":
+            reason = not_hounsfield(volume.data[0])
+            if reason:
+                yield f"values that are not Hounsfield units: {reason}"
+        low, high = self.spec.spacing_range_mm
+        if min(volume.grid.spacing_mm) < low or max(volume.grid.spacing_mm) > high:
+            yield "voxels of " + " x ".join(f"{s:.3g}" for s in volume.grid.spacing_mm) + " mm"
+
+    def _prepare(self, volume: Volume, targets: Sequence[Target], options: SegmentOptions) -> tuple[Prepared, Plan]:
+        """Plan, make the image the network sees, and plan again with the windows that can be spared."""
+        way = pipeline(options.compat)
+        box = None
+        if way.preprocessing.crop == "body":
+            found = body_box(volume)
+            box = margin_box(found, volume.grid) if found else None
+        _, grid = model_grid(volume, self.spec, way.preprocessing, box)
+        expected = padded_grid(grid.reoriented(self.spec.orientation), self.spec.window_size)
+        self._plan(volume, expected, targets, options, way, num_empty=0)
+        dtype = DTYPES[self.precision]
+        prepared = prepare(volume, self.spec, way.preprocessing, box=box, dtype=dtype)
+        plan = self._plan(volume, prepared.grid, targets, options, way, num_empty=0)
+        if way.spare_air:
+            empty = count_empty(prepared, plan, self.spec)
+            plan = self._plan(volume, prepared.grid, targets, options, way, num_empty=empty)
+        return prepared, plan
+
+    def _plan(
+        self,
+        volume: Volume,
+        grid: Grid,
+        targets: Sequence[Target],
+        options: SegmentOptions,
+        way: Pipeline,
+        *,
+        num_empty: int,
+    ) -> Plan:
+        demand = Demand(
+            spec=self.spec,
+            pipeline=way,
+            grid=grid,
+            target=volume.grid,
+            num_classes=sum(len(target.members) for target in targets),
+            num_layers=len(assign_layers(self.spec, targets)),
+            label_bytes=label_dtype(targets).itemsize,
+            resident_bytes=resident_bytes(),
+            num_empty=num_empty,
+            overlap=options.overlap,
+        )
+        return make_plan(demand, precision=self.precision, max_bytes=options.max_memory)
+
+
+def load(
+    source: str | Path = "vesalius-small",
+    *,
+    precision: Precision | Literal["auto"] = "auto",
+    device: str = "auto",
+) -> Segmenter:
+    """Load a model by name, folder or file.
+
+    Args:
+        source: ``"vesalius-small"`` (inside the package), ``"vista3d"``, a run folder, a file, or a hub name.
+        precision: ``auto`` is bf16 where the processor multiplies it in hardware, fp32 elsewhere.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        ModelError: If the weights are refused.
+    """
+    chosen = best_precision() if precision == "auto" else precision
+    loaded = load_model(source, dtype=DTYPES[chosen], device=choose_device(device))
+    return Segmenter(loaded.network, loaded.spec, report=loaded.report)
+
+
+def choose_device(device: str) -> str:
+    """Return a device that exists: CUDA, then MPS, then the processor, for ``auto``.
+
+    Raises:
+        UsageError: If the device asked for is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there.get(device.partition(":")[0], False):
+        names = ", ".join(name for name, exists in there.items() if exists)
+        raise UsageError(expected=f"a device of this machine: {names}", got=device, do="use --device auto")
+    return device
+
+
+def _upright(volume: Volume) -> Volume:
+    """Return a volume whose axes stand at right angles: the same, or resampled where a gantry was tilted."""
+    if is_orthogonal(volume.grid):
+        return volume
+    grid = volume.grid.upright()
+    data = resample_points(volume.data[0], volume.grid, grid, outside=float(volume.data.min()))
+    return Volume(data[None], grid, volume.modality, volume.source)
+
+
+def _tilted(labels: np.ndarray, upright: Grid, grid: Grid) -> np.ndarray:
+    """Return labels made on an upright grid on the input's own; the same array where that is upright."""
+    return labels if upright is grid else resample_points(labels, upright, grid, nearest=True)
