@@ -1,2 +1,8 @@
 """Tensors to tensors: the networks, by the papers' nouns."""
 # SPDX-License-Identifier: Apache-2.0
+
+from vesalius.models.build import build, optimise_for_inference
+from vesalius.models.class_head import compare
+from vesalius.models.vista3d import Vista3D
+
+__all__ = ["Vista3D", "build", "compare", "optimise_for_inference"]
