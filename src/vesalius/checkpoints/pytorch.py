@@ -1,0 +1,123 @@
+"""PyTorch's own checkpoint files, read with its restricted unpickler and nothing else.
+
+``torch.load(weights_only=True)`` knows tensors and plain containers; a file that asks for anything more is refused
+before the asked-for thing is looked up, and none of it runs. Archives are memory-mapped, so reading one needs no
+second copy of the weights.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pickle
+import struct
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vesalius.checkpoints.content import recognise
+from vesalius.errors import CheckpointError, UnsafeCheckpointError
+
+_DAMAGE = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OSError,
+    struct.error,
+)
+"""What PyTorch's unpickler and archive reader raise on truncated or scrambled bytes."""
+
+_WRAPPERS = ("model", "state_dict")
+
+
+@dataclass(frozen=True)
+class PyTorchState:
+    """The tensors of a PyTorch file, and what stood around them."""
+
+    tensors: Mapping[str, Tensor]
+    wrapper: str
+    """The key the state dict stood under, or nothing."""
+    beside: tuple[str, ...]
+    """What stood beside the state dict (epoch, optimiser, ...) and was left out."""
+
+
+def read_pytorch(path: Path) -> PyTorchState:
+    """Read the state dict of a ``.pt`` file.
+
+    Raises:
+        UnsafeCheckpointError: If the file needs more than tensors and plain containers.
+        CheckpointError: If it is damaged, or holds no state dict.
+    """
+    content = recognise(path)
+    try:
+        with warnings.catch_warnings():
+            # PyTorch warns of unusual pickles and asks for an issue to be filed; we answer with an error of ours.
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=content == "torch zip")
+    except pickle.UnpicklingError as error:
+        raise UnsafeCheckpointError(
+            expected=f"only tensors and plain containers in {path}",
+            got=_reason(error),
+            do="do not open this file with anything less strict; ask its author for safetensors",
+        ) from None
+    except _DAMAGE as error:
+        raise CheckpointError(
+            expected=f"a sound PyTorch file at {path}",
+            got=_reason(error),
+            do="download or copy the file again and compare its size and hash with the publisher's",
+        ) from None
+    return _unwrap(path, loaded)
+
+
+def _unwrap(path: Path, loaded: object) -> PyTorchState:
+    wrapper = ""
+    beside: tuple[str, ...] = ()
+    if isinstance(loaded, Mapping):
+        for key in _WRAPPERS:
+            if isinstance(loaded.get(key), Mapping):
+                wrapper, beside = key, tuple(sorted(str(other) for other in loaded if other != key))
+                loaded = loaded[key]
+                break
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise _no_state_dict(path, f"a {type(loaded).__name__} of {_length(loaded)} entries")
+    strange = [str(name) for name, value in loaded.items() if not _is_plain_tensor(name, value)]
+    if strange:
+        raise _no_state_dict(path, f"entries that are not plain tensors: {', '.join(sorted(strange)[:8])}")
+    return PyTorchState(dict(loaded), wrapper, beside)
+
+
+def _is_plain_tensor(name: object, value: object) -> bool:
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_quantized
+        and not value.is_meta
+    )
+
+
+def _length(value: object) -> int:
+    return len(value) if isinstance(value, Mapping | list | tuple) else 1
+
+
+def _reason(error: Exception) -> str:
+    # PyTorch's message goes on to recommend switching the protection off; only what was refused is of use here.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    telling = [line for line in lines if line.startswith(("Unsupported", "Trying to", "WeightsUnpickler error: U"))]
+    telling += [line for line in lines if "GLOBAL" in line and "Please" not in line]
+    return (telling or lines)[0].removeprefix("Please file an issue with the following: ")[:300]
+
+
+def _no_state_dict(path: Path, got: str) -> CheckpointError:
+    return CheckpointError(
+        expected=f'names and tensors in {path}, plain or under "model" or "state_dict"',
+        got=got,
+        do="save the state dict alone: torch.save(network.state_dict(), path)",
+    )

@@ -1,0 +1,169 @@
+"""A weights file before its tensors are read: what it is, whether every tensor is accounted for, and its spec.
+
+The one place that decides between formats: our own, with a spec beside it or inside; or a foreign one that a file
+of ``formats/`` recognises by its names.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vesalius.checkpoints.content import Content, recognise, refuse_pickled_text
+from vesalius.checkpoints.formats import vista3d_official
+from vesalius.checkpoints.header import Header, Shape, read_header
+from vesalius.checkpoints.hub import file_sha256
+from vesalius.checkpoints.pytorch import PyTorchState, read_pytorch
+from vesalius.checkpoints.safetensors import SPEC_KEY, read_tensors
+from vesalius.checkpoints.store import SPEC_FILE
+from vesalius.errors import CheckpointError
+from vesalius.models.build import build
+from vesalius.spec import ModelSpec
+
+OURS = "vesalius"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadReport:
+    """What was found in a weights file, and what became of it."""
+
+    path: Path
+    format: str
+    """``vesalius``, ``vista3d monai`` or ``vista3d research``."""
+    container: Content
+    """``safetensors``, ``torch zip`` or ``pickle`` (PyTorch's old format, read by its restricted loader)."""
+    loaded: int
+    """Tensors that are in use."""
+    dropped: tuple[str, ...] = ()
+    """Tensors of the file that are not used, because nothing ever trained them."""
+    missing: tuple[str, ...] = ()
+    """Tensors the format has and the file has not; only such as are not used anyway."""
+    prefix: str = ""
+    """What was stripped from every name."""
+    wrapper: str = ""
+    """The key the state dict stood under."""
+    beside: tuple[str, ...] = ()
+    """What stood beside the state dict and was left out."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file, computed when first asked for (about a second per gigabyte)."""
+        return file_sha256(self.path)
+
+    def summary(self) -> str:
+        """Say in one line what was loaded."""
+        parts = [f"{self.format} ({self.container}): {self.loaded} tensors loaded"]
+        parts += [f"{len(self.dropped)} dead tensors dropped"] if self.dropped else []
+        parts += [f"{len(self.missing)} dead tensors missing"] if self.missing else []
+        parts += [f"prefix {self.prefix!r} stripped"] if self.prefix else []
+        parts += [f"taken from {self.wrapper!r}"] if self.wrapper else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """A weights file that was recognised and found sound, before its tensors are read."""
+
+    spec: ModelSpec
+    report: LoadReport
+    names: Mapping[str, str]
+    """Name in the file -> our name."""
+    _header: Header | None = field(default=None, repr=False)
+    _state: PyTorchState | None = field(default=None, repr=False)
+
+    def read(
+        self, *, like: Mapping[str, Tensor] | None = None, device: torch.device | str = "cpu"
+    ) -> dict[str, Tensor]:
+        """Read the tensors under our names; ``like`` gives each its type and layout."""
+        if self._header is not None:
+            return read_tensors(self.report.path, self.names, like=like, device=device, header=self._header)
+        assert self._state is not None
+        result = {}
+        for name, ours in self.names.items():
+            tensor = self._state.tensors[name]
+            template = tensor.contiguous() if like is None else like[ours]
+            result[ours] = torch.empty_like(template, device=device, requires_grad=False).copy_(tensor)
+        return result
+
+
+def open_weights(path: Path) -> WeightsFile:
+    """Recognise a weights file and check that every tensor is accounted for, without reading the tensors.
+
+    Raises:
+        CheckpointError: If it is damaged, of no format we know, or does not fit its spec.
+        UnsafeCheckpointError: If it would execute code.
+    """
+    container = recognise(path)
+    header = read_header(path) if container == "safetensors" else None
+    state = None if header else read_pytorch(path)
+    if header is not None:
+        shapes = header.shapes
+    else:
+        assert state is not None
+        shapes = {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
+    account: dict[str, Any] = {"path": path, "container": container}
+    if state is not None:
+        account |= {"wrapper": state.wrapper, "beside": state.beside}
+    spec = _stated_spec(path, header)
+    if vista3d_official.recognises(shapes):
+        translation = vista3d_official.translate(shapes)
+        spec, names = spec or vista3d_official.spec_of(translation), translation.names
+        account |= {
+            "format": f"vista3d {translation.layout}",
+            "prefix": translation.prefix,
+            "dropped": translation.dropped,
+            "missing": translation.absent,
+        }
+    elif spec is not None:
+        names = {name: name for name in shapes}
+        account |= {"format": OURS}
+    else:
+        raise _no_format(path, shapes)
+    _check_fit(path, spec, {names[name]: shapes[name] for name in names})
+    report = LoadReport(loaded=len(names), **account)
+    return WeightsFile(spec=spec, report=report, names=names, _header=header, _state=state)
+
+
+def _stated_spec(path: Path, header: Header | None) -> ModelSpec | None:
+    """Return the spec beside the file, or else the one inside it.
+
+    Only ``model.safetensors`` and ``model.pt`` own the ``spec.json`` of their folder: another file in it need not
+    be the model that the spec speaks of.
+    """
+    beside = path.with_name(SPEC_FILE)
+    if path.stem == "model" and beside.is_file():
+        content = beside.read_bytes()
+        refuse_pickled_text(beside, content)
+        return ModelSpec.from_json(content.decode("utf-8", errors="replace"))
+    text = header.metadata.get(SPEC_KEY) if header else None
+    return ModelSpec.from_json(text) if text else None
+
+
+def _check_fit(path: Path, spec: ModelSpec, shapes: Mapping[str, Shape]) -> None:
+    with torch.device("meta"):
+        network = build(spec.architecture)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wrong = sorted(
+        name for name in {*expected, *shapes} if name not in shapes or expected.get(name) != shapes[name]
+    )
+    if wrong:
+        raise CheckpointError(
+            expected=f"the {len(expected)} tensors that the spec of {spec.name} describes, in {path}",
+            got=f"{len(wrong)} missing, unknown or of another shape: {', '.join(wrong[:6])}",
+            do="put the spec.json beside the weights that it came with",
+        )
+
+
+def _no_format(path: Path, shapes: Mapping[str, Shape]) -> CheckpointError:
+    return CheckpointError(
+        expected=f"a model we know: ours with its {SPEC_FILE}, or VISTA3D in one of its two official layouts",
+        got=f"{path.name} with {len(shapes)} tensors named {', '.join(sorted(shapes)[:3])}, ...",
+        do=f"put the {SPEC_FILE} of the model beside its model.safetensors, or take another file",
+    )

@@ -1,0 +1,108 @@
+"""PyTorch files are read by the restricted unpickler alone: tensors come, code never runs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from vesalius.checkpoints.pytorch import read_pytorch
+from vesalius.errors import CheckpointError, UnsafeCheckpointError
+
+
+class Trap:
+    """Unpickles to a command that leaves a file behind."""
+
+    def __init__(self, evidence: Path) -> None:
+        self.evidence = evidence
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (f"touch '{self.evidence}'",)
+
+
+def plant(path: Path, evidence: Path, how: str) -> Path:
+    """Write a file that creates ``evidence`` when it is unpickled."""
+    trap = {"weight": Trap(evidence)}
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(trap))
+    elif how == "old pickle":
+        path.write_bytes(pickle.dumps(trap, protocol=0))
+    elif how == "torch":
+        torch.save(trap, path)
+    elif how == "old torch":
+        torch.save(trap, path, _use_new_zipfile_serialization=False)
+    elif how == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", pickle.dumps(trap, protocol=2))
+            archive.writestr("archive/version", "3\n")
+            archive.writestr("archive/byteorder", "little")
+    return path
+
+
+HOW = ["pickle", "old pickle", "torch", "old torch", "zip"]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_planted_pickle_is_refused_and_not_executed(tmp_path: Path, how: str) -> None:
+    evidence = tmp_path / "executed"
+    planted = plant(tmp_path / "model.pt", evidence, how)
+    with pytest.raises(UnsafeCheckpointError) as caught:
+        read_pytorch(planted)
+    assert not evidence.exists()
+    assert "weights_only=False" not in str(caught.value)  # never recommend switching the protection off
+
+
+@pytest.mark.parametrize("how", ["pickle", "old pickle", "torch", "old torch"])
+def test_the_trap_does_spring_for_a_careless_reader(tmp_path: Path, how: str) -> None:
+    evidence = tmp_path / "executed"
+    planted = plant(tmp_path / "model.pt", evidence, how)
+    if "torch" in how:
+        torch.load(planted, weights_only=False)
+    else:
+        pickle.loads(planted.read_bytes())
+    assert evidence.exists()
+
+
+STATE = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.ones(2)}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("wrapper", ["", "model", "state_dict"])
+def test_a_state_dict_is_found_plain_or_wrapped(tmp_path: Path, wrapper: str, zipped: bool) -> None:
+    saved = {wrapper: STATE, "epoch": 3, "step": torch.tensor(7)} if wrapper else STATE
+    torch.save(saved, tmp_path / "model.pt", _use_new_zipfile_serialization=zipped)
+    state = read_pytorch(tmp_path / "model.pt")
+    assert state.wrapper == wrapper
+    assert state.beside == (("epoch", "step") if wrapper else ())
+    assert set(state.tensors) == set(STATE)
+    assert all(torch.equal(state.tensors[name], STATE[name]) for name in STATE)
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [{}, [1, 2], torch.ones(3), {"epoch": 3}, {"a": torch.ones(2), "b": "text"}, {"a": torch.ones(2).to_sparse()}],
+    ids=["empty", "list", "tensor", "no tensors", "text among tensors", "sparse"],
+)
+def test_what_is_no_state_dict_is_refused(tmp_path: Path, saved: object) -> None:
+    torch.save(saved, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="names and tensors"):
+        read_pytorch(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("tenth", range(10))
+def test_every_truncation_is_a_typed_error(tmp_path: Path, zipped: bool, tenth: int) -> None:
+    torch.save(STATE, tmp_path / "model.pt", _use_new_zipfile_serialization=zipped)
+    whole = (tmp_path / "model.pt").read_bytes()
+    (tmp_path / "model.pt").write_bytes(whole[: len(whole) * tenth // 10])
+    with pytest.raises((CheckpointError, UnsafeCheckpointError)):
+        read_pytorch(tmp_path / "model.pt")
+
+
+def test_a_published_file_in_the_old_format_is_read(shared_data: Path) -> None:
+    state = read_pytorch(shared_data / "obelisk-tcia-weights" / "obeliskhybrid_tcia_fold1.pth")
+    assert 200_000 < sum(tensor.numel() for tensor in state.tensors.values()) < 260_000
