@@ -65,6 +65,13 @@ def planes_of(window: Float[Tensor, "c i j k"]) -> Float[Tensor, "i c j k"]:
     return window.permute(1, 0, 2, 3)
 
 
+def owned(features: Float[Tensor, "b c i j k"], *, consume: bool) -> Float[Tensor, "b c i j k"]:
+    """Return features in channels-last memory that may be overwritten."""
+    if consume:
+        return features.contiguous(memory_format=torch.channels_last_3d)
+    return features.clone(memory_format=torch.channels_last_3d)
+
+
 def windows_of(features: Float[Tensor, "b c i j k"]) -> list[Tensor]:
     """Look at each window of a channels-last batch as planes."""
     return [planes_of(window) for window in features]
@@ -138,7 +145,7 @@ class WinogradKernel:
     def convolve(self, slab: Float[Tensor, "i_plus_2 c j k"], out: Float[Tensor, "i d j k"], *, add: bool) -> None:
         """Convolve a slab that has one plane more at either end."""
         tiles = len(out) // TILE
-        rows = slab.permute(0, 2, 3, 1).flatten(1)  # [i+2 (j k c)]
+        rows = slab.permute(0, 2, 3, 1).view(len(slab), -1)  # [i+2 (j k c)]
         _, c, j, k = slab.shape
         transformed = rows.new_empty(6, tiles, rows.shape[1])
         for tile in range(tiles):
@@ -148,7 +155,7 @@ class WinogradKernel:
         for kernel, part, product in zip(self.kernels, transformed, products, strict=True):
             planes = part.view(tiles, j, k, c).permute(0, 3, 1, 2)
             product.copy_(functional.conv2d(planes, kernel, padding=1).permute(0, 2, 3, 1))
-        target = out.permute(0, 2, 3, 1).flatten(1)  # [i (j k d)], the memory of out
+        target = out.permute(0, 2, 3, 1).view(len(out), -1)  # [i (j k d)], the memory of out
         for tile in range(tiles):
             some = target[TILE * tile : TILE * (tile + 1)]
             if add:

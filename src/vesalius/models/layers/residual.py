@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vesalius.models.layers.instance_norm import InstanceNorm
-from vesalius.models.layers.planes import convolve_planes, slabs, streams, windows_of
+from vesalius.models.layers.planes import convolve_planes, owned, slabs, streams, windows_of
 
 LEAK = 0.01
 """Slope of the leaky ReLU below zero."""
@@ -37,7 +37,7 @@ class PreActivationBlock(nn.Module):
             consume: Whether the result may take the memory of ``features``, where no gradient is wanted.
         """
         if streams(features):
-            return self._streamed(features if consume else features.clone())
+            return self._streamed(owned(features, consume=consume))
         hidden = self.conv1(functional.relu(self.norm1(features), inplace=True))
         hidden = self.conv2(functional.relu(self.norm2(hidden), inplace=True))
         return torch.add(features, hidden)
@@ -69,7 +69,7 @@ class PostActivationBlock(nn.Module):
     def forward(self, features: Float[Tensor, "b d i j k"], *, consume: bool = False) -> Float[Tensor, "b d i j k"]:
         """Refine features; ``consume`` as for ``PreActivationBlock``."""
         if streams(features):
-            return self._streamed(features if consume else features.clone())
+            return self._streamed(owned(features, consume=consume))
         hidden = _leaky(self.norm1(self.conv1(features)))
         return _leaky(features + self.norm2(self.conv2(hidden)))
 
