@@ -1,0 +1,93 @@
+"""Connected components, and where each label of a label map lies; the work is connected-components-3d's (cc3d).
+
+Nothing here holds more than a few bytes a voxel of the largest label's box, whatever the number of labels.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+from jaxtyping import Integer
+
+from vesalius.geometry.boxes import Box
+from vesalius.shapes import LabelArray, MaskArray
+
+
+@dataclass(frozen=True)
+class LabelRegion:
+    """Where one label lies.
+
+    Args:
+        voxels: How many voxels carry it.
+        box: The smallest box that holds them.
+        centroid_ijk: The mean of their voxel coordinates.
+    """
+
+    voxels: int
+    box: Box
+    centroid_ijk: tuple[float, float, float]
+
+
+def components(mask: MaskArray) -> tuple[Integer[np.ndarray, "i j k"], int]:
+    """Number the connected components of a mask, voxels that share a corner being connected.
+
+    Args:
+        mask: Voxels ``(i, j, k)``.
+
+    Returns:
+        0 outside the mask and 1 to n inside, by component; and n.
+    """
+    numbered, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
+    return numbered, int(count)
+
+
+def largest_component(mask: MaskArray) -> MaskArray:
+    """Return the largest connected component of a mask; the first of equals, nothing of nothing."""
+    numbered, count = components(mask)
+    if count < 2:
+        return mask.copy()
+    sizes = cc3d.statistics(numbered, no_slice_conversion=True)["voxel_counts"]
+    return np.asarray(numbered == 1 + int(np.argmax(sizes[1:])))
+
+
+def label_regions(labels: LabelArray) -> dict[int, LabelRegion]:
+    """Return where each label above 0 lies, in one pass over the map; labels not found are absent.
+
+    Args:
+        labels: Label ids ``(i, j, k)``, uint8 or uint16.
+    """
+    ids, dense = np.arange(int(labels.max()) + 1), labels
+    if ids.size > labels.size:  # cc3d wants fewer ids than voxels: only a tiny map can have more
+        ids, dense = np.unique(labels, return_inverse=True)
+        dense = dense.reshape(labels.shape).astype(np.uint32)
+    found = cc3d.statistics(np.ascontiguousarray(dense) if _is_strided(dense) else dense)
+    regions: dict[int, LabelRegion] = {}
+    for label, voxels in enumerate(found["voxel_counts"].tolist()):
+        if ids[label] == 0 or voxels == 0:
+            continue
+        i, j, k = found["bounding_boxes"][label]
+        centroid = found["centroids"][label].tolist()
+        regions[int(ids[label])] = LabelRegion(
+            int(voxels),
+            Box((i.start, j.start, k.start), (i.stop, j.stop, k.stop)),
+            (centroid[0], centroid[1], centroid[2]),
+        )
+    return regions
+
+
+def component_counts(labels: LabelArray, regions: dict[int, LabelRegion] | None = None) -> dict[int, int]:
+    """Count the connected components of every label of a map, label by label in its own box.
+
+    Args:
+        labels: Label ids ``(i, j, k)``.
+        regions: What `label_regions` returned, where it is known already.
+    """
+    known = label_regions(labels) if regions is None else regions
+    return {label: components(labels[region.box.slices] == label)[1] for label, region in known.items()}
+
+
+def _is_strided(labels: np.ndarray) -> bool:
+    return not (labels.flags.c_contiguous or labels.flags.f_contiguous)

@@ -1,0 +1,92 @@
+"""Names inside a NIfTI file: the Caret label table in the header extension, and the sidecar ``labels.json``.
+
+The table is the one TotalSegmentator writes and reads and Connectome Workbench defines: XML
+``CaretExtension/VolumeInformation/LabelTable/Label``, with ``Key``, a colour and the name as text.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+from vesalius.errors import FileFormatError
+
+CODE = 0
+"""Unknown kind, as TotalSegmentator writes it: nibabel refuses to hand out the content of code 30, Caret's own."""
+_SIDECAR_BYTES = 16 << 20
+
+
+def colour(label: int) -> tuple[float, float, float]:
+    """Return a colour for a label id, red, green and blue in [0, 1]: neighbouring ids differ strongly."""
+    hue = (label * 0.618033988749895) % 1.0
+    value = 1.0 - 0.15 * (label % 3)
+
+    def channel(shift: float) -> float:
+        return value * (0.35 + 0.65 * min(max(abs(((hue + shift) % 1.0) * 6.0 - 3.0) - 1.0, 0.0), 1.0))
+
+    return channel(0.0), channel(2.0 / 3.0), channel(1.0 / 3.0)
+
+
+def to_xml(names: Mapping[int, str]) -> bytes:
+    """Return the label table of ``names`` as the content of a header extension."""
+    root = ElementTree.Element("CaretExtension")
+    volume = ElementTree.SubElement(root, "VolumeInformation", Index="0")
+    table = ElementTree.SubElement(volume, "LabelTable")
+    for label, name in names.items():
+        red, green, blue = (f"{value:.4f}" for value in colour(label))
+        entry = ElementTree.SubElement(table, "Label", Key=str(label), Red=red, Green=green, Blue=blue, Alpha="1")
+        entry.text = "".join(c if c.isprintable() else " " for c in name)
+    ElementTree.SubElement(volume, "StudyMetaDataLinkSet")
+    ElementTree.SubElement(volume, "VolumeType").text = "Label"
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text
+
+
+def from_extensions(contents: Iterable[bytes]) -> dict[int, str]:
+    """Return label id -> name of the first extension that is a label table; empty where there is none.
+
+    A document type, the door to entity bombs, makes an extension unreadable to us.
+    """
+    for content in contents:
+        text = content.rstrip(b"\0").strip()
+        if b"<CaretExtension" not in text or b"<!DOCTYPE" in text:
+            continue
+        try:
+            entries = list(ElementTree.fromstring(text).iter("Label"))
+            return {int(entry.attrib["Key"]): (entry.text or "").strip() for entry in entries}
+        except (ElementTree.ParseError, KeyError, ValueError):
+            continue
+    return {}
+
+
+def from_sidecar(path: Path, stem: str) -> dict[int, str]:
+    """Return the names of ``<stem>.json`` or ``labels.json`` beside a label file; empty where there is none.
+
+    Either the object ``vesalius segment`` writes (``classes``: a list of ``id``, ``name``) or ``{"1": "liver"}``.
+
+    Raises:
+        FileFormatError: If there is such a file and it cannot be understood.
+    """
+    for sidecar in (path.with_name(f"{stem}.json"), path.with_name("labels.json")):
+        if sidecar.is_file():
+            return _parse(sidecar)
+    return {}
+
+
+def _parse(sidecar: Path) -> dict[int, str]:
+    try:
+        if sidecar.stat().st_size > _SIDECAR_BYTES:
+            raise ValueError(f"{sidecar.stat().st_size} bytes")
+        content = json.loads(sidecar.read_text("utf-8"))
+        if isinstance(content.get("classes"), list):
+            return {int(entry["id"]): str(entry["name"]) for entry in content["classes"]}
+        return {int(label): str(name) for label, name in content.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FileFormatError(
+            expected='label names such as {"classes": [{"id": 1, "name": "liver"}]} or {"1": "liver"}',
+            got=f"{sidecar.name}: {error}",
+            do="mend the file, or move it away",
+        ) from None
