@@ -1,0 +1,330 @@
+"""One DICOM file -> its frames, or the reason why it has none; damage and malice end here, pixels are not touched.
+
+Only the tags that ``dicom_frames`` names are parsed; the size of everything is checked before it is believed.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import pydicom
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import data_element_generator
+
+from vesalius.errors import DicomSeriesError, FileFormatError, InputError, UnsafeFileError
+from vesalius.io.archives import StoredFile
+from vesalius.io.dicom_frames import (
+    HEADER_TAGS,
+    MAX_FRAME_PIXELS,
+    MAX_FRAMES,
+    SLICE_CLASSES,
+    Frame,
+    Kind,
+    NotASliceError,
+    PixelLayout,
+    SeriesTags,
+    frames_of,
+)
+
+MAX_INFLATED_BYTES = 4 << 30
+_HEADER_PREFIX = 1 << 20
+_MAX_CODEC_RATIO = 5000
+
+_IMPLICIT, _EXPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+COMPRESSED = {
+    "1.2.840.10008.1.2.5": "RLE",
+    "1.2.840.10008.1.2.4.50": "JPEG baseline",
+    "1.2.840.10008.1.2.4.51": "JPEG extended",
+    "1.2.840.10008.1.2.4.57": "JPEG lossless",
+    "1.2.840.10008.1.2.4.70": "JPEG lossless, first order",
+    "1.2.840.10008.1.2.4.80": "JPEG-LS lossless",
+    "1.2.840.10008.1.2.4.81": "JPEG-LS near-lossless",
+    "1.2.840.10008.1.2.4.90": "JPEG 2000 lossless",
+    "1.2.840.10008.1.2.4.91": "JPEG 2000",
+}
+"""Compressed transfer syntaxes that the decoders we depend on can read."""
+
+DAMAGE = (
+    InvalidDicomError,
+    BytesLengthException,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom and its decoders raise on damaged bytes: they have no error of their own for most of them."""
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Silence pydicom's remarks on odd values while files are read: they may quote what identifies a patient."""
+    settings = pydicom.config.settings
+    before = settings.reading_validation_mode
+    settings.reading_validation_mode = pydicom.config.IGNORE
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        settings.reading_validation_mode = before
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A file that gives no slices, and why.
+
+    Args:
+        file: The file.
+        kind: What it is instead.
+        error: What to raise if someone asks for it.
+        series: The series it belongs to, as far as it could be read.
+    """
+
+    file: StoredFile
+    kind: Kind
+    error: InputError
+    series: SeriesTags
+
+
+def read_header(file: StoredFile) -> list[Frame] | Refusal:
+    """Read the header of one file.
+
+    Returns:
+        Its frames, or why it has none. Damage never raises: it is a refusal that names the reason.
+    """
+    series = SeriesTags()
+    try:
+        header, pixels = _parse(file)
+        if header is None:
+            raise NotASliceError("not DICOM", f"{file.path.name}: no DICOM", "leave it out", "a DICOM file")
+        series = series_tags(header)
+        return list(frames_of(header, file, pixel_layout(header, pixels, file), series))
+    except NotASliceError as error:
+        kind = FileFormatError if error.kind in ("unreadable", "not DICOM") else DicomSeriesError
+        return Refusal(file, error.kind, kind(expected=error.expected, got=error.got, do=error.do), series)
+    except InputError as error:
+        return Refusal(file, "unreadable", error, series)
+    except RecursionError:
+        nested = UnsafeFileError(
+            expected="sequences nested a few levels deep",
+            got=f"{file.path.name}: nested beyond reading",
+            do="do not use this file; ask its sender",
+        )
+        return Refusal(file, "unreadable", nested, series)
+    except DAMAGE as error:
+        damaged = FileFormatError(
+            expected="a whole DICOM file",
+            got=f"{file.path.name}: damaged or truncated header ({type(error).__name__})",
+            do="copy the file again from its origin",
+        )
+        return Refusal(file, "unreadable", damaged, series)
+
+
+@dataclass(frozen=True)
+class PixelElement:
+    """The pixel data element: where its value begins, and how long it says it is (None: encapsulated)."""
+
+    offset: int
+    num_bytes: int | None
+
+
+def _parse(file: StoredFile) -> tuple[Any, PixelElement | None]:
+    """Parse the header; of a zip member only the first megabyte is inflated where that is enough."""
+    prefix = _HEADER_PREFIX if file.place is not None and file.num_bytes > _HEADER_PREFIX else None
+    if prefix is not None:
+        try:
+            with file.open(prefix=prefix) as stream:
+                header, pixels = _parse_stream(stream)
+            if header is None or pixels is not None:
+                return header, pixels
+        except DAMAGE:
+            pass  # the header is longer: the whole member says
+    with file.open() as stream:
+        return _parse_stream(stream)
+
+
+def _parse_stream(stream: BinaryIO) -> tuple[Any, PixelElement | None]:
+    head = stream.read(132)
+    start = 132 if head[128:] == b"DICM" else 0
+    if not start and not _begins_like_dicom(head):
+        return None, None
+    _check_inflation(stream, start)
+    stream.seek(0)
+    header = pydicom.dcmread(stream, force=True, stop_before_pixels=True, specific_tags=HEADER_TAGS)
+    if str(header.file_meta.get("TransferSyntaxUID", "")) == _DEFLATED:
+        return header, PixelElement(0, None)
+    return header, _pixel_element(stream)
+
+
+def _begins_like_dicom(head: bytes) -> bool:
+    """Tell a file without preamble by a first element of group 2 or 8, in either byte order."""
+    little = head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00"
+    big = head[:2] == b"\x00\x08" and head[2:3] == b"\x00"
+    return len(head) >= 12 and (little or big)
+
+
+def _pixel_element(stream: BinaryIO) -> PixelElement | None:
+    """Read tag, representation and length of the element where pydicom stopped."""
+    head = stream.read(12)
+    order = ">" if head[:4] == b"\x7f\xe0\x00\x10" else "<"
+    if head[:4] not in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10") or len(head) < 8:
+        return None
+    is_explicit = head[4:6].isalpha() and head[4:6].isupper()
+    if is_explicit and len(head) < 12:
+        return None
+    (length,) = struct.unpack(f"{order}L", head[8:12] if is_explicit else head[4:8])
+    offset = stream.tell() - len(head) + (12 if is_explicit else 8)
+    return PixelElement(offset, None if length == 0xFFFFFFFF else length)
+
+
+def _check_inflation(stream: BinaryIO, start: int) -> None:
+    """Count what a deflated file inflates to, before pydicom inflates it in one piece.
+
+    Raises:
+        UnsafeFileError: If it is built to exhaust memory.
+    """
+    stream.seek(start)
+    elements = data_element_generator(stream, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    syntax = next((e.value for e in elements if int(e.tag) == 0x00020010), b"") or b""
+    if bytes(syntax).rstrip(b"\x00 ") != _DEFLATED.encode():
+        return
+    for _ in elements:  # the rest of group 2, up to where the deflated part begins
+        pass
+    inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    packed = stream.read(1 << 16)
+    while packed and not inflater.eof:
+        total += len(inflater.decompress(packed, 1 << 20))
+        packed = inflater.unconsumed_tail or stream.read(1 << 16)
+        if total > MAX_INFLATED_BYTES:
+            raise UnsafeFileError(
+                expected=f"a deflated file of at most {MAX_INFLATED_BYTES >> 30} GB",
+                got="one that inflates to more",
+                do="do not use this file; ask its sender",
+            )
+
+
+def series_tags(header: Any) -> SeriesTags:
+    """Read what a header says of its series."""
+    number = str(header.get("SeriesNumber") or "")
+    return SeriesTags(
+        series_uid=str(header.get("SeriesInstanceUID") or ""),
+        study_uid=str(header.get("StudyInstanceUID") or ""),
+        description=" ".join(str(header.get("SeriesDescription") or "").split()),
+        modality=str(header.get("Modality") or "").upper(),
+        number=int(number) if number.lstrip("-").isdigit() else 0,
+        frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
+    )
+
+
+def pixel_layout(header: Any, pixels: PixelElement | None, file: StoredFile) -> PixelLayout:
+    """Read how pixels are stored, and check that they can be there.
+
+    Raises:
+        NotASliceError: If the file holds no greyscale slices, or is shorter than its pixels.
+        UnsafeFileError: If it claims sizes no scan has.
+    """
+    _check_is_slice_image(header)
+    rows, columns = _whole(header, "Rows"), _whole(header, "Columns")
+    num_frames = _whole(header, "NumberOfFrames", default=1)
+    if not (0 < rows < 1 << 16 and 0 < columns < 1 << 16 and rows * columns <= MAX_FRAME_PIXELS):
+        raise _implausible(f"at most {MAX_FRAME_PIXELS} pixels a frame", f"{rows} x {columns}")
+    if not 0 < num_frames <= MAX_FRAMES:
+        raise _implausible(f"at most {MAX_FRAMES} frames", f"{num_frames}")
+    allocated = _whole(header, "BitsAllocated")
+    stored = _whole(header, "BitsStored", default=allocated)
+    high_bit = _whole(header, "HighBit", default=stored - 1)
+    if allocated not in (8, 16, 32) or not 0 < stored <= allocated or high_bit != stored - 1:
+        raise NotASliceError(
+            "unreadable",
+            f"{allocated} bits allocated, {stored} stored, high bit {high_bit}",
+            "export the series again as 16-bit greyscale",
+            "values in the low bits of 8, 16 or 32",
+        )
+    syntax = str(header.file_meta.get("TransferSyntaxUID", "") or _IMPLICIT)
+    layout = PixelLayout(
+        rows=rows,
+        columns=columns,
+        num_frames=num_frames,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        is_signed=bool(_whole(header, "PixelRepresentation", default=0)),
+        is_big_endian=syntax == _BIG,
+        offset=pixels.offset if pixels and syntax in (_IMPLICIT, _EXPLICIT, _BIG) else None,
+    )
+    _check_pixels_are_there(layout, pixels, file, syntax)
+    return layout
+
+
+def _check_is_slice_image(header: Any) -> None:
+    sop_class = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "") or "")
+    what = str(header.get("Modality") or "no modality")
+    if sop_class not in SLICE_CLASSES:
+        name = pydicom.uid.UID(sop_class).name if sop_class else "no SOP class"
+        raise NotASliceError("other", f"{what} ({name})", "leave it out; name the series of the scan itself")
+    if _whole(header, "SamplesPerPixel", default=1) != 1:
+        raise NotASliceError("other", f"{what} in colour", "name the original greyscale series")
+
+
+def _check_pixels_are_there(
+    layout: PixelLayout, pixels: PixelElement | None, file: StoredFile, syntax: str
+) -> None:
+    expected = layout.frame_bytes * layout.num_frames
+    if pixels is None or pixels.num_bytes == 0:
+        raise _truncated(file, "no pixel data")
+    if layout.offset is not None:
+        there = min(file.num_bytes - pixels.offset, pixels.num_bytes or 0)
+        if there < expected:
+            raise _truncated(file, f"{there} bytes of pixels where {expected} are described")
+    elif syntax not in COMPRESSED and syntax != _DEFLATED:
+        raise NotASliceError(
+            "unreadable",
+            f"transfer syntax {pydicom.uid.UID(syntax).name}",
+            "convert the series to JPEG 2000 or to uncompressed DICOM",
+            "uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000 pixels",
+        )
+    elif expected > max(MAX_FRAME_PIXELS, _MAX_CODEC_RATIO * file.num_bytes):
+        raise _implausible("pixels a codec can make", f"{expected} bytes out of a file of {file.num_bytes}")
+
+
+def _whole(header: Any, keyword: str, *, default: int | None = None) -> int:
+    value = header.get(keyword)
+    if value is None or value == "":
+        if default is not None:
+            return default
+        raise NotASliceError("unreadable", f"no {keyword}", "export the series again", f"an image with {keyword}")
+    try:
+        return int(value)
+    except (TypeError, ValueError) as error:
+        raise NotASliceError(
+            "unreadable", f"another {keyword}", "export the series again", f"{keyword}: a whole number"
+        ) from error
+
+
+def _truncated(file: StoredFile, got: str) -> NotASliceError:
+    return NotASliceError(
+        "unreadable",
+        f"{file.path.name}: truncated, {got}",
+        "copy the file again from its origin",
+        "a whole DICOM file",
+    )
+
+
+def _implausible(expected: str, got: str) -> UnsafeFileError:
+    return UnsafeFileError(expected=expected, got=got, do="do not use this file; ask its sender")

@@ -1,0 +1,289 @@
+"""Any folder or zip of DICOM -> a table of its series -> one of them as a volume (CT in Hounsfield units).
+
+The table names every file's series, which one would be read, and what is wrong with the others. Reading never makes
+up geometry: what cannot be placed in space is refused with what was found, where, and what to do.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from vesalius.errors import DicomSeriesError, InputError, MemoryBudgetError
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import Modality, Volume
+from vesalius.io.archives import list_files
+from vesalius.io.dicom_frames import Frame, Kind
+from vesalius.io.dicom_geometry import Stack
+from vesalius.io.dicom_headers import Refusal, quiet_pydicom, read_header
+from vesalius.io.dicom_pixels import read_voxels
+from vesalius.io.dicom_source import DicomSource
+from vesalius.io.dicom_stacks import make_stacks
+from vesalius.io.dicom_writer import write_series
+
+__all__ = ["DicomSource", "SeriesRow", "list_series", "read_series", "write_series"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesRow:
+    """One line of the table of series.
+
+    Args:
+        series_uid: What to name to read it: the SeriesInstanceUID, with ``#2`` for the second volume of a series
+            that mixes several; empty for files that belong to none.
+        description: As the scanner wrote it.
+        modality: CT, MR, SEG...
+        num_files: How many files it has.
+        shape: Voxels along i, j and k; None where it is no volume.
+        spacing_mm: Their spacing; None where it is no volume.
+        kind: ``volume``, ``derived`` (a reformat or an anonymised copy), ``localizer``, ``projection``, ``other``
+            (no image, or no slices), ``unreadable``, ``not DICOM``.
+        usable: Whether it can be read as a volume.
+        reasons: Why not, or what was mended, or what is worth knowing.
+        chosen: Whether it is the one read when none is named.
+    """
+
+    series_uid: str
+    description: str
+    modality: str
+    num_files: int
+    shape: tuple[int, int, int] | None
+    spacing_mm: tuple[float, float, float] | None
+    kind: Kind
+    usable: bool
+    reasons: tuple[str, ...] = ()
+    chosen: bool = False
+
+
+def list_series(path: Path) -> list[SeriesRow]:
+    """List what a folder, a zip or a file holds; the series that would be read comes first.
+
+    Args:
+        path: A folder (read with its subfolders), a zip, or one DICOM file.
+
+    Raises:
+        FileFormatError: If there is nothing, or the zip is damaged.
+        UnsafeFileError: If the zip or folder is built to exhaust or to escape.
+    """
+    stacks, refusals = _scan(path)
+    chosen, why = _choose(stacks)
+    rows = [_row(stack, is_chosen=stack is chosen, why=why if stack is chosen else ()) for stack in stacks]
+    rows.sort(key=lambda row: (not row.chosen, not row.usable))
+    return rows + _refused_rows(refusals)
+
+
+def read_series(path: Path, *, series_uid: str | None = None, fill_gaps: bool = False) -> Volume:
+    """Read one series of a folder, a zip or a file as a volume.
+
+    Args:
+        path: A folder (read with its subfolders), a zip, or one DICOM file.
+        series_uid: Which one, as ``list_series`` names it; None for the one it marks as chosen.
+        fill_gaps: Interpolate over missing slices and uneven steps, up to gaps of four steps, instead of refusing.
+
+    Returns:
+        The volume in the order of the scanner's slices: Hounsfield units where ``modality`` is CT, int16 where
+        that is lossless, else float32; ``source`` is a ``DicomSource``. A tilted gantry gives a sheared grid.
+
+    Raises:
+        DicomSeriesError: If there is no such series, or it is not one sound volume.
+        FileFormatError: If files are damaged.
+        UnsafeFileError: If they are built to exhaust or to escape.
+        MemoryBudgetError: If the volume is larger than the free memory.
+    """
+    with quiet_pydicom():
+        stacks, refusals = _scan(path)
+        if fill_gaps:
+            stacks = [stack.filled or stack for stack in stacks]
+        stack = _find(stacks, series_uid) if series_uid else _choose(stacks)[0]
+        if stack is None or stack.error is not None or stack.grid is None:
+            raise _why_none(stack, stacks, refusals, series_uid)
+        _check_memory(stack.grid)
+        data = read_voxels(stack.frames, np.asarray(stack.places))
+    for note in stack.notes:
+        _logger.info("%s", note)
+    damaged = sum(refusal.kind == "unreadable" for refusal in refusals)
+    if damaged:
+        _logger.warning("%d files beside the series are damaged and were left out", damaged)
+    return Volume(data, stack.grid, _modality(stack), _source(stack, stack.grid))
+
+
+def _scan(path: Path) -> tuple[list[Stack], list[Refusal]]:
+    frames: list[Frame] = []
+    refusals: list[Refusal] = []
+    with quiet_pydicom():
+        for file in list_files(Path(path)):
+            found = read_header(file)
+            if isinstance(found, Refusal):
+                refusals.append(found)
+            else:
+                frames += found
+        stacks = [_with_damage(stack, refusals) for stack in make_stacks(frames)]
+    return stacks, refusals
+
+
+def _with_damage(stack: Stack, refusals: Iterable[Refusal]) -> Stack:
+    """Refuse a stack some of whose files are damaged: left out, they would be missing without a word."""
+    uid = stack.series.series_uid
+    damaged = [r for r in refusals if r.kind == "unreadable" and uid and r.series.series_uid == uid]
+    if not damaged or stack.error is not None:
+        return stack
+    first = damaged[0].error
+    error = type(first)(
+        expected=first.expected, got=f"{len(damaged)} damaged files in the series: {first.got}", do=first.do
+    )
+    return replace(stack, error=error, filled=None)
+
+
+def _choose(stacks: Sequence[Stack]) -> tuple[Stack | None, tuple[str, ...]]:
+    """Pick the stack to read when none is named: originals before derived ones, then the most slices.
+
+    None where there is none, or where usable ones belong to different studies: no rule may choose a patient.
+    """
+    usable = [stack for stack in stacks if stack.error is None]
+    if not usable or len({stack.series.study_uid for stack in usable}) > 1:
+        return None, ()
+    ranked = sorted(usable, key=_rank)
+    if len(usable) == 1:
+        return ranked[0], ("the only usable series",)
+    why = (
+        f"chosen of {len(usable)} usable ones: original, most slices, thinnest, lowest series number, in that order"
+    )
+    return ranked[0], (why,)
+
+
+def _rank(stack: Stack) -> tuple[object, ...]:
+    height_mm = stack.grid.spacing_mm[2] if stack.grid else 0.0
+    return (
+        stack.kind != "volume",
+        _modality(stack) == "unknown",
+        -len(stack.frames),
+        height_mm,
+        stack.series.number,
+        stack.key,
+    )
+
+
+def _find(stacks: Sequence[Stack], series_uid: str) -> Stack | None:
+    return next((stack for stack in stacks if stack.key == series_uid), None)
+
+
+def _why_none(
+    stack: Stack | None, stacks: Sequence[Stack], refusals: Sequence[Refusal], series_uid: str | None
+) -> InputError:
+    """Return the error that says best why nothing can be read."""
+    if stack is not None and stack.error is not None:
+        return stack.error
+    if series_uid:
+        found = next((r for r in refusals if r.series.series_uid == series_uid), None)
+        return found.error if found else _unknown(series_uid, stacks)
+    usable = [s for s in stacks if s.error is None]
+    if usable:
+        return DicomSeriesError(
+            expected="series of one study",
+            got=f"{len(usable)} usable series of {len({s.series.study_uid for s in usable})} studies",
+            do="name one (--series UID); `vesalius series` lists them",
+        )
+    errors = [s.error for s in stacks if s.error] + [r.error for r in refusals if r.kind == "unreadable"]
+    return _summary(errors or [r.error for r in refusals if r.kind == "other"] or [r.error for r in refusals])
+
+
+def _summary(errors: Sequence[InputError]) -> InputError:
+    """Return the one error, or one that counts them."""
+    if not errors:
+        return DicomSeriesError(expected="DICOM files", got="no file at all", do="name the folder of the scan")
+    if len({(error.expected, error.got) for error in errors}) == 1:
+        return errors[0]
+    several = "; ".join(dict.fromkeys(error.got for error in errors[:3]))
+    return DicomSeriesError(
+        expected="one usable series",
+        got=f"none in {len(errors)}: {several}{'; ...' if len(errors) > 3 else ''}",
+        do="`vesalius series` lists each with its reason",
+    )
+
+
+def _unknown(series_uid: str, stacks: Sequence[Stack]) -> InputError:
+    return DicomSeriesError(
+        expected=f"one of the {len(stacks)} series there",
+        got=repr(series_uid),
+        do="name one as `vesalius series` lists it",
+    )
+
+
+def _check_memory(grid: Grid) -> None:
+    needed, free = 2 * grid.num_voxels, psutil.virtual_memory().available
+    if needed > free:
+        raise MemoryBudgetError(
+            expected=f"a volume that fits into {free / 2**30:.1f} GB of free memory",
+            got=f"{needed / 2**30:.1f} GB",
+            do="use a machine with more memory, or a thinner field of view",
+        )
+
+
+def _modality(stack: Stack) -> Modality:
+    if stack.series.modality == "MR":
+        return "MR"
+    return "CT" if all(frame.is_hounsfield for frame in stack.frames) else "unknown"
+
+
+def _source(stack: Stack, grid: Grid) -> DicomSource:
+    nearest = [stack.frames[round(place)] for place in stack.places]
+    files = list(dict.fromkeys(frame.file for frame in nearest))
+    at = {file: number for number, file in enumerate(files)}
+    return DicomSource(
+        series_uid=stack.series.series_uid,
+        grid=grid,
+        stored=tuple(files),
+        slices=tuple((at[frame.file], frame.number) for frame in nearest),
+        is_filled=any(not place.is_integer() for place in stack.places),
+        repairs=stack.notes,
+    )
+
+
+def _row(stack: Stack, *, is_chosen: bool, why: tuple[str, ...]) -> SeriesRow:
+    notes = stack.notes
+    if stack.error is None and stack.series.modality == "CT" and _modality(stack) == "unknown":
+        notes = (*notes, "values are not Hounsfield units (RescaleType, or no rescale): modality unknown")
+    return SeriesRow(
+        series_uid=stack.key,
+        description=stack.series.description,
+        modality=stack.series.modality,
+        num_files=stack.num_files,
+        shape=stack.grid.shape if stack.grid else None,
+        spacing_mm=stack.grid.spacing_mm if stack.grid else None,
+        kind=stack.kind,
+        usable=stack.error is None,
+        reasons=(*why, *_reasons(stack.error), *notes),
+        chosen=is_chosen,
+    )
+
+
+def _reasons(error: InputError | None) -> tuple[str, ...]:
+    return () if error is None else (f"{error.got}; {error.do}",)
+
+
+def _refused_rows(refusals: Sequence[Refusal]) -> list[SeriesRow]:
+    groups: dict[tuple[str, Kind], list[Refusal]] = {}
+    for refusal in refusals:
+        groups.setdefault((refusal.series.series_uid, refusal.kind), []).append(refusal)
+    return [
+        SeriesRow(
+            series_uid=uid,
+            description=members[0].series.description,
+            modality=members[0].series.modality,
+            num_files=len(members),
+            shape=None,
+            spacing_mm=None,
+            kind=kind,
+            usable=False,
+            reasons=tuple(dict.fromkeys(r for member in members for r in _reasons(member.error)))[:5],
+        )
+        for (uid, kind), members in groups.items()
+    ]
