@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _SEPARATORS = re.compile(r"[\s_\-,]+")
 _OTHER_SIDE = {"left": "right", "right": "left"}
@@ -24,11 +25,13 @@ _ALIKE = {
 }
 
 
+@lru_cache(maxsize=4096)
 def exact_key(name: str) -> str:
     """Return what ``left kidney``, ``kidney_left`` and ``Kidney-Left`` have in common."""
     return " ".join(sorted(_words(name)))
 
 
+@lru_cache(maxsize=4096)
 def loose_key(name: str) -> str:
     """Return what also plurals and British spelling have in common with the name; use after ``exact_key``."""
     return " ".join(sorted(_singular(word) for word in exact_key(name).split()))
