@@ -22,6 +22,7 @@ from vesalius.labels.vista3d import TABLE
 __all__ = ["Code", "Concept", "Structure", "Target", "Vocabulary"]
 
 _EVERYTHING = "everything"
+_TABLE_NAMES = frozenset(exact_key(structure.name) for structure in TABLE)
 
 
 @dataclass(frozen=True)
@@ -142,29 +143,29 @@ class Vocabulary:
         return _index(self.structures, loose_key)
 
     def _lookup(self, name: str) -> Structure | None:
+        """Find a structure by its name; the exact name of a group is no loose spelling of a structure."""
         exact = self._structures_by_exact_key.get(exact_key(name))
-        return exact or self._structures_by_loose_key.get(loose_key(name))
+        if exact or self._group(name, exact_key):
+            return exact
+        return self._structures_by_loose_key.get(loose_key(name))
+
+    def _group(self, name: str, key: Callable[[str], str]) -> tuple[int, ...]:
+        return next((ids for group, ids in self.groups.items() if key(group) == key(name)), ())
 
     def _ids(self, request: str | int) -> tuple[int, ...]:
         """Return the ids one request means: a structure's own, or those of a group's members."""
-        if isinstance(request, int) or request.strip().isdecimal():
-            structure: Structure | None = self.by_id(int(request))
-        else:
-            structure = self._structures_by_exact_key.get(exact_key(request))
-            group = None if structure else self._group(request, exact_key)
-            structure = structure or (None if group else self._lookup(request))
-            group = group or (None if structure else self._group(request, loose_key))
-            if group:
-                return group
+        is_id = isinstance(request, int) or (request.strip().isdecimal() and len(request) < 10)
+        structure = self.by_id(int(request)) if is_id else self._lookup(str(request))
         if structure is None:
-            raise self._unknown(str(request))
+            ids = self._group(str(request), exact_key)
+            if not ids and exact_key(str(request)) not in _TABLE_NAMES:  # `kidney` is not the group `kidneys`
+                ids = self._group(str(request), loose_key)
+            if not ids:
+                raise self._unknown(str(request))
+            return ids
         if structure.status == "unsupported":
             raise _unsupported(structure)
         return (structure.id,)
-
-    def _group(self, request: str, key: Callable[[str], str]) -> tuple[int, ...] | None:
-        wanted = key(request)
-        return next((ids for name, ids in self.groups.items() if key(name) == wanted), None)
 
     def _unknown(self, name: str) -> UnknownClassError:
         for structure in TABLE:
