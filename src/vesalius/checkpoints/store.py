@@ -123,6 +123,11 @@ def pull(row: CatalogRow, *, again: bool = False, progress: Progress | None = No
     )
 
 
+def first_seen_sha256(row: CatalogRow) -> str:
+    """Return the hash that a file had on its first pull to this machine, or nothing."""
+    return str(_read_pins().get(_pin_key(row), {}).get("sha256", ""))
+
+
 def _hub_file(row: CatalogRow) -> HubFile:
     return HubFile(
         repo=row.repo, file=row.file, revision=row.revision, size_bytes=row.size_bytes, sha256=row.sha256
@@ -194,8 +199,8 @@ def _read_pins() -> dict[str, dict[str, object]]:
 def _expected_sha256(row: CatalogRow) -> tuple[str, str]:
     if row.sha256:
         return row.sha256, "published"
-    pin = _read_pins().get(_pin_key(row))
-    return (str(pin["sha256"]), "first pull") if pin else ("", "nothing")
+    first_seen = first_seen_sha256(row)
+    return first_seen, "first pull" if first_seen else "nothing"
 
 
 def _pin(row: CatalogRow, sha256: str, size_bytes: int) -> None:

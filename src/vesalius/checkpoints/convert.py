@@ -1,0 +1,71 @@
+"""Foreign weights into ours, once: ``model.safetensors`` and ``spec.json``, or back into an official layout."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from vesalius.checkpoints.formats.vista3d_official import to_official
+from vesalius.checkpoints.load import find_weights_of
+from vesalius.checkpoints.probe import write_golden
+from vesalius.checkpoints.safetensors import write_model, write_tensors
+from vesalius.checkpoints.store import MODEL_FILE
+from vesalius.checkpoints.weights import LoadReport, open_weights
+from vesalius.errors import DiskError, UsageError
+
+Layout = Literal["vesalius", "monai", "research"]
+
+
+def convert_model(
+    source: str | Path,
+    folder: Path,
+    *,
+    layout: Layout = "vesalius",
+    dtype: torch.dtype | None = None,
+    overwrite: bool = False,
+) -> LoadReport:
+    """Write a model that ``load_model`` reads into a folder.
+
+    Args:
+        source: A catalog name, a model folder, or a weights file of any format we read.
+        folder: Where it goes; made if absent.
+        layout: ``vesalius`` for our names, with the spec and today's answers beside; the others for official code.
+        dtype: Type to store floating tensors in; by default as they are.
+        overwrite: Replace a model that is there.
+
+    Returns:
+        What was loaded, dropped and missed.
+
+    Raises:
+        UsageError: If a model is there already.
+        CheckpointError, UnsafeCheckpointError: If the source is refused.
+        DiskError: If the folder cannot be written.
+    """
+    path = find_weights_of(source)
+    target = folder / MODEL_FILE
+    if target.exists() and (not overwrite or target.samefile(path)):
+        raise UsageError(
+            expected=f"a folder without a model at {folder}",
+            got=f"{MODEL_FILE} is there",
+            do="name another folder" if target.samefile(path) else "name another folder, or add --overwrite",
+        )
+    weights = open_weights(path)
+    state = weights.read()
+    if layout == "vesalius":
+        origin = f"{weights.spec.provenance}; converted from {path.name} ({weights.report.format})"
+        spec = dataclasses.replace(weights.spec, provenance=origin.removeprefix("; "))
+        write_model(folder, state, spec, dtype=dtype)
+        write_golden(folder)
+    else:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DiskError(
+                expected=f"to make the folder {folder}", got=str(error), do="name another folder"
+            ) from None
+        write_tensors(target, to_official(state, layout), metadata={"format": "pt"}, dtype=dtype)
+    return weights.report

@@ -1,0 +1,186 @@
+"""One small image and a few prompts, and what a network answers to them: how two implementations are compared.
+
+The image is a formula, not a random draw, so that every machine and every version of torch sees the same one. Its
+answers by the network of a day can be kept beside the weights as ``golden.safetensors``; another machine, processor
+or release must give them again.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vesalius.checkpoints.formats.vista3d_official import to_official
+from vesalius.checkpoints.header import read_header
+from vesalius.checkpoints.load import load_model
+from vesalius.checkpoints.safetensors import read_tensors, write_tensors
+from vesalius.errors import CheckpointError, MissingExtraError
+from vesalius.models.vista3d import Vista3D
+from vesalius.spec import ModelSpec, VistaArchitecture
+
+GOLDEN_FILE = "golden.safetensors"
+TOLERANCE = 1e-4
+"""Largest relative difference, max|a - b| / max|b|, of two fp32 implementations; measured ones are near 1e-5."""
+
+_CLICKS_IJK = ((5.0, 9.0, 12.0), (20.0, 3.0, 17.0), (0.0, 0.0, 0.0))
+_CLICK_LABELS = ((1, 0, -1), (3, 2, 1), (1, -1, -1))
+_SUPPORTED = (True, True, False)
+
+
+def probe_image(architecture: VistaArchitecture) -> Float[Tensor, "1 c i j k"]:
+    """Return an image in 0..1 with structure at several scales, two units of ``size_multiple`` wide at least."""
+    multiple = architecture.size_multiple
+    side = multiple * max(2, 32 // multiple)
+    i, j, k = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for _ in range(3)), indexing="ij")
+    waves = torch.sin(0.31 * i + 0.013 * j * k) + torch.sin(0.7 * j - 0.21 * k) + torch.cos(0.05 * i * k)
+    image = (waves / 6 + 0.5).float()
+    return torch.stack([image.roll(channel, 0) for channel in range(architecture.in_channels)])[None]
+
+
+def probe_class_ids(spec: ModelSpec) -> Int[Tensor, " o"]:
+    """Return a few rows of the embedding table: the first, the last, and some between."""
+    last = spec.architecture.num_embeddings - 1
+    return torch.tensor(sorted({label for label in (1, 3, 23, 117, 132, last) if label <= last}))
+
+
+def _clicks() -> tuple[Float[Tensor, "o n 3"], Int[Tensor, "o n"], Bool[Tensor, " o"]]:
+    points = torch.tensor(_CLICKS_IJK).expand(len(_CLICK_LABELS), -1, -1).clone()
+    return points, torch.tensor(_CLICK_LABELS), torch.tensor(_SUPPORTED)
+
+
+@torch.inference_mode()
+def our_answers(network: Vista3D, spec: ModelSpec) -> dict[str, Tensor]:
+    """Return what our network answers: mask logits of classes and of clicked objects, in float32."""
+    image = probe_image(spec.architecture)
+    answers = {}
+    if spec.architecture.class_branch:
+        answers["class_logits"] = network.class_logits(image, probe_class_ids(spec))[0].float().contiguous()
+    if spec.architecture.point_branch:
+        answers["point_logits"] = network.point_logits(image, *_clicks())[0].float().contiguous()
+    return answers
+
+
+@torch.inference_mode()
+def monai_answers(official: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+    """Return what MONAI's network answers with the same weights.
+
+    Args:
+        official: The weights in MONAI's layout, without a prefix; they are used, not copied.
+        spec: The model they belong to; both branches must be present, as MONAI's network has both.
+
+    Raises:
+        MissingExtraError: If MONAI is not installed.
+    """
+    try:
+        from monai.networks.nets.segresnet_ds import SegResNetDS2  # noqa: PLC0415 - optional
+        from monai.networks.nets.vista3d import (  # noqa: PLC0415 - optional
+            VISTA3D,
+            ClassMappingClassify,
+            PointMappingSAM,
+        )
+    except ImportError:
+        raise MissingExtraError(
+            expected="MONAI, to compare with", got="an environment without it", do="pip install monai"
+        ) from None
+    sizes = spec.architecture
+    with torch.device("meta"):
+        encoder = SegResNetDS2(
+            in_channels=sizes.in_channels,
+            blocks_down=sizes.blocks_down,
+            norm="instance",
+            out_channels=sizes.width,
+            init_filters=sizes.width,
+            dsdepth=1,
+        )
+        classes = ClassMappingClassify(n_classes=sizes.num_embeddings, feature_size=sizes.width, use_mlp=True)
+        points = PointMappingSAM(
+            feature_size=sizes.width, n_classes=sizes.num_embeddings, last_supported=sizes.last_supported
+        )
+        network = VISTA3D(image_encoder=encoder, class_head=classes, point_head=points)
+    network.load_state_dict(official, strict=True, assign=True)
+    network.eval()
+    image = probe_image(sizes)
+    points_ijk, labels, supported = _clicks()
+    prompt_class = torch.where(supported, 1, sizes.last_supported + 1)[:, None]
+    class_logits = network(image, class_vector=probe_class_ids(spec)[:, None])
+    point_logits = network(image, point_coords=points_ijk, point_labels=labels, prompt_class=prompt_class)
+    return {"class_logits": class_logits[:, 0].float(), "point_logits": point_logits[:, 0].float()}
+
+
+def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+    """Return the largest relative difference, max|a - b| / max|b|, over all answers; infinite if one is not finite.
+
+    Raises:
+        CheckpointError: If they are not answers to the same questions.
+    """
+    if not ours or {name: t.shape for name, t in ours.items()} != {name: t.shape for name, t in theirs.items()}:
+        raise CheckpointError(
+            expected=f"answers {sorted(ours)} of equal shapes",
+            got=str(sorted(theirs)),
+            do="compare models of the same architecture",
+        )
+    worst = 0.0
+    for name in ours:
+        relative = ((ours[name] - theirs[name]).abs().max() / theirs[name].abs().max().clamp_min(1e-30)).item()
+        worst = max(worst, relative) if relative == relative else float("inf")  # noqa: PLR0124 - NaN is not itself
+    return worst
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """Answers kept beside weights."""
+
+    answers: Mapping[str, Tensor]
+    from_monai: float | None
+    """How far they were from MONAI's when they were written; ``None`` if that could not be asked."""
+
+
+def monai_difference(network: Vista3D, spec: ModelSpec, ours: Mapping[str, Tensor]) -> float:
+    """Return how far our answers are from those of MONAI's network with the same weights.
+
+    Raises:
+        MissingExtraError: If MONAI is not installed, or has no network with only one branch.
+    """
+    if not (spec.architecture.class_branch and spec.architecture.point_branch):
+        raise MissingExtraError(
+            expected="a network of MONAI's with one branch",
+            got="none; MONAI's always has both",
+            do="compare a checkpoint with both branches",
+        )
+    return difference(ours, monai_answers(to_official(network.state_dict(), prefix=""), spec))
+
+
+def write_golden(folder: Path) -> None:
+    """Keep today's answers of a model folder beside its weights, and how far they are from MONAI's.
+
+    Raises:
+        CheckpointError: If the folder holds no sound model.
+        DiskError: If it cannot be written.
+    """
+    model = load_model(folder)
+    answers = our_answers(model.network, model.spec)
+    metadata = {"format": "pt", "torch": str(torch.__version__), "weights_sha256": model.report.sha256}
+    try:
+        metadata["from_monai"] = f"{monai_difference(model.network, model.spec, answers):.3e}"
+    except MissingExtraError as error:
+        metadata["not_compared"] = error.got
+    write_tensors(folder / GOLDEN_FILE, answers, metadata=metadata)
+
+
+def read_golden(weights: Path, sha256: str) -> Golden | None:
+    """Return the answers kept beside a weights file, or nothing where there are none for exactly these weights."""
+    path = weights.with_name(GOLDEN_FILE)
+    if not path.is_file():
+        return None
+    header = read_header(path)
+    if header.metadata.get("weights_sha256") != sha256:
+        return None
+    answers = read_tensors(path, {name: name for name in header.tensors}, header=header)
+    said = header.metadata.get("from_monai")
+    return Golden(answers=answers, from_monai=float(said) if said else None)
