@@ -1,0 +1,240 @@
+"""Measure a trained model on the development cases, through the code users run: ``Segmenter``.
+
+::
+
+    python benchmarks/built_in_model/evaluate.py --run runs/built_in_model/first --sets head-neck torso
+    python benchmarks/built_in_model/evaluate.py --model src/vesalius/checkpoints/builtin/vesalius-small --final
+
+Human labels give Dice; silver labels give agreement, and are named so. ``--final`` adds what nothing is chosen by:
+``example_ct``, bf16 against fp32, and the answers that need no learning.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from prepare import OBELISK, OPENKBP
+from specification import SPEC
+
+import vesalius
+from vesalius.checkpoints.load import load_model
+from vesalius.geometry.resample import resample_points
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.models.build import build, optimise_for_inference
+
+FIVE = ("brainstem", "spinal cord", "left parotid gland", "right parotid gland", "mandible")
+"""The structures of the head-and-neck target; larynx and oesophagus are drawn in some cases only."""
+UNIONS = {"kidneys": ("left kidney", "right kidney"), "lungs": ("left lung", "right lung")}
+TOTAL_SEGMENTATOR = {
+    "spleen": (1,),
+    "right kidney": (2,),
+    "left kidney": (3,),
+    "gallbladder": (4,),
+    "liver": (5,),
+    "stomach": (6,),
+    "pancreas": (7,),
+    "left lung": (10, 11),
+    "right lung": (12, 13, 14),
+    "esophagus": (15,),
+    "bladder": (21,),
+    "heart": (51,),
+    "aorta": (52,),
+    "inferior vena cava": (63,),
+    "spinal cord": (79,),
+}
+"""Our class -> ids of its 117-class task (version 2)."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A scan and what somebody, or something, says is in it.
+
+    Args:
+        name: The case.
+        scan: The image.
+        masks: Class name -> mask on the scan's grid; only classes that were looked for.
+    """
+
+    name: str
+    scan: Volume
+    masks: Mapping[str, np.ndarray]
+
+
+def head_and_neck(data: Path) -> Iterator[Reference]:
+    """Yield the OpenKBP development cases with their human contours."""
+    for path in sorted((data / "openkbp-hn-ct" / "val").glob("*_ct.nii.gz")):
+        drawn = vesalius.read(path.with_name(path.name.replace("_ct", "_seg"))).data[0]
+        masks = {name: drawn == label for label, name in OPENKBP.items() if (drawn == label).any()}
+        yield Reference(path.name[: -len("_ct.nii.gz")], vesalius.read(path), masks)
+
+
+def torso(data: Path) -> Iterator[Reference]:
+    """Yield the torso development cases: one abdomen (silver) and one lung (human)."""
+    folder = data / "abdomen-ct-silver"
+    silver = vesalius.read(folder / "lits-volume-0_obelisk_silver.nii.gz").data[0]
+    masks = {name: silver == label for label, name in OBELISK.items()}
+    yield Reference("lits-volume-0", vesalius.read(folder / "lits-volume-0_ct.nii.gz"), masks)
+    scan = vesalius.read(data / "cip-lung-ct" / "3DCT_lung_baseline_small.mha")
+    mask = vesalius.read(data / "cip-lung-ct" / "3DCT_lung_baseline_mask.mha")
+    lung = resample_points(mask.data[0], mask.grid, scan.grid, nearest=True) > 0
+    yield Reference("3DCT_lung_baseline", scan, {"right lung": lung})
+
+
+def example(data: Path) -> Iterator[Reference]:
+    """Yield TotalSegmentator's example with its silver labels: never trained on, nothing chosen by it."""
+    folder = data / "totalsegmentator-example"
+    silver = vesalius.read(folder / "example_ct_seg117.nii.gz").data[0]
+    masks = {name: np.isin(silver, ids) for name, ids in TOTAL_SEGMENTATOR.items()}
+    yield Reference("example_ct", vesalius.read(folder / "example_ct.nii.gz"), masks)
+
+
+SETS = {"head-neck": head_and_neck, "torso": torso, "example": example}
+
+
+def segmenter_of(arguments: argparse.Namespace, precision: str) -> Segmenter:
+    """Load a model folder, or the averaged weights of a training run."""
+    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+    if arguments.model:
+        loaded = load_model(arguments.model, dtype=dtype)
+        return Segmenter(loaded.network, loaded.spec)
+    network = build(SPEC.architecture)
+    network.load_state_dict(torch.load(arguments.run / "last.pt", weights_only=True)["average"])
+    return Segmenter(optimise_for_inference(network, dtype=dtype), SPEC)
+
+
+def segment(segmenter: Segmenter, scan: Volume) -> LabelMap:
+    """Ask for every class of the vocabulary."""
+    names = [name for _, name in segmenter.spec.vocabulary]
+    return segmenter(scan, names, options=SegmentOptions(unvalidated=True))
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Return 2|a and b| / (|a| + |b|), in 0..1; None where both are empty."""
+    total = int(a.sum()) + int(b.sum())
+    return 2.0 * int((a & b).sum()) / total if total else None
+
+
+def scores(labels: LabelMap, reference: Reference) -> dict[str, float]:
+    """Return Dice per class that was looked for, and of the unions whose halves both were."""
+    masks = {name: (labels.mask(name), mask) for name, mask in reference.masks.items()}
+    for union, (first, second) in UNIONS.items():
+        if first in masks and second in masks:
+            pair = zip(masks[first], masks[second], strict=True)
+            found, truth = (one | other for one, other in pair)
+            masks[union] = (found, truth)
+    measured = {name: dice(*pair) for name, pair in masks.items()}
+    return {name: round(value, 4) for name, value in measured.items() if value is not None}
+
+
+def summary(per_case: Mapping[str, Mapping[str, float]]) -> dict[str, object]:
+    """Return n, mean and 95 % bootstrap interval over cases, per class and for the mean of the five."""
+    columns: dict[str, list[float]] = {}
+    for case in per_case.values():
+        for name, value in case.items():
+            columns.setdefault(name, []).append(value)
+    if all(set(FIVE) <= set(case) for case in per_case.values()):
+        columns["mean of the five"] = [float(np.mean([case[n] for n in FIVE])) for case in per_case.values()]
+    return {name: _interval(values) for name, values in columns.items()}
+
+
+def _interval(values: Sequence[float]) -> dict[str, object]:
+    sample = np.asarray(values)
+    draws = np.random.default_rng(0).choice(sample, (4000, len(sample))).mean(axis=1)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    result: dict[str, object] = {"n": len(sample), "mean": round(float(sample.mean()), 4)}
+    if len(sample) > 1:
+        result["interval_95"] = [round(float(low), 4), round(float(high), 4)]
+    return result
+
+
+def between_precisions(data: Path, arguments: argparse.Namespace) -> dict[str, object]:
+    """Return Dice between the labels made in bf16 and in fp32, per development case and class."""
+    first, second = segmenter_of(arguments, "bf16"), segmenter_of(arguments, "fp32")
+    per_case: dict[str, dict[str, float]] = {}
+    for name in ("head-neck", "torso"):
+        for reference in SETS[name](data):
+            a, b = segment(first, reference.scan), segment(second, reference.scan)
+            values = {n: dice(a.mask(n), b.mask(n)) for n in reference.masks}
+            per_case[reference.name] = {n: round(v, 4) for n, v in values.items() if v is not None}
+    means = [float(np.mean(list(case.values()))) for case in per_case.values()]
+    return {"mean": _interval(means), "per_case": per_case}
+
+
+def copied_labels(data: Path) -> dict[str, object]:
+    """Return what needs no learning: labels of a training case stretched over each development case.
+
+    *copied*: of the training case whose extent in millimetres is nearest. *position*: what more than three in ten
+    of all training cases have at that place of the scan.
+    """
+    folder = data / "openkbp-hn-ct" / "train"
+    known = [vesalius.read(path) for path in sorted(folder.glob("*_seg.nii.gz"))]
+    extents = np.array([np.array(v.grid.shape) * v.grid.spacing_mm for v in known])
+    results: dict[str, dict[str, dict[str, float]]] = {"copied": {}, "position": {}}
+    for reference in head_and_neck(data):
+        grid = reference.scan.grid
+        apart = np.linalg.norm(extents - np.array(grid.shape) * grid.spacing_mm, axis=1)
+        stretched = [_stretched(v.data[0], grid.shape) for v in known]
+        nearest = stretched[int(apart.argmin())]
+        for label, name in OPENKBP.items():
+            if name in FIVE:
+                often = np.mean([s == label for s in stretched], axis=0) > 0.3
+                for method, mask in (("copied", nearest == label), ("position", often)):
+                    value = dice(mask, reference.masks[name])
+                    results[method].setdefault(reference.name, {})[name] = round(value or 0.0, 4)
+    return {method: summary(per_case) for method, per_case in results.items()}
+
+
+def _stretched(labels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    index = [
+        np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1)
+        for n, m in zip(shape, labels.shape, strict=True)
+    ]
+    return labels[np.ix_(*index)]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", type=Path, help="a model folder")
+    source.add_argument("--run", type=Path, help="a training run: its averaged weights")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["head-neck", "torso"])
+    parser.add_argument("--limit", type=int, help="only the first cases of each set")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--final", action="store_true")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    results: dict[str, object] = {"command": " ".join(["python", *sys.argv]), "precision": arguments.precision}
+    segmenter = segmenter_of(arguments, arguments.precision)
+    for name in [*arguments.sets, *(["example"] if arguments.final else [])]:
+        per_case: dict[str, dict[str, float]] = {}
+        for reference in list(SETS[name](arguments.data))[: arguments.limit]:
+            start = time.perf_counter()
+            per_case[reference.name] = scores(segment(segmenter, reference.scan), reference)
+            print(
+                f"{reference.name:20s} {time.perf_counter() - start:5.1f} s  {per_case[reference.name]}", flush=True
+            )
+        results[name] = {"summary": summary(per_case), "per_case": per_case}
+        print(json.dumps(results[name]["summary"], indent=1))
+    if arguments.final:
+        results["bf16 against fp32"] = between_precisions(arguments.data, arguments)
+        results["no learning"] = copied_labels(arguments.data)
+        print(json.dumps({k: results[k] for k in ("bf16 against fp32", "no learning")}, indent=1))
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
