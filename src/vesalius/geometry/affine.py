@@ -98,13 +98,13 @@ def apply(affine: Affine, points: Points) -> Points:
     return np.asarray(points @ affine[:3, :3].T + affine[:3, 3])
 
 
-def translation(offset: Sequence[float]) -> Affine:
+def translation(offset: Sequence[float] | Sequence[int] | np.ndarray) -> Affine:
     """Return the affine that adds ``offset``."""
     affine = np.eye(4)
     affine[:3, 3] = offset
     return affine
 
 
-def scaling(factors: Sequence[float]) -> Affine:
+def scaling(factors: Sequence[float] | Sequence[int] | np.ndarray) -> Affine:
     """Return the affine that multiplies each axis by its factor."""
     return np.diag([*factors, 1.0])

@@ -83,7 +83,7 @@ class Grid:
         """Return the grid of a box of this one; the box may reach outside (padding)."""
         return Grid(box.shape, self.affine @ affines.translation(box.start))
 
-    def respaced(self, spacing_mm: Sequence[float]) -> Grid:
+    def respaced(self, spacing_mm: Sequence[float] | Sequence[int] | np.ndarray) -> Grid:
         """Return the grid that covers the same extent with another spacing.
 
         The outer faces of the corner voxels coincide with this grid's as nearly as a whole number of voxels

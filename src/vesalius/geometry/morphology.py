@@ -40,8 +40,9 @@ def components(mask: MaskArray) -> tuple[Integer[np.ndarray, "i j k"], int]:
     Returns:
         0 outside the mask and 1 to n inside, by component; and n.
     """
-    numbered, count = cc3d.connected_components(mask, connectivity=26, return_N=True)
-    return numbered, int(count)
+    # Padded, because cc3d 4.1 sets aside a component per eight voxels: too few where a side is odd ([1, 0, 1]).
+    numbered, count = cc3d.connected_components(np.pad(mask, 1), connectivity=26, return_N=True)
+    return numbered[1:-1, 1:-1, 1:-1], int(count)
 
 
 def largest_component(mask: MaskArray) -> MaskArray:

@@ -25,7 +25,7 @@ import vesalius
 from vesalius.errors import DiskError, FileFormatError, GeometryError, UsageError
 from vesalius.geometry import affine as affines
 from vesalius.geometry.grid import Grid
-from vesalius.geometry.morphology import label_regions
+from vesalius.geometry.morphology import LabelRegion, label_regions
 from vesalius.geometry.volume import LabelMap
 from vesalius.io.atomic import replacing
 from vesalius.io.coding import describe
@@ -76,27 +76,23 @@ def write_for(labels: LabelMap, path: Path, *, source_images: Sequence[Dataset])
     """
     _refuse_shear(labels.grid)
     layers = as_label_arrays(labels)
-    found = [(layer, label) for layer in layers for label in label_regions(layer)]
-    if not found:
+    regions = [label_regions(layer) for layer in layers]
+    if not any(regions):
         raise UsageError(
             expected="at least one structure that was found",
             got="an empty label map, which a DICOM SEG cannot hold",
             do="write NIfTI, or leave the DICOM SEG out",
         )
-    structures = describe(named(labels.names, *layers))
+    structures = describe(_names_found(labels, regions))
     segmentation: Any = None
-    number = 0
-    for layer in layers:
-        ids = sorted(label_regions(layer))
-        if not ids:
-            continue
-        made = _segmentation(layer, ids, labels.grid, structures, source_images)
-        segmentation = made if segmentation is None else appended(segmentation, made)
-        number += len(ids)
+    for layer, ids in zip(layers, map(sorted, regions), strict=True):
+        if ids:
+            made = _segmentation(layer, ids, labels.grid, structures, source_images)
+            segmentation = made if segmentation is None else appended(segmentation, made)
     with replacing(path) as part:
         segmentation.save_as(part)
         del segmentation
-        _check_written(part, labels, path)
+        _check_written(part, labels, regions, path)
 
 
 def read_labels(path: Path) -> LabelMap:
@@ -133,6 +129,11 @@ def _refuse_shear(grid: Grid) -> None:
             got="a sheared grid (a CT with tilted gantry)",
             do="write NIfTI or .seg.nrrd, which hold a sheared grid",
         )
+
+
+def _names_found(labels: LabelMap, regions: list[dict[int, LabelRegion]]) -> dict[int, str]:
+    found = sorted({label for by_label in regions for label in by_label})
+    return {label: labels.names.get(label, f"label {label}") for label in found}
 
 
 def _segmentation(
@@ -225,7 +226,7 @@ def _series_number(header: Dataset) -> int:
     return 1000 + abs(int(header.get("SeriesNumber") or 0)) % 1_000_000
 
 
-def _check_written(part: Path, labels: LabelMap, path: Path) -> None:
+def _check_written(part: Path, labels: LabelMap, regions: list[dict[int, LabelRegion]], path: Path) -> None:
     """Compare each segment's centroid by the file's geometry with the label map's.
 
     Raises:
@@ -238,8 +239,8 @@ def _check_written(part: Path, labels: LabelMap, path: Path) -> None:
         raise DiskError(
             expected=f"to read {path.name} back", got=error.got, do="check the disk and write it again"
         ) from error
-    for layer in (labels.data, *labels.overlaps.values()):
-        for label, region in label_regions(layer).items():
+    for by_label in regions:
+        for label, region in by_label.items():
             apart = np.inf
             if label in written:
                 apart = np.abs(labels.grid.to_voxel(written[label]) - region.centroid_ijk).max()

@@ -33,12 +33,11 @@ def write(labels: LabelMap, path: Path) -> None:
     """
     layers = as_label_arrays(labels)
     regions = [label_regions(layer) for layer in layers]
-    structures = describe(labels.names)
     values: dict[str, str] = {}
     found = [(layer, label) for layer, by_label in enumerate(regions) for label in by_label]
+    structures = describe({label: labels.names.get(label, f"label {label}") for _, label in found})
     for number, (layer, label) in enumerate(found):
-        structure = structures.get(label) or describe({label: f"label {label}"})[label]
-        values |= _segment(f"Segment{number}_", structure, layer, regions[layer][label])
+        values |= _segment(f"Segment{number}_", structures[label], layer, regions[layer][label])
     values |= {
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_MasterRepresentation": "Binary labelmap",
