@@ -79,7 +79,7 @@ class LabelMap:
             raise UnknownClassError(
                 expected=f"one of {', '.join(self.names.values())}", got=repr(name), do="name one of these"
             )
-        found = self.data == ids[0]
+        found: np.ndarray = self.data == ids[0]
         for layer in self.overlaps.values():
             found |= layer == ids[0]
         return found

@@ -69,7 +69,7 @@ def segment_automatic(
         name: np.zeros(wanted.shape, dtype=dtype, order="F") for name in layers
     }  # first axis fastest, as NIfTI
     views = {name: _oriented(array, wanted, spec.orientation) for name, array in arrays.items()}
-    maker = _label_maker(network, layers, views, wanted.reoriented(spec.orientation), prepared, plan)
+    maker = _label_maker(network, layers, views, wanted.reoriented(spec.orientation), prepared=prepared, plan=plan)
     air = scaled_air(spec)
     device = next(network.parameters()).device
     blocks = blended_features(
@@ -131,6 +131,7 @@ def _label_maker(
     targets: Mapping[str, tuple[Target, ...]],
     views: Mapping[str, np.ndarray],
     grid: Grid,
+    *,
     prepared: Prepared,
     plan: Plan,
 ) -> LabelMaker:

@@ -168,7 +168,7 @@ def _trilinear(
     return along(0, base)
 
 
-def _decided_cells(winners: Int[Tensor, "p y x"]) -> Int[Tensor, "p y x"]:
+def _decided_cells(winners: Int[Tensor, "p y x"]) -> Int[Tensor, "cp cy cx"]:
     """Return the label of each cell whose corners all agree, ``_UNDECIDED`` for the others.
 
     A cell is named by its lowest corner; an axis of one voxel has one cell, with that voxel on both sides.

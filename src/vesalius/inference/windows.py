@@ -90,7 +90,7 @@ def _gaussian(side: int) -> Float[Tensor, " w"]:
     return torch.exp(-(offset**2) / (2 * (_SIGMA_OF_SIDE * side) ** 2))
 
 
-def _outer(sides: Sequence[Float[Tensor, " w"]]) -> Float[Tensor, "i j k"]:
+def _outer(sides: Sequence[Tensor]) -> Float[Tensor, "i j k"]:
     i, j, k = sides
     return i[:, None, None] * j[None, :, None] * k[None, None, :]
 

@@ -1,0 +1,197 @@
+"""The machine a run stands on: processor, memory, torch, what will be slow and why, and whether torch adds up.
+
+3-D convolutions of some torch builds were slow, hungry or silently wrong (pytorch issues 163539, 166122, 166643):
+so the one that is installed is compared with a convolution written out here in float64.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from jaxtyping import Float64
+
+import vesalius
+from vesalius.inference.plan import DTYPES, Precision, available_bytes, best_precision, measure_flops_per_second
+from vesalius.spec import VistaArchitecture
+
+_TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "bf16": 2e-2}
+"""Largest difference over largest value that rounding alone explains: bf16 keeps 8 bits (4e-3 a value)."""
+_LITTLE_MEMORY = 4e9
+_SIDE = 13
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionCheck:
+    """One convolution of torch against the same in float64.
+
+    Args:
+        precision: Of the convolution.
+        layout: Of its memory.
+        stride: 1, or 2 as between the levels of the network.
+        difference: Largest difference over largest value.
+        tolerance: What rounding explains.
+    """
+
+    precision: Precision
+    layout: str
+    stride: int
+    difference: float
+    tolerance: float
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it adds up; NaN does not."""
+        return self.difference <= self.tolerance
+
+
+def check_convolutions() -> tuple[ConvolutionCheck, ...]:
+    """Compare torch's 3-D convolution with the definition, in every precision and layout the networks use."""
+    generator = np.random.default_rng(0)
+    image = generator.standard_normal((3, _SIDE, _SIDE + 2, _SIDE + 5))
+    weight = generator.standard_normal((17, 3, 3, 3, 3))
+    return tuple(
+        ConvolutionCheck(
+            precision=precision,
+            layout=layout,
+            stride=stride,
+            difference=_difference(image, weight, precision, layout, stride),
+            tolerance=_TOLERANCE[precision],
+        )
+        for precision in DTYPES
+        for layout in ("contiguous", "channels last")
+        for stride in (1, 2)
+    )
+
+
+def _difference(
+    image: Float64[np.ndarray, "c i j k"],
+    weight: Float64[np.ndarray, "d c 3 3 3"],
+    precision: Precision,
+    layout: str,
+    stride: int,
+) -> float:
+    dtype = DTYPES[precision]
+    memory = torch.channels_last_3d if layout == "channels last" else torch.contiguous_format
+    inputs = [torch.from_numpy(array).to(dtype) for array in (image[None], weight)]
+    with torch.inference_mode():
+        ours = torch.nn.functional.conv3d(
+            *(tensor.to(memory_format=memory) for tensor in inputs), padding=1, stride=stride
+        )
+    rounded = [tensor.double().numpy() for tensor in inputs]  # the reference starts from the same numbers
+    reference = convolve(rounded[0][0], rounded[1])[:, ::stride, ::stride, ::stride]
+    return float(np.abs(ours[0].double().numpy() - reference).max() / np.abs(reference).max())
+
+
+def convolve(
+    image: Float64[np.ndarray, "c i j k"], weight: Float64[np.ndarray, "d c 3 3 3"]
+) -> Float64[np.ndarray, "d i j k"]:
+    """Convolve by the definition: ``y[d, x] = sum_{c, t} w[d, c, t] image[c, x + t - 1]``, zero outside."""
+    _, i, j, k = image.shape
+    padded = np.pad(image, ((0, 0), (1, 1), (1, 1), (1, 1)))
+    taps = np.ndindex(3, 3, 3)
+    shifted = (
+        np.einsum("dc,cijk->dijk", weight[(..., *tap)], padded[:, tap[0] :, tap[1] :, tap[2] :][:, :i, :j, :k])
+        for tap in taps
+    )
+    return np.sum(list(shifted), axis=0)
+
+
+def environment() -> dict[str, Any]:
+    """Say what a run ran on: versions, processor, threads, memory; nothing that names a person or the machine."""
+    return {
+        "vesalius": vesalius.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor_name(),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": int(psutil.virtual_memory().total),
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Say what this machine has and how fast it convolves; takes about a second."""
+    speeds = {name: measure_flops_per_second(VistaArchitecture(), name) for name in DTYPES}
+    return {
+        **environment(),
+        "available_bytes": available_bytes(),
+        "bf16_in_hardware": best_precision() == "bf16",
+        "amx": "amx_bf16" in _processor_flags(),
+        "gpu": _gpu_name(),
+        "gflops": {name: round(speed / 1e9, 1) for name, speed in speeds.items()},
+    }
+
+
+def slow_because(machine: dict[str, Any]) -> tuple[str, ...]:
+    """Say what will be slow on a machine (``describe_machine``), and why."""
+    return tuple(_slow_because(machine))
+
+
+def _slow_because(machine: dict[str, Any]) -> Iterator[str]:
+    speeds = machine["gflops"]
+    if not machine["bf16_in_hardware"]:
+        yield "the processor does not multiply bf16 in hardware: networks run in fp32, 2 to 8 times slower"
+    elif speeds["bf16"] < 1.2 * speeds["fp32"]:
+        yield f"bf16 is hardly faster than fp32 here ({speeds['bf16']} against {speeds['fp32']} GFLOP/s)"
+    if machine["threads"] < machine["cores"]:
+        yield f"torch uses {machine['threads']} of {machine['cores']} cores: raise --threads or OMP_NUM_THREADS"
+    if machine["cores"] < 4:
+        yield f"{machine['cores']} cores: a large scan takes minutes with the small model, much longer with vista3d"
+    if machine["available_bytes"] < _LITTLE_MEMORY:
+        yield f"{machine['available_bytes'] / 1e9:.1f} GB of free memory: large scans may not fit (see --dry-run)"
+    if machine["gpu"] is None:
+        yield "no GPU that torch can use: everything runs on the processor"
+
+
+def peak_resident_bytes() -> int:
+    """Return the most memory this process has held, as the operating system counted it."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # noqa: PLC0415 - POSIX only
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def processor_name() -> str:
+    """Return what the processor calls itself."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor_flags() -> frozenset[str]:
+    cpuinfo = Path("/proc/cpuinfo")
+    return frozenset(cpuinfo.read_text().split()) if cpuinfo.is_file() else frozenset()
+
+
+def _gpu_name() -> str | None:
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return "Apple GPU (MPS)" if torch.backends.mps.is_available() else None

@@ -1,0 +1,119 @@
+"""Labels from features: equal to the dense computation in every voxel, on any grid, however features arrive."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from vesalius.geometry.resample import AxisMap
+from vesalius.inference.labelling import LabelMaker, Layer
+
+SHAPE, WIDTH = (24, 18, 21), 6
+LABELS = [3, 1, 7, 7, 9, 200]
+
+
+def smooth_features(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> torch.Tensor:
+    noise = np.random.default_rng(seed).normal(size=(*shape, WIDTH))
+    smooth = gaussian_filter(noise, (2.5, 2.5, 2.5, 0))
+    return torch.from_numpy((smooth / smooth.std()).astype(np.float32))
+
+
+def vectors() -> torch.Tensor:
+    return torch.randn(len(LABELS), WIDTH, generator=torch.Generator().manual_seed(1))
+
+
+def maps_to(shape: tuple[int, int, int], source: tuple[int, int, int] = SHAPE):
+    return tuple(AxisMap(np.linspace(-0.4, n - 0.6, m), n) for n, m in zip(source, shape, strict=True))
+
+
+def make(features: torch.Tensor, cuts: list[int], *, shape=(50, 41, 37), shortcut: bool = True):
+    target = np.zeros(shape, dtype=np.uint8)
+    layer = Layer(class_vectors=vectors(), labels=torch.tensor(LABELS), target=target)
+    maker = LabelMaker(maps=maps_to(shape, features.shape[:3]), layers=[layer], shortcut=shortcut)
+    for start, stop in itertools.pairwise(cuts):
+        maker.feed(features[max(start - 1, 0) : stop])
+    return target, maker
+
+
+def dense_reference(features: torch.Tensor, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolate in float64 at every voxel; return labels and the margin by which each won."""
+    at = np.meshgrid(
+        *[m.positions.clip(0, m.length - 1) for m in maps_to(shape, features.shape[:3])], indexing="ij"
+    )
+    dense = np.stack([map_coordinates(features[..., c].double().numpy(), at, order=1) for c in range(WIDTH)], -1)
+    logits = np.concatenate([np.zeros((*shape, 1)), dense @ vectors().double().numpy().T], axis=-1)
+    ordered = np.sort(logits, axis=-1)
+    return np.array([0, *LABELS])[logits.argmax(-1)], ordered[..., -1] - ordered[..., -2]
+
+
+@pytest.mark.parametrize("shape", [(50, 41, 37), (24, 18, 21), (9, 60, 8)])
+def test_labels_equal_the_dense_float64_computation(shape: tuple[int, int, int]) -> None:
+    features = smooth_features()
+    labels, _ = make(features, [0, 24], shape=shape)
+    expected, margin = dense_reference(features, shape)
+    assert len(np.unique(labels)) >= 5
+    assert np.array_equal(labels[margin > 1e-5], expected[margin > 1e-5])
+    assert (margin <= 1e-5).mean() < 1e-3
+
+
+def test_nearest_voxel_labels_would_be_noticed() -> None:
+    features = smooth_features()
+    labels, _ = make(features, [0, 24])
+    coarse, _ = make(features, [0, 24], shape=SHAPE)
+    nearest = coarse[np.ix_(*[m.nearest().numpy() for m in maps_to((50, 41, 37))])]
+    assert (nearest != labels).mean() > 0.01
+
+
+def test_the_shortcut_changes_no_voxel() -> None:
+    features = smooth_features(3)
+    quick, _ = make(features, [0, 24])
+    dense, _ = make(features, [0, 24], shortcut=False)
+    assert np.array_equal(quick, dense)
+
+
+def test_ties_at_corners_are_not_decided_by_the_shortcut() -> None:
+    features = torch.zeros(4, 4, 4, WIDTH)
+    features[..., 0] = 1.0
+    pair = torch.zeros(2, WIDTH)
+    pair[:, 0] = 1.0
+    target = np.zeros((8, 8, 8), dtype=np.uint8)
+    layer = Layer(class_vectors=pair, labels=torch.tensor([5, 6]), target=target)
+    LabelMaker(maps=maps_to((8, 8, 8), (4, 4, 4)), layers=[layer]).feed(features)
+    assert np.unique(target).tolist() in ([5], [6])
+
+
+@pytest.mark.parametrize("cuts", [[0, 1, 2, 24], [0, 8, 16, 24], [0, 23, 24], list(range(25))])
+def test_blocks_of_any_thickness_give_the_same_labels(cuts: list[int]) -> None:
+    features = smooth_features(5)
+    whole, one = make(features, [0, 24])
+    parts, many = make(features, cuts)
+    assert np.array_equal(whole, parts)
+    assert torch.equal(one.confidence[0].voxels, many.confidence[0].voxels)
+
+
+def test_grids_of_one_voxel_along_an_axis() -> None:
+    features = smooth_features(7)[:, :1]
+    labels, _ = make(features, [0, 24], shape=(50, 3, 37))
+    expected, margin = dense_reference(features, (50, 3, 37))
+    assert np.array_equal(labels[margin > 1e-5], expected[margin > 1e-5])
+
+
+def test_confidence_is_the_mean_probability_of_the_label_s_voxels() -> None:
+    features = smooth_features(9)
+    _, maker = make(features, [0, 10, 24])
+    logits = features @ vectors().T
+    best, column = logits.max(dim=-1)
+    mine = (torch.tensor(LABELS)[column] == 7) & (best > 0)
+    assert maker.confidence[0].mean(7) == pytest.approx(float(torch.sigmoid(best[mine]).mean()), abs=1e-6)
+    assert maker.confidence[0].mean(8) is None
+
+
+def test_half_precision_features_give_nearly_the_same_labels() -> None:
+    features = smooth_features(11)
+    full, _ = make(features, [0, 24])
+    half, _ = make(features.half(), [0, 24])
+    assert (full != half).mean() < 0.002
