@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Integer, Num, UInt8, UInt16
 from PIL import Image
 
 from vesalius.labels.structure import Colour
+from vesalius.shapes import LabelArray
 
 _SAMPLE_SIDE = 256
 _INSIDE, _OUTLINE = 0.42, 0.95
@@ -49,21 +51,21 @@ CORONAL = Plane("coronal", 1, left="R", right="L", top="S", bottom="I")
 SAGITTAL = Plane("sagittal", 0, left="A", right="P", top="S", bottom="I")
 
 
-def thinned(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Return every n-th voxel of ``(i, j, k)`` labels, at most 256 along an axis, and the steps taken."""
+def thinned(labels: Num[np.ndarray, "i j k"]) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Return every n-th voxel along each axis, at most 256, and the steps taken; the only copy of a volume here."""
     steps = tuple(-(-side // _SAMPLE_SIDE) for side in labels.shape)
     sample = np.ascontiguousarray(labels[tuple(slice(step // 2, None, step) for step in steps)])
     return sample, (steps[0], steps[1], steps[2])
 
 
-def ranked(labels: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+def ranked(labels: LabelArray, ids: Sequence[int]) -> UInt16[np.ndarray, "i j k"]:
     """Replace each label by its place in ``ids``, from 1, and every other by 0."""
     table = np.zeros(max(ids, default=0) + 2, dtype=np.uint16)
     table[list(ids)] = np.arange(1, len(ids) + 1)
     return np.take(table, labels, mode="clip")
 
 
-def best_indices(layers: Sequence[np.ndarray], ids: Sequence[int]) -> tuple[int, int, int]:
+def best_indices(layers: Sequence[LabelArray], ids: Sequence[int]) -> tuple[int, int, int]:
     """Choose where to cut: the index along each axis at which most structures are near their widest.
 
     A structure counts by the square root of its area in the slice over its largest area along that axis, and a
@@ -94,13 +96,13 @@ def _areas(ranks: np.ndarray, axis: int, count: int) -> np.ndarray:
 
 
 def picture(
-    image: np.ndarray,
-    layers: Sequence[np.ndarray],
+    image: Num[np.ndarray, "h w"],
+    layers: Sequence[Integer[np.ndarray, "h w"]],
     *,
     colours: Mapping[int, Colour],
     window: tuple[float, float],
     size: tuple[int, int],
-) -> np.ndarray:
+) -> UInt8[np.ndarray, "height width 3"]:
     """Paint one slice.
 
     Args:
@@ -114,7 +116,7 @@ def picture(
         ``(height, width, 3)`` uint8.
     """
     low, high = window
-    grey = np.clip((np.nan_to_num(image.astype(np.float32)) - low) / (high - low), 0, 1) * 255
+    grey = np.clip((np.nan_to_num(image.astype(np.float32), nan=low) - low) / (high - low), 0, 1) * 255
     smooth = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     canvas = np.repeat(np.asarray(smooth, dtype=np.float32)[..., None], 3, axis=2)
     for layer in layers:
@@ -143,8 +145,8 @@ def _resized_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _softened(mask: np.ndarray) -> np.ndarray:
     """Round the corners of a mask ``(h, w)``, by so little that a lone pixel still outweighs its surroundings."""
     padded = np.pad(mask, 1, mode="edge")
-    across = 0.14 * (padded[:, :-2] + padded[:, 2:]) + 0.72 * padded[:, 1:-1]
-    return np.asarray(0.14 * (across[:-2] + across[2:]) + 0.72 * across[1:-1], dtype=np.float32)
+    across = 0.1 * (padded[:, :-2] + padded[:, 2:]) + 0.8 * padded[:, 1:-1]
+    return np.asarray(0.1 * (across[:-2] + across[2:]) + 0.8 * across[1:-1], dtype=np.float32)
 
 
 def _outlines(labels: np.ndarray) -> np.ndarray:

@@ -203,7 +203,7 @@ def _draw_legend(draw: ImageDraw.ImageDraw, findings: Findings, top: int) -> Non
         _draw_entry(draw, finding, x, y)
     missing = ", ".join(finding.name for finding in findings.classes if not finding.voxels)
     if missing:
-        line = _shortened(draw, f"not found: {missing}", _WIDTH - 2 * _MARGIN)
+        line = _shortened(draw, f"not found: {missing}", float(_WIDTH - 2 * _MARGIN))
         draw.text((_MARGIN, top + rows * _ROW), line, font=_font(14), fill=_FAINT)
 
 

@@ -11,8 +11,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float32
 
 from vesalius.labels.structure import Colour
+from vesalius.shapes import LabelArray
 from vesalius.views.planes import ranked
 
 _ABSORBED_PER_MM = 0.02
@@ -21,11 +23,11 @@ _DARKEST = 0.5
 
 
 def coronal_projection(
-    layers: Sequence[np.ndarray],
+    layers: Sequence[LabelArray],
     *,
     colours: Mapping[int, Colour],
     depth_step_mm: float,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
     """Project label arrays from front to back.
 
     Args:

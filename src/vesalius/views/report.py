@@ -184,7 +184,7 @@ def _table(findings: Findings, dice: Mapping[str, float], dice_source: str) -> s
     )
 
 
-def _row(finding: Finding, dice: float | None) -> str:
+def _row(finding: Finding, dice: float | int | None) -> str:
     facts = finding.as_dict()
     red, green, blue = finding.colour
     swatch = f'<i style="background:rgb({int(red)},{int(green)},{int(blue)})"></i>'
@@ -202,7 +202,7 @@ def _row(finding: Finding, dice: float | None) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _number(value: float | None, form: str, *, low: float | None = None) -> str:
+def _number(value: float | int | None, form: str, *, low: float | None = None) -> str:
     if value is None:
         return _cell("", sort="")
     return _cell(format(value, form), sort=value, is_low=low is not None and value < low)
