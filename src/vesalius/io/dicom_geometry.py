@@ -86,7 +86,7 @@ def placed(stack: Stack) -> Stack:
     lean, notes = _lean(frames[0], positions, heights)
     steps = np.diff(heights)
     even = np.linspace(heights[0], heights[-1], len(heights))
-    usual = float(np.median(steps))
+    usual = float(np.sort(steps)[(len(steps) - 1) // 2])  # the lower median: what is missing makes steps longer
     is_even = np.abs(steps - usual).max() <= max(_EVEN_MM, _EVEN_PART * usual)
     notes = (*stack.notes, *notes, *_thickness_note(frames[0], usual))
     if is_even and np.abs(heights - even).max() <= _DRIFT_PART * usual:

@@ -6,6 +6,7 @@ Only the tags that ``dicom_frames`` names are parsed; the size of everything is 
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 import zlib
@@ -76,14 +77,17 @@ DAMAGE = (
 def quiet_pydicom() -> Iterator[None]:
     """Silence pydicom's remarks on odd values while files are read: they may quote what identifies a patient."""
     settings = pydicom.config.settings
-    before = settings.reading_validation_mode
+    log = logging.getLogger("pydicom")
+    before, level = settings.reading_validation_mode, log.level
     settings.reading_validation_mode = pydicom.config.IGNORE
+    log.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         settings.reading_validation_mode = before
+        log.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,8 @@ def read_header(file: StoredFile) -> list[Frame] | Refusal:
     try:
         header, pixels = _parse(file)
         if header is None:
-            raise NotASliceError("not DICOM", f"{file.path.name}: no DICOM", "leave it out", "a DICOM file")
+            do = "name the zip itself" if file.path.suffix.lower() == ".zip" else "leave it out"
+            raise NotASliceError("not DICOM", f"{file.path.name}: no DICOM", do, "a DICOM file")
         series = series_tags(header)
         return list(frames_of(header, file, pixel_layout(header, pixels, file), series))
     except NotASliceError as error:
@@ -226,11 +231,16 @@ def series_tags(header: Any) -> SeriesTags:
     return SeriesTags(
         series_uid=str(header.get("SeriesInstanceUID") or ""),
         study_uid=str(header.get("StudyInstanceUID") or ""),
-        description=" ".join(str(header.get("SeriesDescription") or "").split()),
+        description=_printable(str(header.get("SeriesDescription") or "")),
         modality=str(header.get("Modality") or "").upper(),
         number=int(number) if number.lstrip("-").isdigit() else 0,
         frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
     )
+
+
+def _printable(text: str) -> str:
+    """Return at most 64 characters (the VR's limit) that cannot steer a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:64]
 
 
 def pixel_layout(header: Any, pixels: PixelElement | None, file: StoredFile) -> PixelLayout:

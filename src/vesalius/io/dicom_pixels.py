@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import gdcm
 import numpy as np
 import pydicom
 from jaxtyping import Float, Integer, Num
 from pydicom import encaps
 from pydicom.pixels import get_decoder
+from pydicom.uid import JPEGExtended12Bit
 
 from vesalius.errors import FileFormatError, InputError, UnsafeFileError
 from vesalius.io.dicom_frames import Frame
@@ -23,7 +25,7 @@ from vesalius.io.dicom_headers import DAMAGE
 from vesalius.shapes import VolumeArray
 
 AIR_HU = -1024
-"""What padding below this becomes in CT: outside the scanner's circle there is nothing, and air is nothing."""
+"""What lies below becomes this in a CT that pads below it: outside the scanner's circle there is nothing."""
 
 _DECODER_TAGS = [
     *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames", "BitsAllocated"),
@@ -85,8 +87,32 @@ class FrameReader:
                 got=f"{claimed[0]} x {claimed[1]}",
                 do="do not use this file; ask its sender",
             )
+        if syntax == JPEGExtended12Bit and layout.bits_stored > 8:
+            return _from_bytes(_decode_jpeg_12(codestream, frame), frame)
         values, _ = get_decoder(syntax).as_array(dataset, index=frame.number, raw=True)
         return np.asarray(values)
+
+
+def _decode_jpeg_12(codestream: bytes, frame: Frame) -> bytes:
+    """Decode 12-bit JPEG (process 4) by GDCM itself: pydicom's decoders leave it out."""
+    layout = frame.layout
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(codestream)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((layout.columns, layout.rows, 1))
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
+    image.SetPixelFormat(
+        gdcm.PixelFormat(1, layout.bits_allocated, layout.bits_stored, layout.bits_stored - 1, layout.is_signed)
+    )
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+    image.SetDataElement(element)
+    decoded: bytes = image.GetBuffer().encode("utf-8", "surrogateescape")
+    return decoded
 
 
 def codestream_size(data: bytes) -> tuple[int, int] | None:
@@ -140,7 +166,7 @@ def frame_values(frame: Frame, reader: FrameReader) -> Num[np.ndarray, "h w"]:
     else:
         values = (stored * frame.slope + frame.intercept).astype(np.float32)
     if frame.is_hounsfield and frame.padding is not None and _padding_value(frame) < AIR_HU:
-        values[stored == frame.padding] = AIR_HU
+        np.maximum(values, AIR_HU, out=values)  # below air there is only padding, blurred by lossy codecs
     return np.asarray(values)
 
 

@@ -191,7 +191,9 @@ def _why_none(
             got=f"{len(usable)} usable series of {len({s.series.study_uid for s in usable})} studies",
             do="name one (--series UID); `vesalius series` lists them",
         )
-    errors = [s.error for s in stacks if s.error] + [r.error for r in refusals if r.kind == "unreadable"]
+    said = {s.series.series_uid for s in stacks}
+    errors = [s.error for s in stacks if s.error]
+    errors += [r.error for r in refusals if r.kind == "unreadable" and r.series.series_uid not in said]
     return _summary(errors or [r.error for r in refusals if r.kind == "other"] or [r.error for r in refusals])
 
 
