@@ -108,7 +108,7 @@ def find_row(name: str) -> CatalogRow:
         UnknownModelError: If there is none; with the names that look alike.
     """
     for row in CATALOG:
-        if name in (row.name, row.repo):
+        if name and name in (row.name, row.repo):
             return row
     if _HUB_NAME.fullmatch(name):
         return CatalogRow(

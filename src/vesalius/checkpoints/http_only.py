@@ -8,7 +8,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPMessage
-from typing import IO
+from typing import Any
 
 
 def http_opener(*, on_redirect: Callable[[HTTPMessage], None]) -> urllib.request.OpenerDirector:
@@ -39,7 +39,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         self.on_redirect = on_redirect
 
     def redirect_request(  # noqa: PLR0917 - urllib's signature
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         """Return the request to follow with, or refuse."""
         scheme = urllib.parse.urlsplit(newurl).scheme

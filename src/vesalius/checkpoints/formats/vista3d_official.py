@@ -124,8 +124,8 @@ def translate(shapes: Mapping[str, Shape]) -> Translation:
         prefix=prefix,
         architecture=architecture,
         names={prefix + name: ours[name] for name in live},
-        dropped=tuple(sorted(set(theirs) & set(dead))),
-        absent=tuple(sorted(set(dead) - set(theirs))),
+        dropped=tuple(sorted(prefix + name for name in set(theirs) & set(dead))),
+        absent=tuple(sorted(prefix + name for name in set(dead) - set(theirs))),
     )
 
 
