@@ -26,7 +26,7 @@ Region = Literal["torso", "chest", "abdomen", "pelvis"]
 
 # Where a region lies: the height of its middle and its length, mm, in the frame where L1 is 0.
 _REGIONS: dict[str, tuple[float, float]] = {
-    "torso": (5.0, 660.0), "chest": (180.0, 340.0), "abdomen": (-40.0, 340.0), "pelvis": (-205.0, 270.0),
+    "torso": (15.0, 730.0), "chest": (180.0, 340.0), "abdomen": (-40.0, 340.0), "pelvis": (-205.0, 270.0),
 }  # fmt: skip
 _WIDTH_MM, _DEPTH_MM, _MIDDLE_Y_MM = 440.0, 340.0, 8.0
 _TABLE_HU = -350.0
@@ -38,7 +38,7 @@ _BASE_LAYERS = ("vessels", "airways")
 class PhantomConfig:
     """Which person, seen how."""
 
-    shape: tuple[int, int, int] = (144, 112, 160)
+    shape: tuple[int, int, int] = (144, 112, 176)
     """Voxels along right, anterior and superior."""
     spacing_mm: tuple[float, float, float] | None = None
     """Size of a voxel; by default whatever makes the region fill the shape."""
@@ -169,7 +169,7 @@ class _Scanner:
         )
         spacing = self._grid.spacing_mm
         edge_mm = float(np.hypot(max(spacing[:2]), config.blur_mm))
-        self._painter = Body(subject).painter(self._x, self._y, edge_mm=edge_mm)
+        self._painter = Body(subject, tumours=config.tumours).painter(self._x, self._y, edge_mm=edge_mm)
         # A thick slice is the mean of an odd number of thin ones, so that one of them is its middle.
         parts = 1 if spacing[2] <= 3.5 else 3
         self._offsets = (np.arange(parts) - parts // 2) * spacing[2] / parts

@@ -23,7 +23,7 @@ class Liver:
         rng = subject.rng("liver")
         drop, left = float(rng.normal(0, 14)), float(rng.normal(0, 10))
         x = np.array([-140.0, -85, -55, -20, 20, 55, 85, 115, 150])
-        z = np.array([150.0, 130, 96, 66, 40, 5, -28, -62, -85])
+        z = np.array([150.0, 104, 66, 32, 6, -22, -46, -72, -90])
         z = z + drop * np.interp(x, [-40, 90], [0.2, 1.0]) + left * np.interp(x, [-80, 20], [1.0, 0.0])
         self._edge = _Curve(x, z)
         self._lean = float(rng.normal(0.10, 0.08))
@@ -40,7 +40,8 @@ class Liver:
         visceral = (visceral + np.float32(self._lean) * y - z) / np.sqrt(1 + slope * slope)
         liver = smooth_max(under, visceral, 14.0)
         # Left of the cava the liver keeps to the front; behind it are spine, stomach and spleen.
-        behind = (np.float32(6) - y) * np.float32(0.8) + (np.float32(24) - x) * np.float32(0.6)
+        beside = np.float32(24) - x
+        behind = np.float32(8) - y + np.where(beside > 0, np.float32(0.22), np.float32(1.6)) * beside
         liver = smooth_max(liver, behind, 16.0) + canvas.bump[inner] * np.float32(2.0)
         hu = canvas.tissue(inner, self._hu["liver"], grain=4, mottle=3)
         thread = np.sqrt(canvas.branches[0][inner] ** 2 + canvas.branches[1][inner] ** 2)
@@ -75,8 +76,8 @@ class Spleen:
     def __init__(self, subject: Subject, hu: Mapping[str, float]) -> None:
         self._hu = hu
         self._arterial = subject.contrast == "arterial"
-        self._centre = subject.moved("spleen", (-98, -40, 44), by_mm=6)
-        self._radii = subject.resized("spleen", (30, 46, 54), by=0.12)
+        self._centre = subject.moved("spleen", (-98, -38, 16), by_mm=5)
+        self._radii = subject.resized("spleen", (46, 54, 64), by=0.1)
         self._turn = rotation(x=float(subject.rng("spleen/turn").normal(-20, 8)), z=18)
 
     def draw(self, canvas: Canvas, cavity: Cavity | None) -> None:
@@ -88,7 +89,7 @@ class Spleen:
         under = smooth_max(cavity.wall + np.float32(3.0), cavity.dome + np.float32(3.0), 10.0)
         spleen = smooth_max(spleen, under, 10.0)
         x, y, z = canvas.points(window)
-        hollow = np.float32(44) - np.sqrt((x + 46) ** 2 + (y + 2) ** 2 + ((z - 30) * np.float32(0.6)) ** 2)
+        hollow = np.float32(28) - np.sqrt((x + 46) ** 2 + (y - 2) ** 2 + ((z - 30) * np.float32(0.6)) ** 2)
         spleen = smooth_max(spleen, hollow, 10.0) + canvas.bump[window] * np.float32(1.5)
         hu = canvas.tissue(window, self._hu["spleen"], grain=4, mottle=22 if self._arterial else 3)
         canvas.paint(window, spleen - np.float32(1.5), self._hu["fat"], None)
@@ -123,11 +124,11 @@ class Kidneys:
         x, y = sign * 26.0, -4.0
         top = 34.0 if sign > 0 else 24.0
         ends = [
-            (x - 2 * sign, y + 8, top + 8, 2.6),
-            (x + 4 * sign, y - 8, top, 2.4),
-            (x + 14 * sign, y - 16, top - 14, 2.0),
+            (x - 2 * sign, y + 8, top + 8, 4.2),
+            (x + 4 * sign, y - 8, top, 4.2),
+            (x + 14 * sign, y - 16, top - 14, 3.4),
         ]
-        limb = [(x + 2 * sign, y - 4, top + 4, 2.4), (x + 2 * sign, y - 18, top - 10, 2.0)]
+        limb = [(x + 2 * sign, y - 4, top + 4, 4.0), (x + 2 * sign, y - 18, top - 10, 3.4)]
         return [tube(ends), tube(limb)]
 
     def draw_fat(self, canvas: Canvas, cavity: Cavity | None) -> None:
@@ -213,7 +214,9 @@ class Glands:
     def draw(self, canvas: Canvas) -> None:
         """Paint gallbladder, bladder and prostate."""
         self._draw_sac(canvas, *self._gallbladder, wall_mm=1.2, content="bile", label="gallbladder")
-        if self._prostate is not None:
+        if self._prostate is None:
+            self._draw_uterus(canvas)
+        else:
             window = canvas.around((0, 6, -284), 40)
             if window is not None:
                 x, y, z = canvas.points(window)
@@ -222,6 +225,14 @@ class Glands:
                 canvas.paint(window, gland - np.float32(2), self._hu["fat"], None)
                 canvas.paint(window, gland + canvas.bump[window], hu, "prostate")
         self._draw_sac(canvas, *self._bladder, wall_mm=3.0, content="urine", label="bladder")
+
+    def _draw_uterus(self, canvas: Canvas) -> None:
+        window = canvas.around((0, -6, -236), 50)
+        if window is not None:
+            x, y, z = to_frame(*canvas.points(window), (0, -6, -236), rotation(x=-50))
+            uterus = ellipsoid(x, y, z, (26, 19, 36)) + canvas.bump[window] * np.float32(1.5)
+            canvas.paint(window, uterus - np.float32(2), self._hu["fat"], "")
+            canvas.paint(window, uterus, canvas.tissue(window, self._hu["prostate"], grain=4, mottle=6), "")
 
     def _draw_sac(
         self, canvas: Canvas, centre: Vector, radii: Vector, *, wall_mm: float, content: str, label: str

@@ -8,6 +8,8 @@ import numpy as np
 from vesalius.data.anatomy.abdomen import Glands, Kidneys, Liver, Spleen
 from vesalius.data.anatomy.bowel import Bowel
 from vesalius.data.anatomy.canvas import Canvas
+from vesalius.data.anatomy.head import Head
+from vesalius.data.anatomy.lesions import Lesions
 from vesalius.data.anatomy.noise import SmoothNoise
 from vesalius.data.anatomy.pelvis import Pelvis
 from vesalius.data.anatomy.ribcage import Ribcage
@@ -20,7 +22,7 @@ from vesalius.data.anatomy.vessels import Vessels
 
 # name: (distance between knots in mm, knots before the field repeats)
 _NOISES = {
-    "bump": (11.0, 48), "grain": (2.2, 64), "mottle": (5.0, 64), "branch a": (9.0, 48), "branch b": (9.0, 48),
+    "bump": (14.0, 48), "grain": (2.2, 64), "mottle": (5.0, 64), "branch a": (9.0, 48), "branch b": (9.0, 48),
 }  # fmt: skip
 # Displacements of space along x, y and z: (distance between knots, standard deviation), mm.
 _WARPS = ((85.0, 5.0), (34.0, 1.3))
@@ -31,14 +33,17 @@ class Body:
 
     Args:
         subject: Who.
+        tumours: Whether lesions grow in some organs.
     """
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, *, tumours: bool = False) -> None:
         hu = tissue_hu(subject)
         self.subject, self.hu = subject, hu
         self._trunk = Trunk(subject, hu)
         self._spine, self._ribcage = Spine(subject, hu), Ribcage(subject, hu, self._trunk)
         self._pelvis, self._vessels = Pelvis(subject, hu), Vessels(subject, hu)
+        self._head = Head(subject, hu)
+        self._lesions = Lesions(subject, hu) if tumours else None
         self._heart = Heart(subject, hu)
         self._lungs, self._airways = Lungs(subject, hu, self._heart), Airways(subject, hu)
         self._liver, self._spleen = Liver(subject, hu), Spleen(subject, hu)
@@ -84,6 +89,9 @@ class Body:
         self._spine.draw(canvas)
         self._ribcage.draw(canvas)
         self._pelvis.draw_bones(canvas)
+        self._head.draw(canvas)
+        if self._lesions is not None:
+            self._lesions.draw(canvas)
 
 
 class Painter:

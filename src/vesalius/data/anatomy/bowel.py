@@ -14,13 +14,13 @@ from vesalius.data.anatomy.subject import Subject
 
 _GAS = -970.0
 
-_STOMACH = ((-62, -18, 84, 24), (-62, -6, 70, 33), (-66, 14, 46, 30), (-62, 36, 18, 26), (-44, 54, -8, 22),
+_STOMACH = ((-60, -20, 64, 24), (-62, -8, 54, 34), (-66, 18, 38, 34), (-60, 40, 16, 30), (-42, 56, -10, 25),
             (-16, 62, -18, 19), (8, 58, -12, 15), (24, 48, -6, 9))  # fmt: skip
 _DUODENUM = ((26, 47, -6, 11), (42, 40, 0, 12.5), (54, 30, -22, 12.5), (52, 28, -58, 12.5), (36, 32, -78, 12),
              (6, 37, -80, 11.5), (-22, 38, -70, 11.5), (-30, 46, -48, 11.5))  # fmt: skip
 _COLON = ((72, 38, -182, 20), (84, 36, -160, 27), (96, 18, -120, 25), (100, 6, -80, 24), (98, 14, -46, 23),
           (80, 42, -34, 22), (50, 68, -50, 21), (10, 80, -62, 20), (-34, 80, -52, 20), (-70, 62, -18, 20),
-          (-96, 22, 16, 20), (-106, -8, 6, 18), (-108, -10, -40, 16), (-106, 0, -90, 15), (-102, 14, -140, 15),
+          (-96, 34, 8, 20), (-108, 14, -8, 18), (-110, -4, -44, 16), (-106, 0, -90, 15), (-102, 14, -140, 15),
           (-90, 34, -176, 15), (-58, 40, -200, 15), (-22, 34, -190, 15), (6, 12, -186, 15), (14, -10, -206, 16),
           (4, -28, -232, 18), (0, -38, -262, 19), (0, -38, -292, 14), (0, -44, -315, 9))  # fmt: skip
 
@@ -76,7 +76,7 @@ class Bowel:
         distance = distance + canvas.bump[window]
         self._coat(canvas, window, distance, "colon")
         lumps = canvas.grain[window] * np.float32(0.8) + canvas.mottle[window] * np.float32(0.6)
-        stool = np.float32(25) + np.clip(lumps - np.float32(0.5), -0.1, 1.5) * np.float32(-420 * self._stool)
+        stool = np.float32(25) + np.clip(lumps - np.float32(0.7), -0.15, 1.5) * np.float32(-380 * self._stool)
         y = canvas.y[window]
         rise = canvas.branches[0][window] * np.float32(0.9) + (y - np.float32(30)) * np.float32(0.012)
         content = np.where(rise > np.float32(1.1 - self._colon_gas), np.float32(_GAS), stool)
@@ -99,9 +99,9 @@ class Bowel:
 
 def _haustra(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     """Return starts and ends of the colon's capsules: a tube pinched every three centimetres."""
-    points = subject.wandering("colon", _COLON, by_mm=6, widening=0.12)
+    points = subject.wandering("colon", _COLON, by_mm=6, widening=0.07)
     rng = subject.rng("colon/width")
-    points[:, 3] *= np.exp(rng.normal(0, 0.12, len(points)))
+    points[:, 3] *= np.exp(rng.normal(0, 0.09, len(points)))
     path = smooth_path(points, step_mm=5.0)
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path[:, :3], axis=0), axis=1))])
     path[:, 3] *= 1 + 0.13 * np.sin(2 * np.pi * length / 32.0) * (path[:, 2] > -225)

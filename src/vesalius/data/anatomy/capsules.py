@@ -38,11 +38,12 @@ class Capsules:
         self._widening = (ends[:, 3] - starts[:, 3]).astype(np.float32)
         self._squash = scale.astype(np.float32)
 
-    def distance(self, canvas: Canvas, *, margin_mm: float = 4.0) -> tuple[Window, np.ndarray] | None:
+    def distance(self, canvas: Canvas, *, margin_mm: float = 2.0) -> tuple[Window, np.ndarray] | None:
         """Return the pixels near them and the signed distance to their union, or None where they miss the slice.
 
-        Beyond ``margin_mm`` from the surface the distance may read as far away.
+        Beyond ``margin_mm`` and the blur of a border from the surface, the distance may read as far away.
         """
+        margin_mm += canvas.edge_mm / 2
         bottom, top = canvas.z_range[0] - margin_mm, canvas.z_range[1] + margin_mm
         if self._z_range[0] > top or self._z_range[1] < bottom:
             return None
@@ -82,7 +83,7 @@ class Capsules:
 def tube(
     points: Sequence[Sequence[float]] | np.ndarray,
     *,
-    step_mm: float | None = 7.0,
+    step_mm: float | None = 9.0,
     squash: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Capsules:
     """Run a tube through points.

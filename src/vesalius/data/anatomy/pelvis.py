@@ -9,7 +9,7 @@ import numpy as np
 
 from vesalius.data.anatomy.canvas import Canvas, Window
 from vesalius.data.anatomy.capsules import Capsules, tube
-from vesalius.data.anatomy.solids import ellipsoid, smooth_min
+from vesalius.data.anatomy.solids import ellipsoid, smooth_max, smooth_min
 from vesalius.data.anatomy.spine import bone_hu, spine_curve
 from vesalius.data.anatomy.subject import Subject
 
@@ -105,11 +105,12 @@ class Pelvis:
         maximus = ellipsoid(out - 78, (y + 78) + (out - 78) * np.float32(-0.3), z + 232, (60, 20, 72))
         self._paint_muscle(canvas, window, maximus + canvas.bump[window], f"{side} gluteus maximus")
         off, rim = self._wing(canvas, window, sign)
-        medius = np.maximum(np.abs(off - np.float32(23)) - np.float32(12), rim + np.float32(4))
+        front = (y - np.float32(38)) + (z + np.float32(160)) * np.float32(-0.25)
+        medius = smooth_max(np.abs(off - np.float32(22)) - np.float32(12), smooth_max(rim, front, 25.0), 22.0)
         medius = np.maximum(medius, -maximus)
         self._paint_muscle(canvas, window, medius, f"{side} gluteus medius")
-        minimus = np.maximum(np.abs(off - np.float32(10)) - np.float32(5), rim + np.float32(12))
-        minimus = np.maximum(np.maximum(minimus, z + 165), -maximus)
+        minimus = smooth_max(np.abs(off - np.float32(10)) - np.float32(6), smooth_max(rim + 6, z + 165, 15.0), 10.0)
+        minimus = np.maximum(minimus, -maximus)
         self._paint_muscle(canvas, window, minimus, f"{side} gluteus minimus")
 
     @staticmethod

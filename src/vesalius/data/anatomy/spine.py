@@ -61,7 +61,7 @@ class Spine:
 
     def __init__(self, subject: Subject, hu: Mapping[str, float]) -> None:
         self._hu = hu
-        self._size = float(np.exp(subject.rng("spine").normal(0, 0.05)))
+        self._size = float(np.exp(subject.rng("spine").normal(0.05, 0.04)))
         curve = spine_curve()
         self._vertebrae = [self._vertebra(name, curve) for name in _BODIES]
         cord = [(0, y - self._canal(z), z, 6.0 if z > 320 else 5.2) for z, y in curve[::-1] if z > -190]

@@ -29,8 +29,8 @@ class Subject:
         self.contrast: Contrast = contrast
         rng = self.rng("subject")
         self.is_female = bool(rng.random() < 0.5)
-        height, girth = rng.normal(0.97 if self.is_female else 1.02, 0.04), rng.normal(1.0, 0.04)
-        self.scale = np.clip([height * girth, height * girth, height], 0.86, 1.14)
+        height, girth = rng.normal(0.97 if self.is_female else 1.02, 0.04), rng.normal(1.0, 0.03)
+        self.scale = np.clip([height * girth, height * girth, height], 0.9, 1.12)
         self.turn = rotation(**{axis: float(rng.normal(0, 2.0)) for axis in "xyz"})
         self.shift_mm = rng.normal(0, [6.0, 6.0, 10.0])
         self.fat_mm = float(np.clip(rng.lognormal(np.log(15.0), 0.5), 5.0, 45.0))

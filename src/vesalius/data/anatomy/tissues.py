@@ -20,7 +20,7 @@ _MEANS: dict[str, tuple[float, float, float, float]] = {
     "disc": (75, 75, 80, 8),
     "cartilage": (95, 95, 100, 15),
     "cord": (32, 34, 36, 3),
-    "marrow": (180, 185, 190, 40),
+    "marrow": (150, 152, 155, 35),
     "cortex": (650, 650, 660, 80),
     "lung": (-850, -850, -845, 18),
     "mediastinum": (-75, -70, -65, 12),

@@ -15,7 +15,7 @@ from vesalius.data.anatomy.subject import Subject
 # Rows: height z; then half width, front y, back y, all mm. Heights: L1 is 0, T1 315, the symphysis -285.
 # Inner surface of the ribs, the abdominal wall and the true pelvis:
 _CAVITY = (
-    (-310, 40, 40, -45), (-280, 58, 52, -58), (-250, 64, 68, -70), (-200, 88, 84, -78), (-150, 118, 90, -60),
+    (-310, 34, 38, -42), (-280, 48, 50, -56), (-250, 55, 66, -68), (-200, 88, 84, -78), (-150, 118, 90, -60),
     (-100, 129, 92, -42), (-50, 131, 94, -48), (0, 132, 96, -64), (50, 132, 99, -80), (100, 132, 101, -89),
     (150, 130, 99, -92), (200, 122, 86, -90), (250, 104, 62, -84), (290, 74, 30, -72), (318, 40, 5, -60),
 )  # fmt: skip
@@ -78,13 +78,13 @@ class Trunk:
         if window is None:
             return None
         skin = self._with_limbs(canvas, window, self._skin.distance(canvas, window), self._fat_mm)
-        skin += canvas.bump[window] * np.float32(1.5)
+        skin += canvas.bump[window] * np.float32(0.3)
         canvas.paint(window, skin, self._hu["skin"])
         canvas.paint(window, skin + np.float32(1.8), canvas.tissue(window, self._hu["fat"], grain=4, mottle=5))
         muscle = self._with_limbs(canvas, window, self._muscle.distance(canvas, window), 0.0)
-        muscle += canvas.bump[window] * np.float32(1.0)
+        muscle += canvas.bump[window] * np.float32(0.8)
         canvas.paint(window, muscle, self._muscle_hu(canvas, window))
-        return self._draw_cavity(canvas)
+        return self._draw_cavity(canvas, window, muscle)
 
     def _muscle_hu(self, canvas: Canvas, window: Window) -> np.ndarray:
         hu = canvas.tissue(window, self._hu["muscle"], grain=5, mottle=5)
@@ -102,6 +102,10 @@ class Trunk:
             thigh = np.sqrt(beside * beside + ahead * ahead) - radius
             thigh = np.maximum(thigh, z + np.float32(225))
             trunk = smooth_min(trunk, thigh, 12.0)
+        if canvas.z_range[1] > 230:
+            beside, ahead, above = np.abs(x) - np.float32(150), y + np.float32(22), z - np.float32(286)
+            shoulder = np.sqrt(beside * beside + ahead * ahead + np.float32(0.5) * above * above)
+            trunk = smooth_min(trunk, shoulder - np.float32(40 + 0.5 * fat_mm), 25.0)
         if canvas.z_range[1] > 360:
             trunk = np.maximum(trunk, z - np.float32(470))
             radii = (_HEAD_RADII[0] + 0.2 * fat_mm, _HEAD_RADII[1] + 0.2 * fat_mm, _HEAD_RADII[2] + 0.2 * fat_mm)
@@ -109,14 +113,20 @@ class Trunk:
             trunk = smooth_min(trunk, head, 25.0)
         return trunk
 
-    def _draw_cavity(self, canvas: Canvas) -> Cavity | None:
-        window = canvas.window((-150, -110, -330), (150, 125, 335))
-        if window is None:
+    def _draw_cavity(self, canvas: Canvas, window: Window, muscle: np.ndarray) -> Cavity | None:
+        trunk, inner = window, canvas.window((-150, -110, -330), (150, 125, 335))
+        if inner is None:
             return None
+        window = inner
+        rows, columns = (
+            slice(part.start - whole.start, part.stop - whole.start)
+            for part, whole in zip(window, trunk, strict=True)
+        )
         wall = self.cavity.distance(canvas, window)
         z = canvas.z[window]
-        wall = np.maximum(wall, np.abs(z - np.float32(8)) - np.float32(318)) + canvas.bump[window]
+        wall = np.maximum(wall, np.abs(z - np.float32(8)) - np.float32(318)) + canvas.bump[window] * np.float32(0.6)
         dome = self._dome(canvas, window)
+        self._draw_layers(canvas, window, wall, muscle[rows, columns])
         fat = canvas.tissue(window, self._hu["fat"] + 4, grain=6, mottle=10)
         thread = canvas.branches[0][window] ** 2 + canvas.branches[1][window] ** 2
         fat += np.clip(np.float32(1.6) - thread * np.float32(60), 0, 1) * np.float32(self._hu["vein"] + 60)
@@ -125,6 +135,17 @@ class Trunk:
         leaf = smooth_max(np.abs(dome) - np.float32(1.6), wall, 3.0)
         canvas.paint(window, leaf, self._hu["muscle"])
         return Cavity(window, wall, dome)
+
+    def _draw_layers(self, canvas: Canvas, window: Window, wall: np.ndarray, muscle: np.ndarray) -> None:
+        """Paint the thin fat between the three flat muscles of the flank."""
+        x, y, z = canvas.points(window)
+        if canvas.z_range[0] > 40 or canvas.z_range[1] < -150:
+            return
+        depth = muscle / np.minimum(muscle - wall, np.float32(-0.5))
+        gap = np.minimum(np.abs(depth - np.float32(0.36)), np.abs(depth - np.float32(0.68)))
+        flank = (np.abs(x) > 62) & (y > -45) & (np.abs(z + np.float32(55)) < 95)
+        seam = np.where(flank, gap * np.maximum(wall - muscle, 1) - np.float32(0.6), np.float32(9))
+        canvas.paint(window, seam, self._hu["fat"] + 20)
 
     def _dome(self, canvas: Canvas, window: Window) -> np.ndarray:
         """Return the height above the diaphragm, along its normal: two domes, the right one higher."""
@@ -138,6 +159,6 @@ class Trunk:
         u, v = x * np.float32(1 / 134), (y - np.float32(6)) * np.float32(1 / 100)
         out = np.minimum(u * u + v * v, np.float32(1.3))
         edge = np.float32(5) + np.clip(y, -80, 95) * np.float32(0.5)
-        fall = (top - edge) * out * np.sqrt(out)
-        slope = 3 * (top - edge) * out * np.float32(1 / 125)
+        fall = (top - edge) * out * out * np.sqrt(out)
+        slope = 5 * (top - edge) * out * out * np.float32(1 / 115)
         return np.asarray((z - (top - fall)) / np.sqrt(1 + slope * slope))

@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vesalius.data.anatomy.canvas import Canvas
-from vesalius.data.anatomy.capsules import Capsules, tube
+import numpy as np
+
+from vesalius.data.anatomy.canvas import LABEL_IDS, Canvas
+from vesalius.data.anatomy.capsules import FAR_MM, Capsules, tube
 from vesalius.data.anatomy.subject import Subject
 
 _Path = tuple[tuple[float, float, float, float], ...]
@@ -93,6 +95,7 @@ class Vessels:
             if found is None:
                 continue
             window, distance = found
-            canvas.paint(window, distance - 1.2, self._hu["fat"] + 30, None)
+            in_liver = canvas.labels[window] == LABEL_IDS["liver"]
+            canvas.paint(window, np.where(in_liver, FAR_MM, distance - np.float32(1.2)), self._hu["fat"] + 30)
             hu = canvas.tissue(window, self._hu[vessel.blood], grain=3, mottle=3)
             canvas.paint(window, distance, hu, vessel.label)
