@@ -83,10 +83,9 @@ def _difference(
     dtype = DTYPES[precision]
     memory = torch.channels_last_3d if layout == "channels last" else torch.contiguous_format
     inputs = [torch.from_numpy(array).to(dtype) for array in (image[None], weight)]
+    laid_out, kernel = (tensor.to(memory_format=memory) for tensor in inputs)
     with torch.inference_mode():
-        ours = torch.nn.functional.conv3d(
-            *(tensor.to(memory_format=memory) for tensor in inputs), padding=1, stride=stride
-        )
+        ours = torch.nn.functional.conv3d(laid_out, kernel, padding=1, stride=stride)
     rounded = [tensor.double().numpy() for tensor in inputs]  # the reference starts from the same numbers
     reference = convolve(rounded[0][0], rounded[1])[:, ::stride, ::stride, ::stride]
     return float(np.abs(ours[0].double().numpy() - reference).max() / np.abs(reference).max())
@@ -98,12 +97,11 @@ def convolve(
     """Convolve by the definition: ``y[d, x] = sum_{c, t} w[d, c, t] image[c, x + t - 1]``, zero outside."""
     _, i, j, k = image.shape
     padded = np.pad(image, ((0, 0), (1, 1), (1, 1), (1, 1)))
-    taps = np.ndindex(3, 3, 3)
-    shifted = (
-        np.einsum("dc,cijk->dijk", weight[(..., *tap)], padded[:, tap[0] :, tap[1] :, tap[2] :][:, :i, :j, :k])
-        for tap in taps
-    )
-    return np.sum(list(shifted), axis=0)
+    result = np.zeros((weight.shape[0], i, j, k))
+    for a, b, c in np.ndindex(3, 3, 3):
+        shifted = padded[:, a : a + i, b : b + j, c : c + k]
+        result += np.einsum("dc,cijk->dijk", weight[:, :, a, b, c], shifted)
+    return result
 
 
 def environment() -> dict[str, Any]:

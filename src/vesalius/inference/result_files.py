@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import vesalius
+from vesalius.errors import GeometryError, UsageError
+from vesalius.geometry.resample import is_orthogonal
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.machine import environment, peak_resident_bytes
 from vesalius.inference.result_folder import write_record
 from vesalius.inference.segmenter import Segmentation, Segmenter
+from vesalius.io.dicom_source import DicomSource
 from vesalius.io.formats import layer_of, repairs, write
 from vesalius.labels.findings import Finding, Findings
 from vesalius.views.preview import png_bytes, render_preview
@@ -93,6 +96,40 @@ def model_facts(segmenter: Segmenter) -> dict[str, Any]:
         "dice": dict(spec.dice),
         "dice_source": spec.dice_source,
     }
+
+
+def check_formats(volume: Volume, *, options: ResultOptions, like: Volume | None = None) -> None:
+    """Refuse, before anything is computed, a result that could not be written.
+
+    Args:
+        volume: The input.
+        options: Which label files are wanted.
+        like: The DICOM series whose headers a DICOM SEG takes, where that is not the input itself.
+
+    Raises:
+        UsageError: If a DICOM SEG is wanted and there are no DICOM headers.
+        GeometryError: If the headers belong to other voxels, or a DICOM SEG cannot hold the grid.
+    """
+    if "dicom-seg" not in options.formats:
+        return
+    if not isinstance((like or volume).source, DicomSource):
+        raise UsageError(
+            expected="a DICOM series, whose headers a DICOM SEG needs",
+            got="an image that was not read from DICOM",
+            do="give the series it was made from with --source FOLDER, or leave out --format dicom-seg",
+        )
+    if like is not None and not volume.grid.reoriented(like.grid.axis_codes).is_close(like.grid):
+        raise GeometryError(
+            expected="an input on the voxels of the DICOM series",
+            got=f"{volume.grid.shape} voxels in one and {like.grid.shape} in the other, or at another place",
+            do="name the series the input was made from, or give the DICOM folder as the input",
+        )
+    if not is_orthogonal(volume.grid):
+        raise GeometryError(
+            expected="slices at right angles to their stack, as a DICOM SEG needs",
+            got="a series with a tilted gantry",
+            do="leave out --format dicom-seg: NIfTI and .seg.nrrd hold the tilt",
+        )
 
 
 def write_result(

@@ -2,8 +2,8 @@
 
 Whatever happens (a kill, a full disk, Ctrl-C), ``OUT`` is what it was before or the whole new result. Beside it
 stand, while a run is at work, ``.OUT.lock`` (held by one process, freed by the system when that dies),
-``.OUT.partial`` (what is being written) and for an instant ``.OUT.replaced`` (the old result that gives way). What a killed
-run left of these, the next one puts in order.
+``.OUT.partial`` (what is being written) and for an instant ``.OUT.replaced`` (the old result that gives way).
+What a killed run left of these, the next one puts in order.
 """
 # SPDX-License-Identifier: Apache-2.0
 

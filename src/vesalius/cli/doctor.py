@@ -1,0 +1,76 @@
+"""``vesalius doctor``: this machine, what will be slow and why, and whether torch's 3-D convolution adds up."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vesalius.inference.machine import ConvolutionCheck
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``vesalius doctor``."""
+    parser.add_argument("--threads", type=int, metavar="N", help="look at the machine with so many threads")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was found; 0 where torch adds up, 1 where it does not."""
+    import torch
+
+    from vesalius.inference.machine import check_convolutions, describe_machine, slow_because
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    machine = describe_machine()
+    reasons, checks = slow_because(machine), check_convolutions()
+    if args.json:
+        print(json.dumps(_as_object(machine, reasons, checks), indent=2))
+    else:
+        print("\n".join(_lines(machine, reasons, checks)))
+    return 0 if all(check.is_right for check in checks) else 1
+
+
+def _as_object(
+    machine: Mapping[str, Any], reasons: Sequence[str], checks: Sequence[ConvolutionCheck]
+) -> dict[str, Any]:
+    return {
+        **machine,
+        "slow_because": list(reasons),
+        "convolutions": [
+            {
+                "precision": check.precision,
+                "layout": check.layout,
+                "stride": check.stride,
+                "difference": check.difference if check.difference < float("inf") else None,
+                "tolerance": check.tolerance,
+                "right": check.is_right,
+            }
+            for check in checks
+        ],
+    }
+
+
+def _lines(machine: Mapping[str, Any], reasons: Sequence[str], checks: Sequence[ConvolutionCheck]) -> Iterator[str]:
+    yield f"processor  {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads"
+    hardware = "in hardware" if machine["bf16_in_hardware"] else "not in hardware"
+    yield f"bf16       {hardware}{', AMX' if machine['amx'] else ''}"
+    yield f"speed      {', '.join(f'{name} {speed:.0f} GFLOP/s' for name, speed in machine['gflops'].items())}"
+    free, total = machine["available_bytes"] / 1e9, machine["memory_bytes"] / 1e9
+    yield f"memory     {free:.1f} of {total:.1f} GB free"
+    yield f"gpu        {machine['gpu'] or 'none'}"
+    yield f"versions   vesalius {machine['vesalius']}, torch {machine['torch']}, python {machine['python']}"
+    for reason in reasons:
+        yield f"slow       {reason}"
+    for check in checks:
+        kind = f"{check.precision}, {check.layout}, stride {check.stride}"
+        if not check.is_right:
+            yield f"WRONG      convolution ({kind}) is off by {check.difference:.1e}; {check.tolerance:.0e} is rounding"
+    if not all(check.is_right for check in checks):
+        yield "           no result made here can be trusted: install another version of torch"
+    else:
+        yield f"right      3-D convolution agrees with float64 in {len(checks)} of {len(checks)} ways"

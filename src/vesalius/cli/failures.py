@@ -1,0 +1,79 @@
+"""From any exception to three lines, an object for ``--json``, and an exit code."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+import traceback
+
+from vesalius.errors import DiskError, InterruptedRun, MemoryBudgetError, VesaliusError
+
+BUG = 1
+"""Exit code of an exception that no user can cause."""
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG)
+_OUT_OF_MEMORY = ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory")
+
+
+def as_typed(error: BaseException) -> VesaliusError:
+    """Return an exception as an error of ours; what nobody foresaw becomes a plain ``VesaliusError``, our bug."""
+    if isinstance(error, VesaliusError):
+        return error
+    if isinstance(error, KeyboardInterrupt | BrokenPipeError):
+        return InterruptedRun(
+            expected="to run to the end",
+            got="an interruption",
+            do="run the same command again; no half-written result was left",
+        )
+    if _is_out_of_memory(error):
+        return MemoryBudgetError(
+            expected="enough memory for the run",
+            got=_first_line(error) or "the system refused more",
+            do="close other programs, set --max-memory, use --precision bf16, or crop the scan (see --dry-run)",
+        )
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return DiskError(
+            expected="to write to the disk",
+            got=error.strerror or str(error),
+            do="free some space or name another folder with -o",
+        )
+    return VesaliusError(
+        expected="the program to know what to do",
+        got=f"{type(error).__name__}: {_first_line(error)}",
+        do="this is a bug of ours: please report it, with what the same command prints with --debug",
+    )
+
+
+def report(error: BaseException, *, as_json: bool, debug: bool) -> int:
+    """Print an error where it belongs and return the exit code.
+
+    Args:
+        error: Any exception.
+        as_json: Also one object on stdout.
+        debug: Also the stack trace.
+    """
+    typed = as_typed(error)
+    if debug:
+        traceback.print_exception(error, file=sys.stderr)
+    if as_json and not isinstance(error, BrokenPipeError):
+        print(json.dumps({"error": typed.as_dict()}, indent=2), flush=True)
+    if typed.exit_code == BUG:
+        print(f"vesalius: {typed.got}; {typed.do}", file=sys.stderr)
+    else:
+        print(typed, file=sys.stderr)
+    return typed.exit_code
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Know Python's, torch's and the system's ways to say so, without importing torch."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]

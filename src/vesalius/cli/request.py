@@ -1,0 +1,196 @@
+"""What is asked of a model on a command line: the arguments that ``segment`` and ``batch`` share, as one record."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vesalius.inference.segmenter import Segmenter, SegmentOptions
+
+FORMATS = ("nifti", "dicom-seg", "seg.nrrd")
+COMPAT = ("paper", "bundle-0.5.4", "bundle")
+
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "k": 1e3,
+    "m": 1e6,
+    "g": 1e9,
+    "t": 1e12,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+    "ti": 2**40,
+}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of a model, beside the scans."""
+
+    model: str = "vesalius-small"
+    classes: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ("nifti",)
+    split: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+    overlap: float | None = None
+    max_memory: int | None = None
+    threads: int | None = None
+    seed: int = 0
+    compat: str | None = None
+    unvalidated: bool = False
+
+    def decided_by(self, *, series: str | None, source: str | None) -> dict[str, Any]:
+        """Return what decides a result, beside input and weights: neither threads nor memory do."""
+        return {
+            "classes": list(self.classes),
+            "format": list(self.formats),
+            "split": self.split,
+            "device": self.device,
+            "precision": self.precision,
+            "overlap": self.overlap,
+            "compat": self.compat,
+            "unvalidated": self.unvalidated,
+            "seed": self.seed,
+            "series": series,
+            "source": source,
+        }
+
+    def words(self) -> list[str]:
+        """Return the options as they could be typed, every default written out."""
+        words = ["--model", self.model, "--format", ",".join(self.formats)]
+        words += ["--classes", ",".join(self.classes) or "everything"]
+        words += ["--device", self.device, "--precision", self.precision, "--seed", str(self.seed)]
+        words += ["--split"] if self.split else []
+        words += ["--unvalidated"] if self.unvalidated else []
+        for flag, value in (
+            ("--overlap", self.overlap),
+            ("--compat", self.compat),
+            ("--max-memory", self.max_memory),
+            ("--threads", self.threads),
+        ):
+            words += [] if value is None else [flag, str(value)]
+        return words
+
+    def load(self) -> Segmenter:
+        """Load the model, on the device and in the precision asked for, and check the names of the classes.
+
+        Raises:
+            ModelError: If the weights are refused.
+            UnknownClassError: If the model does not know a class.
+        """
+        import torch
+
+        from vesalius.inference.segmenter import load
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        torch.manual_seed(self.seed)
+        segmenter = load(self.model, precision=self.precision, device=self.device)  # type: ignore[arg-type]
+        segmenter.vocabulary.resolve(self.classes)
+        return segmenter
+
+    def options(self) -> SegmentOptions:
+        """Return how to segment."""
+        from vesalius.inference.segmenter import SegmentOptions
+
+        return SegmentOptions(
+            overlap=self.overlap,
+            max_memory=self.max_memory,
+            compat=self.compat,  # type: ignore[arg-type]  # argparse offers only these
+            unvalidated=self.unvalidated,
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a request."""
+    defaults = Request()
+    what = parser.add_argument_group("what")
+    what.add_argument(
+        "--model",
+        default=defaults.model,
+        metavar="NAME|PATH",
+        help="a name (see `vesalius models list`), a model folder or a weights file; default %(default)s",
+    )
+    what.add_argument(
+        "--classes",
+        type=_names,
+        default=(),
+        metavar="A,B",
+        help="names, synonyms, ids or groups (kidneys, lungs, vertebrae); default everything",
+    )
+    what.add_argument(
+        "--format",
+        dest="formats",
+        type=_formats,
+        default=defaults.formats,
+        metavar="A,B",
+        help=f"of the labels: {', '.join(FORMATS)}; default nifti",
+    )
+    what.add_argument("--split", action="store_true", help="also one file per class, in OUT/classes")
+    how = parser.add_argument_group("how")
+    how.add_argument("--device", default=defaults.device, metavar="D", help="auto, cpu, cuda or mps")
+    how.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default=defaults.precision,
+        help="auto is bf16 where the processor has it",
+    )
+    how.add_argument("--overlap", type=float, metavar="F", help="part of a window shared with the next, in [0, 1)")
+    how.add_argument("--max-memory", type=size_in_bytes, metavar="8GB", help="resident memory not to exceed")
+    how.add_argument("--threads", type=_threads, metavar="N", help="default: as torch chooses")
+    how.add_argument("--seed", type=int, default=defaults.seed, metavar="N", help="results do not depend on chance")
+    how.add_argument("--compat", choices=COMPAT, help="run one of VISTA3D's published pipelines exactly")
+    how.add_argument(
+        "--unvalidated", action="store_true", help="go on outside what the model was made for; the result is marked"
+    )
+    how.add_argument("--overwrite", action="store_true", help="replace a complete result in OUT")
+    how.add_argument("--dry-run", action="store_true", help="print the plan (windows, bytes, seconds) and stop")
+    how.add_argument("--json", action="store_true",
+                     help="one JSON object on stdout, progress on stderr")  # fmt: skip
+
+
+def request_of(args: argparse.Namespace) -> Request:
+    """Return what was typed as a request."""
+    names = Request.__dataclass_fields__
+    return Request(**{name: getattr(args, name) for name in names})
+
+
+def size_in_bytes(text: str) -> int:
+    """Read a size: ``8GB`` is 8e9 bytes, ``8GiB`` 8 x 2^30; the B may be left out.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    match = _SIZE.fullmatch(text)
+    size = float(match[1]) * _UNITS[(match[2] or "").lower()] if match else 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 8GB or 6000MB")
+    return int(size)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("no class is named")
+    return names
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    chosen = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    unknown = [name for name in chosen if name not in FORMATS]
+    if unknown or not chosen:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(FORMATS)}")
+    return chosen
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads")
+    return int(text)

@@ -1,0 +1,155 @@
+"""One scan on its way through a model: known from before, opened, written."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import vesalius
+from vesalius.cli.request import Request
+
+if TYPE_CHECKING:
+    from vesalius.geometry.volume import Volume
+    from vesalius.inference.result_files import ResultOptions
+    from vesalius.inference.segmenter import Segmentation, Segmenter
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan, what is asked of it, and where its result goes.
+
+    Args:
+        path: A file, or a folder or zip of DICOM.
+        out: The result folder.
+        request: What is asked.
+        series: Which DICOM series, where there are several.
+        source: The DICOM series whose headers a DICOM SEG takes, where the scan itself is not DICOM.
+    """
+
+    path: Path
+    out: Path
+    request: Request
+    series: str | None = None
+    source: Path | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the input."""
+        from vesalius.io.digest import input_sha256
+
+        return input_sha256(self.path, leave_out=self.out)
+
+    def decided_by(self, weights: Mapping[str, str]) -> dict[str, Any]:
+        """Return what decides the result beside the input."""
+        source = str(self.source.absolute()) if self.source else None
+        return {**weights, **self.request.decided_by(series=self.series, source=source)}
+
+    def is_done(self, weights: Mapping[str, str], *, overwrite: bool) -> bool:
+        """Say whether the result is already there; to be asked while the folder is locked.
+
+        Raises:
+            UsageError: If something else is there.
+        """
+        from vesalius.inference.result_folder import check_free, is_done
+
+        if overwrite:
+            check_free(self.out, overwrite=True)
+            return False
+        return is_done(self.out, input_sha256=self.sha256, command=self.decided_by(weights))
+
+    def words(self) -> list[str]:
+        """Return the command that does this scan alone, every default written out."""
+        words = ["vesalius", "segment", str(self.path.absolute()), "-o", str(self.out.absolute())]
+        words += ["--series", self.series] if self.series else []
+        words += ["--source", str(self.source.absolute())] if self.source else []
+        return words + self.request.words()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OpenScan:
+    """A scan that was read."""
+
+    scan: Scan
+    volume: Volume
+    like: Volume | None
+    created: str
+    started: float
+    seconds: float
+
+
+def identify_weights(model: str) -> dict[str, str]:
+    """Say which model a name means, without reading its weights into memory: name, hash of weights and of spec.
+
+    Raises:
+        ModelError: If there is none, or it is refused.
+    """
+    from vesalius.checkpoints.load import find_weights_of
+    from vesalius.checkpoints.weights import open_weights
+
+    weights = open_weights(find_weights_of(model))
+    spec = hashlib.sha256(weights.spec.to_json().encode()).hexdigest()
+    return {
+        "vesalius": vesalius.__version__,
+        "model": f"{weights.spec.name} {weights.spec.version}",
+        "weights_sha256": weights.report.sha256,
+        "spec_sha256": spec,
+    }
+
+
+def open_scan(scan: Scan) -> OpenScan:
+    """Read a scan, and check before anything is computed that its result can be written as asked.
+
+    Raises:
+        InputError: If it is refused.
+        UsageError: If a DICOM SEG is asked of an image without DICOM headers.
+    """
+    from vesalius.inference.result_files import check_formats
+    from vesalius.io.dicom_series import read_series
+    from vesalius.io.formats import read
+
+    created, started = datetime.now().astimezone().isoformat(timespec="seconds"), time.perf_counter()
+    volume = read(scan.path, series_uid=scan.series)
+    like = read_series(scan.source) if scan.source else None
+    check_formats(volume, options=_result_options(scan.request), like=like)
+    seconds = time.perf_counter() - started
+    return OpenScan(scan=scan, volume=volume, like=like, created=created, started=started, seconds=seconds)
+
+
+def write_scan(
+    opened: OpenScan, result: Segmentation, segmenter: Segmenter, weights: Mapping[str, str], *, overwrite: bool
+) -> None:
+    """Write the result folder of a scan; to be done while it is locked.
+
+    Raises:
+        DiskError: If it cannot be written.
+    """
+    from vesalius.inference.result_files import RunFacts, model_facts, write_result
+    from vesalius.inference.result_folder import staged
+
+    scan = opened.scan
+    facts = RunFacts(
+        input_name=scan.path.resolve().name,
+        input_path=str(scan.path.absolute()),
+        input_sha256=scan.sha256,
+        decided_by=scan.decided_by(weights),
+        command=tuple(scan.words()),
+        model=model_facts(segmenter),
+        created=opened.created,
+        started=opened.started,
+        seconds={"reading": opened.seconds},
+    )
+    with staged(scan.out, overwrite=overwrite) as folder:
+        write_result(folder, opened.volume, result, facts, options=_result_options(scan.request), like=opened.like)
+
+
+def _result_options(request: Request) -> ResultOptions:
+    from vesalius.inference.result_files import ResultOptions
+
+    return ResultOptions(formats=request.formats, split=request.split)  # type: ignore[arg-type]

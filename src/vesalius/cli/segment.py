@@ -1,0 +1,101 @@
+"""``vesalius segment``: a scan -> labels, volumes, a picture and a report."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vesalius.cli import request as requests
+from vesalius.cli.progress import Console, describe
+from vesalius.cli.scan import Scan, identify_weights, open_scan, write_scan
+from vesalius.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``vesalius segment``."""
+    parser.add_argument("input", type=Path, metavar="INPUT", help="NIfTI, NRRD or MHA; a folder or zip of DICOM")
+    parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="the folder of the result; made by the run")
+    requests.add_arguments(parser)
+    parser.add_argument("--series", metavar="UID", help="which series, when a folder holds several")
+    parser.add_argument("--source", type=Path, metavar="FOLDER",
+                        help="the DICOM series of an input that is not DICOM, for --format dicom-seg")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment one scan and print where the result is."""
+    request = requests.request_of(args)
+    if args.dry_run:
+        return _dry_run(
+            Scan(args.input, args.out or Path("OUT"), request, args.series, args.source), as_json=args.json
+        )
+    if args.out is None:
+        raise UsageError(expected="a folder for the result", got="none", do="add -o OUT")
+    scan = Scan(args.input, args.out, request, args.series, args.source)
+    from vesalius.inference.result_folder import locked
+
+    weights = identify_weights(request.model)
+    assert scan.sha256  # a missing input is noticed before anything is made
+    with locked(scan.out):
+        is_done = scan.is_done(weights, overwrite=args.overwrite)
+        if not is_done:
+            _segment(scan, weights, overwrite=args.overwrite)
+    _print_result(scan.out, is_done=is_done, as_json=args.json)
+    return 0
+
+
+def _segment(scan: Scan, weights: Mapping[str, str], *, overwrite: bool) -> None:
+    segmenter = scan.request.load()
+    with Console().closing() as console:
+        console.phase("reading")
+        opened = open_scan(scan)
+        result = segmenter.segment(
+            opened.volume, scan.request.classes, options=scan.request.options(), progress=console.listener()
+        )
+        console.phase("writing")
+        write_scan(opened, result, segmenter, weights, overwrite=overwrite)
+
+
+def _dry_run(scan: Scan, *, as_json: bool) -> int:
+    segmenter = scan.request.load()
+    opened = open_scan(scan)
+    plan = segmenter.plan(opened.volume, scan.request.classes, options=scan.request.options())
+    if as_json:
+        print(json.dumps({"plan": plan.as_dict()}, indent=2))
+        return 0
+    print(describe(plan))
+    for phase, parts in plan.phases.items():
+        listed = ", ".join(f"{part} {size / 1e9:.2f}" for part, size in parts.items())
+        print(f"  {phase}: {sum(parts.values()) / 1e9:.2f} GB ({listed})")
+    return 0
+
+
+def _print_result(out: Path, *, is_done: bool, as_json: bool) -> None:
+    """Print what is in a result folder: an object, or a few lines with the report's place in the last."""
+    run = json.loads((out / "run.json").read_text())
+    labels = json.loads((out / "labels.json").read_text())
+    if as_json:
+        print(json.dumps(_as_object(out, run, labels, is_done=is_done), indent=2))
+        return
+    if is_done:
+        print(f"{out} already holds the result of this input and command; --overwrite makes it anew")
+    found = [finding for finding in labels["classes"] if finding["voxels"]]
+    print(f"{len(found)} of {len(labels['classes'])} structures found in {run['duration_s']:.1f} s")
+    for warning in labels["warnings"]:
+        print(f"look at this: {warning}", file=sys.stderr)
+    print(f"{out / 'report.html'}")
+
+
+def _as_object(out: Path, run: dict[str, Any], labels: dict[str, Any], *, is_done: bool) -> dict[str, Any]:
+    kept = ("files", "model", "unvalidated", "seconds", "duration_s", "peak_bytes")
+    return {
+        "out": str(out),
+        "status": "already done" if is_done else "done",
+        **{key: run[key] for key in kept},
+        "classes": labels["classes"],
+        "warnings": labels["warnings"],
+    }

@@ -1,0 +1,57 @@
+"""Digest of an input: one SHA-256 over the file, or over every file of a folder, by name and content."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from vesalius.errors import FileFormatError
+from vesalius.io.atomic import suffix_of
+
+_DETACHED = {".hdr": (".img", ".img.gz"), ".img": (".hdr", ".hdr.gz"), ".nhdr": (".raw", ".raw.gz"),
+             ".mhd": (".raw", ".zraw")}  # fmt: skip
+
+
+def input_sha256(path: Path, *, leave_out: Path | None = None) -> str:
+    """Hash an input.
+
+    Args:
+        path: A file (with the data file beside a detached header), or a folder, read with its subfolders.
+        leave_out: A folder inside it that is no part of it: the results.
+
+    Returns:
+        Hexadecimal SHA-256. Of a single file it is the file's own.
+
+    Raises:
+        FileFormatError: If there is nothing, or it cannot be read.
+    """
+    try:
+        files = _files(path, leave_out)
+        if len(files) == 1 and path.is_file():
+            return _sha256(path)
+        digest = hashlib.sha256()
+        for file in files:
+            name = file.relative_to(path if path.is_dir() else path.parent).as_posix()
+            digest.update(f"{name}\0{_sha256(file)}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+    except OSError as error:
+        raise FileFormatError(
+            expected="an image file, or a folder or zip of DICOM, that can be read",
+            got=f"{path}: {error.strerror}",
+            do="check the path and its permissions",
+        ) from None
+
+
+def _files(path: Path, leave_out: Path | None) -> list[Path]:
+    if path.is_dir():
+        left_out = leave_out.resolve() if leave_out else None
+        found = (file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        return sorted(file for file in found if left_out is None or left_out not in file.resolve().parents)
+    beside = (path.with_suffix(suffix) for suffix in _DETACHED.get(suffix_of(path), ()))
+    return [path, *(file for file in beside if file.is_file())]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
