@@ -20,7 +20,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from vesalius.errors import FileFormatError, InputError, UnsafeFileError
 
@@ -28,11 +27,11 @@ MAX_FILES = 100_000
 MAX_MEMBER_BYTES = 4 << 30
 MAX_TOTAL_BYTES = 32 << 30
 MAX_RATIO = 250
-"""Compression beyond this, in a zip of more than ``_RATIO_FREE_BYTES``, is no scan
+"""Compression beyond this, in a zip of more than ``RATIO_FREE_BYTES``, is no scan
 (a slice of pure air deflates a thousandfold, but no series is all air)."""
 MAX_DIRECTORY_BYTES = 64 << 20
 MAX_WINDOW_BYTES = 128 << 20
-_RATIO_FREE_BYTES = 512 << 20
+RATIO_FREE_BYTES = 512 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _ZIP64_END_BYTES = 56 + 20
 _END_RECORD_REACH = 22 + 65_535 + _ZIP64_END_BYTES
@@ -65,7 +64,7 @@ class StoredFile:
     num_bytes: int
     place: ZipPlace | None = None
 
-    def open(self, *, prefix: int | None = None) -> BinaryIO:
+    def open(self, *, prefix: int | None = None) -> io.BufferedIOBase:
         """Open it for reading.
 
         Args:
@@ -213,7 +212,7 @@ def _check_sizes(members: list[zipfile.ZipInfo], archive_bytes: int) -> None:
             f"{total} bytes claimed",
             "unpack it yourself, if you trust it, and name the folder",
         )
-    if total > _RATIO_FREE_BYTES and total > MAX_RATIO * archive_bytes:
+    if total > RATIO_FREE_BYTES and total > MAX_RATIO * archive_bytes:
         raise _unsafe(
             f"members compressed at most {MAX_RATIO}-fold",
             f"{total} bytes claimed in a zip of {archive_bytes}",

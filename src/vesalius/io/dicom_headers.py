@@ -13,7 +13,8 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from io import BufferedIOBase
+from typing import Any
 
 import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -165,7 +166,7 @@ def _parse(file: StoredFile) -> tuple[Any, PixelElement | None]:
         return _parse_stream(stream)
 
 
-def _parse_stream(stream: BinaryIO) -> tuple[Any, PixelElement | None]:
+def _parse_stream(stream: BufferedIOBase) -> tuple[Any, PixelElement | None]:
     head = stream.read(132)
     start = 132 if head[128:] == b"DICM" else 0
     if not start and not _begins_like_dicom(head):
@@ -185,7 +186,7 @@ def _begins_like_dicom(head: bytes) -> bool:
     return len(head) >= 12 and (little or big)
 
 
-def _pixel_element(stream: BinaryIO) -> PixelElement | None:
+def _pixel_element(stream: BufferedIOBase) -> PixelElement | None:
     """Read tag, representation and length of the element where pydicom stopped."""
     head = stream.read(12)
     order = ">" if head[:4] == b"\x7f\xe0\x00\x10" else "<"
@@ -199,7 +200,7 @@ def _pixel_element(stream: BinaryIO) -> PixelElement | None:
     return PixelElement(offset, None if length == 0xFFFFFFFF else length)
 
 
-def _check_inflation(stream: BinaryIO, start: int) -> None:
+def _check_inflation(stream: BufferedIOBase, start: int) -> None:
     """Count what a deflated file inflates to, before pydicom inflates it in one piece.
 
     Raises:
@@ -285,8 +286,10 @@ def pixel_layout(header: Any, pixels: PixelElement | None, file: StoredFile) -> 
 def _check_is_slice_image(header: Any) -> None:
     sop_class = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "") or "")
     what = str(header.get("Modality") or "no modality")
+    if not sop_class:
+        raise NotASliceError("unreadable", "no SOP class", "copy the file again from its origin", "a DICOM image")
     if sop_class not in SLICE_CLASSES:
-        name = pydicom.uid.UID(sop_class).name if sop_class else "no SOP class"
+        name = pydicom.uid.UID(sop_class).name
         raise NotASliceError("other", f"{what} ({name})", "leave it out; name the series of the scan itself")
     if _whole(header, "SamplesPerPixel", default=1) != 1:
         raise NotASliceError("other", f"{what} in colour", "name the original greyscale series")
