@@ -14,8 +14,9 @@ import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -40,6 +41,7 @@ _OTHER_TYPES = {1: "bits", 32: "complex numbers", 128: "RGB colours", 1536: "128
                 1792: "complex numbers", 2048: "complex numbers", 2304: "RGBA colours"}  # fmt: skip
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 _SLAB_BYTES = 16 << 20
+_READ_BYTES = 1 << 20
 _MAX_EXTENSION_BYTES = 16 << 20
 _ORTHOGONAL = 1e-4
 
@@ -205,14 +207,15 @@ def _read_voxels(path: Path, header: Any, shape: tuple[int, int, int]) -> np.nda
     return data.byteswap(inplace=True).view(dtype.newbyteorder("="))
 
 
-def _fill(file: IO[bytes], buffer: memoryview, path: Path) -> None:
+def _fill(file: BufferedIOBase, buffer: memoryview, path: Path) -> None:
     """Read into ``buffer`` to its end; memory is touched only as far as the file reaches."""
     at = 0
     while at < len(buffer):
-        count = file.readinto(buffer[at : at + _SLAB_BYTES])  # type: ignore[attr-defined]
+        count = file.readinto(buffer[at : at + _READ_BYTES])
         if not count:
             raise truncated(path, len(buffer), at)
         at += count
+    file.read(1)  # past the end, where gzip compares its checksum
 
 
 def _rescaled(data: np.ndarray, header: Any) -> np.ndarray:
@@ -258,11 +261,11 @@ def _is_gzip(path: Path) -> bool:
 
 
 @contextmanager
-def _reader(path: Path) -> Iterator[IO[bytes]]:
+def _reader(path: Path) -> Iterator[BufferedIOBase]:
     """Open a file, deflated or not, and turn the errors of a damaged one into ours."""
     try:
         with gzip.open(path, "rb") if _is_gzip(path) else path.open("rb") as file:
-            yield file  # type: ignore[misc]
+            yield file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FileFormatError(
             expected="a complete gzip file", got=f"{path.name}: {error}", do="copy or download it again"
@@ -322,11 +325,11 @@ def _extension(content: bytes) -> bytes:
 
 
 @contextmanager
-def _writer(path: Path) -> Iterator[IO[bytes]]:
+def _writer(path: Path) -> Iterator[BufferedIOBase]:
     """Open for writing; ``.gz`` deflates at level 1 without name or time, so that equal labels are equal files."""
     with path.open("wb") as raw:
         if path.name.lower().endswith(".gz"):
             with gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as file:
-                yield file  # type: ignore[misc]
+                yield file
         else:
             yield raw
