@@ -42,6 +42,12 @@ def test_a_stated_composite_without_parts_is_a_class_of_its_own():
     assert (lung.status, lung.parts) == ("trained", ())
 
 
+def test_a_structure_is_no_part_of_itself():
+    structures = {s.name: s for s in compose([(1, "left lung"), (2, "right lung")])}
+    assert structures["left lung"].parts == ()
+    assert structures["lung"].parts == (1, 2)
+
+
 def test_the_smallest_parts_make_up_a_whole():
     lobes = [(s.id, s.name) for s in STRUCTURES if 28 <= s.id <= 32]
     structures = {s.name: s for s in compose([*lobes, (1, "left lung")])}

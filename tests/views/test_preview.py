@@ -244,6 +244,17 @@ def test_odd_shapes_are_drawn(shape: tuple[int, int, int]):
     assert render_preview(volume, labels, findings_of(labels)).size[0] == 1280
 
 
+def test_slices_of_a_thinned_volume_go_through_small_structures():
+    shape = (8, 9, 1000)
+    grid = Grid(shape, np.diag([1.0, 1.0, 1.0, 1.0]))
+    data = np.zeros(shape, dtype=np.uint8)
+    data[3:6, 3:6, 806:810] = LIVER
+    labels = LabelMap(data, grid, {LIVER: "liver"})
+    axial = panels(Volume(np.zeros((1, *shape), dtype=np.int16), grid, "CT"), labels)[AXIAL]
+    assert near(axial.pixels, LIVER)[2] > 100
+    assert axial.caption.startswith(("axial, z = 806", "axial, z = 807", "axial, z = 808", "axial, z = 809"))
+
+
 def test_png_bytes_are_the_picture():
     shown = render_preview(*torso(), findings_of(torso()[1]))
     again = Image.open(io.BytesIO(png_bytes(shown)))
