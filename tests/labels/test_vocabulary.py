@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import doctest
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vesalius.errors import UnknownClassError, UsageError
+from vesalius.labels import vocabulary
 from vesalius.labels.vista3d import EVERYTHING, STRUCTURES
 from vesalius.labels.vocabulary import Target, Vocabulary
 
@@ -201,6 +204,11 @@ def test_by_name_and_by_id():
         VISTA3D.by_name("livver")
     with pytest.raises(UnknownClassError):
         VISTA3D.by_name("kidneys")  # a group is not a structure
+
+
+def test_the_example_of_the_docstring_holds():
+    results = doctest.testmod(vocabulary, raise_on_error=True)
+    assert results.attempted == 1
 
 
 def test_a_backbone_without_classes_refuses_everything():
