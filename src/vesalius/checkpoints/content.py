@@ -29,7 +29,8 @@ def recognise(path: Path) -> Content:
     Raises:
         CheckpointError: If the file is none of these.
         UnsafeCheckpointError: If it is a kind of file that can carry code and that we never open: a pickle
-            under a name that promises otherwise, a TorchScript archive, a compressed or foreign zip.
+            or PyTorch archive under a name that promises otherwise, a TorchScript archive, a compressed or
+            foreign zip.
     """
     try:
         with path.open("rb") as file:
@@ -78,6 +79,8 @@ def _recognise_zip(path: Path) -> Content:
         raise _unsafe(path, "an archive with compressed or too many members")
     if sum(member.file_size for member in members) > path.stat().st_size:
         raise _unsafe(path, "an archive that claims more bytes than it has")
+    if path.suffix not in PYTORCH_SUFFIXES:
+        raise _unsafe(path, f"a PyTorch archive under the name {path.name}")
     return "torch zip"
 
 
