@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vesalius.models.layers import PreActivationBlock
+from vesalius.models.layers.convolution import convolve_few_channels, downsample_planes, upsample_planes
+from vesalius.models.layers.planes import owned, slabs, streams, windows_of
 
 
 class Encoder(nn.Module):
@@ -39,11 +43,11 @@ class Encoder(nn.Module):
 
     def forward(self, windows: Float[Tensor, "b c i j k"]) -> list[Tensor]:
         """Encode windows; level l is ``[b, width * 2**l, i / 2**l, j / 2**l, k / 2**l]``."""
-        features = self.first_conv(windows)
+        features = _start(windows, self.first_conv)
         skips = []
         for level, blocks in enumerate(self.levels):
             if level:
-                features = self.downsamples[level - 1](features)
+                features = _lower(features, self.downsamples[level - 1])
             assert isinstance(blocks, nn.ModuleList)
             for block in blocks:
                 features = block(features, consume=True)
@@ -69,10 +73,64 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(PreActivationBlock(fine) for fine in widths)
         self.head = nn.Conv3d(width, width, 1)
 
-    def forward(self, skips: list[Tensor]) -> Float[Tensor, "b d i j k"]:
-        """Decode what the encoder returned."""
-        features = skips[-1]
-        for upsample, block, skip in zip(self.upsamples, self.blocks, reversed(skips[:-1]), strict=True):
-            features = block(upsample(features) + skip, consume=True)
-        decoded: Tensor = self.head(features)
-        return decoded
+    def forward(self, skips: list[Tensor], *, consume: bool = False) -> Float[Tensor, "b d i j k"]:
+        """Decode what the encoder returned.
+
+        Args:
+            skips: Features of every level, finest first.
+            consume: Whether ``skips`` may be emptied and its tensors overwritten, where no gradient is wanted.
+        """
+        skips = skips if consume else list(skips)
+        features = skips.pop()
+        for upsample, block in zip(self.upsamples, self.blocks, strict=True):
+            assert isinstance(upsample, nn.ConvTranspose3d)
+            features = _raise(features, upsample, skips.pop(), consume=consume)
+            features = block(features, consume=True)
+        return self._finish(features)
+
+    def _finish(self, features: Tensor) -> Tensor:
+        if not streams(features):
+            decoded: Tensor = self.head(features)
+            return decoded
+        for window in windows_of(features):
+            for (some,) in slabs(window):
+                some.copy_(functional.conv2d(some, self.head.weight[..., 0], self.head.bias))
+        return features
+
+
+def _start(windows: Tensor, conv: nn.Conv3d) -> Tensor:
+    """Run the first convolution."""
+    if not streams(windows):
+        features: Tensor = conv(windows)
+        return features
+    started = _empty(windows, conv.out_channels, list(windows.shape[2:]))
+    for window, target in zip(windows_of(windows), windows_of(started), strict=True):
+        convolve_few_channels(window, conv.weight, target)
+    return started
+
+
+def _lower(features: Tensor, conv: nn.Module) -> Tensor:
+    """Run a strided convolution."""
+    if not streams(features):
+        strided: Tensor = conv(features)
+        return strided
+    assert isinstance(conv, nn.Conv3d)
+    lowered = _empty(features, conv.out_channels, [side // 2 for side in features.shape[2:]])
+    for window, target in zip(windows_of(features), windows_of(lowered), strict=True):
+        downsample_planes(window, conv.weight, target)
+    return lowered
+
+
+def _empty(like: Tensor, channels: int, sides: list[int]) -> Tensor:
+    return torch.empty((like.shape[0], channels, *sides), dtype=like.dtype, memory_format=torch.channels_last_3d)
+
+
+def _raise(features: Tensor, upsample: nn.ConvTranspose3d, skip: Tensor, *, consume: bool) -> Tensor:
+    """Upsample features and add the skip, in the skip's memory where that is allowed."""
+    if not streams(features):
+        upsampled: Tensor = upsample(features)
+        return upsampled + skip
+    raised = owned(skip, consume=consume)
+    for window, target in zip(windows_of(features), windows_of(raised), strict=True):
+        upsample_planes(window, upsample.weight, target, add=True)
+    return raised

@@ -51,7 +51,8 @@ class Vista3D(nn.Module):
             NoHeadError: If the model has no automatic branch.
         """
         self._check_branch(self.architecture.class_branch, "automatic")
-        return self.class_head.mapped_features(self.automatic_decoder(self._encode(windows)), consume=True)
+        decoded = self.automatic_decoder(self._encode(windows), consume=True)
+        return self.class_head.mapped_features(decoded, consume=True)
 
     def class_vectors(self, class_ids: Int[Tensor, " o"]) -> Float[Tensor, "o d"]:
         """Return the vectors of classes, in float32 after ``optimise_for_inference``; constant once trained."""
@@ -72,7 +73,7 @@ class Vista3D(nn.Module):
             NoHeadError: If the model has no click branch.
         """
         self._check_branch(self.architecture.point_branch, "click")
-        decoded: Tensor = self.point_decoder(self._encode(windows))
+        decoded: Tensor = self.point_decoder(self._encode(windows), consume=True)
         return decoded
 
     def point_logits(

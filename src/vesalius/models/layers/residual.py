@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vesalius.models.layers.convolution import convolve_planes
 from vesalius.models.layers.instance_norm import InstanceNorm
-from vesalius.models.layers.planes import convolve_planes, owned, slabs, streams, windows_of
+from vesalius.models.layers.planes import owned, slabs, streams, windows_of
 
 LEAK = 0.01
 """Slope of the leaky ReLU below zero."""

@@ -1,0 +1,106 @@
+"""Winograd's F(4, 3) along one axis: half the multiplications of a 3×3×3 convolution.
+
+Paper: Lavin & Gray 2015, arXiv:1509.09308, with the points 0, ±3/4, ±3/2 and infinity, for which every coefficient
+of the planes' transforms is exact in bfloat16. Six 3×3 products of mixed planes give four planes of the result,
+where twelve products are needed otherwise. Both transforms are matrix products, so that each rounds once.
+
+In float32 the result differs from the direct sum by 2e-6 of the largest value. In bfloat16 one layer's rounding
+noise is two to three times that of the direct sum; that of the whole VISTA3D network is 1.3 times (0.021 against
+0.017 of the logits' spread, seeded weights, 32³).
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from vesalius.models.layers.planes import TILE
+
+BLOCK_BYTES = 5 << 20
+"""The mixed planes of one block fill about this much; with products, input and output they stay in the cache."""
+
+A, B = 0.75, 1.5
+P, Q = A * A, B * B
+INTO = (  # four planes and one more at either end -> six mixed planes
+    (P * Q, 0, -(P + Q), 0, 1, 0),
+    (0, -A * Q, -Q, A, 1, 0),
+    (0, A * Q, -Q, -A, 1, 0),
+    (0, -B * P, -P, B, 1, 0),
+    (0, B * P, -P, -B, 1, 0),
+    (0, P * Q, 0, -(P + Q), 0, 1),
+)
+BACK = (  # six products -> four planes
+    (1, 1, 1, 1, 1, 0),
+    (0, A, -A, B, -B, 0),
+    (0, P, P, Q, Q, 0),
+    (0, A * P, -A * P, B * Q, -B * Q, 1),
+)
+
+
+def winograd_pays(planes: Float[Tensor, "i c j k"]) -> bool:
+    """Whether enough voxels share the cost of mixing the weights."""
+    count, channels, j, k = planes.shape
+    return count >= TILE and count * j * k >= 4 * channels
+
+
+class WinogradKernel:
+    """A 3×3×3 kernel as six 3×3 kernels.
+
+    Args:
+        weight: The kernel; its first spatial axis becomes the six products.
+    """
+
+    def __init__(self, weight: Float[Tensor, "d c 3 3 3"]) -> None:
+        first, middle, last = weight.float().unbind(2)  # [d c 3 3]
+        mixed = [first / (P * Q)]
+        for point, scale in ((A, 2 * P * (P - Q)), (B, 2 * Q * (Q - P))):
+            even = torch.add(first, last, alpha=point * point).div_(scale)
+            odd = middle * (point / scale)
+            mixed += [even + odd, even - odd]
+        mixed.append(last)
+        self.kernels = [kernel.to(weight.dtype, memory_format=torch.channels_last) for kernel in mixed]
+        self.into = torch.tensor(INTO, dtype=weight.dtype)
+        self.back = torch.tensor(BACK, dtype=weight.dtype)
+        self._memory: dict[tuple[int, ...], Tensor] = {}
+
+    def convolve(
+        self, padded: Float[Tensor, "i_plus_2 c j_plus_2 k"], out: Float[Tensor, "i d j k"], *, add: bool
+    ) -> None:
+        """Convolve some planes, a multiple of ``TILE``, given with a plane and a row more at either end."""
+        source, target = padded.permute(0, 2, 3, 1), out.permute(0, 2, 3, 1)  # [i j k c]
+        tiles, j = len(out) // TILE, out.shape[2]
+        size = 6 * source[0].numel() * source.element_size()
+        some_tiles = max(1, BLOCK_BYTES // size)
+        some_rows = -(-j // -(-size // BLOCK_BYTES))
+        for tile in range(0, tiles, some_tiles):
+            planes = slice(TILE * tile, min(TILE * (tile + some_tiles), TILE * tiles))
+            for row in range(0, j, some_rows):
+                rows = slice(row, min(row + some_rows, j))
+                block = source[planes.start : planes.stop + 2, rows.start : rows.stop + 2]
+                self._convolve_block(block, target[planes, rows], add=add)
+
+    def _convolve_block(self, block: Tensor, target: Tensor, *, add: bool) -> None:
+        count, j, k, d = target.shape
+        tiles, c = count // TILE, block.shape[-1]
+        mixed = self._reuse(6, tiles, j + 2, k, c)
+        products = self._reuse(6, tiles, j, k, d)
+        for tile in range(tiles):
+            torch.mm(self.into, block[TILE * tile : TILE * tile + 6].view(6, -1), out=mixed[:, tile].view(6, -1))
+        for kernel, part, product in zip(self.kernels, mixed, products, strict=True):
+            convolved = functional.conv2d(part.permute(0, 3, 1, 2), kernel, padding=(0, 1))
+            product.copy_(convolved.permute(0, 2, 3, 1))
+        for tile in range(tiles):
+            some = target[TILE * tile : TILE * (tile + 1)].view(TILE, -1)
+            if add:
+                some.addmm_(self.back, products[:, tile].view(6, -1))
+            else:
+                torch.mm(self.back, products[:, tile].view(6, -1), out=some)
+
+    def _reuse(self, *shape: int) -> Tensor:
+        """Return memory used before: page faults of new memory would cost a tenth of the convolution."""
+        if shape not in self._memory:
+            self._memory[shape] = self.back.new_empty(shape)
+        return self._memory[shape]
