@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from vesalius.checkpoints.hub import Download, HubFile, download, is_offline
+from vesalius.checkpoints.hub import Download, download, is_offline
+from vesalius.checkpoints.hub_file import HubFile
 from vesalius.errors import DiskError, HubError
 
 CONTENT = os.urandom(3_000_000)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -65,13 +65,12 @@ def test_list_and_info_answer_at_once_without_torch(tmp_path: Path, words: list[
         f"models.add_arguments(parser)\nmodels.run(parser.parse_args({words!r}))\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
-    best = 9.0
-    for _ in range(5):  # the best of five: the machine may be busy with other things
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-        best = min(best, time.perf_counter() - start)
+    before = os.times()
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    after = os.times()
     assert done.stdout
-    assert best < 0.3
+    # Processor time, because other tests run beside this one; alone it is the time a user waits.
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 0.3
 
 
 def test_the_list_names_every_model_with_its_licence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ A file's name is a claim, not evidence: a pickle named ``model.safetensors`` is 
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -46,6 +47,12 @@ def recognise(path: Path) -> Content:
             raise _unsafe(path, f"a pickle under the name {path.name}")
         return "pickle"
     raise _unknown(path, "an empty file" if not head else f"a file that begins with {head[:8]!r}")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def refuse_pickled_text(path: Path, content: bytes) -> None:

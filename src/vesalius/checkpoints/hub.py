@@ -9,7 +9,6 @@ are read when a download starts. Nothing is sent but the request; no token is re
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import os
 import re
@@ -25,7 +24,9 @@ from email.message import Message
 from pathlib import Path
 from typing import IO
 
+from vesalius.checkpoints.content import file_sha256
 from vesalius.checkpoints.http_only import http_opener
+from vesalius.checkpoints.hub_file import DEFAULT_ENDPOINT, HubFile, by_hand
 from vesalius.errors import DiskError, HubError
 
 try:
@@ -33,7 +34,6 @@ try:
 except ImportError:  # Windows; there two pulls at once are caught by the size and hash checks only
     fcntl = None  # type: ignore[assignment]
 
-DEFAULT_ENDPOINT = "https://huggingface.co"
 _TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -41,22 +41,6 @@ _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 Progress = Callable[[int, int | None], None]
 """Called with bytes so far and bytes in all, where known."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HubFile:
-    """A file of a repository, and what it must be."""
-
-    repo: str
-    file: str
-    revision: str = "main"
-    size_bytes: int | None = None
-    sha256: str = ""
-
-    def url(self, endpoint: str) -> str:
-        """Where the file is, at an endpoint."""
-        parts = (self.repo, "resolve", urllib.parse.quote(self.revision, safe=""), urllib.parse.quote(self.file))
-        return "/".join((endpoint.rstrip("/"), *parts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,18 +129,6 @@ def download(
         transfer.part.replace(target)
         transfer.etag_file.unlink(missing_ok=True)
     return Download(path=target, size_bytes=size, sha256=sha256, commit=transfer.commit)
-
-
-def by_hand(wanted: HubFile, target: Path) -> str:
-    """Say how to get the file without this program, as hospitals without network need."""
-    page = wanted.url(DEFAULT_ENDPOINT)
-    return f"on a machine with network download {page} and put it at {target}"
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _transfer_all(

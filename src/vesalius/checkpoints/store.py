@@ -9,32 +9,17 @@ is found too, so that nothing is downloaded twice.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from vesalius.checkpoints.catalog import BUILTIN, CatalogRow
-from vesalius.checkpoints.hub import HubFile, Progress, by_hand, download, file_sha256
-from vesalius.errors import CheckpointError, DiskError, HubError, UnknownModelError
+from vesalius.checkpoints.hub_file import HubFile, by_hand
+from vesalius.errors import CheckpointError, DiskError, UnknownModelError
 from vesalius.io.atomic import replacing
 
 MODEL_FILE = "model.safetensors"
 SPEC_FILE = "spec.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PulledModel:
-    """A model that is on this machine."""
-
-    path: Path
-    size_bytes: int
-    sha256: str
-    pinned_by: str
-    """What the hash was compared with: the publisher's, the first pull's, or nothing yet."""
-    downloaded: bool
-    """Whether it came over the network just now."""
 
 
 def hub_home() -> Path:
@@ -86,40 +71,15 @@ def require_weights(row: CatalogRow) -> Path:
         raise UnknownModelError(
             expected=f"the weights of {row.name} at {target}",
             got="they have not been downloaded",
-            do=f"vesalius models pull {row.name}; or {by_hand(_hub_file(row), target)}",
+            do=f"vesalius models pull {row.name}; or {by_hand(hub_file_of(row), target)}",
         )
     return found
 
 
-def pull(row: CatalogRow, *, again: bool = False, progress: Progress | None = None) -> PulledModel:
-    """Bring a model onto this machine, or say that it is there.
-
-    Args:
-        row: A row of the catalog.
-        again: Download even if it is there; the hash must stay the same.
-        progress: Told how far the download is.
-
-    Raises:
-        HubError: If it cannot be downloaded, or is not what was seen before.
-        UnknownModelError: If it should be in the package and is not.
-    """
-    if row.is_builtin:
-        path = require_weights(row)
-        return _present(path, row.sha256, "published" if row.sha256 else "nothing")
-    known, pinned_by = _expected_sha256(row)
-    found = None if again else find_weights(row)
-    if found is not None:
-        present = _present(found, known, pinned_by)
-        _pin(row, present.sha256, present.size_bytes)
-        return present
-    target = model_folder(row) / MODEL_FILE
-    wanted = dataclasses.replace(_hub_file(row), sha256=known)
-    came = download(wanted, target, progress=progress)
-    _pin(row, came.sha256, came.size_bytes)
-    _pull_spec(row, target.parent)
-    _write_json(target.with_name("source.json"), _source(row, came.commit, came.sha256))
-    return PulledModel(
-        path=target, size_bytes=came.size_bytes, sha256=came.sha256, pinned_by=pinned_by, downloaded=True
+def hub_file_of(row: CatalogRow) -> HubFile:
+    """Return the weights file of a row of the catalog, on the hub."""
+    return HubFile(
+        repo=row.repo, file=row.file, revision=row.revision, size_bytes=row.size_bytes, sha256=row.sha256
     )
 
 
@@ -128,47 +88,12 @@ def first_seen_sha256(row: CatalogRow) -> str:
     return str(_read_pins().get(_pin_key(row), {}).get("sha256", ""))
 
 
-def _hub_file(row: CatalogRow) -> HubFile:
-    return HubFile(
-        repo=row.repo, file=row.file, revision=row.revision, size_bytes=row.size_bytes, sha256=row.sha256
-    )
-
-
-def _present(path: Path, known: str, pinned_by: str) -> PulledModel:
-    sha256 = file_sha256(path)
-    if known and known != sha256:
-        raise HubError(
-            expected=f"SHA-256 {known} ({pinned_by}) of {path}",
-            got=sha256,
-            do="the file was changed or damaged; delete it and pull again",
-        )
-    return PulledModel(
-        path=path, size_bytes=path.stat().st_size, sha256=sha256, pinned_by=pinned_by, downloaded=False
-    )
-
-
-def _pull_spec(row: CatalogRow, folder: Path) -> None:
-    """Fetch the ``spec.json`` beside weights that the catalog has no spec for; without one the weights must say."""
-    if row.spec is not None:
-        return
-    beside = "/".join([*row.file.split("/")[:-1], SPEC_FILE])
-    try:
-        download(HubFile(repo=row.repo, file=beside, revision=row.revision), folder / SPEC_FILE, attempts=1)
-    except HubError as error:
-        if "HTTP 404" not in error.got:
-            raise
-
-
-def _source(row: CatalogRow, commit: str, sha256: str) -> dict[str, str]:
-    return {
-        "repo": row.repo,
-        "file": row.file,
-        "revision": row.revision,
-        "commit": commit,
-        "sha256": sha256,
-        "licence": row.licence,
-        "licence_note": row.licence_note,
-    }
+def record_sha256(row: CatalogRow, sha256: str, size_bytes: int) -> None:
+    """Record the hash of a file on its first pull; what is recorded stays."""
+    pins = _read_pins()
+    if _pin_key(row) not in pins:
+        pins[_pin_key(row)] = {"sha256": sha256, "size_bytes": size_bytes}
+        write_json(_pins_file(), pins)
 
 
 def _pins_file() -> Path:
@@ -196,21 +121,12 @@ def _read_pins() -> dict[str, dict[str, object]]:
     return pins
 
 
-def _expected_sha256(row: CatalogRow) -> tuple[str, str]:
-    if row.sha256:
-        return row.sha256, "published"
-    first_seen = first_seen_sha256(row)
-    return first_seen, "first pull" if first_seen else "nothing"
+def write_json(path: Path, content: object) -> None:
+    """Write a small record: complete, or not at all.
 
-
-def _pin(row: CatalogRow, sha256: str, size_bytes: int) -> None:
-    pins = _read_pins()
-    if _pin_key(row) not in pins:
-        pins[_pin_key(row)] = {"sha256": sha256, "size_bytes": size_bytes}
-        _write_json(_pins_file(), pins)
-
-
-def _write_json(path: Path, content: object) -> None:
+    Raises:
+        DiskError: If it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vesalius.checkpoints.content import Content, recognise, refuse_pickled_text
+from vesalius.checkpoints.content import Content, file_sha256, recognise, refuse_pickled_text
 from vesalius.checkpoints.formats import vista3d_official
 from vesalius.checkpoints.header import Header, Shape, read_header
-from vesalius.checkpoints.hub import file_sha256
 from vesalius.checkpoints.pytorch import PyTorchState, read_pytorch
 from vesalius.checkpoints.safetensors import SPEC_KEY, read_tensors
 from vesalius.checkpoints.store import SPEC_FILE

@@ -13,7 +13,7 @@ from typing import Any
 from vesalius.checkpoints.catalog import CATALOG, CatalogRow, find_row
 from vesalius.checkpoints.content import recognise
 from vesalius.checkpoints.header import read_header
-from vesalius.checkpoints.store import SPEC_FILE, find_weights, model_folder, pull
+from vesalius.checkpoints.store import SPEC_FILE, find_weights, model_folder
 from vesalius.errors import ModelError
 from vesalius.spec import ModelSpec
 
@@ -80,6 +80,8 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _pull(args: argparse.Namespace) -> int:
+    from vesalius.checkpoints.pull import pull
+
     row = find_row(args.model)
     print(f"{row.name}: licence {row.licence}. {row.licence_note}".rstrip(), file=sys.stderr)
     last = -1

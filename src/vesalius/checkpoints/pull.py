@@ -1,0 +1,114 @@
+"""Brings a model onto this machine, once, and holds it to its hash: the published one, or the first pull's."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from vesalius.checkpoints.catalog import CatalogRow
+from vesalius.checkpoints.content import file_sha256
+from vesalius.checkpoints.hub import Progress, download
+from vesalius.checkpoints.hub_file import HubFile
+from vesalius.checkpoints.store import (
+    MODEL_FILE,
+    SPEC_FILE,
+    find_weights,
+    first_seen_sha256,
+    hub_file_of,
+    model_folder,
+    record_sha256,
+    require_weights,
+    write_json,
+)
+from vesalius.errors import HubError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PulledModel:
+    """A model that is on this machine."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+    pinned_by: str
+    """What the hash was compared with: the publisher's, the first pull's, or nothing yet."""
+    downloaded: bool
+    """Whether it came over the network just now."""
+
+
+def pull(row: CatalogRow, *, again: bool = False, progress: Progress | None = None) -> PulledModel:
+    """Bring a model onto this machine, or say that it is there.
+
+    Args:
+        row: A row of the catalog.
+        again: Download even if it is there; the hash must stay the same.
+        progress: Told how far the download is.
+
+    Raises:
+        HubError: If it cannot be downloaded, or is not what was seen before.
+        UnknownModelError: If it should be in the package and is not.
+    """
+    if row.is_builtin:
+        path = require_weights(row)
+        return _present(path, row.sha256, "published" if row.sha256 else "nothing")
+    known, pinned_by = _expected_sha256(row)
+    found = None if again else find_weights(row)
+    if found is not None:
+        present = _present(found, known, pinned_by)
+        record_sha256(row, present.sha256, present.size_bytes)
+        return present
+    target = model_folder(row) / MODEL_FILE
+    wanted = dataclasses.replace(hub_file_of(row), sha256=known)
+    came = download(wanted, target, progress=progress)
+    record_sha256(row, came.sha256, came.size_bytes)
+    _pull_spec(row, target.parent)
+    write_json(target.with_name("source.json"), _source(row, came.commit, came.sha256))
+    return PulledModel(
+        path=target, size_bytes=came.size_bytes, sha256=came.sha256, pinned_by=pinned_by, downloaded=True
+    )
+
+
+def _expected_sha256(row: CatalogRow) -> tuple[str, str]:
+    if row.sha256:
+        return row.sha256, "published"
+    first_seen = first_seen_sha256(row)
+    return first_seen, "first pull" if first_seen else "nothing"
+
+
+def _present(path: Path, known: str, pinned_by: str) -> PulledModel:
+    sha256 = file_sha256(path)
+    if known and known != sha256:
+        raise HubError(
+            expected=f"SHA-256 {known} ({pinned_by}) of {path}",
+            got=sha256,
+            do="the file was changed or damaged; delete it and pull again",
+        )
+    return PulledModel(
+        path=path, size_bytes=path.stat().st_size, sha256=sha256, pinned_by=pinned_by, downloaded=False
+    )
+
+
+def _pull_spec(row: CatalogRow, folder: Path) -> None:
+    """Fetch the ``spec.json`` beside weights that the catalog has no spec for; without one the weights must say."""
+    if row.spec is not None:
+        return
+    beside = "/".join([*row.file.split("/")[:-1], SPEC_FILE])
+    try:
+        download(HubFile(repo=row.repo, file=beside, revision=row.revision), folder / SPEC_FILE, attempts=1)
+    except HubError as error:
+        if "HTTP 404" not in error.got:
+            raise
+
+
+def _source(row: CatalogRow, commit: str, sha256: str) -> dict[str, str]:
+    return {
+        "repo": row.repo,
+        "file": row.file,
+        "revision": row.revision,
+        "commit": commit,
+        "sha256": sha256,
+        "licence": row.licence,
+        "licence_note": row.licence_note,
+    }
