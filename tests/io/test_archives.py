@@ -59,6 +59,16 @@ def test_series_in_a_zip_is_read_as_from_a_folder_and_nothing_is_unpacked(by_han
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_frames_of_one_member_are_inflated_once(shared_data, tmp_path, monkeypatch):
+    multi = shared_data / "dicom-oddities" / "niivue" / "enh.dcm"
+    path = pack(tmp_path / "multi.zip", {"multi.dcm": multi.read_bytes()})
+    calls = []
+    unpack = archives._unpack
+    monkeypatch.setattr(archives, "_unpack", lambda *args: calls.append(1) or unpack(*args))
+    assert np.array_equal(read_series(path).data, read_series(multi).data)
+    assert len(calls) == 2  # its header, and its six frames
+
+
 @pytest.mark.parametrize(
     "name", ["../evil.dcm", "a/../../evil.dcm", "/etc/evil", "C:\\evil.dcm", "c:evil", "..\\evil", "\\\\host\\evil"]
 )

@@ -24,7 +24,7 @@ from pathlib import Path
 from vesalius.errors import FileFormatError, InputError, UnsafeFileError
 
 MAX_FILES = 100_000
-MAX_MEMBER_BYTES = 4 << 30
+MAX_MEMBER_BYTES = 2 << 30
 MAX_TOTAL_BYTES = 32 << 30
 MAX_RATIO = 250
 """Compression beyond this, in a zip of more than ``RATIO_FREE_BYTES``, is no scan

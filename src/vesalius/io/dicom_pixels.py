@@ -9,6 +9,7 @@ compared with the header's, so that no small file makes a decoder fill the memor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BufferedIOBase
 from typing import Any
 
 import gdcm
@@ -20,6 +21,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import JPEGExtended12Bit
 
 from vesalius.errors import FileFormatError, InputError, UnsafeFileError
+from vesalius.io.archives import StoredFile
 from vesalius.io.dicom_frames import Frame
 from vesalius.io.dicom_headers import DAMAGE
 from vesalius.shapes import VolumeArray
@@ -35,10 +37,26 @@ _DECODER_TAGS = [
 
 
 class FrameReader:
-    """Reads the stored values of frames; keeps the compressed file it read last."""
+    """Reads the stored values of frames; keeps the file it read last open, for its other frames."""
 
     def __init__(self) -> None:
-        self._open: tuple[Frame, Any] | None = None
+        self._file: StoredFile | None = None
+        self._stream: BufferedIOBase | None = None
+        self._dataset: Any = None
+
+    def __enter__(self) -> FrameReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        self._file = self._stream = self._dataset = None
+
+    def _opened(self, file: StoredFile) -> BufferedIOBase:
+        if self._stream is None or self._file != file:
+            self.__exit__()
+            self._stream, self._file = file.open(), file
+        return self._stream
 
     def stored(self, frame: Frame) -> Integer[np.ndarray, "h w"]:
         """Return the values of a frame as stored, sign and unused high bits mended.
@@ -62,19 +80,20 @@ class FrameReader:
     def _native(self, frame: Frame) -> np.ndarray:
         layout = frame.layout
         start = (layout.offset or 0) + frame.number * layout.frame_bytes
-        with frame.file.open() as stream:
-            stream.seek(start)
-            data = stream.read(layout.frame_bytes)
+        stream = self._opened(frame.file)
+        stream.seek(start)
+        data = stream.read(layout.frame_bytes)
         if len(data) != layout.frame_bytes:
             raise EOFError
         return _from_bytes(data, frame)
 
     def _decoded(self, frame: Frame) -> np.ndarray:
         layout = frame.layout
-        if self._open is None or self._open[0].file != frame.file:
-            with frame.file.open() as stream:
-                self._open = (frame, pydicom.dcmread(stream, force=True, specific_tags=_DECODER_TAGS))
-        dataset = self._open[1]
+        stream = self._opened(frame.file)
+        if self._dataset is None:
+            stream.seek(0)
+            self._dataset = pydicom.dcmread(stream, force=True, specific_tags=_DECODER_TAGS)
+        dataset = self._dataset
         syntax = dataset.file_meta.TransferSyntaxUID
         if not syntax.is_encapsulated:  # deflated as a whole, inflated by now
             start = frame.number * layout.frame_bytes
@@ -181,8 +200,8 @@ def _padding_value(frame: Frame) -> float:
 
 def same_voxels(one: Frame, other: Frame) -> bool:
     """Say whether two frames hold the same image."""
-    reader = FrameReader()
-    return bool(np.array_equal(frame_values(one, reader), frame_values(other, reader)))
+    with FrameReader() as reader:
+        return bool(np.array_equal(frame_values(one, reader), frame_values(other, reader)))
 
 
 def read_voxels(frames: Sequence[Frame], places: Float[np.ndarray, " k"]) -> VolumeArray:
@@ -203,19 +222,19 @@ def read_voxels(frames: Sequence[Frame], places: Float[np.ndarray, " k"]) -> Vol
     layout = frames[0].layout
     whole = all(is_whole(frame) for frame in frames)
     volume = np.empty((len(places), layout.rows, layout.columns), dtype=np.int16 if whole else np.float32)
-    reader = FrameReader()
     held: dict[int, np.ndarray] = {}
-    for k, place in enumerate(places):
-        lower = int(np.floor(place))
-        weight = float(place) - lower
-        needed = (lower,) if weight == 0 else (lower, lower + 1)
-        held = {n: held[n] if n in held else frame_values(frames[n], reader) for n in needed}
-        values = held[lower]
-        if weight:
-            mean = (1 - weight) * held[lower] + weight * held[lower + 1]
-            values = np.rint(mean) if whole else mean
-        volume = _room_for(volume, values)
-        volume[k] = values
+    with FrameReader() as reader:
+        for k, place in enumerate(places):
+            lower = int(np.floor(place))
+            weight = float(place) - lower
+            needed = (lower,) if weight == 0 else (lower, lower + 1)
+            held = {n: held[n] if n in held else frame_values(frames[n], reader) for n in needed}
+            values = held[lower]
+            if weight:
+                mean = (1 - weight) * held[lower] + weight * held[lower + 1]
+                values = np.rint(mean) if whole else mean
+            volume = _room_for(volume, values)
+            volume[k] = values
     return volume.transpose(2, 1, 0)[None]
 
 
