@@ -60,7 +60,7 @@ def draw_window(case: Case, config: Augmentation, rng: np.random.Generator) -> W
     labels = _sample(case.labels, grid, nearest=True)
     if case.image.size:
         image = _sample(case.image.astype(np.float32) - AIR_HU, grid, nearest=False) + AIR_HU
-        if case.group in ("abdomen", "chest") and rng.random() < config.recontrast:
+        if case.group in ("abdomen", "chest", "phantom") and rng.random() < config.recontrast:
             image = recontrast(image, labels, rng)
     else:
         image = paint(labels, rng)

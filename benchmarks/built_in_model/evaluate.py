@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from prepare import OBELISK, OPENKBP
+from prepare import OBELISK, OPENKBP, abdomen_by_rule
 from specification import SPEC
+from vocabulary import ID
 
 import vesalius
 from vesalius.checkpoints.load import load_model
@@ -34,6 +35,8 @@ from vesalius.models.build import build, optimise_for_inference
 
 FIVE = ("brainstem", "spinal cord", "left parotid gland", "right parotid gland", "mandible")
 """The structures of the head-and-neck target; larynx and oesophagus are drawn in some cases only."""
+BY_RULE = ("right kidney", "left lung", "right lung")
+"""Classes of the abdomen whose reference is a rule of ours, not a drawing: see ``rules.py``."""
 UNIONS = {"kidneys": ("left kidney", "right kidney"), "lungs": ("left lung", "right lung")}
 TOTAL_SEGMENTATOR = {
     "spleen": (1,),
@@ -79,11 +82,15 @@ def head_and_neck(data: Path) -> Iterator[Reference]:
 
 
 def torso(data: Path) -> Iterator[Reference]:
-    """Yield the torso development cases: one abdomen (silver) and one lung (human)."""
+    """Yield the torso development cases: one abdomen (silver, and rules) and one lung (human)."""
     folder = data / "abdomen-ct-silver"
     silver = vesalius.read(folder / "lits-volume-0_obelisk_silver.nii.gz").data[0]
+    path = folder / "lits-volume-0_ct.nii.gz"
+    scan = vesalius.read(path)
+    found = resample_points(*abdomen_by_rule(path), scan.grid, nearest=True)
     masks = {name: silver == label for label, name in OBELISK.items()}
-    yield Reference("lits-volume-0", vesalius.read(folder / "lits-volume-0_ct.nii.gz"), masks)
+    masks |= {name: found == ID[name] for name in BY_RULE}
+    yield Reference("lits-volume-0", scan, masks)
     scan = vesalius.read(data / "cip-lung-ct" / "3DCT_lung_baseline_small.mha")
     mask = vesalius.read(data / "cip-lung-ct" / "3DCT_lung_baseline_mask.mha")
     lung = resample_points(mask.data[0], mask.grid, scan.grid, nearest=True) > 0

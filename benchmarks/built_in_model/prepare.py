@@ -26,6 +26,7 @@ from vocabulary import (
     ABDOMEN,
     BONE,
     BOWEL,
+    CLASS_IDS,
     DISC,
     DUCT,
     FAT,
@@ -35,6 +36,7 @@ from vocabulary import (
     VESSEL,
 )
 
+from vesalius.data.phantom import PhantomConfig, make_phantom
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.resample import resample_linear, resample_points
 
@@ -50,7 +52,7 @@ OBELISK = {1: "spleen", 3: "left kidney", 6: "liver", 7: "stomach"}
 """The four of its eight classes that are good enough to learn from."""
 
 DEVELOPMENT = ("lits-volume-0", "3DCT_lung_baseline")
-"""Torso cases kept for development; of head and neck it is the folder ``val``."""
+"""Torso cases kept for development; of head and neck it is the folder ``val``, which this script never opens."""
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,10 @@ def labels_on(path: Path, target: Grid, table: dict[int, int]) -> np.ndarray:
     return resample_points(renamed, grid, target, nearest=True)
 
 
-def head_and_neck(folder: Path, split: str) -> Iterator[Case]:
-    """Yield the OpenKBP cases: human contours, lungs by rule, abdominal organs absent."""
+def head_and_neck(folder: Path) -> Iterator[Case]:
+    """Yield the OpenKBP training cases: human contours, lungs by rule, abdominal organs absent."""
     table = {source: ID[name] for source, name in OPENKBP.items()}
-    for path in sorted((folder / "openkbp-hn-ct" / split).glob("*_ct.nii.gz")):
+    for path in sorted((folder / "openkbp-hn-ct" / "train").glob("*_ct.nii.gz")):
         image, grid = on_grid(path)
         labels = labels_on(path.with_name(path.name.replace("_ct", "_seg")), grid, table)
         drawn = set(np.unique(labels).tolist()) - {0}
@@ -172,17 +174,22 @@ def abdomen(folder: Path) -> Iterator[Case]:
     for path in sorted((folder / "abdomen-ct-silver").glob("*_ct.nii.gz")):
         image, grid = on_grid(path)
         labels = labels_on(path.with_name(path.name.replace("_ct", "_obelisk_silver")), grid, table)
-        fine_image, fine = on_grid(path, RULE_SPACING_MM)
-        silver = labels_on(path.with_name(path.name.replace("_ct", "_obelisk_silver")), fine, table)
-        middle = float(np.median(np.argwhere(fine_image > 300)[:, 0]))
-        kidney = opposite_kidney(fine_image, silver == ID["left kidney"], middle)
-        found = _sided_lungs(lungs(fine_image, middle_i=middle), middle)
-        found[kidney] = ID["right kidney"]
+        found, fine = abdomen_by_rule(path)
         _add(labels, grid, found, fine)
         looked_for = set(table.values()) | LUNGS | HEAD_AND_NECK
-        if kidney.any():
+        if (found == ID["right kidney"]).any():
             looked_for.add(ID["right kidney"])
         yield Case(path.name[: -len("_ct.nii.gz")], "abdomen", image, labels, frozenset(looked_for))
+
+
+def abdomen_by_rule(path: Path) -> tuple[np.ndarray, Grid]:
+    """Return the lungs and, where the rule finds it, the right kidney of a portal-venous abdomen, on 3 mm."""
+    image, fine = on_grid(path, RULE_SPACING_MM)
+    silver = labels_on(path.with_name(path.name.replace("_ct", "_obelisk_silver")), fine, {3: 1})
+    middle = float(np.median(np.argwhere(image > 300)[:, 0]))
+    found = _sided_lungs(lungs(image, middle_i=middle), middle)
+    found[opposite_kidney(image, silver > 0, middle)] = ID["right kidney"]
+    return found, fine
 
 
 def chests(folder: Path) -> Iterator[Case]:
@@ -272,21 +279,38 @@ def _body(labels: np.ndarray) -> np.ndarray:
     return np.asarray(ndimage.binary_opening(body, iterations=2))
 
 
+PHANTOMS = 24
+
+
+def phantoms() -> Iterator[Case]:
+    """Yield procedural torsos, in every phase of contrast: organs in their places, and nobody's."""
+    for seed in range(PHANTOMS):
+        shape, spacing = (112, 88, 220), SPACING_MM
+        config = PhantomConfig(
+            shape=shape, spacing_mm=spacing, seed=seed, contrast="random", tumours=seed % 3 == 0, overlaps=False
+        )
+        volume, painted = make_phantom(config)
+        labels = np.zeros(shape, dtype=np.uint8)
+        for source, name in painted.names.items():
+            own = name.partition(" lung ")[0] + " lung" if " lung " in name else name
+            if own in ID:
+                labels[painted.data == source] = ID[own]
+        yield Case(f"phantom-{seed}", "phantom", volume.data[0], labels, CLASS_IDS - {ID["esophagus"]})
+
+
 def main() -> None:
-    """Prepare every case."""
+    """Prepare every training case."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cache", type=Path, default=Path("runs/built_in_model/cases"))
     arguments = parser.parse_args()
-    for case in head_and_neck(arguments.data, "val"):
-        case.save(arguments.cache / "development")
-    for source in (abdomen, chests, limbs, atlas):
+    for source in (head_and_neck, abdomen, chests, limbs, atlas):
         for case in source(arguments.data):
-            case.save(arguments.cache / ("development" if case.name in DEVELOPMENT else "train"))
-    for case in head_and_neck(arguments.data, "train"):
-        case.save(arguments.cache / "train")
-    for split in ("train", "development"):
-        print(split, len(list((arguments.cache / split).glob("*.npz"))), "cases")
+            if case.name not in DEVELOPMENT:
+                case.save(arguments.cache)
+    for case in phantoms():
+        case.save(arguments.cache)
+    print(len(list(arguments.cache.glob("*.npz"))), "cases in", arguments.cache)
 
 
 if __name__ == "__main__":

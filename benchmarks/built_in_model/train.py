@@ -30,7 +30,7 @@ from prepare import Case
 from specification import ARCHITECTURE
 from torch import Tensor, nn
 from torch.nn import functional
-from vocabulary import UNKNOWN
+from vocabulary import CLASS_IDS, UNKNOWN
 
 from vesalius.models.build import build
 from vesalius.models.vista3d import Vista3D
@@ -51,47 +51,77 @@ class Recipe:
     """Part of the time after which it falls."""
     windows: int = 2
     """Windows of a step, worked on at once, each on one core."""
-    ema_decay: float = 0.995
+    size: int = Augmentation.size
+    """Side of a window in voxels; smaller ones first learn faster, the spec's own must come last."""
+    ema_decay: float = 0.997
     clip_norm: float = 5.0
     absent_classes: int = 4
     """Classes asked for that were looked for and are not in the window."""
+    other_classes: int = 2
+    """Classes asked for that were not looked for in the case."""
     shares: dict[str, float] = field(
-        default_factory=lambda: {"head-neck": 0.5, "abdomen": 0.2, "chest": 0.12, "atlas": 0.15, "limb": 0.03}
+        default_factory=lambda: {
+            "head-neck": 0.5,
+            "abdomen": 0.16,
+            "chest": 0.08,
+            "atlas": 0.1,
+            "phantom": 0.13,
+            "limb": 0.03,
+        }
     )
     """How often a window comes from each group of cases."""
     seed: int = 0
 
 
-def losses(logits: Tensor, labels: Tensor, class_ids: Tensor, *, present: int) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Question:
+    """What a window is asked for.
+
+    Args:
+        class_ids: Class prompts (o): first those that lie in the window, then some that do not.
+        present: How many lie in it.
+        looked_for: Whether each class was looked for in this case (o). Of one that was not, only the voxels that
+            belong to another structure are known: it is not there.
+    """
+
+    class_ids: Tensor
+    present: int
+    looked_for: Tensor
+
+
+def ask(window: Window, recipe: Recipe, rng: np.random.Generator) -> Question:
+    """Choose class prompts for a window."""
+    inside = sorted(set(window.labels.unique().tolist()) & window.annotated)
+    outside = rng.permutation(sorted(window.annotated - set(inside)))[: recipe.absent_classes].tolist()
+    others = rng.permutation(sorted(CLASS_IDS - window.annotated))[: recipe.other_classes].tolist()
+    ids = [*inside, *outside, *others]
+    looked_for = torch.arange(len(ids)) < len(ids) - len(others)
+    return Question(torch.tensor(ids, dtype=torch.long), len(inside), looked_for)
+
+
+def losses(logits: Tensor, labels: Tensor, question: Question) -> dict[str, Tensor]:
     """Return the terms of the loss, each a scalar of at least 0.
 
     Dice is 1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1), mean over the classes in the window; cross-entropy is the
-    mean over voxels, summed over all classes asked for and divided by their number.
+    mean over the known voxels of each class, mean over all classes asked for.
 
     Args:
         logits: Mask logits (o, i, j, k).
         labels: Class ids (i, j, k); UNKNOWN voxels count for nothing.
-        class_ids: The classes asked for (o); the first ``present`` of them lie in the window.
-        present: How many classes lie in the window.
+        question: The classes asked for.
     """
-    known = labels != UNKNOWN
-    targets = (labels[None] == class_ids[:, None, None, None]).float()
-    cross_entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    cross_entropy = (cross_entropy * known).sum() / (known.sum().clamp(min=1) * len(class_ids))
-    probabilities = logits[:present].sigmoid() * known
-    targets = targets[:present]
+    targets = (labels[None] == question.class_ids[:, None, None, None]).float()
+    known = question.looked_for[:, None, None, None] | (labels > 0)[None]
+    known = (known & (labels != UNKNOWN)[None]).float()
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets, weight=known, reduction="none")
+    entropy = (entropy.flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1000)).mean()
+    present = question.present
+    if not present:
+        return {"dice": entropy.new_zeros(()), "cross_entropy": entropy}
+    probabilities, targets = logits[:present].sigmoid() * known[:present], targets[:present]
     overlap = (probabilities * targets).flatten(1).sum(1)
     total = probabilities.flatten(1).sum(1) + targets.flatten(1).sum(1)
-    dice = (1 - (2 * overlap + 1) / (total + 1)).mean() if present else logits.sum() * 0
-    return {"dice": dice, "cross_entropy": cross_entropy}
-
-
-def asked_classes(window: Window, count: int, rng: np.random.Generator) -> tuple[Tensor, int]:
-    """Choose class prompts for a window: all that lie in it, and some that were looked for and do not."""
-    inside = set(window.labels.unique().tolist()) & window.annotated
-    outside = sorted(window.annotated - inside)
-    chosen = rng.permutation(outside)[:count].tolist()
-    return torch.tensor([*sorted(inside), *chosen], dtype=torch.long), len(inside)
+    return {"dice": (1 - (2 * overlap + 1) / (total + 1)).mean(), "cross_entropy": entropy}
 
 
 def draw_case(groups: dict[str, list[Case]], recipe: Recipe, rng: np.random.Generator) -> Case:
@@ -126,7 +156,7 @@ class Worker:
     def __init__(self, network: Vista3D, groups: dict[str, list[Case]], recipe: Recipe) -> None:
         self.network, self.groups, self.recipe = network, groups, recipe
         self.parameters = list(network.parameters())
-        self.augmentation = Augmentation()
+        self.augmentation = Augmentation(size=recipe.size)
 
     def __call__(self, seed: tuple[int, int, int]) -> tuple[str, dict[str, Tensor], Sequence[Tensor]]:
         """Return the case's group, the terms of the loss, and a gradient for every parameter."""
@@ -134,10 +164,10 @@ class Worker:
         rng = np.random.default_rng(seed)
         case = draw_case(self.groups, self.recipe, rng)
         window = draw_window(case, self.augmentation, rng)
-        class_ids, present = asked_classes(window, self.recipe.absent_classes, rng)
+        question = ask(window, self.recipe, rng)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = self.network.class_logits(window.image[None], class_ids)[0].float()
-        terms = losses(logits, window.labels, class_ids, present=present)
+            logits = self.network.class_logits(window.image[None], question.class_ids)[0].float()
+        terms = losses(logits, window.labels, question)
         gradients = torch.autograd.grad(torch.stack(list(terms.values())).sum(), self.parameters)
         return case.group, {name: term.detach() for name, term in terms.items()}, gradients
 
@@ -225,18 +255,26 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=Recipe.minutes)
     parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
+    parser.add_argument("--windows", type=int, default=Recipe.windows, help="cores to use")
+    parser.add_argument("--size", type=int, default=Augmentation.size, help="side of a window, voxels")
     parser.add_argument("--start", type=Path, help="begin from the averaged weights of another run's last.pt")
     parser.add_argument("--share", action="append", default=[], help="group=share, instead of the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    recipe = Recipe(minutes=arguments.minutes, learning_rate=arguments.learning_rate, seed=arguments.seed)
+    recipe = Recipe(
+        minutes=arguments.minutes,
+        learning_rate=arguments.learning_rate,
+        windows=arguments.windows,
+        size=arguments.size,
+        seed=arguments.seed,
+    )
     recipe.shares.update({name: float(share) for name, share in (s.split("=") for s in arguments.share)})
     arguments.run.mkdir(parents=True, exist_ok=True)
     handlers = [logging.FileHandler(arguments.run / "train.log"), logging.StreamHandler()]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
     (arguments.run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
     groups: dict[str, list[Case]] = {}
-    for path in sorted((arguments.cache / "train").glob("*.npz")):
+    for path in sorted(arguments.cache.glob("*.npz")):
         case = Case.load(path)
         groups.setdefault(case.group, []).append(case)
     log.info("cases: %s", {name: len(cases) for name, cases in groups.items()})

@@ -1,0 +1,122 @@
+"""Write the trained weights as the model inside the package: 16-bit weights, spec, and a card of measurements.
+
+::
+
+    python benchmarks/built_in_model/export.py --run runs/built_in_model/first
+
+The numbers come from ``benchmarks/results/built_in_model.json``, which ``evaluate.py --final`` wrote for these
+weights; without it the spec names no Dice and offers every class.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from evaluate import BY_RULE, FIVE, UNIONS
+from specification import SPEC
+
+from vesalius.checkpoints.safetensors import write_model
+from vesalius.spec import ModelSpec
+
+FOLDER = Path("src/vesalius/checkpoints/builtin/vesalius-small")
+RESULTS = Path("benchmarks/results/built_in_model.json")
+CARD = Path(__file__).parent / "card_template.md"
+GOOD_ENOUGH = 0.5
+"""Dice (or agreement) on development cases that a class must reach to be part of `everything`."""
+
+
+def measured(results: dict[str, Any]) -> dict[str, float]:
+    """Return class name -> mean on the development cases; head and neck before torso where both measured it."""
+    own = {name for _, name in SPEC.vocabulary}
+    values: dict[str, float] = {}
+    for region in ("torso", "head-neck"):
+        for name, entry in results[region]["summary"].items():
+            if name in own:
+                values[name] = float(entry["mean"])
+    return values
+
+
+def specified(results: dict[str, Any] | None) -> ModelSpec:
+    """Return the spec with what was measured."""
+    if results is None:
+        return replace(SPEC, everything=tuple(label for label, _ in SPEC.vocabulary))
+    dice = measured(results)
+    everything = tuple(label for label, name in SPEC.vocabulary if dice.get(name, 0.0) >= GOOD_ENOUGH)
+    source = (
+        "development cases: head and neck 16 OpenKBP scans with human contours; torso one abdomen with silver "
+        "labels (agreement; right kidney and lungs there by rule) and one lung with a human mask"
+    )
+    return replace(
+        SPEC, dice={name: round(dice[name], 3) for name in sorted(dice)}, dice_source=source, everything=everything
+    )
+
+
+def card(spec: ModelSpec, results: dict[str, Any], size_bytes: int) -> str:
+    """Return the model card: what it is for, on what it rests, what was measured."""
+    head, torso, example = (results[name] for name in ("head-neck", "torso", "example"))
+    precision, simple = results["bf16 against fp32"]["mean"], results["no learning"]
+    rows = [f"| {name} | {_cell(entry)} | {entry['n']} |" for name, entry in head["summary"].items()]
+    simple_rows = [
+        f"| {name} | {_cell(simple['copied'][name])} | {_cell(simple['position'][name])} |"
+        for name in (*FIVE, "mean of the five")
+    ]
+    offered = ", ".join(name for label, name in spec.vocabulary if label in spec.everything)
+    named_only = ", ".join(name for label, name in spec.vocabulary if label not in spec.everything)
+    return CARD.read_text().format(
+        megabytes=f"{size_bytes / 1e6:.1f}",
+        spacing=" x ".join(f"{s:g}" for s in spec.spacing_mm),
+        window=" x ".join(str(n) for n in spec.window_size),
+        head="\n".join(rows),
+        simple="\n".join(simple_rows),
+        torso="\n".join(_torso_rows(torso["per_case"])),
+        example="\n".join(_example_rows(example["per_case"]["example_ct"])),
+        precision=f"{precision['mean']:.4f} (n = {precision['n']})",
+        offered=offered,
+        named_only=named_only,
+    )
+
+
+def _cell(entry: dict[str, Any]) -> str:
+    interval = entry.get("interval_95")
+    return f"{entry['mean']:.3f}" + (f" ({interval[0]:.3f}-{interval[1]:.3f})" if interval else "")
+
+
+def _torso_rows(per_case: dict[str, dict[str, float]]) -> list[str]:
+    rows = []
+    for case, values in per_case.items():
+        for name, value in values.items():
+            by_rule = name in BY_RULE or name in UNIONS
+            drawn = "human" if case == "3DCT_lung_baseline" else "rule" if by_rule else "silver"
+            rows.append(f"| {name} | {value:.3f} | {drawn} | {case} |")
+    return rows
+
+
+def _example_rows(values: dict[str, float]) -> list[str]:
+    return [f"| {name} | {value:.3f} |" for name, value in values.items()]
+
+
+def main() -> None:
+    """Write the folder."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--without-results", action="store_true", help="a first export, to be measured")
+    parser.add_argument("--to", type=Path, default=FOLDER)
+    arguments = parser.parse_args()
+    results = None if arguments.without_results else json.loads(RESULTS.read_text())
+    spec = specified(results)
+    state = torch.load(arguments.run / "last.pt", weights_only=True)["average"]
+    write_model(arguments.to, state, spec, dtype=torch.float16)
+    size = (arguments.to / "model.safetensors").stat().st_size
+    if results is not None:
+        (arguments.to / "MODEL_CARD.md").write_text(card(spec, results, size))
+    print(f"{size / 1e6:.2f} MB; everything: {[spec.names[label] for label in spec.everything]}")
+
+
+if __name__ == "__main__":
+    main()
