@@ -1,0 +1,147 @@
+"""Automatic segmentation: the published pipelines voxel for voxel, geometry on every grid, layers, composites."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from monai.inferers import sliding_window_inference
+
+from inference.small_model import Threshold, small_network, small_spec
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import Volume
+from vesalius.inference.automatic import assign_layers
+from vesalius.inference.pipelines import pipeline
+from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.labels.vocabulary import Vocabulary
+from vesalius.transforms.preprocess import prepare
+
+SPEC = small_spec()
+IDS = [1, 2, 3, 4, 6]
+
+
+def body(shape: tuple[int, int, int] = (40, 52, 30), spacing: tuple[float, ...] = (2.0, 2.0, 4.0)) -> Volume:
+    rng = np.random.default_rng(0)
+    data = np.full(shape, -1000, dtype=np.int16)
+    inner = tuple(slice(n // 6, n - n // 7) for n in shape)
+    i, j, k = np.meshgrid(*[np.linspace(0, 6, n) for n in shape], indexing="ij")
+    texture = 300 * np.sin(i) * np.cos(1.3 * j) + 150 * np.sin(2 * k) + rng.normal(0, 20, shape)
+    data[inner] = texture[inner].astype(np.int16)
+    return Volume(data[None], Grid(shape, np.diag([*spacing, 1.0])), "CT")
+
+
+def labels_by_monai(compat: str, volume: Volume, segmenter: Segmenter) -> np.ndarray:
+    """Run MONAI's sliding window over our network and decide as ``VistaPostTransformd`` does."""
+    way = pipeline(compat)
+    prepared = prepare(volume, SPEC, way.preprocessing, box=None, dtype=torch.float32)
+    with torch.inference_mode():
+        logits = sliding_window_inference(
+            prepared.image[prepared.content.slices][None, None],
+            SPEC.window_size,
+            1,
+            lambda window: segmenter.network.class_logits(window.contiguous(), torch.tensor(IDS)),
+            overlap=way.overlap,
+            mode=way.blending,
+            padding_mode=way.preprocessing.padding,
+        )[0]
+    best, column = logits.max(dim=0)
+    return torch.where(best > 0, torch.tensor(IDS)[column], 0).numpy()
+
+
+@pytest.mark.parametrize("compat", ["paper", "bundle-0.5.4", "bundle"])
+@pytest.mark.parametrize("shape", [(40, 52, 30), (20, 44, 9)])
+@pytest.mark.filterwarnings("ignore:.*multidimensional indexing.*")  # MONAI's own
+def test_a_published_pipeline_gives_monai_s_labels(compat: str, shape: tuple[int, int, int]) -> None:
+    segmenter = Segmenter(small_network(SPEC), SPEC)
+    volume = body(shape, (3.0, 3.0, 3.0))  # the model's spacing: labels are compared on the model's own grid
+    ours = segmenter(volume, IDS, options=SegmentOptions(compat=compat)).data
+    theirs = labels_by_monai(compat, volume, segmenter)
+    way = pipeline(compat)
+    prepared = prepare(volume, SPEC, way.preprocessing, box=None, dtype=torch.float32)
+    start = np.round(volume.grid.to_voxel(prepared.grid.cropped(prepared.content).affine[:3, 3])).astype(int)
+    box = tuple(slice(a, a + n) for a, n in zip(start, theirs.shape, strict=True))
+    assert len(np.unique(theirs)) >= 4
+    assert (ours[box] == theirs).mean() >= 0.9999
+
+
+def test_another_pipeline_s_overlap_would_be_noticed() -> None:
+    segmenter = Segmenter(small_network(SPEC), SPEC)
+    volume = body(spacing=(3.0, 3.0, 3.0))
+    paper = segmenter(volume, IDS, options=SegmentOptions(compat="paper")).data
+    bundle = segmenter(volume, IDS, options=SegmentOptions(compat="bundle")).data
+    assert (paper != bundle).mean() > 0.005
+
+
+@pytest.mark.parametrize(
+    "codes", ["".join(c) for p in itertools.permutations(["RL", "AP", "SI"]) for c in itertools.product(*p)][::7]
+)
+def test_the_axis_order_of_the_file_changes_no_label(codes: str) -> None:
+    segmenter = Segmenter(small_network(SPEC), SPEC)
+    volume = body((26, 33, 21))
+    expected = segmenter(volume, IDS)
+    turned = segmenter(volume.reoriented(codes), IDS)
+    assert turned.grid.axis_codes == codes
+    assert turned.data.shape == volume.reoriented(codes).data.shape[1:]
+    assert np.array_equal(turned.reoriented("RAS").data, expected.data)
+
+
+def test_a_network_that_marks_bright_voxels_marks_them_where_they_are() -> None:
+    spec = small_spec(vocabulary=((1, "liver"),), everything=(1,))
+    volume = body((30, 41, 23), (1.7, 2.2, 3.9))
+    blob = np.zeros(volume.data.shape[1:], dtype=bool)
+    blob[8:19, 10:30, 6:15] = True
+    data = np.where(blob, 900, -200).astype(np.int16)
+    segmenter = Segmenter(Threshold(spec.architecture), spec)
+    found = segmenter(Volume(data[None], volume.grid, "CT"), [1]).mask("liver")
+    apart = np.argwhere(found).mean(0) - np.argwhere(blob).mean(0)
+    assert np.abs(apart).max() < 0.1
+    assert abs(found.sum() / blob.sum() - 1) < 0.1
+
+
+def test_structures_inside_others_get_a_layer_of_their_own() -> None:
+    vocabulary = Vocabulary.of(SPEC.vocabulary)
+    layers = assign_layers(SPEC, vocabulary.resolve(["liver", "hepatic tumor", "spleen"]))
+    assert [t.name for t in layers["labels"]] == ["liver", "spleen"]
+    assert [[t.name for t in ts] for name, ts in layers.items() if name != "labels"] == [["hepatic tumor"]]
+
+
+def test_a_structure_asked_for_alone_is_in_the_base_layer() -> None:
+    layers = assign_layers(SPEC, Vocabulary.of(SPEC.vocabulary).resolve(["hepatic tumor"]))
+    assert list(layers) == ["labels"]
+
+
+def test_the_liver_keeps_its_voxels_when_its_tumour_is_asked_for_too() -> None:
+    segmenter = Segmenter(small_network(SPEC), SPEC)
+    alone = segmenter(body(), ["liver"])
+    both = segmenter(body(), ["liver", "hepatic tumor"])
+    assert np.array_equal(alone.mask("liver"), both.data == 1)
+    assert both.mask("hepatic tumor").any()
+
+
+def test_a_composite_is_the_union_of_its_parts() -> None:
+    segmenter = Segmenter(small_network(SPEC), SPEC)
+    parts = segmenter(body(), ["kidneys"])
+    whole = segmenter(body(), ["kidney"])
+    assert set(whole.names.values()) == {"kidney"}
+    assert np.array_equal(whole.data > 0, parts.data > 0)
+    assert set(np.unique(parts.data)) == {0, 3, 4}
+
+
+def test_the_same_input_gives_the_same_labels_twice() -> None:
+    segmenter = Segmenter(small_network(SPEC), SPEC)
+    assert np.array_equal(segmenter(body()).data, segmenter(body()).data)
+
+
+def test_windows_of_air_are_spared_without_changing_a_label() -> None:
+    volume = body((60, 60, 60), (3.0, 3.0, 3.0))
+    data = volume.data.copy()
+    data[0, 20:] = -1000
+    data[0, 55:, 55:, 55:] = 100
+    segmenter = Segmenter(small_network(SPEC), SPEC)
+    result = segmenter.segment(Volume(data, volume.grid, "CT"), IDS)
+    assert result.plan.num_empty > 0
+    air = np.zeros(data.shape[1:], dtype=bool)
+    air[44:52, :34, :34] = True
+    assert not result.labels.data[air].any()

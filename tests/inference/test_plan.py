@@ -1,0 +1,84 @@
+"""Plans: what a run needs is said before it runs, and what does not fit is refused with a way out."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from inference.small_model import small_spec
+from vesalius.errors import MemoryBudgetError
+from vesalius.geometry.grid import Grid
+from vesalius.inference.pipelines import pipeline
+from vesalius.inference.plan import Demand, make_plan, window_flops
+from vesalius.spec import ModelSpec, VistaArchitecture
+
+GB = 10**9
+
+
+def demand(num_classes: int = 5, spec: ModelSpec | None = None, side: int = 200) -> Demand:
+    return Demand(
+        spec=spec or ModelSpec(name="full", architecture=VistaArchitecture()),
+        pipeline=pipeline(None),
+        grid=Grid((side, side, 2 * side), np.diag([1.5, 1.5, 1.5, 1.0])),
+        target=Grid((2 * side, 2 * side, 3 * side), np.diag([0.75, 0.75, 1.0, 1.0])),
+        num_classes=num_classes,
+        num_layers=1,
+        label_bytes=1,
+        resident_bytes=GB,
+    )
+
+
+def steady(architecture: VistaArchitecture, precision: str) -> float:
+    return 1e11
+
+
+def test_memory_hardly_grows_with_the_number_of_classes() -> None:
+    one, many = (
+        make_plan(demand(n), precision="bf16", max_bytes=64 * GB, flops_per_second=steady).peak_bytes
+        for n in (1, 117)
+    )
+    assert one <= many <= 1.1 * one
+
+
+def test_accumulation_gives_way_before_the_run_is_refused() -> None:
+    roomy = make_plan(demand(), precision="fp32", max_bytes=64 * GB, flops_per_second=steady)
+    tight = make_plan(demand(), precision="fp32", max_bytes=roomy.peak_bytes - 1, flops_per_second=steady)
+    assert roomy.accumulate == torch.float32
+    assert tight.accumulate == torch.float16
+    assert tight.peak_bytes < roomy.peak_bytes
+
+
+def test_what_cannot_fit_is_refused_with_sizes_and_a_way_out() -> None:
+    with pytest.raises(MemoryBudgetError, match="--max-memory") as refusal:
+        make_plan(demand(), precision="bf16", max_bytes=GB, flops_per_second=steady)
+    assert "1.0 GB" in refusal.value.expected
+    assert "slab" in refusal.value.got
+
+
+def test_seconds_follow_the_windows_and_the_processor() -> None:
+    plan = make_plan(demand(), precision="bf16", max_bytes=64 * GB, flops_per_second=steady)
+    faster = make_plan(
+        demand(), precision="bf16", max_bytes=64 * GB, flops_per_second=lambda a, p: 2 * steady(a, p)
+    )
+    assert plan.seconds / faster.seconds == pytest.approx(2.0, rel=0.2)
+
+
+def test_the_slab_rolls_along_the_longest_axis_of_the_grid() -> None:
+    plan = make_plan(demand(), precision="bf16", max_bytes=64 * GB, flops_per_second=steady)
+    assert plan.layout.axis == 2
+    assert plan.layout.slab_shape == (128, 200, 200)
+
+
+def test_flops_of_the_published_network_are_those_of_its_specification() -> None:
+    flops = window_flops(VistaArchitecture(point_branch=False), (128, 128, 128))
+    assert flops == pytest.approx((1823.7 + 1110.4 + 1043.7) * 1e9, rel=0.02)
+
+
+def test_a_plan_is_json() -> None:
+    plan = make_plan(demand(spec=small_spec()), precision="fp32", max_bytes=64 * GB, flops_per_second=steady)
+    told = json.loads(json.dumps(plan.as_dict()))
+    assert told["windows"] == plan.layout.num_windows
+    assert told["peak_bytes"] == max(sum(parts.values()) for parts in told["bytes"].values())
