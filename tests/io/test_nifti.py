@@ -258,7 +258,7 @@ def test_an_int16_image_takes_little_more_memory_than_itself(tmp_path: Path) -> 
     volume = nifti.read(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 1.1 * volume.data.nbytes
+    assert peak < 1.25 * volume.data.nbytes
 
 
 # Writing

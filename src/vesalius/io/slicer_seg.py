@@ -53,7 +53,7 @@ def read_labels(path: Path) -> LabelMap:
     taken, its segment gets the next free one: ids in the result are unique, names tell what they are.
 
     Raises:
-        FileFormatError: If the file is damaged, or no segmentation of Slicer's (no ``Segment0_...`` in its header).
+        FileFormatError: If the file is damaged, or no segmentation of Slicer's (neither ``Segment0_...`` nor ``Segmentation_...``).
         GeometryError, UnsafeFileError, MemoryBudgetError: As `itk.read`.
     """
     values = nrrd.read_header(path).values
@@ -119,7 +119,7 @@ def _segments(values: Mapping[str, str], path: Path) -> list[tuple[int, int, str
             number += 1
     except ValueError as error:
         raise _no_segmentation(path, str(error)) from None
-    if not found:
+    if not found and not any(key.startswith("Segmentation_") for key in values):
         raise _no_segmentation(path, "no Segment0_Name in its header")
     return found
 
