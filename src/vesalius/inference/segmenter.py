@@ -15,6 +15,7 @@ import torch
 
 from vesalius.checkpoints.load import LoadReport, load_model
 from vesalius.errors import NotValidatedError, UsageError
+from vesalius.geometry.affine import directions
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.resample import is_orthogonal, resample_points
 from vesalius.geometry.volume import LabelMap, Volume
@@ -304,10 +305,18 @@ def choose_device(device: str) -> str:
 
 
 def _upright(volume: Volume) -> Volume:
-    """Return a volume whose axes stand at right angles: the same, or resampled where a gantry was tilted."""
+    """Return a volume whose axes stand at right angles: the same, or resampled where a gantry was tilted.
+
+    Axes along which slices are shifted against one another get half the spacing, so that copying labels back to
+    the tilted slices moves no border by more than a quarter of a voxel.
+    """
     if is_orthogonal(volume.grid):
         return volume
-    grid = volume.grid.upright()
+    unit = directions(volume.grid.affine)
+    slanted = np.abs(unit.T @ unit - np.eye(3)).max(axis=0) > 1e-3
+    upright = volume.grid.upright()
+    i, j, k = upright.spacing_mm
+    grid = upright.respaced((i / (1 + slanted[0]), j / (1 + slanted[1]), k))
     data = resample_points(volume.data[0], volume.grid, grid, outside=float(volume.data.min()))
     return Volume(data[None], grid, volume.modality, volume.source)
 
