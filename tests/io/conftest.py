@@ -30,7 +30,7 @@ def ct_slice(pixels: np.ndarray, position: Sequence[float], **tags: Any) -> Data
     rows, columns = pixels.shape
     values: dict[str, Any] = {
         "SOPClassUID": CTImageStorage,
-        "SOPInstanceUID": generate_uid(),
+        "SOPInstanceUID": generate_uid(entropy_srcs=[str(position), str(sorted(map(str, tags.items())))]),
         "StudyInstanceUID": "1.2.3",
         "SeriesInstanceUID": "1.2.3.4",
         "FrameOfReferenceUID": "1.2.3.9",

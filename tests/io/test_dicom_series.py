@@ -206,11 +206,37 @@ def test_segmentations_and_captures_without_a_place_are_refused(by_hand, tmp_pat
     assert (other.modality, other.kind, other.usable) == ("SEG", "other", False)
 
 
+@pytest.mark.parametrize(
+    ("tags", "says"),
+    [
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "in colour"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR pixels"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.6.1", "Modality": "US"}, "Ultrasound"),
+    ],
+)
+def test_pictures_that_are_no_slices_are_refused(by_hand, tmp_path, tags, says):
+    folder = by_hand.save(by_hand.slices(**SMALL, **tags), tmp_path)
+    with pytest.raises(DicomSeriesError, match=says):
+        read_series(folder)
+    assert list_series(folder)[0].kind == "other"
+
+
+def test_choosing_among_several_is_said_aloud(by_hand, tmp_path, caplog):
+    by_hand.save(by_hand.slices(**SMALL, SeriesInstanceUID="1.1"), tmp_path / "a")
+    by_hand.save(by_hand.slices(**SMALL, SeriesInstanceUID="1.2"), tmp_path / "b")
+    read_series(tmp_path)
+    assert "2 usable series" in caplog.text
+    caplog.clear()
+    read_series(tmp_path, series_uid="1.2")
+    assert not caplog.text
+
+
 def test_nothing_that_identifies_a_patient_is_logged_or_shown(by_hand, tmp_path, caplog):
     slices = by_hand.slices(**SMALL)
     slices[0].file_meta.PrivateInformationCreatorUID = "1.2"
     by_hand.save(slices, tmp_path)
-    (tmp_path / "IM0009").write_bytes((tmp_path / "IM0000").read_bytes()[:400])
+    whole = (tmp_path / "IM0000").read_bytes()
+    (tmp_path / "IM0009").write_bytes(whole[: whole.index(b"\x20\x00\x0d\x00UI")])  # before it names its series
     with caplog.at_level(logging.DEBUG):
         text = repr(list_series(tmp_path)) + repr(read_series(tmp_path))
     assert "secret" not in (text + caplog.text).lower()

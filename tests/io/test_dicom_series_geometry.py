@@ -158,6 +158,26 @@ def test_rounding_of_positions_is_accepted(by_hand, tmp_path):
     assert volume.grid.spacing_mm[2] == pytest.approx(1.6667, abs=2e-4)
 
 
+@pytest.mark.parametrize(("step", "decimals"), [(0.625, 2), (1.25, 1), (0.3333, 2), (5.0, 0)])
+def test_even_steps_written_with_few_decimals_are_even(by_hand, tmp_path, step, decimals):
+    slices = by_hand.slices(step=step, shape=(8, 9, 40))
+    for k, dataset in enumerate(slices):
+        dataset.ImagePositionPatient = [-4, -5, round(k * step, decimals)]
+    assert len(set(np.diff([float(s.ImagePositionPatient[2]) for s in slices]).round(6))) > (decimals > 0)
+    volume = read_series(by_hand.save(slices, tmp_path))
+    assert volume.grid.spacing_mm[2] == pytest.approx(step, rel=0.005)
+
+
+@pytest.mark.parametrize("step", [0.02, 0.4, 5.0])
+def test_missing_slice_is_missed_at_any_scale(by_hand, tmp_path, step):
+    slices = by_hand.slices(step=step, spacing=(step, step), shape=(8, 9, 30))
+    for k, dataset in enumerate(slices):
+        dataset.ImagePositionPatient = [0, 0, round(k * step, 2)]
+    del slices[20]
+    with pytest.raises(DicomSeriesError, match=r"between slices 20 and 21 of 29.* 1 missing"):
+        read_series(by_hand.save(slices, tmp_path))
+
+
 def test_missing_slice_is_refused_with_its_place(by_hand, tmp_path):
     slices = by_hand.slices(step=2.5, shape=(8, 9, 10))
     del slices[4]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from vesalius.errors import DicomSeriesError, InputError
 from vesalius.geometry.grid import Grid
@@ -20,9 +20,8 @@ from vesalius.io.dicom_frames import Frame, Kind, SeriesTags
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
-_EVEN_MM = 0.01
-"""Steps may differ by this, or by the part below: rounding of positions in the header."""
 _EVEN_PART = 0.01
+"""Steps may differ by this part, or by what rounding of the positions in the header explains."""
 _DRIFT_PART = 0.1
 """No slice may lie further than this part of a step from its place on the grid."""
 _STRAIGHT_PIXELS = 0.1
@@ -87,15 +86,18 @@ def placed(stack: Stack) -> Stack:
     steps = np.diff(heights)
     even = np.linspace(heights[0], heights[-1], len(heights))
     usual = float(np.sort(steps)[(len(steps) - 1) // 2])  # the lower median: what is missing makes steps longer
-    is_even = np.abs(steps - usual).max() <= max(_EVEN_MM, _EVEN_PART * usual)
+    tolerance_mm = max(_EVEN_PART * usual, min(_rounding_mm(positions), _DRIFT_PART * usual)) * (1 + 1e-6)
+    is_odd = np.abs(steps - usual) > tolerance_mm
     notes = (*stack.notes, *notes, *_thickness_note(frames[0], usual))
-    if is_even and np.abs(heights - even).max() <= _DRIFT_PART * usual:
+    if not is_odd.any() and np.abs(heights - even).max() <= _DRIFT_PART * usual:
         grid = _grid(frames[0], lean * (heights[-1] - heights[0]) / (len(heights) - 1), len(heights))
         return replace(stack, grid=grid, notes=notes, places=tuple(map(float, range(len(frames)))))
     filled = None
     if steps.max() <= _WIDEST_GAP_STEPS * usual:
         filled = _filled(replace(stack, notes=notes), heights, lean, usual)
-    return replace(stack, error=_uneven(heights, usual, can_fill=filled is not None), notes=notes, filled=filled)
+    return replace(
+        stack, error=_uneven(heights, is_odd, usual, can_fill=filled is not None), notes=notes, filled=filled
+    )
 
 
 def _single(stack: Stack) -> Stack:
@@ -182,9 +184,20 @@ def _filled(stack: Stack, heights: Float64[np.ndarray, " k"], lean: np.ndarray, 
     )
 
 
-def _uneven(heights: Float64[np.ndarray, " k"], usual: float, *, can_fill: bool) -> InputError:
+def _rounding_mm(positions: Float64[np.ndarray, "k 3"]) -> float:
+    """Return the step of the decimals that positions are written in: 0.1 or 0.01 mm; finer counts as 0.01.
+
+    A step of 0.625 mm written with two decimals alternates between 0.62 and 0.63 and is even all the same.
+    """
+    tenths = positions * 10
+    return 0.1 if np.abs(tenths - np.round(tenths)).max() < 1e-6 else 0.01
+
+
+def _uneven(
+    heights: Float64[np.ndarray, " k"], is_odd: Bool[np.ndarray, " s"], usual: float, *, can_fill: bool
+) -> InputError:
     steps = np.diff(heights)
-    odd = np.flatnonzero(np.abs(steps - usual) > max(_EVEN_MM, _EVEN_PART * usual))
+    odd = np.flatnonzero(is_odd)
     if not len(odd):
         got = f"steps that change slowly from {steps.min():.3f} to {steps.max():.3f} mm"
     else:

@@ -293,6 +293,10 @@ def _check_is_slice_image(header: Any) -> None:
         raise NotASliceError("other", f"{what} ({name})", "leave it out; name the series of the scan itself")
     if _whole(header, "SamplesPerPixel", default=1) != 1:
         raise NotASliceError("other", f"{what} in colour", "name the original greyscale series")
+    meaning = str(header.get("PhotometricInterpretation") or "MONOCHROME2")
+    if not meaning.startswith("MONOCHROME"):
+        kind: Kind = "other" if meaning.startswith(("PALETTE", "RGB", "YBR")) else "unreadable"
+        raise NotASliceError(kind, f"{what} of {_printable(meaning)} pixels", "name the original greyscale series")
 
 
 def _check_pixels_are_there(

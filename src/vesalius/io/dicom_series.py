@@ -22,7 +22,7 @@ from vesalius.io.archives import list_files
 from vesalius.io.dicom_frames import Frame, Kind
 from vesalius.io.dicom_geometry import Stack
 from vesalius.io.dicom_headers import Refusal, quiet_pydicom, read_header
-from vesalius.io.dicom_pixels import read_voxels
+from vesalius.io.dicom_pixels import is_whole, read_voxels
 from vesalius.io.dicom_source import DicomSource
 from vesalius.io.dicom_stacks import make_stacks
 from vesalius.io.dicom_writer import write_series
@@ -105,10 +105,13 @@ def read_series(path: Path, *, series_uid: str | None = None, fill_gaps: bool = 
         stack = _find(stacks, series_uid) if series_uid else _choose(stacks)[0]
         if stack is None or stack.error is not None or stack.grid is None:
             raise _why_none(stack, stacks, refusals, series_uid)
-        _check_memory(stack.grid)
+        _check_memory(stack.grid, num_bytes=2 if all(map(is_whole, stack.frames)) else 4)
         data = read_voxels(stack.frames, np.asarray(stack.places))
     for note in stack.notes:
         _logger.info("%s", note)
+    num_usable = sum(other.error is None for other in stacks)
+    if num_usable > 1 and not series_uid:
+        _logger.warning("%d usable series: the largest original one is read; --series names another", num_usable)
     damaged = sum(refusal.kind == "unreadable" for refusal in refusals)
     if damaged:
         _logger.warning("%d files beside the series are damaged and were left out", damaged)
@@ -219,8 +222,8 @@ def _unknown(series_uid: str, stacks: Sequence[Stack]) -> InputError:
     )
 
 
-def _check_memory(grid: Grid) -> None:
-    needed, free = 2 * grid.num_voxels, psutil.virtual_memory().available
+def _check_memory(grid: Grid, *, num_bytes: int) -> None:
+    needed, free = num_bytes * grid.num_voxels, psutil.virtual_memory().available
     if needed > free:
         raise MemoryBudgetError(
             expected=f"a volume that fits into {free / 2**30:.1f} GB of free memory",
