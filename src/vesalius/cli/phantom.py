@@ -4,52 +4,49 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vesalius.geometry.volume import LabelMap, Volume
 
-_SHAPE, _SPACING_MM = (160, 128, 184), (2.75, 2.75, 4.0)
+_FIELDS = ("shape", "spacing_mm", "seed", "region", "contrast", "tumours", "noise_hu")
+"""Fields of ``PhantomConfig`` that have an argument; those not given keep the defaults that stand there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``vesalius phantom``."""
     parser.add_argument("out", type=Path, metavar="OUT", help="a folder for ct and labels; new or empty")
+    parser.add_argument("--shape", type=_three(int), metavar="I,J,K", help="voxels along right, anterior, superior")
     parser.add_argument(
-        "--shape", type=_three(int), default=_SHAPE, metavar="I,J,K", help="voxels (default: 160,128,184)"
+        "--spacing",
+        type=_three(float),
+        metavar="a,b,c",
+        dest="spacing_mm",
+        help="voxel size in mm (default: what makes the region fill the shape)",
     )
-    parser.add_argument(
-        "--spacing", type=_three(float), metavar="a,b,c",
-        help="voxel size in mm (default: 2.75,2.75,4 for the default shape, else what fits the region in the shape)",
-    )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="which person (default: 0)")
+    parser.add_argument("--seed", type=int, help="which person")
     parser.add_argument("--format", choices=("dicom", "nifti"), default="nifti", help="of the CT (default: nifti)")
-    parser.add_argument("--region", choices=("torso", "chest", "abdomen", "pelvis"), default="torso")
-    parser.add_argument("--contrast", choices=("none", "arterial", "portal", "random"), default="portal")
+    parser.add_argument("--region", choices=("torso", "chest", "abdomen", "pelvis"), help="what is in the middle")
+    parser.add_argument(
+        "--contrast", choices=("none", "arterial", "portal", "random"), help="phase of contrast agent"
+    )
     parser.add_argument("--tumours", action="store_true", help="let lesions grow; they get a layer of their own")
-    parser.add_argument("--noise", type=float, default=12.0, metavar="HU", help="standard deviation (default: 12)")
+    parser.add_argument(
+        "--noise", type=float, dest="noise_hu", metavar="HU", help="standard deviation of the noise"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Build the phantom and write it: ``ct/`` or ``ct.nii.gz``, ``labels.nii.gz``, ``overlap_*.nii.gz``."""
     from vesalius.data.phantom import PhantomConfig, make_phantom
 
-    spacing_mm = args.spacing
-    if spacing_mm is None and args.shape == _SHAPE and args.region == "torso":
-        spacing_mm = _SPACING_MM
-    config = PhantomConfig(
-        shape=args.shape,
-        spacing_mm=spacing_mm,
-        seed=args.seed,
-        region=args.region,
-        contrast=args.contrast,
-        tumours=args.tumours,
-        noise_hu=args.noise,
-    )
+    asked = {name: value for name, value in vars(args).items() if name in _FIELDS and value is not None}
+    config = PhantomConfig(**asked)
     _prepare(args.out)
     volume, labels = make_phantom(config)
-    for path in _write(args.out, volume, labels, as_dicom=args.format == "dicom", seed=args.seed):
+    for path in _write(args.out, volume, labels, as_dicom=args.format == "dicom", seed=config.seed):
         print(path)
     return 0
 
@@ -88,7 +85,7 @@ def _write(out: Path, volume: Volume, labels: LabelMap, *, as_dicom: bool, seed:
     return written
 
 
-def _three(kind: type[int] | type[float]) -> object:
+def _three(kind: type[int] | type[float]) -> Callable[[str], tuple[float, ...]]:
     """Return a parser of three numbers joined by commas."""
 
     def parse(text: str) -> tuple[float, ...]:

@@ -38,7 +38,7 @@ _BASE_LAYERS = ("vessels", "airways")
 class PhantomConfig:
     """Which person, seen how."""
 
-    shape: tuple[int, int, int] = (144, 112, 176)
+    shape: tuple[int, int, int] = (160, 128, 184)
     """Voxels along right, anterior and superior."""
     spacing_mm: tuple[float, float, float] | None = None
     """Size of a voxel; by default whatever makes the region fill the shape."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from vesalius.data.anatomy.canvas import Canvas
 from vesalius.data.anatomy.capsules import Capsules, tube
-from vesalius.data.anatomy.solids import Vector, ellipsoid, rotation, smooth_max, to_frame
+from vesalius.data.anatomy.solids import Number, Vector, ellipsoid, rotation, smooth_max, to_frame
 from vesalius.data.anatomy.subject import Subject
 from vesalius.data.anatomy.trunk import Cavity
 
@@ -178,7 +178,7 @@ class Kidneys:
         canvas.paint(window, pelvis, self._hu["urine"], None)
 
 
-def _grown(radii: Vector, by_mm: float) -> Vector:
+def _grown(radii: Vector, by_mm: Number) -> Vector:
     return radii[0] + by_mm, radii[1] + by_mm, radii[2] + by_mm
 
 
@@ -235,7 +235,7 @@ class Glands:
             canvas.paint(window, uterus, canvas.tissue(window, self._hu["prostate"], grain=4, mottle=6), "")
 
     def _draw_sac(
-        self, canvas: Canvas, centre: Vector, radii: Vector, *, wall_mm: float, content: str, label: str
+        self, canvas: Canvas, centre: Vector, radii: Vector, *, wall_mm: Number, content: str, label: str
     ) -> None:
         window = canvas.around(centre, max(radii) + 8)
         if window is None:

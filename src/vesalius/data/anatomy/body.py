@@ -13,6 +13,7 @@ from vesalius.data.anatomy.lesions import Lesions
 from vesalius.data.anatomy.noise import SmoothNoise
 from vesalius.data.anatomy.pelvis import Pelvis
 from vesalius.data.anatomy.ribcage import Ribcage
+from vesalius.data.anatomy.solids import Number
 from vesalius.data.anatomy.spine import Spine
 from vesalius.data.anatomy.subject import Subject
 from vesalius.data.anatomy.thorax import Airways, Heart, Lungs
@@ -60,7 +61,7 @@ class Body:
             for knot, std in _WARPS
         ]
 
-    def painter(self, x_mm: np.ndarray, y_mm: np.ndarray, *, edge_mm: float) -> Painter:
+    def painter(self, x_mm: np.ndarray, y_mm: np.ndarray, *, edge_mm: Number) -> Painter:
         """Prepare to paint slices of constant z.
 
         Args:
@@ -97,19 +98,19 @@ class Body:
 class Painter:
     """Paints slices of one body on one lattice of pixels; see ``Body.painter``."""
 
-    def __init__(self, body: Body, x_mm: np.ndarray, y_mm: np.ndarray, edge_mm: float) -> None:
+    def __init__(self, body: Body, x_mm: np.ndarray, y_mm: np.ndarray, edge_mm: Number) -> None:
         self._body, self._edge_mm = body, edge_mm
         self._noises = {name: noise.over(x_mm, y_mm) for name, noise in body.noises.items()}
         self._warps = [(std, [noise.over(x_mm, y_mm) for noise in axes]) for std, axes in body.warps]
         self._x, self._y = x_mm[:, None].astype(np.float64), y_mm[None, :].astype(np.float64)
 
-    def paint(self, z_mm: float) -> Canvas:
+    def paint(self, z_mm: Number) -> Canvas:
         """Paint the slice at one height of the world."""
         canvas = self._empty(z_mm)
         self._body.draw(canvas)
         return canvas
 
-    def _empty(self, z_mm: float) -> Canvas:
+    def _empty(self, z_mm: Number) -> Canvas:
         subject = self._body.subject
         to_body = (subject.turn / subject.scale).T
         x, y, z = self._x - subject.shift_mm[0], self._y - subject.shift_mm[1], z_mm - subject.shift_mm[2]

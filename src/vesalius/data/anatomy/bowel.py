@@ -9,7 +9,7 @@ import numpy as np
 
 from vesalius.data.anatomy.canvas import Canvas, Window
 from vesalius.data.anatomy.capsules import Capsules, tube
-from vesalius.data.anatomy.solids import smooth_path
+from vesalius.data.anatomy.solids import Number, smooth_path
 from vesalius.data.anatomy.subject import Subject
 
 _GAS = -970.0
@@ -51,7 +51,7 @@ class Bowel:
         self._draw_stomach(canvas)
 
     def _draw_gut(
-        self, canvas: Canvas, shape: Capsules, label: str, *, wall_mm: float, gas: float, folds: float
+        self, canvas: Canvas, shape: Capsules, label: str, *, wall_mm: Number, gas: Number, folds: Number
     ) -> None:
         found = shape.distance(canvas, margin_mm=5)
         if found is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vesalius.data.anatomy.solids import Vector
+from vesalius.data.anatomy.solids import Number, Vector
 from vesalius.labels.vista3d import STRUCTURES
 
 Window = tuple[slice, slice]
@@ -36,7 +36,7 @@ class Profile:
         rounding_mm: Over what length corners are rounded.
     """
 
-    def __init__(self, heights_mm: np.ndarray, values: np.ndarray, *, rounding_mm: float = 30.0) -> None:
+    def __init__(self, heights_mm: np.ndarray, values: np.ndarray, *, rounding_mm: Number = 30.0) -> None:
         z = np.arange(*PROFILE_RANGE_MM, PROFILE_STEP_MM)
         width = max(1, round(rounding_mm / PROFILE_STEP_MM / 2))
         table = np.interp(z, heights_mm, values)
@@ -45,7 +45,7 @@ class Profile:
             table = np.convolve(padded, np.full(2 * width + 1, 1 / (2 * width + 1)), mode="valid")
         self.table = table.astype(np.float32)
 
-    def at(self, z_mm: float) -> float:
+    def at(self, z_mm: Number) -> float:
         """Return the size at one height."""
         return float(self.table[int((z_mm - PROFILE_RANGE_MM[0]) / PROFILE_STEP_MM)])
 
@@ -58,7 +58,7 @@ class _Spans:
         self._high = np.maximum.accumulate(high).tolist()
         self._low = np.minimum.accumulate(low[::-1])[::-1].tolist()
 
-    def touching(self, low: float, high: float) -> slice | None:
+    def touching(self, low: Number, high: Number) -> slice | None:
         first, stop = bisect_left(self._high, low), bisect_right(self._low, high)
         return slice(first, stop) if first < stop else None
 
@@ -81,7 +81,7 @@ class Canvas:
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray
-    edge_mm: float
+    edge_mm: Number
     bump: np.ndarray
     grain: np.ndarray
     mottle: np.ndarray
@@ -103,7 +103,7 @@ class Canvas:
         rows, columns = self._rows.touching(low[0], high[0]), self._columns.touching(low[1], high[1])
         return None if rows is None or columns is None else (rows, columns)
 
-    def around(self, centre: Vector, reach_mm: float) -> Window | None:
+    def around(self, centre: Vector, reach_mm: Number) -> Window | None:
         """Return the pixels that a ball may touch."""
         x, y, z = centre
         r = reach_mm
@@ -117,13 +117,15 @@ class Canvas:
         """Return a profile's size at the height of every pixel of a window."""
         return np.asarray(profile.table[self.height[window]])
 
-    def tissue(self, window: Window, hu: float, *, grain: float = 0.0, mottle: float = 0.0) -> np.ndarray:
+    def tissue(self, window: Window, hu: Number, *, grain: Number = 0.0, mottle: Number = 0.0) -> np.ndarray:
         """Return the HU of a tissue: a mean with fine and coarse texture (standard deviations)."""
         return np.asarray(
             np.float32(hu) + np.float32(grain) * self.grain[window] + np.float32(mottle) * self.mottle[window]
         )
 
-    def paint(self, window: Window, distance: np.ndarray, hu: np.ndarray | float, label: str | None = None) -> None:
+    def paint(
+        self, window: Window, distance: np.ndarray, hu: np.ndarray | Number, label: str | None = None
+    ) -> None:
         """Paint a solid.
 
         Args:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vesalius.data.anatomy.canvas import Canvas, Window
-from vesalius.data.anatomy.solids import smooth_path
+from vesalius.data.anatomy.solids import Number, Vector, smooth_path
 
 FAR_MM = np.float32(1e3)
 
@@ -22,9 +22,7 @@ class Capsules:
         squash: How much distances along x, y and z count: ``(1, 1, 0.65)`` makes it taller than it is thick.
     """
 
-    def __init__(
-        self, starts: np.ndarray, ends: np.ndarray, *, squash: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    ) -> None:
+    def __init__(self, starts: np.ndarray, ends: np.ndarray, *, squash: Vector = (1.0, 1.0, 1.0)) -> None:
         scale = np.asarray(squash)
         starts, ends = np.asarray(starts, dtype=np.float64), np.asarray(ends, dtype=np.float64)
         reach = np.maximum(starts[:, 3], ends[:, 3])[:, None] / scale
@@ -38,7 +36,7 @@ class Capsules:
         self._widening = (ends[:, 3] - starts[:, 3]).astype(np.float32)
         self._squash = scale.astype(np.float32)
 
-    def distance(self, canvas: Canvas, *, margin_mm: float = 2.0) -> tuple[Window, np.ndarray] | None:
+    def distance(self, canvas: Canvas, *, margin_mm: Number = 2.0) -> tuple[Window, np.ndarray] | None:
         """Return the pixels near them and the signed distance to their union, or None where they miss the slice.
 
         Beyond ``margin_mm`` and the blur of a border from the surface, the distance may read as far away.
@@ -81,10 +79,10 @@ class Capsules:
 
 
 def tube(
-    points: Sequence[Sequence[float]] | np.ndarray,
+    points: Sequence[Sequence[Number]] | np.ndarray,
     *,
-    step_mm: float | None = 9.0,
-    squash: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    step_mm: Number | None = 9.0,
+    squash: Vector = (1.0, 1.0, 1.0),
 ) -> Capsules:
     """Run a tube through points.
 

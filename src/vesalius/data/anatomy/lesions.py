@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vesalius.data.anatomy.canvas import LABEL_IDS, Canvas
-from vesalius.data.anatomy.solids import Vector, ellipsoid, rotation, to_frame
+from vesalius.data.anatomy.solids import Number, Vector, ellipsoid, rotation, to_frame
 from vesalius.data.anatomy.subject import Subject
 
 _LUNGS = ("left lung upper lobe", "left lung lower lobe", "right lung upper lobe", "right lung middle lobe",
@@ -24,9 +24,9 @@ class _Kind:
     """Organs it may lie in."""
     places: tuple[Vector, ...]
     """Points well inside those organs, mm."""
-    spread_mm: float
-    radius_mm: tuple[float, float]
-    chance: float
+    spread_mm: Number
+    radius_mm: tuple[Number, Number]
+    chance: Number
     """That a given place has one."""
     core: str
     """The tissue it is made of."""
@@ -105,8 +105,8 @@ class _Lesion:
     centre: Vector
     radii: Vector
     turn: np.ndarray
-    rim_hu: float
-    core_hu: float
+    rim_hu: Number
+    core_hu: Number
 
 
 class Lesions:

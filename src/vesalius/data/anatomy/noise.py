@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from vesalius.data.anatomy.solids import Number
+
 _STANDARD_DEVIATION = (151.0 / 315.0) ** 1.5
 """Of unit white noise after cubic B-splines along three axes: the mean of the squared weights is 151/315 each."""
 
 
-def bspline_weights(positions_mm: np.ndarray, *, knot_mm: float, knots: int) -> Float[np.ndarray, "n q"]:
+def bspline_weights(positions_mm: np.ndarray, *, knot_mm: Number, knots: int) -> Float[np.ndarray, "n q"]:
     """Return how much each knot counts at each position; a row sums to one.
 
     Args:
@@ -51,7 +53,7 @@ class SmoothNoise:
         knots: Knots along each axis before the field repeats.
     """
 
-    def __init__(self, rng: np.random.Generator, *, knot_mm: float, knots: int = 32) -> None:
+    def __init__(self, rng: np.random.Generator, *, knot_mm: Number, knots: int = 32) -> None:
         # Indexed (z, x, y): a height is a contiguous plane.
         values = rng.standard_normal((knots, knots, knots), dtype=np.float32)
         self._values = values / np.float32(_STANDARD_DEVIATION)
@@ -66,7 +68,7 @@ class SmoothNoise:
         """Return the spline weights of positions along any axis of this field."""
         return bspline_weights(positions_mm, knot_mm=self._knot_mm, knots=self._knots)
 
-    def knot_plane(self, z_mm: float) -> Float[np.ndarray, "q r"]:
+    def knot_plane(self, z_mm: Number) -> Float[np.ndarray, "q r"]:
         """Return the knots' values interpolated to one height."""
         step = z_mm / self._knot_mm
         first = math.floor(step)
@@ -81,6 +83,6 @@ class NoisePlanes:
     def __init__(self, noise: SmoothNoise, x_weights: np.ndarray, y_weights: np.ndarray) -> None:
         self._noise, self._x_weights, self._y_weights = noise, x_weights, y_weights.T.copy()
 
-    def at(self, z_mm: float) -> Float[np.ndarray, "i j"]:
+    def at(self, z_mm: Number) -> Float[np.ndarray, "i j"]:
         """Return the field on the plane at one height, float32."""
         return np.asarray(self._x_weights @ self._noise.knot_plane(z_mm) @ self._y_weights)

@@ -9,7 +9,7 @@ import numpy as np
 
 from vesalius.data.anatomy.canvas import Canvas, Window
 from vesalius.data.anatomy.capsules import Capsules, tube
-from vesalius.data.anatomy.solids import ellipsoid, smooth_max, smooth_min
+from vesalius.data.anatomy.solids import Vector, ellipsoid, smooth_max, smooth_min
 from vesalius.data.anatomy.spine import bone_hu, spine_curve
 from vesalius.data.anatomy.subject import Subject
 
@@ -69,10 +69,10 @@ class Pelvis:
                  (68, 30, -190, 24 * m), (84, 42, -232, 19 * m), (96, 20, -280, 14 * m),
                  (104, -8, -305, 9)]  # fmt: skip
         curve = spine_curve()
-        heights = np.array([-215, -170, -110, -50, 20, 90, 160, 230, 300])
+        heights = np.array([-215.0, -170, -110, -50, 20, 90, 160, 230, 300])
         back = np.interp(heights, curve[:, 0], curve[:, 1])
         widths = np.array([11, 17, 25, 25, 24, 20, 17, 15, 14]) * m
-        depth = np.array([30, 45, 50, 50, 48, 44, 40, 37, 34])
+        depth = np.array([30.0, 45, 50, 50, 48, 44, 40, 37, 34])
         erector = [(w + 6, y - d, z, w) for z, y, w, d in zip(heights, back, widths, depth, strict=True)]
         found = []
         for name, path in (("iliopsoas", psoas), ("autochthon", erector)):
@@ -114,9 +114,7 @@ class Pelvis:
         self._paint_muscle(canvas, window, minimus, f"{side} gluteus minimus")
 
     @staticmethod
-    def _half(
-        canvas: Canvas, sign: int, low: tuple[float, float, float], high: tuple[float, float, float]
-    ) -> Window | None:
+    def _half(canvas: Canvas, sign: int, low: Vector, high: Vector) -> Window | None:
         if sign > 0:
             return canvas.window(low, high)
         return canvas.window((-high[0], low[1], low[2]), (-low[0], high[1], high[2]))

@@ -9,6 +9,7 @@ import numpy as np
 
 from vesalius.data.anatomy.canvas import Canvas
 from vesalius.data.anatomy.capsules import Capsules, tube
+from vesalius.data.anatomy.solids import Number, Vector
 from vesalius.data.anatomy.spine import body_centre, bone_hu
 from vesalius.data.anatomy.subject import Subject
 from vesalius.data.anatomy.trunk import Trunk
@@ -40,7 +41,7 @@ class Ribcage:
                              squash=(0.55, 1.5, 0.7))  # fmt: skip
         self._blades = [(side, *self._blade(sign)) for side, sign in (("left", -1), ("right", 1))]
 
-    def _wall(self, angle: float, z: float, out_mm: float) -> tuple[float, float, float]:
+    def _wall(self, angle: Number, z: Number, out_mm: Number) -> Vector:
         """Return the point of the chest wall at an angle and a height, some way outside the cavity."""
         cavity = self._trunk.cavity
         a, d = cavity.half_width.at(z) + out_mm, cavity.half_depth.at(z) + out_mm
@@ -48,10 +49,10 @@ class Ribcage:
         ratio = 0.55 + 0.45 * (c**4 + s**4) ** 0.25  # as solids.oval
         return float(a * c / ratio), float(cavity.middle.at(z) + d * s / ratio), z
 
-    def _front(self, z: float) -> float:
+    def _front(self, z: Number) -> float:
         return self._wall(90, z, 4)[1]
 
-    def _rib(self, sign: int, number: int, end: float, drop: float, thick: float) -> np.ndarray:
+    def _rib(self, sign: int, number: int, end: Number, drop: Number, thick: Number) -> np.ndarray:
         z, y, w = body_centre(f"T{number}")
         z += 7 if number < 11 else 0
         points = [(sign * (w + 1), y - 14, z, thick), (sign * 34, y - 27, z + 1, thick)]
@@ -67,7 +68,7 @@ class Ribcage:
         x, y, z, r = (float(v) for v in end)
         if number <= 6:
             target = 238 - 21 * (number - 1)
-            goal: tuple[float, float, float] = (sign * 15.0, self._front(target), target)
+            goal: Vector = (sign * 15.0, self._front(target), target)
             middle = ((abs(x) * 0.55) * sign, self._front(0.6 * z + 0.4 * target) + 1, 0.6 * z + 0.4 * target - 4)
         else:
             angle, height = 62 - 7 * (number - 7), 104 - 14 * (number - 7)
@@ -107,7 +108,7 @@ class Ribcage:
             self._draw_blade(canvas, side, corners)
             self._paint(canvas, f"{side} scapula", ridge, shell_mm=1.6)
 
-    def _paint(self, canvas: Canvas, label: str, bone: Capsules, *, shell_mm: float) -> None:
+    def _paint(self, canvas: Canvas, label: str, bone: Capsules, *, shell_mm: Number) -> None:
         found = bone.distance(canvas)
         if found is not None:
             canvas.paint(*found, bone_hu(canvas, *found, hu=self._hu, shell_mm=shell_mm), label)

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-Vector = tuple[float, float, float]
+Number = float | int
+"""A length, whole or not; the shape checks of the tests take int and float for different things."""
+
+Vector = tuple[Number, Number, Number]
 
 
-def rotation(*, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
+def rotation(*, x: Number = 0.0, y: Number = 0.0, z: Number = 0.0) -> np.ndarray:
     """Return the 3x3 matrix that turns by the angles (degrees) about x, then y, then z."""
     matrix = np.eye(3)
     for axis, angle in ((0, x), (1, y), (2, z)):
@@ -45,13 +48,13 @@ def ellipsoid(x: np.ndarray, y: np.ndarray, z: np.ndarray, radii: Vector) -> np.
     return np.asarray(scaled * (scaled - 1) / (slope + np.float32(1e-6)))
 
 
-def smooth_max(a: np.ndarray, b: np.ndarray, rounding_mm: float) -> np.ndarray:
+def smooth_max(a: np.ndarray, b: np.ndarray, rounding_mm: Number) -> np.ndarray:
     """Return the intersection of two solids whose common edge is rounded over ``rounding_mm``."""
     apart = np.maximum(np.float32(rounding_mm) - np.abs(a - b), 0)
     return np.asarray(np.maximum(a, b) + apart * apart * np.float32(0.25 / rounding_mm))
 
 
-def smooth_min(a: np.ndarray, b: np.ndarray, rounding_mm: float) -> np.ndarray:
+def smooth_min(a: np.ndarray, b: np.ndarray, rounding_mm: Number) -> np.ndarray:
     """Return the union of two solids whose common groove is filled over ``rounding_mm``."""
     apart = np.maximum(np.float32(rounding_mm) - np.abs(a - b), 0)
     return np.asarray(np.minimum(a, b) - apart * apart * np.float32(0.25 / rounding_mm))
@@ -67,7 +70,7 @@ def oval(x: np.ndarray, y: np.ndarray, half_width: np.ndarray, half_depth: np.nd
     return np.asarray(np.where(ratio > 0.05, reach - reach / np.maximum(ratio, np.float32(0.05)), -half_depth))
 
 
-def smooth_path(points: Sequence[Sequence[float]] | np.ndarray, *, step_mm: float) -> np.ndarray:
+def smooth_path(points: Sequence[Sequence[Number]] | np.ndarray, *, step_mm: Number) -> np.ndarray:
     """Run a Catmull-Rom curve through points.
 
     Args:

@@ -10,11 +10,11 @@ import numpy as np
 
 from vesalius.data.anatomy.canvas import Canvas, Window
 from vesalius.data.anatomy.capsules import Capsules, tube
-from vesalius.data.anatomy.solids import smooth_path
+from vesalius.data.anatomy.solids import Number, Vector, smooth_path
 from vesalius.data.anatomy.subject import Subject
 
 # name: (z, y of the body's centre, half width, half depth), mm. Heights follow a spine of 17 + 7 segments.
-_BODIES: dict[str, tuple[float, float, float, float]] = {
+_BODIES: dict[str, tuple[Number, Number, Number, Number]] = {
     "C1": (438, -20, 10, 5), "C2": (420, -20, 9, 8), "C3": (402, -19, 9, 8), "C4": (385, -20, 9.5, 8),
     "C5": (368, -23, 10, 8), "C6": (351, -28, 11, 8.5), "C7": (334, -33, 13, 9), "T1": (315, -39, 14.5, 9.5),
     "T2": (294, -46, 14, 10.5), "T3": (272, -51, 13.5, 11.5), "T4": (250, -54, 13.5, 12.5),
@@ -38,19 +38,19 @@ class _Vertebra:
     centre: np.ndarray
     tilt: tuple[float, float]
     """Cosine and sine of the forward lean of the body's axis."""
-    half_width: float
-    half_depth: float
-    half_height: float
+    half_width: Number
+    half_depth: Number
+    half_height: Number
     arch: Capsules
 
 
 def spine_curve() -> np.ndarray:
     """Return ``(z, y)`` of the vertebral bodies' centres from the sacrum upward, z ascending."""
     rows = [(z, y) for z, y, *_ in (*_SACRUM, *_BODIES.values())]
-    return np.array(sorted(rows))
+    return np.array(sorted(rows), dtype=np.float64)
 
 
-def body_centre(name: str) -> tuple[float, float, float]:
+def body_centre(name: str) -> Vector:
     """Return ``(z, y, half width)`` of a vertebra such as ``"T7"``."""
     z, y, half_width, _ = _BODIES[name]
     return z, y, half_width
@@ -71,7 +71,7 @@ class Spine:
         self._disc_column = smooth_path(depth, step_mm=2.0)
         self._sacrum = smooth_path([(0, y, z, w, t) for z, y, w, t in _SACRUM], step_mm=5.0)
 
-    def _canal(self, z: float) -> float:
+    def _canal(self, z: Number) -> float:
         """Return how far behind the bodies' centres the canal runs."""
         return float(np.interp(z, [-220, -150, 0, 180, 320, 420], [20, 27, 26, 23, 18, 14])) * self._size
 
@@ -93,7 +93,7 @@ class Spine:
         return _Vertebra(name, centre, tilt, w, d, pitch * (1 - disc) / 2, Capsules(*arch))
 
     @staticmethod
-    def _arch(name: str, d: float, pitch: float, canal: float) -> tuple[np.ndarray, np.ndarray]:
+    def _arch(name: str, d: Number, pitch: Number, canal: Number) -> tuple[np.ndarray, np.ndarray]:
         """Return starts and ends ``(x, y, z, radius)`` of pedicles, laminae and processes about the centre."""
         lumbar, thoracic = name[0] == "L", name[0] == "T"
         reach = {"L": 42.0, "T": 32.0, "C": 22.0}[name[0]]
@@ -170,7 +170,7 @@ class Spine:
             self._paint_bone(canvas, *found, vertebra.name, shell_mm=2.0)
 
     def _paint_bone(
-        self, canvas: Canvas, window: Window, distance: np.ndarray, name: str, *, shell_mm: float
+        self, canvas: Canvas, window: Window, distance: np.ndarray, name: str, *, shell_mm: Number
     ) -> None:
         hu = bone_hu(canvas, window, distance, hu=self._hu, shell_mm=shell_mm)
         canvas.paint(window, distance, hu, f"vertebrae {name}")
@@ -198,7 +198,7 @@ class Spine:
         canvas.paint(window, np.maximum(distance, np.float32(_S1_END_MM) - z), hu, "vertebrae S1")
 
 
-def _disc(x: np.ndarray, y: np.ndarray, half_width: float, half_depth: float) -> np.ndarray:
+def _disc(x: np.ndarray, y: np.ndarray, half_width: Number, half_depth: Number) -> np.ndarray:
     """Return the distance to the outline of a vertebral body: an ellipse, flat behind."""
     u, v = x / np.float32(half_width), y / np.float32(half_depth)
     flat = np.where(v < 0, v * v * v * v, v * v)
@@ -207,7 +207,7 @@ def _disc(x: np.ndarray, y: np.ndarray, half_width: float, half_depth: float) ->
 
 
 def bone_hu(
-    canvas: Canvas, window: Window, distance: np.ndarray, *, hu: Mapping[str, float], shell_mm: float
+    canvas: Canvas, window: Window, distance: np.ndarray, *, hu: Mapping[str, float], shell_mm: Number
 ) -> np.ndarray:
     """Return HU of bone: a dense shell, and marrow with trabeculae inside it."""
     marrow = canvas.tissue(window, hu["marrow"], grain=40, mottle=25)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from vesalius.data.anatomy.solids import rotation
+from vesalius.data.anatomy.solids import Number, Vector, rotation
 
 Contrast = Literal["none", "arterial", "portal"]
 
@@ -41,19 +41,19 @@ class Subject:
         """Return the generator that belongs to a name."""
         return np.random.default_rng([self.seed & 0xFFFFFFFFFFFF, zlib.crc32(name.encode())])
 
-    def moved(self, name: str, centre: Sequence[float], *, by_mm: float = 4.0) -> tuple[float, float, float]:
+    def moved(self, name: str, centre: Sequence[Number], *, by_mm: Number = 4.0) -> Vector:
         """Return a point displaced at random."""
         x, y, z = np.asarray(centre) + self.rng(f"{name}/centre").normal(0, by_mm, 3)
         return float(x), float(y), float(z)
 
-    def resized(self, name: str, radii: Sequence[float], *, by: float = 0.07) -> tuple[float, float, float]:
+    def resized(self, name: str, radii: Sequence[Number], *, by: Number = 0.07) -> Vector:
         """Return radii scaled at random: together, and each a little by itself."""
         rng = self.rng(f"{name}/radii")
         x, y, z = np.asarray(radii) * np.exp(rng.normal(0, by) + rng.normal(0, by / 2, 3))
         return float(x), float(y), float(z)
 
     def wandering(
-        self, name: str, points: Sequence[Sequence[float]], *, by_mm: float = 4.0, widening: float = 0.08
+        self, name: str, points: Sequence[Sequence[Number]], *, by_mm: Number = 4.0, widening: Number = 0.08
     ) -> np.ndarray:
         """Return the points ``(x, y, z, radius)`` of a tube, displaced at random, its radius scaled."""
         rng = self.rng(f"{name}/path")

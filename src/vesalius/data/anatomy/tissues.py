@@ -6,6 +6,7 @@ Means are round textbook numbers for 100-120 kV; a person differs from them by a
 
 from __future__ import annotations
 
+from vesalius.data.anatomy.solids import Number
 from vesalius.data.anatomy.subject import Subject
 
 AIR = -1000.0
@@ -13,7 +14,7 @@ AIR = -1000.0
 _PHASES = {"none": 0, "arterial": 1, "portal": 2}
 
 # name: (none, arterial, portal; standard deviation between people)
-_MEANS: dict[str, tuple[float, float, float, float]] = {
+_MEANS: dict[str, tuple[Number, Number, Number, Number]] = {
     "fat": (-105, -105, -103, 4),
     "skin": (10, 15, 20, 5),
     "muscle": (52, 55, 62, 5),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vesalius.data.anatomy.canvas import Canvas, Profile, Window
-from vesalius.data.anatomy.solids import ellipsoid, oval, smooth_max, smooth_min
+from vesalius.data.anatomy.solids import Number, ellipsoid, oval, smooth_max, smooth_min
 from vesalius.data.anatomy.subject import Subject
 
 # Rows: height z; then half width, front y, back y, all mm. Heights: L1 is 0, T1 315, the symphysis -285.
@@ -47,7 +47,7 @@ class Cavity:
 
 
 class _Outline:
-    def __init__(self, rows: tuple[tuple[float, ...], ...], grown: np.ndarray | float = 0.0) -> None:
+    def __init__(self, rows: tuple[tuple[Number, ...], ...], grown: np.ndarray | Number = 0.0) -> None:
         table = np.asarray(rows, dtype=np.float64)
         z, (a, front, back) = table[:, 0], (table[:, 1:] + np.array([1, 1, -1]) * grown).T
         self.half_width = Profile(z, a)
@@ -92,7 +92,7 @@ class Trunk:
         hu -= np.maximum(streak, 0) * np.float32(60)
         return hu
 
-    def _with_limbs(self, canvas: Canvas, window: Window, trunk: np.ndarray, fat_mm: float) -> np.ndarray:
+    def _with_limbs(self, canvas: Canvas, window: Window, trunk: np.ndarray, fat_mm: Number) -> np.ndarray:
         """Join thighs and head to the trunk, which ends at the perineum and in the neck."""
         x, y, z = canvas.points(window)
         if canvas.z_range[0] < -200:

@@ -10,9 +10,10 @@ import numpy as np
 
 from vesalius.data.anatomy.canvas import LABEL_IDS, Canvas
 from vesalius.data.anatomy.capsules import FAR_MM, Capsules, tube
+from vesalius.data.anatomy.solids import Number
 from vesalius.data.anatomy.subject import Subject
 
-_Path = tuple[tuple[float, float, float, float], ...]
+_Path = tuple[tuple[Number, Number, Number, Number], ...]
 
 # name: (blood, path of (x, y, z, radius) mm). An empty label paints a vessel that the table does not name.
 _PATHS: tuple[tuple[str, str, _Path], ...] = (
