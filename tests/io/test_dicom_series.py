@@ -156,6 +156,13 @@ def test_damaged_file_of_a_series_makes_the_series_unusable(by_hand, tmp_path):
         read_series(tmp_path)
 
 
+def test_damaged_file_is_named_among_many(by_hand, tmp_path):
+    slices = by_hand.slices(**SMALL)
+    del slices[3].ImagePositionPatient
+    with pytest.raises(FileFormatError, match="1 damaged files in the series: IM0003: an image without position"):
+        read_series(by_hand.save(slices, tmp_path))
+
+
 def test_frames_of_a_multi_frame_file_are_the_slices_they_were_made_of(by_hand, tmp_path):
     slices = by_hand.slices(**SMALL, PatientBirthDate="", PatientSex="", StudyDate="20200101", StudyTime="101010")
     for number, dataset in enumerate(slices):

@@ -59,7 +59,7 @@ def test_file_truncated_at_each_tenth_is_refused(whole, tmp_path, tenth):
     path.write_bytes(whole[: len(whole) * tenth // 10])
     error = refused(path)
     assert isinstance(error, FileFormatError)
-    assert "cut.dcm" in error.got or "no " in error.got or "without" in error.got
+    assert error.got
 
 
 @pytest.mark.parametrize("code", ["J2KR", "JLSL", "JPLL", "RLE", "JPLY"])

@@ -138,9 +138,10 @@ def _with_damage(stack: Stack, refusals: Iterable[Refusal]) -> Stack:
     damaged = [r for r in refusals if r.kind == "unreadable" and uid and r.series.series_uid == uid]
     if not damaged or stack.error is not None:
         return stack
-    first = damaged[0].error
+    first, name = damaged[0].error, damaged[0].file.path.name
+    found = first.got if name in first.got else f"{name}: {first.got}"
     error = type(first)(
-        expected=first.expected, got=f"{len(damaged)} damaged files in the series: {first.got}", do=first.do
+        expected=first.expected, got=f"{len(damaged)} damaged files in the series: {found}", do=first.do
     )
     return replace(stack, error=error, filled=None)
 
