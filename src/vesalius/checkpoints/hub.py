@@ -161,11 +161,12 @@ def _transfer_all(
             if transfer.total is None or file.tell() == transfer.total:
                 return
             reason = f"the connection ended after {file.tell():,} of {transfer.total:,} bytes"
+    have = file.tell()
+    again = f"run the command again: it goes on after {have:,} bytes" if have else "check the network and the proxy"
     raise HubError(
         expected=f"the whole of {url}",
         got=f"{reason}, {attempts} times",
-        do=f"run the command again: it goes on after {file.tell():,} bytes; or "
-        + by_hand(transfer.wanted, transfer.part.with_suffix("")),
+        do=f"{again}; or {by_hand(transfer.wanted, transfer.part.with_suffix(''))}",
     )
 
 
