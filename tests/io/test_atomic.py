@@ -46,7 +46,7 @@ def test_the_file_appears_when_the_block_ends_and_keeps_its_suffix_before(tmp_pa
 def test_an_interrupted_writer_leaves_the_old_file_and_nothing_else(error: type, tmp_path: Path) -> None:
     target = tmp_path / "a.nii.gz"
     target.write_text("old")
-    with pytest.raises(error), replacing(target) as part:
+    with pytest.raises(error), replacing(target) as part:  # noqa: PT012 - the block is what is interrupted
         part.write_text("half")
         raise error
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.nii.gz"]
@@ -81,7 +81,11 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     """
     names = ["a.nii", "a.nii.gz", "a.nrrd", "a.seg.nrrd", "a.mha"]
     run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), *names], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", textwrap.dedent(program), *names],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     assert list(tmp_path.iterdir()) == []
@@ -96,7 +100,7 @@ def test_a_killed_writer_leaves_no_file_of_that_name_and_the_next_clears_up(tmp_
             part.write_text("half")
             os.kill(os.getpid(), signal.SIGKILL)
     """
-    run = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=dict(os.environ))
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=dict(os.environ), check=False)
     assert run.returncode == -signal.SIGKILL
     assert not (tmp_path / "a.nii.gz").exists()
     assert len(list(tmp_path.iterdir())) == 1

@@ -1,4 +1,4 @@
-"""read and write: formats told by content, labels on the very grid of their image, and no input that is not answered."""
+"""read and write: formats told by content, labels on the very grid of their image, an answer to any input."""
 
 from __future__ import annotations
 
@@ -95,11 +95,9 @@ def test_damage_anywhere_is_read_or_refused_never_a_crash(
     for read in (formats.read, formats.read_labels):
         try:
             data = read(damaged).data
-        except VesaliusError as error:
-            assert error.got
-            assert error.do
-        else:
-            assert data.nbytes < 1 << 24
+        except VesaliusError:
+            continue
+        assert data.nbytes < 1 << 24
 
 
 def test_arrays_need_an_affine_and_nibabel_images_bring_it(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ somebody relies on it). Class ids survive in the tracking identifier, because se
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from vesalius.geometry.morphology import LabelRegion, label_regions
 from vesalius.geometry.volume import LabelMap
 from vesalius.io.atomic import replacing
 from vesalius.io.coding import describe
+from vesalius.io.dicom_headers import DAMAGE, quiet_pydicom
 from vesalius.io.dicom_source import DicomSource
 from vesalius.io.pixels import as_label_arrays, named
 from vesalius.io.seg_frames import frame_places, mask_of_frame, open_seg
@@ -106,16 +106,8 @@ def read_labels(path: Path) -> LabelMap:
         GeometryError: If its frames do not make up a volume.
         UnsafeFileError, MemoryBudgetError: If it claims more than is plausible, or than the memory that is free.
     """
-    dataset = open_seg(_single_file(path))
-    stack = stack_frames(frame_places(dataset, path), (int(dataset.Columns), int(dataset.Rows)), path)
-    ids, names = _segments(dataset, path)
-    if dataset.get("SegmentationType") == "LABELMAP":
-        layers = [_labelmap(dataset, stack, ids)]
-    else:
-        layers = _binary_layers(dataset, stack, ids)
-    overlaps = {f"overlap {n}": layer for n, layer in enumerate(layers) if n > 0}
-    source = FileSource(path=path, grid=stack.grid)
-    return LabelMap(layers[0], stack.grid, named(names, *layers), overlaps, source)
+    with quiet_pydicom():
+        return _read(_single_file(path))
 
 
 # Writing
@@ -152,8 +144,7 @@ def _segmentation(
         coordinate_system="PATIENT",
         frame_of_reference_uid=getattr(sources[0], "FrameOfReferenceUID", None),
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks on values copied from the user's headers
+    with quiet_pydicom():  # values copied from the user's headers may be odd
         return Segmentation(
             source_images=[_complete(sources[0]), *sources[1:]],
             pixel_array=volume,
@@ -234,7 +225,8 @@ def _check_written(part: Path, labels: LabelMap, regions: list[dict[int, LabelRe
         DiskError: If the file cannot be read back.
     """
     try:
-        written = dict(_centroids_written(part))
+        with quiet_pydicom():
+            written = dict(_centroids_written(part))
     except FileFormatError as error:
         raise DiskError(
             expected=f"to read {path.name} back", got=error.got, do="check the disk and write it again"
@@ -284,6 +276,19 @@ def _single_file(path: Path) -> Path:
     return files[0]
 
 
+def _read(path: Path) -> LabelMap:
+    dataset = open_seg(path)
+    stack = stack_frames(frame_places(dataset, path), (int(dataset.Columns), int(dataset.Rows)), path)
+    ids, names = _segments(dataset, path)
+    if dataset.get("SegmentationType") == "LABELMAP":
+        layers = [_labelmap(dataset, stack, ids)]
+    else:
+        layers = _binary_layers(dataset, stack, ids)
+    overlaps = {f"overlap {n}": layer for n, layer in enumerate(layers) if n > 0}
+    source = FileSource(path=path, grid=stack.grid)
+    return LabelMap(layers[0], stack.grid, named(names, *layers), overlaps, source)
+
+
 def _segments(dataset: Dataset, path: Path) -> tuple[dict[int, int], dict[int, str]]:
     """Return segment number -> label id, and label id -> name."""
     ids, names = {}, {}
@@ -295,7 +300,7 @@ def _segments(dataset: Dataset, path: Path) -> tuple[dict[int, int], dict[int, s
             if label in names or not 0 <= label <= 65535:
                 label = number
             ids[number], names[label] = label, str(item.get("SegmentLabel", f"label {label}")).strip()
-    except (AttributeError, ValueError, TypeError) as error:
+    except DAMAGE as error:
         raise FileFormatError(
             expected="a DICOM SEG that describes its segments", got=f"{path.name}: {error}", do="get the file again"
         ) from None

@@ -19,6 +19,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 
 from vesalius.errors import FileFormatError, GeometryError, UnsafeFileError
+from vesalius.io.dicom_headers import DAMAGE
 from vesalius.io.limits import check_claim
 
 _SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -63,7 +64,7 @@ def open_seg(path: Path) -> Dataset:
         dataset = _read(path)
         sizes = (int(dataset.Rows), int(dataset.Columns), frame_count(dataset), int(dataset.BitsAllocated))
         pixels = dataset.PixelData
-    except (AttributeError, TypeError, KeyError, ValueError, EOFError, OSError, NotImplementedError) as error:
+    except DAMAGE as error:
         raise _refused(path, f"damaged: {error}") from None
     rows, columns, frames, bits = sizes
     if min(sizes) < 1 or frames > _MAX_FRAMES or bits not in (1, 8, 16):
@@ -96,7 +97,7 @@ def frame_places(dataset: Dataset, path: Path) -> list[FramePlace]:
     is_labelmap = dataset.get("SegmentationType") == "LABELMAP"
     try:
         return [_place(item, shared, is_labelmap, path) for item in own]
-    except (ValueError, TypeError, AttributeError, IndexError) as error:
+    except DAMAGE as error:
         raise _refused(path, f"damaged functional groups: {error}") from None
 
 
@@ -115,8 +116,8 @@ def mask_of_frame(dataset: Dataset, index: int) -> UInt[np.ndarray, "h w"]:
         if syntax == _DEFLATED_FRAMES:
             return _inflated_frame(dataset, index, rows, columns, bits)
         decoded = pixel_array(dataset, index=index if frame_count(dataset) > 1 else None)
-    except (ValueError, RuntimeError, AttributeError, NotImplementedError, zlib.error, EOFError) as error:
-        reason = str(error).splitlines()[-1].strip()
+    except (*DAMAGE, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
         raise FileFormatError(
             expected="a DICOM SEG whose frames can be decoded",
             got=f"frame {index + 1} in {dataset.file_meta.TransferSyntaxUID.name}: {reason}",

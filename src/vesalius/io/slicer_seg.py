@@ -53,7 +53,7 @@ def read_labels(path: Path) -> LabelMap:
     taken, its segment gets the next free one: ids in the result are unique, names tell what they are.
 
     Raises:
-        FileFormatError: If the file is damaged, or no segmentation of Slicer's (neither ``Segment0_...`` nor ``Segmentation_...``).
+        FileFormatError: If it is damaged, or its header has neither ``Segment0_...`` nor ``Segmentation_...``.
         GeometryError, UnsafeFileError, MemoryBudgetError: As `itk.read`.
     """
     values = nrrd.read_header(path).values
