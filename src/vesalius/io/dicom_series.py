@@ -133,10 +133,10 @@ def _scan(path: Path) -> tuple[list[Stack], list[Refusal]]:
 
 
 def _with_damage(stack: Stack, refusals: Iterable[Refusal]) -> Stack:
-    """Refuse a stack some of whose files are damaged: left out, they would be missing without a word."""
+    """Refuse a stack some of whose files are damaged: left out, they would be missing, or a gap to fill."""
     uid = stack.series.series_uid
     damaged = [r for r in refusals if r.kind == "unreadable" and uid and r.series.series_uid == uid]
-    if not damaged or stack.error is not None:
+    if not damaged or stack.kind not in ("volume", "derived"):
         return stack
     first, name = damaged[0].error, damaged[0].file.path.name
     found = first.got if name in first.got else f"{name}: {first.got}"
