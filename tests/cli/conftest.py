@@ -1,4 +1,4 @@
-"""A model folder with a tiny network of seeded weights, tiny scans, and the command line in a process of its own."""
+"""A model with a tiny network of seeded weights, tiny scans, and the command line in a process of its own."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_scan(path: Path, seed: int = 0, *, shape: Sequence[int] = (24, 22, 20)) -> Path:
+def write_scan(path: Path, seed: int = 0, *, shape: Sequence[int] = (24, 22, 20)) -> Path:
     """Write a scan of tissue in air, with voxels of 4 mm, that differs with every seed."""
     rng = np.random.default_rng(seed)
     i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
@@ -61,9 +61,15 @@ def make_scan(path: Path, seed: int = 0, *, shape: Sequence[int] = (24, 22, 20))
 
 
 @pytest.fixture
+def make_scan() -> Callable[..., Path]:
+    """Writes tiny scans: ``make_scan(path, seed, shape=...)``."""
+    return write_scan
+
+
+@pytest.fixture
 def scan(tmp_path: Path) -> Path:
     """One tiny scan."""
-    return make_scan(tmp_path / "scans" / "one.nii.gz")
+    return write_scan(tmp_path / "scans" / "one.nii.gz")
 
 
 @pytest.fixture

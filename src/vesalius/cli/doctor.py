@@ -69,7 +69,8 @@ def _lines(machine: Mapping[str, Any], reasons: Sequence[str], checks: Sequence[
     for check in checks:
         kind = f"{check.precision}, {check.layout}, stride {check.stride}"
         if not check.is_right:
-            yield f"WRONG      convolution ({kind}) is off by {check.difference:.1e}; {check.tolerance:.0e} is rounding"
+            off = f"is off by {check.difference:.1e}; {check.tolerance:.0e} is rounding"
+            yield f"WRONG      3-D convolution ({kind}) {off}"
     if not all(check.is_right for check in checks):
         yield "           no result made here can be trusted: install another version of torch"
     else:

@@ -227,8 +227,12 @@ def window_flops(architecture: Architecture, window_size: Triple) -> int:
     return int(counter.get_total_flops())
 
 
+@cache
 def measure_flops_per_second(architecture: Architecture, precision: Precision) -> float:
-    """Time the convolution that dominates a pass, for a fraction of a second; the best of a few runs."""
+    """Time the convolution that dominates a pass, for a fraction of a second; the best of a few runs, measured once.
+
+    Every run plans three times, and a batch for every scan.
+    """
     width, side, dtype = architecture.width, 48, DTYPES[precision]
     weight = torch.randn(width, width, 3, 3, 3).to(dtype).to(memory_format=torch.channels_last_3d)
     image = torch.randn(1, width, side, side, side).to(dtype).to(memory_format=torch.channels_last_3d)

@@ -1,0 +1,107 @@
+"""The machine: torch's convolution is compared with the definition, and a wrong one is noticed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import correlate
+
+from vesalius.inference.machine import (
+    check_convolutions,
+    convolve,
+    environment,
+    peak_resident_bytes,
+    slow_because,
+)
+
+FAST = {
+    "bf16_in_hardware": True,
+    "gflops": {"fp32": 100.0, "bf16": 300.0},
+    "threads": 8,
+    "cores": 8,
+    "available_bytes": 32_000_000_000,
+    "gpu": "some",
+}
+
+
+def test_the_reference_is_the_definition() -> None:
+    rng = np.random.default_rng(3)
+    image, weight = rng.standard_normal((2, 5, 6, 7)), rng.standard_normal((3, 2, 3, 3, 3))
+    expected = np.stack(
+        [sum(correlate(image[c], kernel[c], mode="constant") for c in range(2)) for kernel in weight]
+    )
+    np.testing.assert_allclose(convolve(image, weight), expected, rtol=0, atol=1e-12)
+
+
+def test_this_torch_adds_up_in_every_precision_layout_and_stride() -> None:
+    checks = check_convolutions()
+    assert len({(check.precision, check.layout, check.stride) for check in checks}) == 8
+    assert [check for check in checks if not check.is_right] == []
+    assert all(check.difference > 0 for check in checks), "a comparison of a thing with itself"
+
+
+def one_tap_missing(weight: torch.Tensor) -> torch.Tensor:
+    damaged = weight.clone()
+    damaged[..., 2, 2, 2] = 0
+    return damaged
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        one_tap_missing,
+        lambda weight: weight.flip(-1),
+        lambda weight: weight * float("nan"),
+        lambda weight: 1.05 * weight,
+    ],
+    ids=["one tap missing", "mirrored", "NaN", "5 % too large"],
+)
+def test_a_wrong_convolution_is_noticed(
+    damage: Callable[[torch.Tensor], torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = torch.nn.functional.conv3d
+    monkeypatch.setattr(
+        torch.nn.functional, "conv3d", lambda image, weight, **how: right(image, damage(weight), **how)
+    )
+    assert not any(check.is_right for check in check_convolutions())
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"bf16_in_hardware": False}, "does not multiply bf16"),
+        ({"gflops": {"fp32": 100.0, "bf16": 90.0}}, "hardly faster"),
+        ({"threads": 2}, "2 of 8 cores"),
+        ({"cores": 2, "threads": 2}, "2 cores"),
+        ({"available_bytes": 2_000_000_000}, "2.0 GB"),
+        ({"gpu": None}, "no GPU"),
+    ],
+)
+def test_each_reason_for_slowness_is_said_and_only_it(change: dict[str, Any], part: str) -> None:
+    assert slow_because(FAST) == ()
+    (reason,) = slow_because(FAST | change)
+    assert part in reason
+
+
+def test_the_environment_names_no_person_and_no_machine() -> None:
+    text = str(environment())
+    secrets = [os.uname().nodename, str(os.getpid())] + [os.environ.get(name, "") for name in ("HOME", "PWD")]
+    assert [secret for secret in secrets if len(secret) > 5 and secret in text] == []
+    assert environment()["torch"] == torch.__version__
+
+
+def test_the_peak_counts_what_was_held_and_let_go() -> None:
+    script = (
+        "import numpy as np; from vesalius.inference.machine import peak_resident_bytes as peak\n"
+        "before = peak(); block = np.ones(25_000_000); del block; print(peak() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 150_000_000 < int(done.stdout) < 260_000_000
+    assert peak_resident_bytes() > 0

@@ -1,0 +1,72 @@
+"""The digest of an input changes with what would be read, and with nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vesalius.errors import FileFormatError
+from vesalius.io.digest import input_sha256
+
+
+def folder_of(path: Path) -> Path:
+    (path / "sub").mkdir(parents=True)
+    (path / "a.dcm").write_bytes(b"one")
+    (path / "sub" / "b.dcm").write_bytes(b"two")
+    return path
+
+
+def test_a_file_has_its_own_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(b"content")
+    assert input_sha256(tmp_path / "a.nii") == hashlib.sha256(b"content").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "sub" / "b.dcm").write_bytes(b"twO"),
+        lambda folder: (folder / "a.dcm").rename(folder / "c.dcm"),
+        lambda folder: (folder / "c.dcm").write_bytes(b""),
+        lambda folder: (folder / "a.dcm").unlink(),
+    ],
+    ids=["content", "name", "one more", "one less"],
+)
+def test_a_folder_s_digest_changes_with_any_file(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    folder = folder_of(tmp_path / "ct")
+    before = input_sha256(folder)
+    change(folder)
+    assert input_sha256(folder) != before
+
+
+def test_a_folder_s_digest_does_not_depend_on_its_place_or_on_results_inside(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "ct")
+    before = input_sha256(folder)
+    assert input_sha256(folder_of(tmp_path / "elsewhere" / "copy")) == before
+    (folder / "out").mkdir()
+    (folder / "out" / "run.json").write_text("{}")
+    assert input_sha256(folder, leave_out=folder / "out") == before
+    assert input_sha256(folder) != before
+
+
+def test_two_files_cannot_trade_their_content(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "ct")
+    before = input_sha256(folder)
+    (folder / "a.dcm").write_bytes(b"two")
+    (folder / "sub" / "b.dcm").write_bytes(b"one")
+    assert input_sha256(folder) != before
+
+
+def test_a_detached_header_counts_its_data(tmp_path: Path) -> None:
+    (tmp_path / "a.mhd").write_text("header")
+    (tmp_path / "a.raw").write_bytes(b"1")
+    before = input_sha256(tmp_path / "a.mhd")
+    (tmp_path / "a.raw").write_bytes(b"2")
+    assert input_sha256(tmp_path / "a.mhd") != before
+
+
+def test_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match="No such file"):
+        input_sha256(tmp_path / "absent.nii")
