@@ -84,7 +84,8 @@ class Vista3D(nn.Module):
         supported: Bool[Tensor, " o"],
     ) -> Float[Tensor, "1 o i j k"]:
         """Return mask logits of clicked objects; ``PointHead.logits`` says what the arguments mean."""
-        image_map = self.point_head.image_map(self.point_features(windows))
+        features = self.point_features(windows)  # first, because it refuses an absent branch
+        image_map = self.point_head.image_map(features)
         return self.point_head.logits(image_map, points_ijk, point_labels, supported)
 
     def _encode(self, windows: Tensor) -> list[Tensor]:
