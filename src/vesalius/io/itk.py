@@ -84,8 +84,12 @@ def read_array(path: Path) -> tuple[np.ndarray, Grid]:
     grid = Grid(shape, _ras_affine(reader, path))
     try:
         image = reader.Execute()
-    except RuntimeError as error:
-        raise _unreadable(path, error) from None
+    except RuntimeError:
+        raise FileFormatError(
+            expected=f"{claimed} bytes of voxels, as the header of {path.name} says",
+            got="voxels that stop early or cannot be decoded",
+            do="copy or download it again",
+        ) from None
     flat = sitk.GetArrayViewFromImage(image).reshape(*shape[::-1], channels)  # [k j i c]
     return np.array(np.moveaxis(flat, -1, 0), order="C").transpose(0, 3, 2, 1), grid
 
@@ -160,21 +164,24 @@ def _stored_bytes(path: Path) -> tuple[int, bool]:
         detached = header.fields.get("data file") or header.fields.get("datafile")
         inside = path.stat().st_size - header.length
     else:
-        fields = _meta_fields(path)
+        fields, length = _meta_header(path)
         compressed = fields.get("compresseddata", "false").lower() == "true"
         detached = None if fields["elementdatafile"].upper() == "LOCAL" else fields["elementdatafile"]
-        inside = path.stat().st_size
+        inside = path.stat().st_size - length
     return (inside if detached is None else _beside(path, detached).stat().st_size), compressed
 
 
-def _meta_fields(path: Path) -> dict[str, str]:
+def _meta_header(path: Path) -> tuple[dict[str, str], int]:
+    """Return the fields of a MetaImage header, names in lower case, and the bytes up to the voxels."""
     fields: dict[str, str] = {}
+    length = 0
     with path.open("rb") as file:
         for line in file.read(_META_HEADER_BYTES).split(b"\n"):
+            length += len(line) + 1
             name, _, value = line.decode("latin-1").partition("=")
             fields[name.strip().lower()] = value.strip()
             if name.strip().lower() == "elementdatafile":
-                return fields
+                return fields, length
     raise FileFormatError(
         expected="a MetaImage header that ends with ElementDataFile",
         got=f"{path.name} without it",

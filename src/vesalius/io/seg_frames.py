@@ -64,13 +64,13 @@ def open_seg(path: Path) -> Dataset:
         dataset = _read(path)
         sizes = (int(dataset.Rows), int(dataset.Columns), frame_count(dataset), int(dataset.BitsAllocated))
         pixels = dataset.PixelData
+        syntax = dataset.file_meta.TransferSyntaxUID
+        compressed = syntax == _DEFLATED_FRAMES or syntax.is_encapsulated
     except DAMAGE as error:
         raise _refused(path, f"damaged: {error}") from None
     rows, columns, frames, bits = sizes
     if min(sizes) < 1 or frames > _MAX_FRAMES or bits not in (1, 8, 16):
         raise _refused(path, f"{frames} frames of {rows} rows, {columns} columns and {bits} bits")
-    syntax = dataset.file_meta.TransferSyntaxUID
-    compressed = syntax == _DEFLATED_FRAMES or syntax.is_encapsulated
     check_claim(path, claimed=-(-rows * columns * frames * bits // 8), stored=len(pixels), compressed=compressed)
     return dataset
 
