@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from pydicom import dcmread, encaps
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -165,10 +166,21 @@ def test_codestream_of_another_size_never_reaches_the_decoder(shared_data, tmp_p
         read_series(tmp_path / "lie.dcm")
 
 
+@pytest.mark.parametrize("code", ["J2KR", "J2KI", "JLSL", "JPLL", "JPLY"])
+def test_codestream_cut_short_in_a_whole_file_is_refused(shared_data, tmp_path, code):
+    dataset = dcmread(shared_data / "dicom-oddities" / "wg04" / f"MR1_{code}.dcm")
+    codestream = encaps.get_frame(dataset.PixelData, 0, number_of_frames=1)
+    dataset.PixelData = encaps.encapsulate([codestream])
+    dataset.save_as(tmp_path / "whole.dcm")
+    assert read_series(tmp_path / "whole.dcm").data.std() > 10
+    dataset.PixelData = encaps.encapsulate([codestream[: len(codestream) * 3 // 4]])
+    dataset.save_as(tmp_path / "cut.dcm")
+    with pytest.raises(FileFormatError, match="stops early"):
+        read_series(tmp_path / "cut.dcm")
+
+
 @pytest.mark.parametrize("code", ["J2KR", "JLSL", "JPLL", "RLE"])
 def test_codestreams_tell_their_size(shared_data, code):
-    from pydicom import dcmread, encaps
-
     dataset = dcmread(shared_data / "dicom-oddities" / "wg04" / f"CT1_{code}.dcm")
     codestream = encaps.get_frame(dataset.PixelData, 0, number_of_frames=1)
     assert codestream_size(codestream) == (None if code == "RLE" else (512, 512))

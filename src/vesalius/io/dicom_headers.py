@@ -35,7 +35,7 @@ from vesalius.io.dicom_frames import (
     frames_of,
 )
 
-MAX_INFLATED_BYTES = 4 << 30
+MAX_INFLATED_BYTES = 1 << 30
 _HEADER_PREFIX = 1 << 20
 _MAX_CODEC_RATIO = 5000
 
@@ -208,11 +208,9 @@ def _check_inflation(stream: BufferedIOBase, start: int) -> None:
     """
     stream.seek(start)
     elements = data_element_generator(stream, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
-    syntax = next((e.value for e in elements if int(e.tag) == 0x00020010), b"") or b""
-    if bytes(syntax).rstrip(b"\x00 ") != _DEFLATED.encode():
+    syntaxes = [e.value or b"" for e in elements if int(e.tag) == 0x00020010]  # all: pydicom takes the last
+    if not any(bytes(syntax).rstrip(b"\x00 ") == _DEFLATED.encode() for syntax in syntaxes):
         return
-    for _ in elements:  # the rest of group 2, up to where the deflated part begins
-        pass
     inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
     packed = stream.read(1 << 16)
     while packed and not inflater.eof:
@@ -285,7 +283,7 @@ def pixel_layout(header: Any, pixels: PixelElement | None, file: StoredFile) -> 
 
 def _check_is_slice_image(header: Any) -> None:
     sop_class = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "") or "")
-    what = str(header.get("Modality") or "no modality")
+    what = _printable(str(header.get("Modality") or "no modality"))
     if not sop_class:
         raise NotASliceError("unreadable", "no SOP class", "copy the file again from its origin", "a DICOM image")
     if sop_class not in SLICE_CLASSES:

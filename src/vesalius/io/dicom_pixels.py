@@ -106,6 +106,12 @@ class FrameReader:
                 got=f"{claimed[0]} x {claimed[1]}",
                 do="do not use this file; ask its sender",
             )
+        if claimed is not None and not codestream.rstrip(b"\x00\xff").endswith(b"\xd9"):  # EOI, EOC: 0xFFD9
+            raise FileFormatError(
+                expected="a codestream with its end marker",
+                got=f"{frame.file.path.name}: a codestream that stops early (a decoder would make up the rest)",
+                do="copy the file again from its origin",
+            )
         if syntax == JPEGExtended12Bit and layout.bits_stored > 8:
             return _from_bytes(_decode_jpeg_12(codestream, frame), frame)
         values, _ = get_decoder(syntax).as_array(dataset, index=frame.number, raw=True)
