@@ -35,7 +35,7 @@ def draw(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in state.items():
         seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
         values = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(seed))
-        if tensor.dim() > 2:
+        if tensor.dim() > 2 or (tensor.dim() == 2 and len(tensor) > 3 and "embedding" not in name):
             values *= (2 / tensor[0].numel()) ** 0.5
         elif tensor.dim() == 1:
             values = 1 + 0.3 * values if name.endswith("weight") else 0.3 * values
