@@ -46,17 +46,6 @@ def test_components_are_counted_label_by_label(labels: np.ndarray) -> None:
     assert morphology.component_counts(labels) == expected
 
 
-@given(label_maps)
-def test_the_largest_component_is_connected_and_none_is_larger(labels: np.ndarray) -> None:
-    mask = labels > 0
-    largest = morphology.largest_component(mask)
-    numbered, count = ndimage.label(mask, CORNERS)
-    sizes = [int((numbered == n).sum()) for n in range(1, count + 1)]
-    assert int(largest.sum()) == max(sizes, default=0)
-    assert not (largest & ~mask).any()
-    assert ndimage.label(largest, CORNERS)[1] <= 1
-
-
 def test_ids_above_the_number_of_voxels_are_found_too() -> None:
     regions = morphology.label_regions(np.full((1, 2, 3), 60_000, np.uint16))
     assert list(regions) == [60_000]

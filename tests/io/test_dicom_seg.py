@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -143,6 +144,21 @@ def test_what_was_written_comes_back_with_ids_names_and_overlaps(written: tuple[
     depth = read.grid.shape[2]
     assert (read.data == labels.data[:, :, first : first + depth]).all()
     assert (read.overlaps["overlap 1"] == labels.overlaps["tumours"][:, :, first : first + depth]).all()
+
+
+def test_a_hundred_classes_take_no_array_each(tmp_path: Path) -> None:
+    grid = grid_of(COSINES["axial"], shape=(128, 128, 100))
+    series = series_of(grid, tmp_path / "ct")
+    data = np.zeros(grid.shape, np.uint8)
+    data[30:90, 40:80] = np.arange(1, 101)
+    labels = LabelMap(data, grid, {n: f"class {n}" for n in range(1, 101)})
+    tracemalloc.start()
+    formats.write(labels, tmp_path / "a.seg.dcm", like=series)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * data.nbytes  # one array per class would be 100 times as much
+    read = formats.read_labels(tmp_path / "a.seg.dcm")
+    assert (read.data == data).all()
 
 
 def test_a_single_segment_and_a_single_overlap_are_merged_too(tmp_path: Path) -> None:

@@ -45,15 +45,6 @@ def components(mask: MaskArray) -> tuple[Integer[np.ndarray, "i j k"], int]:
     return numbered[1:-1, 1:-1, 1:-1], int(count)
 
 
-def largest_component(mask: MaskArray) -> MaskArray:
-    """Return the largest connected component of a mask; the first of equals, nothing of nothing."""
-    numbered, count = components(mask)
-    if count < 2:
-        return mask.copy()
-    sizes = cc3d.statistics(numbered, no_slice_conversion=True)["voxel_counts"]
-    return np.asarray(numbered == 1 + int(np.argmax(sizes[1:])))
-
-
 def label_regions(labels: LabelArray) -> dict[int, LabelRegion]:
     """Return where each label above 0 lies, in one pass over the map; labels not found are absent.
 

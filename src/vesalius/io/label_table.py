@@ -13,32 +13,22 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from vesalius.errors import FileFormatError
+from vesalius.labels.structure import Structure
 
 CODE = 0
 """Unknown kind, as TotalSegmentator writes it: nibabel refuses to hand out the content of code 30, Caret's own."""
 _SIDECAR_BYTES = 16 << 20
 
 
-def colour(label: int) -> tuple[float, float, float]:
-    """Return a colour for a label id, red, green and blue in [0, 1]: neighbouring ids differ strongly."""
-    hue = (label * 0.618033988749895) % 1.0
-    value = 1.0 - 0.15 * (label % 3)
-
-    def channel(shift: float) -> float:
-        return value * (0.35 + 0.65 * min(max(abs(((hue + shift) % 1.0) * 6.0 - 3.0) - 1.0, 0.0), 1.0))
-
-    return channel(0.0), channel(2.0 / 3.0), channel(1.0 / 3.0)
-
-
-def to_xml(names: Mapping[int, str]) -> bytes:
-    """Return the label table of ``names`` as the content of a header extension."""
+def to_xml(structures: Mapping[int, Structure]) -> bytes:
+    """Return the label table of ``structures``, by label id, as the content of a header extension."""
     root = ElementTree.Element("CaretExtension")
     volume = ElementTree.SubElement(root, "VolumeInformation", Index="0")
     table = ElementTree.SubElement(volume, "LabelTable")
-    for label, name in names.items():
-        red, green, blue = (f"{value:.4f}" for value in colour(label))
+    for label, structure in structures.items():
+        red, green, blue = (f"{channel / 255:.4f}" for channel in structure.colour)
         entry = ElementTree.SubElement(table, "Label", Key=str(label), Red=red, Green=green, Blue=blue, Alpha="1")
-        entry.text = "".join(c if c.isprintable() else " " for c in name)
+        entry.text = "".join(c if c.isprintable() else " " for c in structure.name)
     ElementTree.SubElement(volume, "StudyMetaDataLinkSet")
     ElementTree.SubElement(volume, "VolumeType").text = "Label"
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)

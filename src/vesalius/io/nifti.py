@@ -28,6 +28,7 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io import label_table
 from vesalius.io.atomic import replacing, suffix_of
+from vesalius.io.coding import describe
 from vesalius.io.limits import check_claim, check_shape, truncated
 from vesalius.io.pixels import integer_labels, named, single_channel, smallest_label_dtype
 from vesalius.io.source import FileSource, mend_non_finite
@@ -97,7 +98,7 @@ def write(data: Volume | LabelMap, path: Path) -> None:
         voxels, names = single_channel(data, path), None
         stored = np.dtype(np.uint8) if voxels.dtype == bool else voxels.dtype.newbyteorder("=")
     header = _header_for(data.grid, stored, data.source, path)
-    extension = b"" if names is None else _extension(label_table.to_xml(names))
+    extension = b"" if names is None else _extension(label_table.to_xml(describe(names)))
     header["vox_offset"] = header.single_vox_offset + len(extension)
     with replacing(path) as part, _writer(part) as file:
         file.write(header.binaryblock)
