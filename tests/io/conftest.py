@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,6 @@ class DicomByHand:
 
 
 @pytest.fixture(scope="session")
-def by_hand() -> Callable[..., Any] | type[DicomByHand]:
+def by_hand() -> type[DicomByHand]:
     """Slices made by hand."""
     return DicomByHand
