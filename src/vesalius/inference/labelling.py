@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from vesalius.geometry.resample import AxisMap
@@ -100,19 +100,21 @@ class LabelMaker:
     ) -> Int[Tensor, "p y x"]:
         """Return the winning label of each model voxel, ``_UNDECIDED`` where rounding could change it."""
         rows = block.reshape(-1, block.shape[-1])
-        labels = torch.empty(rows.shape[0], dtype=torch.int16, device=rows.device)
+        labels = torch.zeros(rows.shape[0], dtype=torch.int16, device=rows.device)
         uncounted = repeated * block.shape[1] * block.shape[2]
         longest = layer.class_vectors.norm(dim=1).max()
         for start in range(0, rows.shape[0], _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE].float()
             logits = part @ layer.class_vectors.T  # [rows o]
+            margin = _ROUNDING * longest * part.norm(dim=1)
+            place = (logits.amax(dim=1) >= -margin).nonzero()[:, 0]  # the others are background, most of a scan
+            logits, margin = logits[place], margin[place]
             best, column = logits.max(dim=1)
             winner = torch.where(best > 0, layer.labels[column], 0)
-            margin = _ROUNDING * longest * part.norm(dim=1)
-            near = (logits >= (best.clamp(min=0) - margin)[:, None]).sum(dim=1, dtype=torch.int16)
-            _count(confidence, winner, best, skip=max(0, uncounted - start))
-            certain = (near <= (best > 0)) & (best.abs() > margin)
-            labels[start : start + len(part)] = torch.where(certain, winner, _UNDECIDED).to(torch.int16)
+            near = (logits >= (best - margin)[:, None]).sum(dim=1, dtype=torch.int16)
+            certain = (near == 1) & (best > margin)
+            labels[place + start] = torch.where(certain, winner, _UNDECIDED).to(torch.int16)
+            _count(confidence, winner, best, counts=place + start >= uncounted)
         return labels.view(block.shape[:3])
 
     def _write(
@@ -181,11 +183,12 @@ def _decided_cells(winners: Int[Tensor, "p y x"]) -> Int[Tensor, "cp cy cx"]:
     return torch.where(low == high, low, _UNDECIDED)
 
 
-def _count(confidence: Confidence, winner: Int[Tensor, " n"], best: Float[Tensor, " n"], *, skip: int) -> None:
-    found = (winner[skip:] > 0).nonzero()[:, 0]
+def _count(
+    confidence: Confidence, winner: Int[Tensor, " n"], best: Float[Tensor, " n"], *, counts: Bool[Tensor, " n"]
+) -> None:
+    found = (counts & (best > 0)).nonzero()[:, 0]
     if len(found):
-        labels = winner[skip:][found].cpu()
-        size = len(confidence.voxels)
-        probability = torch.sigmoid(best[skip:][found]).double().cpu()
+        labels, size = winner[found].cpu(), len(confidence.voxels)
+        probability = torch.sigmoid(best[found]).double().cpu()
         confidence.voxels += torch.bincount(labels, minlength=size)
         confidence.probability += torch.bincount(labels, weights=probability, minlength=size)

@@ -229,7 +229,7 @@ def window_flops(architecture: Architecture, window_size: Triple) -> int:
 
 @cache
 def measure_flops_per_second(architecture: Architecture, precision: Precision) -> float:
-    """Time the convolution that dominates a pass, for a fraction of a second; the best of a few runs, measured once.
+    """Time the convolution that dominates a pass, for a fraction of a second; the best of a few, once a process.
 
     Every run plans three times, and a batch for every scan.
     """

@@ -1,0 +1,66 @@
+"""Run each side of a comparison in a process of its own, and keep what was measured as JSON beside the tables."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def run_side(script: str, side: str, *arguments: str) -> dict[str, Any]:
+    """Run ``python script --side SIDE …`` and return the JSON object on the last line it prints."""
+    command = [sys.executable, script, "--side", side, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    print(f"  {side}: {answer}", file=sys.stderr, flush=True)
+    return answer
+
+
+def peak_gigabytes() -> float:
+    """Return the largest resident set this process has had, as the operating system counts it."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def machine() -> dict[str, Any]:
+    """Say what was measured on."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    names = [line.partition(":")[2].strip() for line in flags.splitlines() if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "amx_bf16": "amx_bf16" in flags,
+        "avx512_bf16": "avx512_bf16" in flags,
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "monai": version("monai"),
+    }
+
+
+def write_result(name: str, measured: Mapping[str, Any]) -> None:
+    """Write ``results/NAME.json``: the command, the machine and what was measured."""
+    RESULTS.mkdir(exist_ok=True)
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    record = {"command": command, "machine": machine(), **measured}
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def print_table(rows: Sequence[Sequence[object]]) -> None:
+    """Print rows in columns, the first row being the head."""
+    words = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in words) for column in range(len(words[0]))]
+    for number, row in enumerate(words):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if number == 0:
+            print("  ".join("-" * width for width in widths))
