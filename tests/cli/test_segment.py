@@ -245,8 +245,8 @@ def test_a_model_that_is_not_there_is_code_4(scan: Path, out: Path, tmp_path: Pa
 def test_outside_its_field_a_model_is_refused_or_every_output_is_marked(
     tmp_path: Path, out: Path, tiny_model: Path, make_scan: MakeScan, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scan = make_scan(tmp_path / "coarse.nii.gz")
-    image = nib.load(scan)
+    image = nib.load(make_scan(tmp_path / "scan.nii.gz", shape=(9, 8, 7)))
+    scan = tmp_path / "coarse.nii.gz"
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), np.diag([12.0, 12.0, 12.0, 1.0])), scan)
     assert segment(scan, out, tiny_model) == 3
     assert "--unvalidated" in capsys.readouterr().err
@@ -276,11 +276,15 @@ def test_a_failing_disk_is_code_5_and_leaves_nothing(
     assert segment(scan, out, tiny_model) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+    ids=lambda number: number.name,
+)
 def test_an_interruption_is_code_6_and_leaves_nothing(
     tmp_path: Path, out: Path, tiny_model: Path, make_scan: MakeScan, number: signal.Signals
 ) -> None:
-    scan = make_scan(tmp_path / "large.nii.gz", shape=(160, 160, 160))
+    scan = make_scan(tmp_path / "large.nii.gz", shape=(96, 96, 96))
     words = ["segment", str(scan), "-o", str(out), "--model", str(tiny_model), "--precision", "fp32"]
     process = subprocess.Popen([sys.executable, "-m", "vesalius", *words], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -296,12 +300,13 @@ def test_an_interruption_is_code_6_and_leaves_nothing(
 def test_two_runs_on_one_folder_do_not_mix(
     tmp_path: Path, out: Path, tiny_model: Path, vesalius: Command, make_scan: MakeScan
 ) -> None:
-    scan = make_scan(tmp_path / "large.nii.gz", shape=(160, 160, 160))
+    scan = make_scan(tmp_path / "large.nii.gz", shape=(96, 96, 96))
     words = ["segment", str(scan), "-o", str(out), "--model", str(tiny_model), "--precision", "fp32"]
     first = subprocess.Popen([sys.executable, "-m", "vesalius", *words], stderr=subprocess.PIPE, text=True)
     assert first.stderr is not None
     with first, first.stderr:
-        next(line for line in first.stderr if line.startswith("reading"))
+        next(line for line in first.stderr if line.startswith("windows"))
+        first.send_signal(signal.SIGSTOP)  # it holds the folder for as long as the second needs
         second = vesalius(*words)
         first.kill()
     assert second.returncode == 2

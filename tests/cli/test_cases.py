@@ -1,0 +1,109 @@
+"""Which scans a folder or a list means, and how their results are called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vesalius.cli.cases import Case, list_cases
+from vesalius.errors import FileFormatError, UsageError
+from vesalius.geometry.volume import Volume
+from vesalius.io.formats import read
+
+MakeScan = Callable[..., Path]
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"content")
+
+
+def test_a_folder_s_images_and_dicom_folders_are_its_cases(tmp_path: Path, make_scan: MakeScan) -> None:
+    from vesalius.io.dicom_series import write_series
+
+    scan = read(make_scan(tmp_path / "elsewhere.nii.gz"))
+    root = tmp_path / "scans"
+    write_series(Volume(scan.data, scan.grid, "CT"), root / "patient_2" / "study" / "series")
+    touch(root / "a.nii.gz", root / "b.mha", root / "c.zip", root / "s1" / "ct.nii.gz", root / ".hidden.nii")
+    touch(root / "notes.txt", root / "labels.seg.nrrd", root / "s1" / "segmentations" / "liver.nii.gz")
+    touch(root / "s2" / "ct.nii.gz", root / "s2" / "pet.nii.gz", root / "empty" / "readme.md")
+    assert [(case.name, case.path.relative_to(root).as_posix()) for case in list_cases(root)] == [
+        ("a", "a.nii.gz"),
+        ("b", "b.mha"),
+        ("c", "c.zip"),
+        ("patient_2", "patient_2"),
+        ("s1", "s1/ct.nii.gz"),
+        ("s2_ct", "s2/ct.nii.gz"),
+        ("s2_pet", "s2/pet.nii.gz"),
+    ]
+
+
+def test_a_folder_that_is_a_series_is_refused_with_the_command_to_type(tmp_path: Path, make_scan: MakeScan) -> None:
+    from vesalius.io.dicom_series import write_series
+
+    scan = read(make_scan(tmp_path / "elsewhere.nii.gz"))
+    write_series(Volume(scan.data, scan.grid, "CT"), tmp_path / "ct")
+    with pytest.raises(UsageError, match="vesalius segment"):
+        list_cases(tmp_path / "ct")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.txt", "# comment\nb/x.nii.gz\n\na.nii\n"),
+        ("list.csv", "image,series\nb/x.nii.gz,\na.nii,\n"),
+        ("list.csv", "\ufeffpath\nb/x.nii.gz\na.nii\n"),
+        ("list.json", json.dumps(["b/x.nii.gz", "a.nii"])),
+        ("list.json", json.dumps([{"image": "b/x.nii.gz"}, {"image": ["a.nii"]}])),
+        ("list.json", json.dumps({"training": [{"image": "b/x.nii.gz"}], "test": ["a.nii"], "name": "set"})),
+    ],
+    ids=["txt", "csv", "csv with a mark", "json paths", "json objects", "MONAI"],
+)
+def test_lists_name_paths_relative_to_themselves(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert list_cases(tmp_path / name) == [
+        Case(name="a", path=tmp_path / "a.nii"),
+        Case(name="x", path=tmp_path / "b" / "x.nii.gz"),
+    ]
+
+
+def test_a_list_may_give_names_and_series(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("image,name,series\nct,first,1.2.3\nct,second/../x,1.2.4\n")
+    first, second = list_cases(tmp_path / "list.csv")
+    assert (first.name, first.series) == ("first", "1.2.3")
+    assert second.name == "second_.._x", "a name never leaves the folder of results"
+
+
+def test_equal_names_get_their_folders(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a/ct.nii.gz\nb/CT.nii.gz\nc/mr.nii\n")
+    assert [case.name for case in list_cases(tmp_path / "list.txt")] == ["a_ct", "b_CT", "mr"]
+
+
+def test_names_that_stay_equal_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("x/a/ct.nii.gz\ny/a/ct.nii.gz\n")
+    with pytest.raises(UsageError, match="image,name"):
+        list_cases(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("absent.txt", None),
+        ("empty.txt", b""),
+        ("list.json", b"{not json"),
+        ("list.json", b'"text"'),
+        ("list.json", b'[{"label": "x"}]'),
+        ("list.json", b"[3]"),
+        ("list.csv", b"picture\nx.nii\n"),
+        ("list.txt", b"\xff\xfe\x00\x01"),
+    ],
+)
+def test_a_list_that_is_none_is_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(FileFormatError):
+        list_cases(tmp_path / name)

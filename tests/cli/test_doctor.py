@@ -1,0 +1,45 @@
+"""``vesalius doctor``: says what the machine has, and fails where torch does not add up."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from vesalius.cli.main import main
+
+
+def test_it_names_processor_memory_torch_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert torch.__version__ in text
+    assert [
+        word
+        for word in ("processor", "bf16", "GFLOP/s", "memory", "gpu", "agrees with float64")
+        if word not in text
+    ] == []
+
+
+def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["torch"] == torch.__version__
+    assert result["gflops"]["fp32"] > 0
+    assert len(result["convolutions"]) == 8
+    assert all(check["right"] for check in result["convolutions"])
+
+
+def test_a_torch_that_is_wrong_is_code_1_and_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = torch.nn.functional.conv3d
+    monkeypatch.setattr(
+        torch.nn.functional, "conv3d", lambda image, weight, **how: right(image, weight.flip(2), **how)
+    )
+    assert main(["doctor"]) == 1
+    text = capsys.readouterr().out
+    assert "WRONG" in text
+    assert "install another version of torch" in text
+    assert main(["doctor", "--json"]) == 1
+    assert not any(check["right"] for check in json.loads(capsys.readouterr().out)["convolutions"])
