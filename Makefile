@@ -1,0 +1,63 @@
+# make demo [CT=path]   segment the phantom, or a scan of yours; everything it needs goes into .venv
+# make check test slow bench
+#
+# PYTHON=python3.12               another interpreter (3.11 or newer)
+# PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"   a torch without CUDA: 200 MB instead of 3 GB
+
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt
+DEMO := out/demo
+PHANTOM := out/phantom
+
+.PHONY: help demo check test slow bench install
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "expected: Python 3.11 or newer"; echo "got:      $$($(PYTHON) --version)"; \
+		  echo "do:       make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/.python
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.runtime
+
+install: $(VENV)/.dev
+
+$(PHANTOM)/ct: | $(VENV)/.runtime
+	rm -rf $(PHANTOM)
+	$(BIN)/vesalius phantom $(PHANTOM) --format dicom
+
+ifdef CT
+demo: $(VENV)/.runtime
+	$(BIN)/vesalius segment "$(CT)" -o $(DEMO) --overwrite $(ARGS)
+else
+demo: $(VENV)/.runtime $(PHANTOM)/ct
+	$(BIN)/vesalius segment $(PHANTOM)/ct -o $(DEMO) --overwrite $(ARGS)
+endif
+	@echo "labels, volumes, picture and report are in $(DEMO)"
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p vesalius
+	$(BIN)/lint-imports --no-logo
+
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical $(ARGS)
+
+slow: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n logical $(ARGS)
+
+bench: $(VENV)/.dev
+	@for script in $(filter-out benchmarks/sides.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
