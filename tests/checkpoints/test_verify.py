@@ -133,6 +133,19 @@ def test_a_network_that_answers_otherwise_than_it_did_fails(foreign: Path, tmp_p
     assert (found.verdict, outcomes(found)["answers"]) == ("failed", "failed")
 
 
+def test_weights_that_amplify_rounding_are_not_called_faulty(
+    tmp_path: Path, tiny_state: dict[str, Tensor], tiny_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Held to a tolerance below rounding, sound weights are in the place of weights that amplify it.
+    write_model(tmp_path / "model", tiny_state, tiny_spec)
+    monkeypatch.setattr(verification, "TOLERANCE", 1e-9)
+    found = verify(tmp_path / "model")
+    assert (found.verdict, outcomes(found)["answers"]) == ("incomplete", "unknown")
+    assert "amplify rounding" in found.checks[-1].detail
+    monkeypatch.setattr(verification, "_ROUNDING", 0.0)
+    assert verify(tmp_path / "model").verdict == "failed"
+
+
 def test_answers_kept_for_other_weights_do_not_count(foreign: Path, tmp_path: Path) -> None:
     convert_model(foreign, tmp_path / "ours")
     assert read_golden(tmp_path / "ours" / "model.safetensors", "0" * 64) is None

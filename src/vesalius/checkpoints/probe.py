@@ -55,9 +55,15 @@ def _clicks() -> tuple[Float[Tensor, "o n 3"], Int[Tensor, "o n"], Bool[Tensor, 
 
 
 @torch.inference_mode()
-def our_answers(network: Vista3D, spec: ModelSpec) -> dict[str, Tensor]:
-    """Return what our network answers: mask logits of classes and of clicked objects, in float32."""
-    image = probe_image(spec.architecture)
+def our_answers(network: Vista3D, spec: ModelSpec, *, brighter_by: float = 0.0) -> dict[str, Tensor]:
+    """Return what our network answers: mask logits of classes and of clicked objects, in float32.
+
+    Args:
+        network: In float32.
+        spec: Its spec.
+        brighter_by: Part by which the image is made brighter, to learn how much rounding matters to these weights.
+    """
+    image = probe_image(spec.architecture) * (1 + brighter_by)
     answers = {}
     if spec.architecture.class_branch:
         answers["class_logits"] = network.class_logits(image, probe_class_ids(spec))[0].float().contiguous()
