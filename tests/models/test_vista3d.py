@@ -78,6 +78,15 @@ def test_a_batch_of_two_is_two_single_windows(gradients: bool) -> None:
     torch.testing.assert_close(points, points_apart, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("gradients", [True, False])
+def test_one_pass_of_the_encoder_serves_both_branches(gradients: bool) -> None:
+    network, image = small(), window(16, 12, 8)
+    with torch.set_grad_enabled(gradients):
+        mapped, clicked = network.both_features(image)
+        torch.testing.assert_close(mapped, network.mapped_features(image))
+        torch.testing.assert_close(clicked, network.point_features(image))
+
+
 def test_inference_leaves_its_arguments_and_weights_unchanged() -> None:
     network, image = small(), window(16, 16, 16)
     weights, before, points = copy.deepcopy(network.state_dict()), image.clone(), POINTS.clone()

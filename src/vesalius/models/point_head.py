@@ -17,6 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vesalius.models.layers import FourierPosition, InstanceNorm, TwoWayTransformer
+from vesalius.models.layers.convolution import (
+    convolve_planes,
+    convolve_to_one_channel,
+    downsample_planes,
+    upsample_planes,
+)
+from vesalius.models.layers.planes import empty_like_window, slabs, streams, windows_of
 
 PADDING, NEGATIVE, POSITIVE, SPECIAL_NEGATIVE, SPECIAL_POSITIVE = -1, 0, 1, 2, 3
 """Labels of clicks; the special ones are for the classes that lie inside others (``special_classes``)."""
@@ -79,8 +86,24 @@ class PointHead(nn.Module):
 
     def image_map(self, features: Float[Tensor, "1 d i j k"]) -> Float[Tensor, "1 d i2 j2 k2"]:
         """Return the half-resolution map that clicks are compared with; it depends on the image alone."""
+        if streams(features):
+            return self._streamed_map(features.contiguous(memory_format=torch.channels_last_3d))
         hidden = functional.gelu(self.downsample_norm(self.downsample(features)))
         mapped: Tensor = self.map_norm(self.map_conv(hidden))
+        return mapped
+
+    def _streamed_map(self, features: Tensor) -> Tensor:
+        # biases are left out: the norm after each takes them away again
+        halves = [side // 2 for side in features.shape[2:]]
+        hidden = empty_like_window(features, features.shape[1], halves)
+        mapped = torch.empty_like(hidden)
+        for source, half, target in zip(*map(windows_of, (features, hidden, mapped)), strict=True):
+            downsample_planes(source, self.downsample.weight, half)
+            entry = self.downsample_norm.over(half, functional.gelu)
+            convolve_planes(half, self.map_conv.weight, target, entry=entry)
+            normalise = self.map_norm.over(target)
+            for (some,) in slabs(target):
+                some.copy_(normalise(some))
         return mapped
 
     def logits(
@@ -121,16 +144,21 @@ class PointHead(nn.Module):
     ) -> Float[Tensor, "1 1 i j k"]:
         i, j, k = like.shape[2:]
         hidden = rearrange(view, "(i j k) d -> 1 d i j k", i=i, j=j, k=k).to(like.dtype)
+        fused = einsum(vector, self.mask_conv.weight.to(vector.dtype), "o, o d i j k -> d i j k")[None]
+        fused = fused.to(hidden.dtype)
+        assert self.mask_conv.bias is not None
+        bias = vector @ self.mask_conv.bias.to(vector.dtype)
+        if streams(hidden):
+            return self._streamed_mask(hidden, fused).add_(bias).to(like.dtype)
         hidden = functional.gelu(self.upsample_norm(self.upsample(hidden)))
-        weight = einsum(vector, self.mask_conv.weight.to(vector.dtype), "o, o d i j k -> d i j k")
-        bias = self.mask_conv.bias
-        assert bias is not None
-        return functional.conv3d(
-            hidden,
-            weight[None].to(hidden.dtype),
-            (vector @ bias.to(vector.dtype))[None].to(hidden.dtype),
-            padding=1,
-        )
+        return functional.conv3d(hidden, fused, bias[None].to(hidden.dtype), padding=1)
+
+    def _streamed_mask(self, hidden: Tensor, fused: Tensor) -> Tensor:
+        raised = empty_like_window(hidden, hidden.shape[1], [2 * side for side in hidden.shape[2:]])
+        (source,), (target,) = windows_of(hidden), windows_of(raised)
+        upsample_planes(source, self.upsample.weight, target)
+        entry = self.upsample_norm.over(target, functional.gelu)
+        return convolve_to_one_channel(target, fused, entry=entry)[None, None]
 
 
 def _token(width: int) -> nn.Parameter:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vesalius.models.layers import PreActivationBlock
 from vesalius.models.layers.convolution import convolve_few_channels, downsample_planes, upsample_planes
-from vesalius.models.layers.planes import owned, slabs, streams, windows_of
+from vesalius.models.layers.planes import empty_like_window, owned, slabs, streams, windows_of
 
 
 class Encoder(nn.Module):
@@ -103,7 +102,7 @@ def _start(windows: Tensor, conv: nn.Conv3d) -> Tensor:
     if not streams(windows):
         features: Tensor = conv(windows)
         return features
-    started = _empty(windows, conv.out_channels, list(windows.shape[2:]))
+    started = empty_like_window(windows, conv.out_channels, list(windows.shape[2:]))
     for window, target in zip(windows_of(windows), windows_of(started), strict=True):
         convolve_few_channels(window, conv.weight, target)
     return started
@@ -115,14 +114,10 @@ def _lower(features: Tensor, conv: nn.Module) -> Tensor:
         strided: Tensor = conv(features)
         return strided
     assert isinstance(conv, nn.Conv3d)
-    lowered = _empty(features, conv.out_channels, [side // 2 for side in features.shape[2:]])
+    lowered = empty_like_window(features, conv.out_channels, [side // 2 for side in features.shape[2:]])
     for window, target in zip(windows_of(features), windows_of(lowered), strict=True):
         downsample_planes(window, conv.weight, target)
     return lowered
-
-
-def _empty(like: Tensor, channels: int, sides: list[int]) -> Tensor:
-    return torch.empty((like.shape[0], channels, *sides), dtype=like.dtype, memory_format=torch.channels_last_3d)
 
 
 def _raise(features: Tensor, upsample: nn.ConvTranspose3d, skip: Tensor, *, consume: bool) -> Tensor:

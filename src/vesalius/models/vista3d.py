@@ -76,6 +76,17 @@ class Vista3D(nn.Module):
         decoded: Tensor = self.point_decoder(self._encode(windows), consume=True)
         return decoded
 
+    def both_features(
+        self, windows: Float[Tensor, "b c i j k"]
+    ) -> tuple[Float[Tensor, "b d i j k"], Float[Tensor, "b d i j k"]]:
+        """Return ``mapped_features`` and ``point_features`` from one pass of the encoder, nearly half of either."""
+        self._check_branch(self.architecture.class_branch, "automatic")
+        self._check_branch(self.architecture.point_branch, "click")
+        skips = self._encode(windows)
+        clicked: Tensor = self.point_decoder(skips)
+        decoded = self.automatic_decoder(skips, consume=True)
+        return self.class_head.mapped_features(decoded, consume=True), clicked
+
     def point_logits(
         self,
         windows: Float[Tensor, "1 c i j k"],

@@ -83,6 +83,18 @@ def test_downsampling_planes_is_the_strided_convolution(shape: tuple[int, int, i
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-4)
 
 
+@settings(max_examples=20, deadline=None)
+@given(shape=SIZES, slab=st.sampled_from([1, 4000]))
+def test_a_convolution_to_one_channel(shape: tuple[int, int, int], slab: int) -> None:
+    source, weight = window(5, shape), kernel(1, 5, 3, 3, 3)
+    expected = functional.conv3d(functional.relu(source + 0.2), weight, padding=1)
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(planes, "SLAB_BYTES", slab)
+        (view,) = planes.windows_of(source)
+        result = convolution.convolve_to_one_channel(view, weight, entry=lambda some: functional.relu(some + 0.2))
+    torch.testing.assert_close(result[None, None], expected, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_the_first_convolution(channels: int) -> None:
     source, weight = window(channels, (7, 5, 6)), kernel(4, channels, 3, 3, 3)

@@ -9,7 +9,7 @@ results overwrite what is no longer needed: a residual block needs two maps, not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -35,6 +35,12 @@ def owned(features: Float[Tensor, "b c i j k"], *, consume: bool) -> Float[Tenso
     if consume:
         return features.contiguous(memory_format=torch.channels_last_3d)
     return features.clone(memory_format=torch.channels_last_3d)
+
+
+def empty_like_window(like: Float[Tensor, "b c i j k"], channels: int, sides: Sequence[int]) -> Tensor:
+    """Return channels-last memory for windows of another width or size."""
+    shape = (like.shape[0], channels, *sides)
+    return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last_3d)
 
 
 def windows_of(features: Float[Tensor, "b c i j k"]) -> list[Tensor]:
