@@ -157,7 +157,7 @@ class Segmenter:
         options = options or SegmentOptions()
         targets = self.vocabulary.resolve(classes)
         self.check(volume, options)
-        return self._prepare(_upright(volume), targets, options)[1]
+        return self.prepare(_upright(volume), targets, options)[1]
 
     def segment(
         self,
@@ -174,7 +174,7 @@ class Segmenter:
         clock = _Clock(progress=progress)
         upright = _upright(volume)
         with clock.phase("preparing"):
-            prepared, plan = self._prepare(upright, targets, options)
+            prepared, plan = self.prepare(upright, targets, options)
             progress.on_plan(plan)
         with clock.phase("windows"):
             found = segment_automatic(
@@ -225,8 +225,8 @@ class Segmenter:
         if min(volume.grid.spacing_mm) < low or max(volume.grid.spacing_mm) > high:
             yield "voxels of " + " x ".join(f"{s:.3g}" for s in volume.grid.spacing_mm) + " mm"
 
-    def _prepare(self, volume: Volume, targets: Sequence[Target], options: SegmentOptions) -> tuple[Prepared, Plan]:
-        """Plan, make the image the network sees, and plan again with the windows that can be spared."""
+    def prepare(self, volume: Volume, targets: Sequence[Target], options: SegmentOptions) -> tuple[Prepared, Plan]:
+        """Return the image the network sees and the plan of the run, checked before the image is made."""
         way = pipeline(options.compat)
         box = None
         if way.preprocessing.crop == "body":
