@@ -82,6 +82,9 @@ class ModelSpec:
     """Name -> mean Dice as measured (``dice_source`` says on what); empty where never measured."""
     dice_source: str = ""
     """What ``dice`` was measured on, with n and who drew the labels."""
+    confidence: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Name -> intercept and slope of the line that predicts Dice from mean probability; see
+    ``inference.confidence``. Absent for classes with too few development cases."""
     licence: str = ""
     provenance: str = ""
     """Where the weights come from: file, revision, training script."""
@@ -99,6 +102,7 @@ class ModelSpec:
         if unknown:
             raise _bad_spec("`everything` to name ids of the vocabulary", sorted(unknown))
         object.__setattr__(self, "dice", dict(self.dice))
+        object.__setattr__(self, "confidence", dict(self.confidence))
 
     @property
     def names(self) -> dict[int, str]:
@@ -142,6 +146,8 @@ def _build(kind: type[Any], fields: dict[str, Any]) -> Any:
 
 
 def _as_tuple(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _as_tuple(item) for name, item in value.items()}
     return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
 
 

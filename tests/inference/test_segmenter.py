@@ -113,8 +113,26 @@ def test_mirrored_sides_and_weak_results_are_pointed_out(segmenter: Segmenter) -
     targets = segmenter.vocabulary.resolve(["kidneys"])
     warnings = measure(volume, labels, targets, segmenter.vocabulary, {3: 0.4, 4: 0.95}).warnings
     assert any("mirrored" in w for w in warnings)
-    assert any("left kidney: low confidence (0.40)" in w for w in warnings)
-    assert not any(w.startswith("right kidney") for w in warnings)
+    assert any("left kidney: low confidence, a Dice of 0.40" in w for w in warnings)
+    assert any(w.startswith("left kidney: 13.5 ml") for w in warnings)
+    assert not any(w.startswith("right kidney: low") for w in warnings)
+
+
+def test_two_pieces_of_one_organ_are_pointed_out(segmenter: Segmenter) -> None:
+    data = np.zeros((30, 34, 28), dtype=np.uint8)
+    data[5:20, 5:20, 5:15] = data[24:26, 24:26, 20:22] = 2
+    labels = LabelMap(data, scan().grid, {2: "spleen"})
+    warnings = measure(scan(), labels, segmenter.vocabulary.resolve(["spleen"]), segmenter.vocabulary, {}).warnings
+    assert warnings == ("spleen: in 2 pieces, one is expected",)
+
+
+def test_confidence_is_the_dice_the_spec_s_line_predicts() -> None:
+    spec = small_spec(confidence={"liver": (-0.2, 1.0), "spleen": (5.0, 0.0)})
+    found = Segmenter(small_network(spec), spec).segment(scan()).findings.found
+    by_name = {finding.name: finding.confidence for finding in found}
+    assert 0.3 < by_name["liver"] < 0.8
+    assert by_name["spleen"] == 1.0
+    assert by_name["aorta"] is None
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

@@ -13,13 +13,12 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import LabelRegion, component_counts, label_regions
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.labels.findings import Finding, Findings
+from vesalius.labels.plausibility import PLAUSIBLE_ML
 from vesalius.labels.vocabulary import Target, Vocabulary
 from vesalius.shapes import LabelArray
 
 _SLAB_VOXELS = 1 << 23
-_LOW_CONFIDENCE = 0.75
-_MANY_COMPONENTS = 5
-_TINY_ML = 0.5
+_LOW_CONFIDENCE = 0.7
 
 
 def measure(
@@ -36,7 +35,7 @@ def measure(
         labels: The result.
         targets: What was looked for.
         vocabulary: Gives colours, codes and left-right partners.
-        confidence: Label id -> mean probability over its voxels.
+        confidence: Label id -> predicted Dice, where the model can predict it.
     """
     regions: dict[int, LabelRegion] = {}
     values: dict[int, float] = {}
@@ -103,11 +102,12 @@ def _warnings(
         yield "nothing was found: check that the scan shows what was asked for, and its orientation"
     for finding in found:
         if finding.confidence is not None and finding.confidence < _LOW_CONFIDENCE:
-            yield f"{finding.name}: low confidence ({finding.confidence:.2f})"
-        if finding.components > _MANY_COMPONENTS:
-            yield f"{finding.name}: in {finding.components} pieces"
-        if finding.volume_ml < _TINY_ML:
-            yield f"{finding.name}: only {finding.volume_ml:.2f} ml"
+            yield f"{finding.name}: low confidence, a Dice of {finding.confidence:.2f} is expected"
+        if finding.components > 1 and finding.name in PLAUSIBLE_ML:
+            yield f"{finding.name}: in {finding.components} pieces, one is expected"
+        low, high = PLAUSIBLE_ML.get(finding.name, (0.0, np.inf))
+        if not low <= finding.volume_ml <= high and not (finding.touches_border and finding.volume_ml < low):
+            yield f"{finding.name}: {finding.volume_ml:.1f} ml, adults have {low:g} to {high:g}"
     cut = [finding.name for finding in found if finding.touches_border]
     if cut:
         yield f"reaches the edge of the scan, so volumes are of the visible part: {', '.join(cut)}"

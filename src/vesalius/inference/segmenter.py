@@ -26,6 +26,7 @@ from vesalius.inference.automatic import (
     label_dtype,
     segment_automatic,
 )
+from vesalius.inference.confidence import predicted_dice
 from vesalius.inference.pipelines import Compat, Pipeline, pipeline
 from vesalius.inference.plan import DTYPES, Demand, Plan, Precision, best_precision, make_plan, resident_bytes
 from vesalius.inference.review import measure
@@ -193,7 +194,8 @@ class Segmenter:
             labels = LabelMap(
                 layers.pop(BASE_LAYER), volume.grid, {t.id: t.name for t in targets}, layers, volume.source
             )
-            findings = measure(volume, labels, targets, self.vocabulary, found.confidence)
+            dice = predicted_dice(self.spec, targets, found.confidence)
+            findings = measure(volume, labels, targets, self.vocabulary, dice)
         return Segmentation(
             labels=labels, findings=findings, plan=plan, seconds=clock.seconds, unvalidated=unvalidated
         )
