@@ -69,8 +69,7 @@ def axis_maps(source: Grid, target: Grid) -> tuple[AxisMap, AxisMap, AxisMap]:
             do="reorient one to the other's axis codes, or resample through world points",
         )
     i, j, k = (
-        AxisMap(linear[a, a] * np.arange(target.shape[a]) + to_source[a, 3], source.shape[a])
-        for a in range(3)
+        AxisMap(linear[a, a] * np.arange(target.shape[a]) + to_source[a, 3], source.shape[a]) for a in range(3)
     )
     return i, j, k
 
@@ -95,9 +94,7 @@ def resample_linear(data: Num[np.ndarray, "i j k"], source: Grid, target: Grid) 
         GeometryError: If the grids are not aligned.
     """
     maps = axis_maps(source, target)
-    order = np.argsort(
-        [-abs(stride) for stride in data.strides], kind="stable"
-    )  # walk memory in its own order
+    order = np.argsort([-abs(stride) for stride in data.strides], kind="stable")  # walk memory in its own order
     return _resample_separably(data.transpose(order), [maps[a] for a in order]).permute(*np.argsort(order))
 
 
@@ -160,9 +157,7 @@ def _slabs(shape: tuple[int, int, int]) -> Iterator[slice]:
     return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
 
 
-def _points_of(
-    slab: slice, shape: tuple[int, int, int], to_source: np.ndarray
-) -> Float[np.ndarray, "x y z 3"]:
+def _points_of(slab: slice, shape: tuple[int, int, int], to_source: np.ndarray) -> Float[np.ndarray, "x y z 3"]:
     axes = (np.arange(slab.start, slab.stop), np.arange(shape[1]), np.arange(shape[2]))
     i, j, k = np.meshgrid(*axes, indexing="ij", sparse=True)
     return np.stack([m[0] * i + m[1] * j + m[2] * k + m[3] for m in to_source[:3]], axis=-1)
