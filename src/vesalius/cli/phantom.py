@@ -85,10 +85,10 @@ def _write(out: Path, volume: Volume, labels: LabelMap, *, as_dicom: bool, seed:
     return written
 
 
-def _three(kind: type[int] | type[float]) -> Callable[[str], tuple[float, ...]]:
+def _three(kind: type[int] | type[float]) -> Callable[[str], tuple[float | int, ...]]:
     """Return a parser of three numbers joined by commas."""
 
-    def parse(text: str) -> tuple[float, ...]:
+    def parse(text: str) -> tuple[float | int, ...]:
         parts = tuple(kind(part) for part in text.split(","))
         if len(parts) != 3:
             raise argparse.ArgumentTypeError(f"expected three numbers such as 128,128,160, got {text!r}")

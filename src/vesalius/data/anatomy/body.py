@@ -91,6 +91,7 @@ class Body:
         self._ribcage.draw(canvas)
         self._pelvis.draw_bones(canvas)
         self._head.draw(canvas)
+        canvas.keep_marks("hepatic vessel", "liver")
         if self._lesions is not None:
             self._lesions.draw(canvas)
 

@@ -25,6 +25,7 @@ OVERLAP_LAYERS = {structure.name: structure.layer for structure in STRUCTURES if
 
 PROFILE_STEP_MM = 0.25
 PROFILE_RANGE_MM = (-900.0, 900.0)
+PROFILE_STEPS = 7200
 
 
 class Profile:
@@ -37,7 +38,7 @@ class Profile:
     """
 
     def __init__(self, heights_mm: np.ndarray, values: np.ndarray, *, rounding_mm: Number = 30.0) -> None:
-        z = np.arange(*PROFILE_RANGE_MM, PROFILE_STEP_MM)
+        z = PROFILE_RANGE_MM[0] + PROFILE_STEP_MM * np.arange(PROFILE_STEPS)
         width = max(1, round(rounding_mm / PROFILE_STEP_MM / 2))
         table = np.interp(z, heights_mm, values)
         for _ in range(2):
@@ -55,8 +56,9 @@ class _Spans:
 
     def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
         # Coordinates grow from row to row but for small bends; made monotonic, none that is touched is missed.
-        self._high = np.maximum.accumulate(high).tolist()
-        self._low = np.minimum.accumulate(low[::-1])[::-1].tolist()
+        self.highs = np.maximum.accumulate(high)
+        self.lows = np.minimum.accumulate(low[::-1])[::-1]
+        self._high, self._low = self.highs.tolist(), self.lows.tolist()
 
     def touching(self, low: Number, high: Number) -> slice | None:
         first, stop = bisect_left(self._high, low), bisect_right(self._low, high)
@@ -91,7 +93,8 @@ class Canvas:
         self.hu = np.full(self.x.shape, -1000.0, dtype=np.float32)
         self.labels = np.zeros(self.x.shape, dtype=np.uint8)
         self.layers: dict[str, np.ndarray] = {}
-        self.height = ((self.z - PROFILE_RANGE_MM[0]) / PROFILE_STEP_MM).astype(np.int32)
+        height = ((self.z - PROFILE_RANGE_MM[0]) / PROFILE_STEP_MM).astype(np.int32)
+        self.height = np.clip(height, 0, PROFILE_STEPS - 1)
         self._rows = _Spans(self.x.min(axis=1), self.x.max(axis=1))
         self._columns = _Spans(self.y.min(axis=0), self.y.max(axis=0))
         self.z_range = float(self.z.min()), float(self.z.max())
@@ -102,6 +105,25 @@ class Canvas:
             return None
         rows, columns = self._rows.touching(low[0], high[0]), self._columns.touching(low[1], high[1])
         return None if rows is None or columns is None else (rows, columns)
+
+    def spans(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Return the pixels that many boxes may touch, whatever their height.
+
+        Args:
+            low: Lower corners ``(n, 3)``, mm.
+            high: Upper corners.
+
+        Returns:
+            First and stop along i, first and stop along j, ``(n, 4)``; a box beside the slice has no pixels.
+        """
+        i, j = self._rows, self._columns
+        found = (
+            np.searchsorted(i.highs, low[:, 0], "left"),
+            np.searchsorted(i.lows, high[:, 0], "right"),
+            np.searchsorted(j.highs, low[:, 1], "left"),
+            np.searchsorted(j.lows, high[:, 1], "right"),
+        )
+        return np.stack(found, axis=1)
 
     def around(self, centre: Vector, reach_mm: Number) -> Window | None:
         """Return the pixels that a ball may touch."""
@@ -139,6 +161,12 @@ class Canvas:
         below += share * (hu - below)
         if label is not None:
             np.copyto(self.labels[window], np.uint8(LABEL_IDS[label]), where=distance < 0)
+
+    def keep_marks(self, label: str, host: str) -> None:
+        """Forget a structure's marks where its host has been painted over by something else."""
+        layer = self.layers.get(OVERLAP_LAYERS[label])
+        if layer is not None:
+            layer[(layer == LABEL_IDS[label]) & (self.labels != LABEL_IDS[host])] = 0
 
     def mark(self, window: Window, distance: np.ndarray, label: str) -> None:
         """Label a structure that lies inside others, in its overlap layer, and leave the rest as it is."""

@@ -12,6 +12,9 @@ from vesalius.data.anatomy.solids import Number, Vector, smooth_path
 
 FAR_MM = np.float32(1e3)
 
+_TOGETHER_PIXELS = 12_000
+"""Capsules with so few pixels to spare are measured in one sweep: on coarse grids the calls cost the most."""
+
 
 class Capsules:
     """The union of rounded cones.
@@ -28,13 +31,14 @@ class Capsules:
         reach = np.maximum(starts[:, 3], ends[:, 3])[:, None] / scale
         low = np.minimum(starts[:, :3], ends[:, :3]) - reach
         high = np.maximum(starts[:, :3], ends[:, :3]) + reach
-        self._boxes = [(tuple(a), tuple(b)) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
-        self._z_range = float(low[:, 2].min()), float(high[:, 2].max())
+        self._low, self._high = low, high
+        self.z_range = float(low[:, 2].min()), float(high[:, 2].max())
         self._start = (starts[:, :3] * scale).astype(np.float32)
         self._along = ((ends[:, :3] - starts[:, :3]) * scale).astype(np.float32)
         self._radius = starts[:, 3].astype(np.float32)
         self._widening = (ends[:, 3] - starts[:, 3]).astype(np.float32)
         self._squash = scale.astype(np.float32)
+        self._inverse_square = (1 / np.maximum((self._along**2).sum(axis=1), 1e-6)).astype(np.float32)
 
     def distance(self, canvas: Canvas, *, margin_mm: Number = 2.0) -> tuple[Window, np.ndarray] | None:
         """Return the pixels near them and the signed distance to their union, or None where they miss the slice.
@@ -43,30 +47,31 @@ class Capsules:
         """
         margin_mm += canvas.edge_mm / 2
         bottom, top = canvas.z_range[0] - margin_mm, canvas.z_range[1] + margin_mm
-        if self._z_range[0] > top or self._z_range[1] < bottom:
+        if self.z_range[0] > top or self.z_range[1] < bottom:
             return None
-        found = []
-        for s, ((x0, y0, z0), (x1, y1, z1)) in enumerate(self._boxes):
-            if z0 <= top and z1 >= bottom:
-                m = margin_mm
-                window = canvas.window((x0 - m, y0 - m, z0 - m), (x1 + m, y1 + m, z1 + m))
-                if window is not None:
-                    found.append((s, window))
-        if not found:
+        near = np.flatnonzero((self._low[:, 2] <= top) & (self._high[:, 2] >= bottom))
+        spans = canvas.spans(self._low[near] - margin_mm, self._high[near] + margin_mm)
+        sides = spans[:, 1::2] - spans[:, ::2]
+        seen = (sides > 0).all(axis=1)
+        if not seen.any():
             return None
-        whole = _hull([window for _, window in found])
-        result = np.full((whole[0].stop - whole[0].start, whole[1].stop - whole[1].start), FAR_MM)
-        for s, window in found:
-            part = result[_within(window, whole)]
-            np.minimum(part, self._one(canvas, window, s), out=part)
+        near, spans, sides = near[seen], spans[seen], sides[seen]
+        (i0, j0), (i1, j1) = spans[:, ::2].min(axis=0).tolist(), spans[:, 1::2].max(axis=0).tolist()
+        whole = slice(i0, i1), slice(j0, j1)
+        if (i1 - i0) * (j1 - j0) * len(near) <= sides.prod(axis=1).sum() + _TOGETHER_PIXELS:
+            return whole, self._nearest(canvas, whole, near)
+        result = np.full((i1 - i0, j1 - j0), FAR_MM)
+        for s, (a, b, c, d) in zip(near, spans.tolist(), strict=True):
+            part = result[a - i0 : b - i0, c - j0 : d - j0]
+            np.minimum(part, self._nearest(canvas, (slice(a, b), slice(c, d)), s[None]), out=part)
         return whole, result
 
-    def _one(self, canvas: Canvas, window: Window, s: int) -> np.ndarray:
-        a, d, scale = self._start[s], self._along[s], self._squash
-        x, y, z = canvas.points(window)
-        x, y, z = x * scale[0] - a[0], y * scale[1] - a[1], z * scale[2] - a[2]
-        share = x * d[0] + y * d[1] + z * d[2]
-        share *= np.float32(1 / max(float(d @ d), 1e-6))
+    def _nearest(self, canvas: Canvas, window: Window, which: np.ndarray) -> np.ndarray:
+        """Return the signed distance of a window's pixels to the nearest of some capsules."""
+        a, d = self._start[which].T[:, :, None, None], self._along[which].T[:, :, None, None]  # [3 s 1 1]
+        x, y, z = (p * scale - q for p, scale, q in zip(canvas.points(window), self._squash, a, strict=True))
+        share = x * d[0] + y * d[1] + z * d[2]  # [s i j]
+        share *= self._inverse_square[which][:, None, None]
         np.maximum(share, 0, out=share)
         np.minimum(share, 1, out=share)
         x -= share * d[0]
@@ -75,7 +80,9 @@ class Capsules:
         squared = x * x
         squared += y * y
         squared += z * z
-        return np.asarray(np.sqrt(squared) - (self._radius[s] + share * self._widening[s]))
+        share *= self._widening[which][:, None, None]
+        share += self._radius[which][:, None, None]
+        return np.asarray((np.sqrt(squared) - share).min(axis=0))
 
 
 def tube(
@@ -96,16 +103,3 @@ def tube(
         path = smooth_path(path, step_mm=step_mm)
         path[:, 3] = np.maximum(path[:, 3], 0.3)
     return Capsules(path[:-1], path[1:], squash=squash)
-
-
-def _hull(windows: Sequence[Window]) -> Window:
-    rows, columns = [w[0] for w in windows], [w[1] for w in windows]
-    return (
-        slice(min(r.start for r in rows), max(r.stop for r in rows)),
-        slice(min(c.start for c in columns), max(c.stop for c in columns)),
-    )
-
-
-def _within(window: Window, whole: Window) -> Window:
-    i, j = whole[0].start, whole[1].start
-    return slice(window[0].start - i, window[0].stop - i), slice(window[1].start - j, window[1].stop - j)

@@ -17,6 +17,9 @@ from vesalius.data.anatomy.trunk import Trunk
 # Each rib: how far round it goes (degrees; -90 is behind, 0 the side, 90 in front) and how far down, mm.
 _RIBS = ((58, 34), (62, 52), (60, 66), (57, 76), (53, 84), (48, 90), (42, 94), (32, 92), (22, 88), (10, 78),
          (-18, 52), (-48, 34))  # fmt: skip
+_REACH_MM = 15.0
+"""More than any blur about a bone."""
+
 _SQUASH = (1.0, 1.0, 0.62)
 
 
@@ -96,12 +99,17 @@ class Ribcage:
 
     def draw(self, canvas: Canvas) -> None:
         """Paint cartilages, then bones."""
+        bottom, top = canvas.z_range[0] - _REACH_MM, canvas.z_range[1] + _REACH_MM
         for cartilage in self._cartilages:
+            if cartilage.z_range[0] > top or cartilage.z_range[1] < bottom:
+                continue
             found = cartilage.distance(canvas)
             if found is not None:
                 hu = canvas.tissue(found[0], self._hu["cartilage"], grain=8)
                 canvas.paint(*found, hu, "costal cartilages")
         for label, bone in self._bones:
+            if bone.z_range[0] > top or bone.z_range[1] < bottom:
+                continue
             self._paint(canvas, label, bone, shell_mm=1.3)
         self._paint(canvas, "sternum", self._sternum, shell_mm=1.0)
         for side, corners, ridge in self._blades:

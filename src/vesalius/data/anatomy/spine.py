@@ -29,6 +29,9 @@ _SACRUM = (
     (-178, -22, 48, 17), (-192, -30, 55, 17), (-210, -42, 48, 13), (-228, -53, 38, 10), (-247, -62, 27, 8),
     (-266, -66, 14, 6), (-284, -60, 7, 4.5), (-294, -54, 5, 4),
 )  # fmt: skip
+_REACH_MM = 80.0
+"""More than any vertebra and its spinous process reach from its centre."""
+
 _S1_END_MM = -206.0
 
 
@@ -121,7 +124,10 @@ class Spine:
     def draw(self, canvas: Canvas) -> None:
         """Paint discs, vertebrae, the sacrum, and the canal with its cord."""
         self._draw_discs(canvas)
+        bottom, top = canvas.z_range[0] - _REACH_MM, canvas.z_range[1] + _REACH_MM
         for vertebra in self._vertebrae:
+            if vertebra.centre[2] > top or vertebra.centre[2] < bottom:
+                continue
             self._draw_vertebra(canvas, vertebra)
         self._draw_sacrum(canvas)
         found = self._canal_tube.distance(canvas)

@@ -13,6 +13,9 @@ from vesalius.data.anatomy.capsules import FAR_MM, Capsules, tube
 from vesalius.data.anatomy.solids import Number
 from vesalius.data.anatomy.subject import Subject
 
+_REACH_MM = 15.0
+"""More than any sleeve and blur about a vessel."""
+
 _Path = tuple[tuple[Number, Number, Number, Number], ...]
 
 # name: (blood, path of (x, y, z, radius) mm). An empty label paints a vessel that the table does not name.
@@ -91,7 +94,10 @@ class Vessels:
 
     def draw(self, canvas: Canvas) -> None:
         """Paint every vessel in a thin sleeve of fat; arteries after veins."""
+        bottom, top = canvas.z_range[0] - _REACH_MM, canvas.z_range[1] + _REACH_MM
         for vessel in self._vessels:
+            if vessel.shape.z_range[0] > top or vessel.shape.z_range[1] < bottom:
+                continue
             found = vessel.shape.distance(canvas)
             if found is None:
                 continue
