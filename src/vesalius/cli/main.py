@@ -76,15 +76,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    """Parse a command line with the one command's own arguments."""
     typed = next((word for word in words if not word.startswith("-")), None)
+    if typed is not None and typed not in COMMANDS:
+        raise _unknown_command(typed)
+    parser = make_parser(typed)
+    args = parser.parse_args(words)
+    if args.command is None:
+        parser.error("no command")
+    return args
+
+
+def make_parser(typed: str | None) -> argparse.ArgumentParser:
+    """Return the parser of all commands, with the arguments of the one that was typed; imports only its module."""
     parser = _Parser(prog="vesalius", description=vesalius.__doc__.splitlines()[0], epilog=_EPILOG)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--version", action="version", version=f"vesalius {vesalius.__version__}")
     parser.add_argument("--debug", action="store_true", help="with an error, print the stack trace")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    if typed is not None and typed not in COMMANDS:
-        raise _unknown_command(typed)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=_sentence(summary))
         if name == typed:
@@ -92,10 +100,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
             module = importlib.import_module(f"vesalius.cli.{name}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    args = parser.parse_args(words)
-    if args.command is None:
-        parser.error("no command")
-    return args
+    return parser
 
 
 def _sentence(summary: str) -> str:

@@ -1,0 +1,83 @@
+"""Make what the docs state and the program knows: the reference of commands, and the table of measured numbers.
+
+``python docs/generate.py`` rewrites ``docs/reference/cli.md`` and the table in ``README.md``; tests hold them true.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vesalius.cli.main import COMMANDS, make_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+REFERENCE = ROOT / "docs" / "reference" / "cli.md"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+SENTENCES: Mapping[str, str] = {
+    "handover.json": "From features to labels, statistics and files, {shape[0]} x {shape[1]} x {shape[2]} voxels, "
+    "{classes} classes: {ours[total]:.1f} s; {voxels_that_differ} of {voxels} voxels differ from the dense "
+    "computation, which takes {dense[total]:.1f} s",
+}
+"""File of results -> what it says, in the words of the README; other files are linked to without a sentence."""
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a parser and, depth first, those of its subcommands."""
+    yield parser
+    for action in parser._subparsers._group_actions if parser._subparsers else ():
+        assert isinstance(action, argparse._SubParsersAction)
+        for child in action.choices.values():
+            yield from parsers(child)
+
+
+def commands() -> Iterator[argparse.ArgumentParser]:
+    """Yield the parser of every command and subcommand, with its arguments."""
+    for name in COMMANDS:
+        yield from (parser for parser in parsers(make_parser(name)) if parser.prog.split()[1:2] == [name])
+
+
+def reference() -> str:
+    """Return the page of all commands, as their ``--help`` prints them."""
+    os.environ["COLUMNS"] = "110"
+    head = "# Commands\n\nMade by `python docs/generate.py` from what `--help` prints.\n"
+    return head + "".join(f"\n## {parser.prog}\n\n```\n{parser.format_help()}```\n" for parser in commands())
+
+
+def measured() -> dict[str, str]:
+    """Return file of results -> its row of the table in the README."""
+    return {path.name: _row(path.name, json.loads(path.read_text())) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def _row(name: str, result: Mapping[str, Any]) -> str:
+    sentence = SENTENCES.get(name, "see the file").format(**result)
+    machine = result.get("machine", {})
+    where = f"{machine.get('processor', '?')}, {machine.get('cores', '?')} cores"
+    return f"| {sentence} | {where} | [{name}](benchmarks/results/{name}) |"
+
+
+def with_table(readme: str, rows: Mapping[str, str]) -> str:
+    """Return the README with the table put between its marks."""
+    lines = (
+        ["| what | on | file |", "|---|---|---|", *rows.values()] if rows else ["Nothing has been recorded yet."]
+    )
+    table = "\n".join([BEGIN, *lines, END])
+    return re.sub(f"{BEGIN}.*{END}", lambda _: table, readme, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Rewrite both."""
+    REFERENCE.write_text(reference(), encoding="utf-8")
+    README.write_text(with_table(README.read_text(encoding="utf-8"), measured()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

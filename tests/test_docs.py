@@ -1,0 +1,130 @@
+"""The docs are true: snippets run, commands parse, links lead somewhere, numbers stand in the files they name."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vesalius.checkpoints.safetensors import write_model
+from vesalius.cli.main import make_parser
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import Volume
+from vesalius.io.dicom_series import write_series
+from vesalius.models.build import build
+from vesalius.spec import ModelSpec, VistaArchitecture
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+HAND_WRITTEN = [page for page in PAGES if page.name != "cli.md"]
+
+
+def snippets(page: Path, language: str) -> list[str]:
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+
+
+PYTHON = [(page, code) for page in HAND_WRITTEN for code in snippets(page, "python")]
+COMMANDS = [
+    (page, line)
+    for page in HAND_WRITTEN
+    for block in snippets(page, "sh")
+    for line in block.splitlines()
+    if line.startswith("vesalius ")
+]
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["generate"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a scan in ``ct/``, and a tiny model in ``models/`` that stands in for the built-in one."""
+    folder = tmp_path_factory.mktemp("docs")
+    rng = np.random.default_rng(0)
+    data = rng.normal(0, 300, (1, 16, 16, 16)).clip(-1000, 1000).astype(np.int16)
+    data[:, :3] = -1000
+    write_series(Volume(data, Grid((16, 16, 16), np.diag([4.0, 4.0, 4.0, 1.0])), "CT"), folder / "ct")
+    architecture = VistaArchitecture(width=8, blocks_down=(1, 1, 1), num_embeddings=8, point_branch=False)
+    spec = ModelSpec(
+        name="vesalius-small",
+        architecture=architecture,
+        spacing_mm=(4.0, 4.0, 4.0),
+        window_size=(16, 16, 16),
+        vocabulary=((1, "liver"), (3, "spleen")),
+    )
+    generator = torch.Generator().manual_seed(0)
+    state = {
+        n: torch.randn(t.shape, generator=generator) * 0.3 for n, t in build(architecture).state_dict().items()
+    }
+    write_model(folder / "models" / "vesalius-small", state, spec)
+    return folder
+
+
+@pytest.mark.parametrize(("page", "code"), PYTHON, ids=[page.stem for page, _ in PYTHON])
+def test_python_snippets_run(page: Path, code: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("vesalius.checkpoints.store.BUILTIN", place / "models")
+    exec(compile(code, f"{page.name} (snippet)", "exec"), {"__name__": "snippet"})
+
+
+def test_there_are_snippets_and_commands_to_check() -> None:
+    assert len(PYTHON) >= 5
+    assert len(COMMANDS) >= 15
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
+def test_commands_in_the_docs_parse(page: Path, line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    args = make_parser(words[0]).parse_args(words)
+    assert callable(args.run)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert broken == []
+
+
+def test_the_reference_has_every_command_and_flag(generate: Any) -> None:
+    text = generate.REFERENCE.read_text(encoding="utf-8")
+    for parser in generate.commands():
+        _, _, after = text.partition(f"\n## {parser.prog}\n")
+        assert after, f"{parser.prog} is missing: run `python docs/generate.py`"
+        section = after.partition("\n## ")[0]
+        flags = [
+            flag for action in parser._actions for flag in action.option_strings if action.help != "==SUPPRESS=="
+        ]
+        assert [flag for flag in flags if flag not in section] == [], "run `python docs/generate.py`"
+
+
+def test_every_number_of_the_readme_is_its_file_s(generate: Any) -> None:
+    table = generate.README.read_text(encoding="utf-8").partition(generate.BEGIN)[2].partition(generate.END)[0]
+    rows = generate.measured()
+    for line in (line for line in table.splitlines() if "benchmarks/results/" in line):
+        name = re.findall(r"benchmarks/results/([^)]+)", line)[0]
+        assert rows.get(name) == line, "run `python docs/generate.py`"
+
+
+def test_a_table_of_nothing_says_so(generate: Any) -> None:
+    text = f"before\n{generate.BEGIN}\n| old |\n{generate.END}\nafter"
+    assert "| old |" not in generate.with_table(text, {})
+    assert generate.with_table(text, {"a.json": "| row |"}).splitlines()[-3:] == ["| row |", generate.END, "after"]
