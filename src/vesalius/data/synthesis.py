@@ -3,7 +3,7 @@
 After SynthSeg (Billot et al., Medical Image Analysis 2023, arXiv:2107.09559): labels are bent, every structure is
 given an intensity of its own with texture, and the image is blurred and made noisy. Differences: beside contrasts
 at random there is a CT mode, in which a structure's HU lie near those of its tissue; what has no label is given
-body fat and muscle at random, inside the body that the labels span; the labels keep their grid.
+fat and muscle, inside an oval about what is labelled; the labels keep their grid.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from vesalius.data.anatomy.noise import NoisePlanes, SmoothNoise
+from vesalius.data.anatomy.solids import oval
 from vesalius.data.tissue_names import Tissue, tissue_of
 from vesalius.errors import UsageError
 from vesalius.geometry.volume import LabelMap, Volume
@@ -168,45 +169,55 @@ def _palette(
 
 
 class _Background:
-    """What has no label: air outside the body, fat and muscle inside it."""
+    """What has no label: air outside the body; inside it fat under the skin, a muscle wall, and both at random."""
 
     def __init__(self, labels: LabelMap, rng: np.random.Generator, config: SynthesisConfig) -> None:
-        self._labels = labels
         is_random = config.contrasts == "random"
         self._fat = float(rng.uniform(-200, 400)) if is_random else float(rng.normal(-100, 8))
         self._muscle = float(rng.uniform(-200, 400)) if is_random else float(rng.normal(55, 8))
         self._air = float(rng.uniform(-1000, -300)) if is_random else _AIR_HU
-        self._share = float(rng.normal(-0.2, 0.5))
-        self._rind_mm = float(rng.uniform(4, 30))
+        self._share = float(rng.normal(0.5, 0.6))
+        self._fat_mm, self._muscle_mm = float(rng.uniform(3, 35)), float(rng.uniform(4, 16))
         self._texture = config.texture_hu
+        spacing = labels.grid.spacing_mm
+        self._i, self._j = (np.arange(n) * s for n, s in zip(labels.grid.shape[:2], spacing[:2], strict=True))
+        self._spans = _spans_mm(labels)
 
     def slice(self, index: int, texture: np.ndarray, patches: np.ndarray) -> np.ndarray:
         """Return the HU of one slice where nothing is labelled."""
-        inside = self._body(index)
+        if self._spans is None:
+            return np.full(texture.shape, self._air, dtype=np.float32)
+        i0, i1, j0, j1 = self._spans[index]
+        i = (self._i[:, None] - (i0 + i1) / 2).astype(np.float32)
+        j = (self._j[None, :] - (j0 + j1) / 2).astype(np.float32)
+        half_i, half_j = np.array([1.06 * (i1 - i0) / 2 + 4]), np.array([1.06 * (j1 - j0) / 2 + 4])
+        x, y = np.broadcast_arrays(i, j)
+        beyond = oval(x, y, half_i, half_j) + 2 * patches
         muscle = np.clip((patches - self._share) * 6, 0, 1)
+        muscle = np.where(beyond > 0, beyond < self._muscle_mm, muscle)
         tissue = self._fat + muscle * (self._muscle - self._fat) + self._texture * texture
-        return np.asarray(np.where(inside, tissue, self._air), dtype=np.float32)
+        return np.asarray(np.where(beyond < self._muscle_mm + self._fat_mm, tissue, self._air), dtype=np.float32)
 
-    def _body(self, index: int) -> np.ndarray:
-        """Say which pixels lie between labelled ones along either axis, grown by a rind of fat."""
-        held = self._labels.data[:, :, index] > 0
-        spacing = self._labels.grid.spacing_mm
-        spans = []
-        for axis in (0, 1):
-            before = np.maximum.accumulate(held, axis=axis)
-            after = np.flip(np.maximum.accumulate(np.flip(held, axis), axis=axis), axis)
-            spans.append(before & after)
-        body = spans[0] | spans[1]
-        for axis in (0, 1):
-            reach = max(1, round(self._rind_mm / spacing[axis] / 1.4))
-            counts = np.cumsum(
-                np.pad(body, [(reach + 1, reach) if a == axis else (0, 0) for a in (0, 1)]), axis=axis
-            )
-            size = body.shape[axis]
-            body = np.take(counts, range(2 * reach + 1, 2 * reach + 1 + size), axis) > np.take(
-                counts, range(size), axis
-            )
-        return np.asarray(body)
+
+def _spans_mm(labels: LabelMap) -> np.ndarray | None:
+    """Return how far labels reach along i and j on each slice, ``(k, 4)``, smooth along k; None without labels."""
+    spacing = labels.grid.spacing_mm
+    found = {}
+    for index in range(labels.grid.shape[2]):
+        held = labels.data[:, :, index] > 0
+        ends = [np.flatnonzero(held.any(axis=1 - axis)) for axis in (0, 1)]
+        if len(ends[0]):
+            found[index] = [end * spacing[axis] for axis in (0, 1) for end in (ends[axis][0], ends[axis][-1])]
+    if not found:
+        return None
+    heights = np.arange(labels.grid.shape[2])
+    spans = np.stack(
+        [np.interp(heights, list(found), column) for column in np.array(list(found.values())).T], axis=1
+    )
+    reach = max(1, round(20 / spacing[2]))
+    padded = np.pad(spans, ((reach, reach), (0, 0)), mode="edge")
+    window = np.full(2 * reach + 1, 1 / (2 * reach + 1))
+    return np.stack([np.convolve(column, window, mode="valid") for column in padded.T], axis=1)
 
 
 def _blur(hu: np.ndarray, deviations: np.ndarray) -> None:
