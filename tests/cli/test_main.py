@@ -91,6 +91,7 @@ def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
         (["segment", "x", "-o", "y", "--compat", "other"], "invalid choice"),
         (["segment", "x", "-o", "y", "--classes", ","], "no class is named"),
         (["segment", "x"], "add -o OUT"),
+        (["segment", "x", "-o", "y", "--js"], "unrecognized arguments: --js"),
     ],
 )
 def test_a_wrong_command_says_what_was_expected_in_three_lines(

@@ -39,7 +39,10 @@ exit codes: 0 done, 2 usage, 3 input refused, 4 model or weights refused, 5 out 
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are errors of ours."""
+    """A parser whose complaints are errors of ours, and that knows flags by their whole names only."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **{**settings, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 import vesalius
 from vesalius.errors import GeometryError, UsageError
 from vesalius.geometry.resample import is_orthogonal
@@ -211,12 +213,19 @@ def _label_jobs(
         yield _job(layer_of(labels, layer), folder / f"overlap_{file_name(layer)}.nii.gz", None)
     if options.split:
         (folder / "classes").mkdir()
+        labels = _in_file_order(labels)
         for finding in result.findings.found:
             yield _split_job(labels, finding, folder / "classes" / f"{file_name(finding.name)}.nii.gz")
 
 
 def _job(labels: LabelMap, path: Path, like: Volume | None) -> Callable[[], None]:
     return lambda: write(labels, path, like=like)
+
+
+def _in_file_order(labels: LabelMap) -> LabelMap:
+    """Lay the labels out as NIfTI stores them, once, instead of once for every class."""
+    layers = {name: np.asfortranarray(layer) for name, layer in labels.overlaps.items()}
+    return LabelMap(np.asfortranarray(labels.data), labels.grid, labels.names, layers, labels.source)
 
 
 def _split_job(labels: LabelMap, finding: Finding, path: Path) -> Callable[[], None]:
