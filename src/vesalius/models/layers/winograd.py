@@ -12,6 +12,9 @@ noise is two to three times that of the direct sum; that of the whole VISTA3D ne
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -41,9 +44,21 @@ BACK = (  # six products -> four planes
 
 
 def winograd_pays(planes: Float[Tensor, "i c j k"]) -> bool:
-    """Whether enough voxels share the cost of mixing the weights."""
+    """Whether multiplying is what costs, and enough voxels share the cost of mixing the weights."""
     count, channels, j, k = planes.shape
+    if planes.dtype == torch.bfloat16 and _has_tiles():
+        return False
     return count >= TILE and count * j * k >= 4 * channels
+
+
+@cache
+def _has_tiles() -> bool:
+    """Whether the processor multiplies bf16 tiles (AMX): many times faster than vectors, so mixing costs more.
+
+    Taken from the instruction set's stated rates; no such processor was at hand to measure on.
+    """
+    supported: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return bool(supported())
 
 
 class WinogradKernel:
