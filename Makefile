@@ -2,7 +2,7 @@
 # make check test slow bench
 #
 # PYTHON=python3.12               another interpreter (3.11 or newer)
-# PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"   a torch without CUDA: 200 MB instead of 3 GB
+# PIP_ARGS="..."                 more arguments for pip, such as where a torch without CUDA lies (200 MB, not 3 GB)
 
 PYTHON ?= python3
 PIP_ARGS ?=
