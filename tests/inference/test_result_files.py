@@ -1,0 +1,78 @@
+"""The files of one result: the table's exact form, safe names, and what is refused before anything is computed."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from vesalius.errors import GeometryError, UsageError
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import Volume
+from vesalius.inference.result_files import ResultOptions, check_formats, file_name, statistics_csv
+from vesalius.io.dicom_source import DicomSource
+from vesalius.labels.findings import Finding, Findings
+
+
+def finding(**changes: object) -> Finding:
+    facts: dict[str, object] = {
+        "class_id": 1, "name": "liver", "colour": (205, 112, 72), "snomed": "10200004", "volume_ml": 1500.25,
+        "voxels": 10, "mean_hu": 60.04, "confidence": None, "touches_border": True, "components": 2,
+    }  # fmt: skip
+    return Finding(**(facts | changes))  # type: ignore[arg-type]
+
+
+def test_the_table_has_one_row_a_structure_and_no_word_for_unknown() -> None:
+    rows = [finding(), finding(class_id=3, name='odd, "name"', voxels=0, mean_hu=None, snomed=None, volume_ml=0.0)]
+    text = statistics_csv(Findings(tuple(rows)))
+    assert text.splitlines()[:2] == [
+        "id,name,volume_ml,voxels,mean_hu,confidence,touches_border,components,snomed,colour",
+        "1,liver,1500.25,10,60.0,,yes,2,10200004,#cd7048",
+    ]
+    assert "\r" not in text
+    second = list(csv.DictReader(io.StringIO(text)))[1]
+    assert second["name"] == 'odd, "name"'
+    assert (second["mean_hu"], second["snomed"], second["volume_ml"]) == ("", "", "0.0")
+
+
+def test_an_unvalidated_table_says_so_in_every_row() -> None:
+    text = statistics_csv(Findings((finding(), finding(class_id=2))), unvalidated=True)
+    assert [row["unvalidated"] for row in csv.DictReader(io.StringIO(text))] == ["yes", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("left kidney", "left_kidney"), ("../x", "_x"), ("a/b\\c", "a_b_c"), ("...", "_"), ("T1-2", "T1-2")],
+)
+def test_a_class_name_never_leaves_its_folder(name: str, expected: str) -> None:
+    assert file_name(name) == expected
+
+
+def volume(affine: np.ndarray, *, is_dicom: bool) -> Volume:
+    grid = Grid((4, 5, 6), affine)
+    source = DicomSource(series_uid="1.2", grid=grid, stored=(), slices=()) if is_dicom else None
+    return Volume(np.zeros((1, 4, 5, 6), np.int16), grid, "CT", source)
+
+
+SEG = ResultOptions(formats=("nifti", "dicom-seg"))
+STRAIGHT = np.diag([1.0, 1.0, 2.0, 1.0])
+TILTED = STRAIGHT + np.array([[0, 0, 0, 0], [0, 0, 0.5, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+FLIPPED = np.array([[-1.0, 0, 0, 3], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+
+
+def test_a_dicom_seg_is_refused_where_it_could_not_be_written() -> None:
+    with pytest.raises(UsageError, match="--source"):
+        check_formats(volume(STRAIGHT, is_dicom=False), options=SEG)
+    with pytest.raises(GeometryError, match="tilted gantry"):
+        check_formats(volume(TILTED, is_dicom=True), options=SEG)
+    moved = STRAIGHT + np.array([[0, 0, 0, 9], [0] * 4, [0] * 4, [0] * 4])
+    with pytest.raises(GeometryError, match="at another place"):
+        check_formats(volume(moved, is_dicom=False), options=SEG, like=volume(STRAIGHT, is_dicom=True))
+
+
+def test_a_dicom_seg_is_accepted_where_it_can_be_written() -> None:
+    check_formats(volume(STRAIGHT, is_dicom=True), options=SEG)
+    check_formats(volume(FLIPPED, is_dicom=False), options=SEG, like=volume(STRAIGHT, is_dicom=True))
+    check_formats(volume(TILTED, is_dicom=False), options=ResultOptions(formats=("nifti", "seg.nrrd")))
