@@ -26,19 +26,19 @@ class Augmentation:
 
     size: int = SPEC.window_size[0]
     """Voxels along each side of a window."""
-    scale: tuple[float, float] = (0.8, 1.25)
-    degrees: float = 15.0
+    scale: tuple[float, float] = (0.85, 1.18)
+    degrees: float = 12.0
     mirror: float = 0.5
     mirror_torso: float = 0.25
     """Seldomer than a head: a mirrored torso has its liver on the left."""
-    keep_sharp: float = 0.25
+    keep_sharp: float = 0.4
     """Windows that are not turned or scaled, so that the interpolation's blur is not everywhere."""
-    low_resolution: float = 0.25
-    cut: float = 0.25
+    low_resolution: float = 0.1
+    cut: float = 0.1
     """Windows that end early along one axis, as a scan does."""
     recontrast: float = 0.6
     """Torso windows whose organs are moved to another phase of contrast."""
-    noise: float = 0.5
+    noise: float = 0.3
     window_hu: tuple[float, float] = SPEC.window_hu
 
 
@@ -218,7 +218,7 @@ def degrade(image: Tensor, config: Augmentation, rng: np.random.Generator) -> Te
         coarse = functional.interpolate(image[None, None], size=small, mode="trilinear", align_corners=False)
         image = functional.interpolate(coarse, size=tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
     if rng.random() < config.noise:
-        amount = rng.uniform(0, 40)
+        amount = rng.uniform(0, 30)
         noise = torch.from_numpy(rng.standard_normal(tuple(image.shape), dtype=np.float32))
         if rng.random() < 0.5:
             noise = functional.avg_pool3d(noise[None, None], 3, 1, 1)[0, 0] * 3.0
