@@ -335,6 +335,19 @@ def test_a_dicom_input_gives_a_dicom_seg_that_lies_where_the_labels_lie(
         assert np.abs(apart).max() < 0.5
 
 
+def test_a_missing_slice_is_refused_unless_told_to_interpolate(
+    tmp_path: Path, out: Path, tiny_model: Path, make_scan: MakeScan
+) -> None:
+    write_dicom(make_scan(tmp_path / "scan.nii.gz"), tmp_path / "dicom")
+    sorted((tmp_path / "dicom").iterdir())[9].unlink()
+    assert segment(tmp_path / "dicom", out, tiny_model) == 3
+    assert not out.exists()
+    assert segment(tmp_path / "dicom", out, tiny_model, "--fill-gaps") == 0
+    record = json.loads((out / "labels.json").read_text())
+    assert any("interpolated" in warning for warning in record["warnings"])
+    assert read_labels(out / "labels.nii.gz").data.shape == (24, 22, 20)
+
+
 def test_a_nifti_input_takes_the_headers_of_its_series(
     tmp_path: Path, out: Path, tiny_model: Path, make_scan: MakeScan
 ) -> None:
@@ -365,7 +378,7 @@ def test_a_request_s_words_give_the_request_back() -> None:
     request = Request(
         model="m", classes=("liver", "left kidney"), formats=("seg.nrrd",), split=True, device="cpu",
         precision="bf16", overlap=0.5, max_memory=8_000_000_000, threads=2, seed=3, compat="bundle",
-        unvalidated=True,
+        unvalidated=True, fill_gaps=True,
     )  # fmt: skip
     parser = argparse.ArgumentParser()
     add_arguments(parser)

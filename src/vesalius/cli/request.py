@@ -45,6 +45,7 @@ class Request:
     seed: int = 0
     compat: str | None = None
     unvalidated: bool = False
+    fill_gaps: bool = False
 
     def decided_by(self, *, series: str | None, source: str | None) -> dict[str, Any]:
         """Return what decides a result, beside input and weights: neither threads nor memory do."""
@@ -57,6 +58,7 @@ class Request:
             "overlap": self.overlap,
             "compat": self.compat,
             "unvalidated": self.unvalidated,
+            "fill_gaps": self.fill_gaps,
             "seed": self.seed,
             "series": series,
             "source": source,
@@ -69,6 +71,7 @@ class Request:
         words += ["--device", self.device, "--precision", self.precision, "--seed", str(self.seed)]
         words += ["--split"] if self.split else []
         words += ["--unvalidated"] if self.unvalidated else []
+        words += ["--fill-gaps"] if self.fill_gaps else []
         for flag, value in (
             ("--overlap", self.overlap),
             ("--compat", self.compat),
@@ -149,6 +152,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--compat", choices=COMPAT, help="run one of VISTA3D's published pipelines exactly")
     how.add_argument(
         "--unvalidated", action="store_true", help="go on outside what the model was made for; the result is marked"
+    )
+    how.add_argument(
+        "--fill-gaps", action="store_true", help="interpolate missing DICOM slices, up to gaps of four steps"
     )
     how.add_argument("--overwrite", action="store_true", help="replace a complete result in OUT")
     how.add_argument("--dry-run", action="store_true", help="print the plan (windows, bytes, seconds) and stop")

@@ -115,7 +115,7 @@ def open_scan(scan: Scan) -> OpenScan:
     from vesalius.io.formats import read
 
     created, started = datetime.now().astimezone().isoformat(timespec="seconds"), time.perf_counter()
-    volume = read(scan.path, series_uid=scan.series)
+    volume = read(scan.path, series_uid=scan.series, fill_gaps=scan.request.fill_gaps)
     like = read_series(scan.source) if scan.source else None
     check_formats(volume, options=_result_options(scan.request), like=like)
     seconds = time.perf_counter() - started

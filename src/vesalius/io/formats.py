@@ -62,13 +62,14 @@ def format_of(path: Path) -> Format:
     return found
 
 
-def read(path: Readable, *, series_uid: str | None = None) -> Volume:
+def read(path: Readable, *, series_uid: str | None = None, fill_gaps: bool = False) -> Volume:
     """Read an image.
 
     Args:
         path: A NIfTI, NRRD or MetaImage file; a DICOM folder, zip or file; or a nibabel image or a `Volume`
             already in memory.
         series_uid: Which DICOM series, where there are several.
+        fill_gaps: Interpolate missing DICOM slices instead of refusing the series.
 
     Returns:
         The volume ``(c, i, j, k)`` as stored (CT from DICOM in HU), in RAS mm. `repairs` tells what was mended
@@ -102,7 +103,7 @@ def read(path: Readable, *, series_uid: str | None = None) -> Volume:
                 expected="an image", got=f"{file.name}, a segmentation", do="read it with read_labels"
             )
         case "dicom":
-            return dicom_series.read_series(file, series_uid=series_uid)
+            return dicom_series.read_series(file, series_uid=series_uid, fill_gaps=fill_gaps)
 
 
 def read_labels(path: str | Path | LabelMap, names: Mapping[int, str] | None = None) -> LabelMap:
