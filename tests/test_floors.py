@@ -35,8 +35,10 @@ def test_the_package_keeps_its_floors() -> None:
         ("geometry/boxes.py", "from vesalius.io import formats"),
         ("models/build.py", "import numpy"),
         ("views/preview.py", "from vesalius.checkpoints import catalog"),
+        ("engine/loop.py", "from vesalius.training import recipes"),
+        ("engine/loop.py", "from vesalius.inference import plan"),
     ],
-    ids=["upward", "a network that knows arrays", "sideways"],
+    ids=["upward", "a network that knows arrays", "sideways", "a loop that knows a task", "a loop that infers"],
 )
 def test_a_wrong_import_is_noticed(tmp_path: Path, file: str, line: str) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

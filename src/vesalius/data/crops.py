@@ -1,0 +1,67 @@
+"""Draw cases and windows: by group, and then by class, so that small structures are seen as often as large ones."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float64
+
+from vesalius.data.case import Case
+from vesalius.errors import UsageError
+
+NEAR_A_CLASS = 0.8
+"""Part of the windows that lie near a voxel of some class; the others lie anywhere."""
+_REACH = 8
+"""How far, in voxels, the middle half of a window may lie beyond a scan's faces."""
+
+
+def cases_by_group(cases: Sequence[Case], shares: Mapping[str, float]) -> dict[str, list[Case]]:
+    """Sort cases into groups.
+
+    Args:
+        cases: All of them.
+        shares: Group -> how often it is drawn.
+
+    Raises:
+        UsageError: If no case has a share, or a case is of a group that has none.
+    """
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case.group, []).append(case)
+    unknown = sorted(set(groups) - set(shares))
+    if unknown or not any(shares[name] > 0 for name in groups):
+        raise UsageError(
+            expected=f"cases of the groups {', '.join(shares)}",
+            got=", ".join(unknown) or "none that is ever drawn",
+            do="give every group of cases its share",
+        )
+    return groups
+
+
+def draw_case(groups: Mapping[str, Sequence[Case]], shares: Mapping[str, float], rng: np.random.Generator) -> Case:
+    """Draw a group by its share among those that have cases, then one of its cases."""
+    names = [name for name in shares if name in groups]
+    parts = np.array([shares[name] for name in names])
+    cases = groups[names[int(rng.choice(len(names), p=parts / parts.sum()))]]
+    return cases[int(rng.integers(len(cases)))]
+
+
+def draw_centre(case: Case, size: Sequence[int], rng: np.random.Generator) -> Float64[np.ndarray, " 3"]:
+    """Draw a window's centre, in voxels of the case.
+
+    Mostly near a voxel of a class, each of the case's classes as often as any other, and up to a third of the
+    window from it; else anywhere. The window does not leave the scan by more than a few voxels, if it fits in it.
+    """
+    shape, half = np.array(case.labels.shape), np.array(size) // 2
+    if case.present and rng.random() < NEAR_A_CLASS:
+        label = case.present[int(rng.integers(len(case.present)))]
+        voxels = np.flatnonzero(case.labels.ravel() == label)
+        at = np.array(np.unravel_index(int(voxels[rng.integers(len(voxels))]), case.labels.shape))
+        reach = np.array(size) // 3
+        centre = at + rng.integers(-reach, reach + 1)
+    else:
+        centre = rng.integers(0, shape)
+    low, high = np.minimum(half - _REACH, shape // 2), np.maximum(shape - half + _REACH, shape // 2)
+    return np.asarray(np.clip(centre, low, high), dtype=np.float64)

@@ -1,0 +1,103 @@
+"""Learner: a network, its running average and its optimiser; what a step changes and a checkpoint holds."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vesalius.engine.optim import learning_parameters, make_optimiser, rate_factor, set_rate
+from vesalius.engine.settings import Optimisation
+from vesalius.errors import CheckpointError
+
+Trained = TypeVar("Trained", bound=nn.Module)
+
+
+class Learner(Generic[Trained]):
+    """A network that learns.
+
+    Args:
+        network: Learns in place. The sizes of its tensors now set their rates for good.
+        settings: Rates, their schedule, and the average's memory.
+    """
+
+    def __init__(self, network: Trained, settings: Optimisation) -> None:
+        self.network = network
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.optimiser = make_optimiser(network, settings)
+        self.settings = settings
+        self.step = 0
+        """Steps taken, those without effect included."""
+
+    def start_from(self, state: Mapping[str, Tensor]) -> None:
+        """Begin with the weights of another training; rates stay those of the network as it was built."""
+        self.network.load_state_dict(state)
+        self.average.load_state_dict(state)
+
+    def rate_factor(self, progress: float) -> float:
+        """Return the factor of the learning rate when so much of the training is behind."""
+        return rate_factor(progress, self.settings)
+
+    def learn(self, gradients: Sequence[Tensor], *, rate: float) -> float:
+        """Take one step against gradients, and let the average follow.
+
+        A gradient with an infinite or undefined entry is thrown away: nothing changes but the count of steps.
+
+        Args:
+            gradients: One for each of ``learning_parameters``, in their order.
+            rate: The factor of the learning rate.
+
+        Returns:
+            The norm of the gradients before they were shortened.
+        """
+        for parameter, gradient in zip(learning_parameters(self.network), gradients, strict=True):
+            parameter.grad = gradient
+        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm))
+        if norm < float("inf"):  # False for an undefined norm, too
+            set_rate(self.optimiser, rate * self.settings.learning_rate)
+            self.optimiser.step()
+            decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
+            follow(self.average, self.network, decay=decay)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a step changes."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the place of the learner that gave ``state_dict``.
+
+        Raises:
+            CheckpointError: If it was a learner of another network.
+        """
+        try:
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step = int(state["step"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                expected="a checkpoint of this very network and its optimiser",
+                got=str(error).splitlines()[0],
+                do="resume with the recipe the run began with, or begin a new run",
+            ) from None
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, *, decay: float) -> None:
+    """Move an average towards a network: ``average = decay average + (1 - decay) network``; buffers are copied."""
+    for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
+        slow.lerp_(fast, 1 - decay)
+    for old, new in zip(average.buffers(), network.buffers(), strict=True):
+        old.copy_(new)

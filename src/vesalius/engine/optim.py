@@ -1,0 +1,68 @@
+"""Groups by size and the schedule: how far each tensor moves in a step.
+
+AdamW moves every weight by about its rate, whatever the gradient. So a tensor's rate is stated as a part of the
+tensor's own size (as in LARS, You et al. 2017, arXiv:1708.03888, but fixed at the start, so that a tensor cannot
+run away with its rate).
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from vesalius.engine.settings import Optimisation
+
+SMALLEST, LARGEST = 0.005, 0.2
+"""Sizes are kept within these: a tensor near 0 could never grow, and norms, which begin at 1, need no large
+steps."""
+SIZE_OF_ZEROS = 0.1
+"""Size of a tensor that begins at 0, such as a bias."""
+_FIRST_FACTOR = 0.02
+
+
+def learning_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are not frozen."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def groups_by_size(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+    """Return one parameter group per tensor, with its ``size``: the root mean square of its weights."""
+    groups = []
+    for parameter in parameters:
+        size = float(parameter.detach().square().mean().sqrt()) or SIZE_OF_ZEROS
+        groups.append({"params": [parameter], "size": min(max(size, SMALLEST), LARGEST)})
+    return groups
+
+
+def make_optimiser(network: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
+    """Return AdamW over every tensor of a network that is not frozen, each in a group of its own."""
+    groups = groups_by_size(learning_parameters(network))
+    return torch.optim.AdamW(
+        groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=settings.betas
+    )
+
+
+def rate_factor(progress: float, settings: Optimisation) -> float:
+    """Return the factor of the learning rate, in (0, 1]: a linear rise, a plateau, then half a cosine down.
+
+    Args:
+        progress: Part of the training that is behind, in [0, 1].
+        settings: Where the rise ends, where the fall begins, and how low it goes.
+    """
+    if progress < settings.warm_up:
+        return max(progress / settings.warm_up, _FIRST_FACTOR)
+    if progress <= settings.plateau:
+        return 1.0
+    fallen = (progress - settings.plateau) / (1 - settings.plateau)
+    return settings.floor + (1 - settings.floor) * 0.5 * (1 + math.cos(math.pi * fallen))
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its rate: the part of its size by which it moves."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["size"]

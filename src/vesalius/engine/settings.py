@@ -1,0 +1,83 @@
+"""How a training runs: steps, windows, rates and their schedule, as plain data without torch."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vesalius.errors import UsageError
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation:
+    """How large a step is, and in which direction."""
+
+    learning_rate: float = 0.015
+    """Change of a tensor in one step, as a part of its own size (root mean square at the start). One absolute rate
+    for all cannot serve: at 1e-3 a full-resolution convolution learns, and a deep one, whose weights are a third as
+    large, is a random walk (measured on the built-in model: 600 steps that learnt next to nothing)."""
+    weight_decay: float = 1e-2
+    """AdamW's: part of a tensor that is lost in a step, in units of its rate."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Memory of AdamW's two moments."""
+    clip_norm: float = 1.0
+    """Largest norm of all gradients together; longer ones are shortened to it."""
+    warm_up: float = 0.04
+    """Part of the training in which the rate rises."""
+    plateau: float = 0.4
+    """Part of the training after which the rate falls."""
+    floor: float = 0.01
+    """Factor of the rate at the end."""
+    ema_decay: float = 0.997
+    """How much of the running average of the weights a step keeps; less in the first steps."""
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.clip_norm <= 0 or self.weight_decay < 0:
+            raise _refused("a positive rate and norm, and a decay of at least 0", self)
+        if not 0 <= self.warm_up <= self.plateau <= 1 or not 0 <= self.floor <= 1:
+            raise _refused("0 <= warm_up <= plateau <= 1 and a floor in [0, 1]", self)
+        if not 0 <= self.ema_decay < 1 or not all(0 <= beta < 1 for beta in self.betas):
+            raise _refused("ema_decay and betas in [0, 1)", self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """How long a training lasts, and what one step of it looks at."""
+
+    steps: int | None = None
+    """Stop after so many steps; a run stopped in between and resumed ends bit for bit where it would have."""
+    minutes: float | None = None
+    """Stop after so many minutes of training, and stretch the schedule over them: a run ends when it should on any
+    machine, and never twice alike. Exactly one of ``steps`` and ``minutes`` is given."""
+    windows: int = 1
+    """Samples whose gradients are averaged in one step."""
+    precision: Precision = "bf16"
+    """Of convolutions and matrix products; weights, norms and losses stay in float32."""
+    seed: int = 0
+    """Everything random follows from this, the step and the window."""
+    log_every: int = 25
+    """Steps that one line of ``metrics.jsonl`` averages over."""
+    save_every_s: float = 120.0
+    """Seconds after which the next step is followed by a checkpoint; what a killed run may have to do again."""
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise _refused("either steps or minutes", f"steps={self.steps}, minutes={self.minutes}")
+        if (self.steps or self.minutes or 0) <= 0 or min(self.windows, self.log_every) < 1:
+            raise _refused("at least one step, window and line", self)
+        if self.seed < 0 or self.save_every_s < 0:
+            raise _refused("a seed and a time of at least 0", self)
+
+    def progress(self, step: int, trained_s: float) -> float:
+        """Return how much of the training is behind, in [0, 1]; at 1 it is over."""
+        if self.steps is not None:
+            return min(step / self.steps, 1.0)
+        assert self.minutes is not None
+        return min(trained_s / (60 * self.minutes), 1.0)
+
+
+def _refused(expected: str, got: object) -> UsageError:
+    return UsageError(expected=expected, got=str(got), do="change the training's settings")

@@ -1,0 +1,48 @@
+"""What a task is to the loop: it draws samples, and says in named losses how wrong a network is about one."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from torch import Tensor, nn
+
+Network_contra = TypeVar("Network_contra", bound=nn.Module, contravariant=True)
+Sample = TypeVar("Sample")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How wrong a network is about one sample.
+
+    Args:
+        terms: Name -> scalar, at least 0; their weighted sum is lowered, and each is logged.
+        watched: Name -> number that is logged and lowers nothing.
+    """
+
+    terms: Mapping[str, Tensor]
+    watched: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Task(Protocol[Network_contra, Sample]):
+    """What is learnt. A task holds cases and choices, but no network and no random state."""
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """Draw one sample; whatever is random about it comes from ``rng``."""
+        ...
+
+    def outcome(self, network: Network_contra, sample: Sample) -> Outcome:
+        """Ask the network about a sample. Called from several threads at once, each with a sample of its own."""
+        ...
+
+    def weights(self, rate: float) -> Mapping[str, float]:
+        """Return the weight of every term.
+
+        Args:
+            rate: The factor of the learning rate now, in [0, 1]: 1 on the plateau, near 0 at the end.
+        """
+        ...

@@ -1,0 +1,122 @@
+"""Move voxels: turn, scale and mirror what a window shows, and end a scan early.
+
+Image and labels are sampled at the same points. Left and right swap names when a scan is mirrored.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int, Num, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from vesalius.transforms.augment import Augmentation
+
+AIR_HU = -1024.0
+"""What lies outside a scan."""
+
+
+def random_map(
+    config: Augmentation, spacing_mm: Sequence[float], rng: np.random.Generator
+) -> Float64[np.ndarray, "3 3"]:
+    """Draw a rotation and a scaling, as the map from window voxels to case voxels (both from the centre).
+
+    Rotations are rotations in millimetres, not in voxels. The identity is drawn with ``config.keep_sharp``.
+    """
+    if rng.random() < config.keep_sharp:
+        return np.eye(3)
+    turn = np.eye(3)
+    for axis, angle in enumerate(np.radians(rng.uniform(-config.degrees, config.degrees, 3))):
+        turn = turn @ _rotation(axis, float(angle))
+    zoom = np.exp(rng.uniform(*np.log(config.scale)) + rng.normal(0, config.stretch, 3))
+    to_mm = np.diag(np.asarray(spacing_mm, dtype=np.float64))
+    return np.asarray(np.linalg.inv(to_mm) @ turn @ np.diag(1 / zoom) @ to_mm)
+
+
+def _rotation(axis: int, angle: float) -> np.ndarray:
+    matrix = np.eye(3)
+    a, b = (axis + 1) % 3, (axis + 2) % 3
+    matrix[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+    return matrix
+
+
+def window_points(
+    centre_ijk: Float64[np.ndarray, " 3"], linear: Float64[np.ndarray, "3 3"], size: Sequence[int]
+) -> Float[Tensor, "i j k 3"]:
+    """Return the place of every voxel of a window, in voxels of its case.
+
+    A window that is neither turned nor scaled is moved by less than a voxel, onto the case's voxels.
+
+    Args:
+        centre_ijk: The window's centre in the case.
+        linear: From window voxels to case voxels, about the centre (``random_map``); with a negative first
+            column the window is mirrored.
+        size: Voxels along i, j and k.
+    """
+    half = (np.asarray(size) - 1) / 2
+    if np.array_equal(np.abs(linear), np.eye(3)):
+        centre_ijk = np.floor(centre_ijk) + half % 1
+    axes = [torch.arange(n, dtype=torch.float64) - float(h) for n, h in zip(size, half, strict=True)]
+    offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)  # [i j k 3]
+    return (offsets @ torch.from_numpy(linear.T.copy()) + torch.from_numpy(centre_ijk)).float()
+
+
+def sample(
+    data: Num[np.ndarray, "x y z"], points: Float[Tensor, "i j k 3"], *, nearest: bool, outside: float
+) -> Float[Tensor, "i j k"]:
+    """Read a volume at points, interpolating linearly or taking the nearest voxel.
+
+    Only the part of the volume about the points is converted to float.
+
+    Args:
+        data: The volume.
+        points: In its voxels.
+        nearest: Whether labels are read, which cannot be mixed.
+        outside: Value half a voxel and more beyond the volume's last voxel centres; fades towards it, if not
+            nearest, within one voxel.
+    """
+    low = points.amin((0, 1, 2)).floor().long() - 1
+    high = points.amax((0, 1, 2)).ceil().long() + 2
+    shape = torch.tensor(data.shape)
+    start = torch.minimum(low.clamp(min=0), shape - 1)
+    stop = torch.maximum(torch.minimum(high, shape), start + 1)
+    box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+    part = torch.from_numpy(data[box].astype(np.float32)) - outside
+    unit = (points - start) * 2 / (stop - start - 1).clamp(min=1) - 1
+    single = (stop - start) == 1  # grid_sample divides by the extent, which is 0 there: any place off it is outside
+    unit = torch.where(single, (points - start) * 2, unit)
+    mode = "nearest" if nearest else "bilinear"
+    grid = unit.flip(-1)[None]  # grid_sample names the axes k, j, i
+    sampled: Tensor = functional.grid_sample(part[None, None], grid, mode=mode, align_corners=True)
+    return sampled[0, 0] + outside
+
+
+def rename(labels: UInt8[Tensor, "i j k"], table: Mapping[int, int]) -> UInt8[Tensor, "i j k"]:
+    """Replace label ids by a table, all at once; ids it does not name stay."""
+    lookup = torch.arange(256, dtype=torch.uint8)
+    for source, target in table.items():
+        lookup[source] = target
+    return lookup[labels.int()]
+
+
+def end_early(
+    image_hu: Float[Tensor, "i j k"], labels: Int[Tensor, "i j k"], config: Augmentation, rng: np.random.Generator
+) -> tuple[Float[Tensor, "i j k"], Int[Tensor, "i j k"]]:
+    """End the scan within the window, along one axis and at one side: beyond is air, and nothing is labelled.
+
+    At least a third of the window stays.
+    """
+    if rng.random() >= config.cut:
+        return image_hu, labels
+    axis = int(rng.integers(3))
+    side = image_hu.shape[axis]
+    keep = int(rng.integers(-(-side // 3), side))
+    start = keep if rng.random() < 0.5 else 0
+    image_hu, labels = image_hu.clone(), labels.clone()
+    image_hu.narrow(axis, start, side - keep).fill_(AIR_HU)
+    labels.narrow(axis, start, side - keep).fill_(0)
+    return image_hu, labels

@@ -1,0 +1,84 @@
+"""Learner: the average follows by its formula, bad gradients are thrown away, states fit or are refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from engine.line_task import line_learner, same
+from vesalius.engine.learner import Learner, follow
+from vesalius.engine.settings import Optimisation
+from vesalius.errors import CheckpointError
+
+
+def single(value: float, **settings: float) -> Learner[nn.Linear]:
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, value)
+    return Learner(network, Optimisation(**{"weight_decay": 0.0, "learning_rate": 0.5, **settings}))
+
+
+def test_the_average_follows_by_its_formula() -> None:
+    learner = single(0.1, ema_decay=0.15)
+    average, decays = 0.1, []
+    for step in range(4):
+        learner.learn([torch.ones(1, 1)], rate=1.0)
+        decays.append(min(0.15, (1 + step) / (10 + step)))
+        average = decays[-1] * average + (1 - decays[-1]) * float(learner.network.weight.detach())
+        assert float(learner.average.weight) == pytest.approx(average, rel=1e-5)
+    assert decays == pytest.approx([0.1, 0.15, 0.15, 0.15])
+    assert float(learner.average.weight) != pytest.approx(float(learner.network.weight.detach()), rel=1e-3)
+
+
+def test_buffers_are_copied_and_parameters_mixed() -> None:
+    slow, fast = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    fast.running_mean = torch.tensor([4.0, 8.0])
+    nn.init.constant_(fast.weight, 3.0)
+    follow(slow, fast, decay=0.75)
+    assert slow.running_mean is not None
+    assert slow.running_mean.tolist() == [4.0, 8.0]
+    assert slow.weight.tolist() == [1.5, 1.5]
+
+
+def test_the_average_takes_no_gradient_and_shares_no_memory() -> None:
+    learner = single(0.1)
+    assert not any(parameter.requires_grad for parameter in learner.average.parameters())
+    learner.learn([torch.ones(1, 1)], rate=1.0)
+    assert float(learner.network.weight.detach()) < float(learner.average.weight) < 0.1
+
+
+def test_the_norm_reported_is_the_one_before_shortening() -> None:
+    learner = line_learner(Optimisation(clip_norm=1.0, betas=(0.0, 0.0)))
+    gradients = [torch.zeros_like(parameter) for parameter in learner.network.parameters()]
+    gradients[0][0], gradients[1][0] = 30.0, 40.0
+    assert learner.learn(gradients, rate=1.0) == pytest.approx(50.0)
+    moments = [learner.optimiser.state[p]["exp_avg"] for p in learner.network.parameters()]
+    assert float(torch.cat([moment.flatten() for moment in moments]).norm()) == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_changes_only_the_count(bad: float) -> None:
+    learner = single(0.1)
+    learner.learn([torch.ones(1, 1)], rate=1.0)
+    before = {name: part for name, part in learner.state_dict().items() if name != "step"}
+    before = torch.utils._pytree.tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, before)
+    learner.learn([torch.full((1, 1), bad)], rate=1.0)
+    after = learner.state_dict()
+    assert after["step"] == 2
+    assert all(same(after[name], before[name]) for name in before)
+    learner.learn([torch.ones(1, 1)], rate=1.0)
+    assert not same(learner.state_dict()["network"], before["network"])
+
+
+def test_it_starts_from_the_weights_of_another_and_keeps_its_own_rates() -> None:
+    learner, other = single(0.1), single(5.0)
+    learner.start_from(other.average.state_dict())
+    assert float(learner.network.weight.detach()) == float(learner.average.weight) == 5.0
+    assert learner.optimiser.param_groups[0]["size"] == pytest.approx(0.1)
+
+
+def test_a_state_of_another_network_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="this very network"):
+        single(0.1).load_state_dict(line_learner().state_dict())
+    with pytest.raises(CheckpointError):
+        single(0.1).load_state_dict({"network": {}})

@@ -1,0 +1,295 @@
+"""The loop: learns, stops, resumes bit for bit, counts what is done again, survives signals and kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.line_task import TRUTH, LineTask, line_learner, same, settings
+from vesalius.engine.learner import Learner
+from vesalius.engine.loop import PATIENCE, train
+from vesalius.engine.optim import rate_factor
+from vesalius.engine.run import RunFolder, opened
+from vesalius.engine.settings import LoopSettings
+from vesalius.engine.task import Outcome
+from vesalius.errors import InterruptedRun, UsageError
+
+CONFIG: dict[str, object] = {"task": "line"}
+
+
+class CrashError(Exception):
+    """Stands for whatever ends a process."""
+
+
+def run_in(
+    path: Path, task: LineTask, settings: LoopSettings, workers: int = 1
+) -> tuple[Learner[torch.nn.Sequential], RunFolder]:
+    learner = line_learner()
+    with opened(path, CONFIG) as run:
+        train(task, learner, run, settings, workers=workers, clock=lambda: task.now)
+    return learner, run
+
+
+def crash_at(draw: int) -> LineTask:
+    def before(drawn: int) -> None:
+        if drawn == draw:
+            raise CrashError
+
+    return LineTask(before)
+
+
+def test_it_learns_the_line(tmp_path: Path) -> None:
+    learner, run = run_in(tmp_path, LineTask(), settings(steps=300))
+    x = torch.linspace(-0.9, 0.9, 7)[:, None]
+    assert torch.allclose(learner.average(x), TRUTH[0] * x + TRUTH[1], atol=0.1)
+    steps = [record for record in run.metrics() if "event" not in record]
+    assert [record["step"] for record in steps] == list(range(1, 301))
+    assert np.mean([r["square"] for r in steps[-20:]]) < 0.02 * np.mean([r["square"] for r in steps[:5]])
+
+
+def test_every_term_is_logged_and_their_weighted_sum_is_the_loss(tmp_path: Path) -> None:
+    _, run = run_in(tmp_path, LineTask(), settings(steps=6))
+    rates = [rate_factor(step / 6, line_learner().settings) for step in range(6)]
+    records = [record for record in run.metrics() if "event" not in record]
+    for record, rate in zip(records, rates, strict=True):
+        assert record["loss"] == pytest.approx(record["square"] + 0.5 * rate * record["bias"], rel=1e-4)
+        assert record["rate"] == pytest.approx(rate, abs=1e-6)
+    assert len({round(rate, 3) for rate in rates}) > 2
+
+
+def test_a_run_that_crashed_ends_bit_for_bit_as_one_that_did_not(tmp_path: Path) -> None:
+    whole, run = run_in(tmp_path / "whole", LineTask(), settings())
+    crashed = crash_at(17)
+    with pytest.raises(CrashError):
+        run_in(tmp_path / "crashed", crashed, settings())
+    assert same(RunFolder(tmp_path / "crashed").checkpoint()["step"], 15)
+    resumed = LineTask()
+    learner, after = run_in(tmp_path / "crashed", resumed, settings())
+    assert same(learner.state_dict(), whole.state_dict())
+    saved, expected = after.checkpoint(), run.checkpoint()
+    assert all(same(saved[name], expected[name]) for name in expected if name != "trained_s")
+    assert len(resumed.drawn) == 15  # two steps done again, not seventeen
+    assert len(crashed.drawn) - 15 == 2
+    assert resumed.drawn == draws_of(range(15, 30))
+
+
+def draws_of(steps: range) -> list[float]:
+    return [float(np.random.default_rng((0, step, 0)).uniform(-1, 1, 8)[0]) for step in steps]
+
+
+def test_metrics_of_a_resumed_run_are_those_of_the_uninterrupted_one_and_say_what_was_done_again(
+    tmp_path: Path,
+) -> None:
+    chosen = settings(log_every=4, save_every_s=6.0)  # saved at 6, 12, 18 .. and logged at 4, 8, 12, 16 ..
+    _, whole = run_in(tmp_path / "whole", LineTask(), chosen)
+    with pytest.raises(CrashError):
+        run_in(tmp_path / "crashed", crash_at(17), chosen)
+    _, resumed = run_in(tmp_path / "crashed", LineTask(), chosen)
+    kept = [[r for r in run.metrics() if "event" not in r] for run in (whole, resumed)]
+    for records in kept:
+        for record in records:
+            del record["trained_s"]
+    assert kept[0] == kept[1]
+    assert [record["step"] for record in kept[1]] == [4, 8, 12, 16, 20, 24, 28]
+    (event,) = [record for record in resumed.metrics() if record.get("event") == "resumed"]
+    assert (event["step"], event["steps_again"]) == (12, 4)
+
+
+def test_a_run_started_from_zero_instead_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(CrashError):
+        run_in(tmp_path, crash_at(17), settings())
+    (tmp_path / "last.pt").unlink()
+    again = LineTask()
+    run_in(tmp_path, again, settings())
+    assert len(again.drawn) == 30
+
+
+def test_a_finished_run_draws_nothing_more(tmp_path: Path) -> None:
+    first, _ = run_in(tmp_path, LineTask(), settings(steps=7))
+    task = LineTask()
+    second, _ = run_in(tmp_path, task, settings(steps=7))
+    assert task.drawn == []
+    assert same(first.state_dict(), second.state_dict())
+
+
+def test_windows_are_averaged_in_order_however_many_work_at_once(tmp_path: Path) -> None:
+    chosen = settings(steps=12, windows=5)
+    alone, _ = run_in(tmp_path / "1", LineTask(), chosen, workers=1)
+    three, _ = run_in(tmp_path / "3", LineTask(), chosen, workers=3)
+    assert same(alone.state_dict(), three.state_dict())
+
+
+def test_the_gradient_of_a_step_is_the_mean_of_its_windows(tmp_path: Path) -> None:
+    given: list[list[torch.Tensor]] = []
+
+    class Recorder(Learner[torch.nn.Sequential]):
+        def learn(self, gradients: list[torch.Tensor], *, rate: float) -> float:
+            given.append([gradient.clone() for gradient in gradients])
+            return super().learn(gradients, rate=rate)
+
+    task, chosen = LineTask(), settings(steps=1, windows=3)
+    learner = Recorder(line_learner().network, line_learner().settings)
+    with opened(tmp_path, CONFIG) as run:
+        train(task, learner, run, chosen, clock=lambda: task.now)
+    network, factor = line_learner().network, rate_factor(0.0, learner.settings)
+    sums = [torch.zeros_like(parameter) for parameter in network.parameters()]
+    for window in range(3):
+        terms = task.outcome(network, task.draw(np.random.default_rng((0, 0, window)))).terms
+        loss = terms["square"] + 0.5 * factor * terms["bias"]
+        for total, gradient in zip(sums, torch.autograd.grad(loss, list(network.parameters())), strict=True):
+            total.add_(gradient / 3)
+    for ours, theirs in zip(given[0], sums, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_minutes_end_a_run_and_stretch_its_schedule(tmp_path: Path) -> None:
+    task = LineTask()
+    chosen = settings(steps=None, minutes=0.5)
+    _, run = run_in(tmp_path, task, chosen)
+    assert len(task.drawn) == 30  # a second each
+    records = [record for record in run.metrics() if "event" not in record]
+    for record in records:
+        before = (record["trained_s"] - 1) / 30
+        assert record["rate"] == pytest.approx(rate_factor(before, line_learner().settings), abs=1e-6)
+
+
+def test_minutes_go_on_counting_after_a_crash(tmp_path: Path) -> None:
+    chosen = settings(steps=None, minutes=0.5)
+    with pytest.raises(CrashError):
+        run_in(tmp_path, crash_at(17), chosen)
+    task = LineTask()
+    run_in(tmp_path, task, chosen)
+    assert len(task.drawn) == 15
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_stop_finishes_the_step_saves_and_leaves_the_handlers(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    def before(drawn: int) -> None:
+        if drawn == 7:
+            os.kill(os.getpid(), number)
+
+    handler = signal.getsignal(number)
+    with pytest.raises(InterruptedRun) as error:
+        run_in(tmp_path, LineTask(before), settings(save_every_s=1e9))
+    assert signal.getsignal(number) is handler
+    assert number.name in error.value.got
+    assert RunFolder(tmp_path).checkpoint()["step"] == 8
+    resumed, _ = run_in(tmp_path, LineTask(), settings(save_every_s=1e9))
+    whole, _ = run_in(tmp_path.with_name("whole"), LineTask(), settings(save_every_s=1e9))
+    assert same(resumed.state_dict(), whole.state_dict())
+
+
+class Spoiled(LineTask):
+    """Has undefined losses at some draws."""
+
+    def __init__(self, spoiled: range) -> None:
+        super().__init__()
+        self.spoiled = spoiled
+
+    def outcome(self, network: torch.nn.Module, sample: torch.Tensor) -> Outcome:
+        right = super().outcome(network, sample)
+        factor = torch.tensor(float("nan") if len(self.drawn) - 1 in self.spoiled else 1.0)
+        return Outcome({name: factor * term for name, term in right.terms.items()})
+
+
+def test_undefined_gradients_are_thrown_away_and_counted(tmp_path: Path) -> None:
+    learner, run = run_in(tmp_path, Spoiled(range(4, 7)), settings(steps=20, log_every=10))
+    assert all(bool(parameter.isfinite().all()) for parameter in learner.network.parameters())
+    first, second = [record for record in run.metrics() if "event" not in record]
+    assert (first["finite"], second["finite"]) == (0.7, 1.0)
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_training_that_only_diverges_is_given_up(tmp_path: Path) -> None:
+    task = Spoiled(range(10, 1000))
+    with pytest.raises(UsageError, match="finite"):
+        run_in(tmp_path, task, settings(steps=500))
+    assert len(task.drawn) == 10 + PATIENCE
+
+
+def test_torch_s_threads_are_left_as_they_were(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run_in(tmp_path, LineTask(), settings(steps=2))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+NURSERY = """
+# Trains in child processes that are killed at random moments; torch is imported once.
+import os, random, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from engine.line_task import LineTask, line_learner, settings
+from vesalius.engine.loop import train
+from vesalius.engine.run import RunFolder, opened
+
+folder, chosen = Path(sys.argv[1]), settings(steps=250, save_every_s=3.0)
+
+class Witness(RunFolder):
+    # Writes down what was acknowledged, after it was.
+    def save(self, state):
+        super().save(state)
+        with (folder / "acknowledged").open("a") as file:
+            file.write(f"{state['step']}\\n")
+
+def child():
+    task = LineTask(lambda _: (folder / "drawn").open("a").write("."))
+    with opened(folder / "run", {}) as run:
+        train(task, line_learner(), Witness(run.path), chosen, clock=lambda: task.now)
+    os._exit(0)
+
+with opened(folder / "warm-up", {}) as run:  # what torch loads late, it loads here
+    train(LineTask(), line_learner(), run, settings(steps=2))
+random.seed(5)
+for attempt in range(60):
+    pid = os.fork()
+    if pid == 0:
+        child()
+    time.sleep(random.uniform(0.03, 0.15 + attempt / 50))
+    os.kill(pid, signal.SIGKILL)
+    status = os.waitpid(pid, 0)[1]
+    acknowledged = folder / "acknowledged"
+    last = int(acknowledged.read_text().split()[-1]) if acknowledged.exists() else 0
+    state = RunFolder(folder / "run").checkpoint()
+    print(attempt, status, last, state["step"] if state else 0, len((folder / "drawn").read_text()), flush=True)
+    if os.WIFEXITED(status):
+        break
+"""
+
+
+def test_killed_at_random_moments_the_checkpoint_is_whole_and_the_end_is_the_same(tmp_path: Path) -> None:
+    tests = str(Path(__file__).resolve().parents[1])
+    (tmp_path / "drawn").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", NURSERY, str(tmp_path), tests], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
+    killed = [row for row in rows if row[1] == signal.SIGKILL]
+    assert len(killed) >= 3
+    assert rows[-1][1] == 0
+    drawn_before = 0
+    saved_before = 0
+    for _, _, acknowledged, saved, drawn in rows:
+        assert saved in (acknowledged, acknowledged + 3, 250)  # renamed, but killed before it could say so
+        assert saved >= saved_before
+        assert drawn - drawn_before <= saved - saved_before + 3  # at most a save's distance is done again
+        drawn_before, saved_before = drawn, saved
+    whole, _ = run_in(tmp_path / "whole", LineTask(), settings(steps=250, save_every_s=1e9))
+    assert same(RunFolder(tmp_path / "run").checkpoint()["network"], whole.network.state_dict())
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    steps = [record["step"] for record in map(json.loads, lines) if "event" not in record]
+    assert steps == list(range(1, 251))

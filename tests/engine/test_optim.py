@@ -1,0 +1,78 @@
+"""Groups by size and the schedule: the numbers, worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from vesalius.engine.optim import groups_by_size, learning_parameters, make_optimiser, rate_factor, set_rate
+from vesalius.engine.settings import Optimisation
+
+PLAN = Optimisation(warm_up=0.1, plateau=0.5, floor=0.05)
+
+
+@pytest.mark.parametrize(
+    ("progress", "factor"),
+    [
+        (0.0, 0.02),
+        (0.001, 0.02),
+        (0.05, 0.5),
+        (0.1, 1.0),
+        (0.3, 1.0),
+        (0.5, 1.0),
+        (0.75, 0.05 + 0.95 / 2),
+        (2 / 3, 0.05 + 0.95 * 0.75),  # a third of the fall: cos 60° = 1/2
+        (1.0, 0.05),
+    ],
+)
+def test_the_rate_rises_stays_and_falls(progress: float, factor: float) -> None:
+    assert rate_factor(progress, PLAN) == pytest.approx(factor)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_after_the_rise_the_rate_never_rises_again(first: float, second: float) -> None:
+    low, high = sorted((max(first, 0.1), max(second, 0.1)))
+    assert 1 >= rate_factor(low, PLAN) >= rate_factor(high, PLAN) >= 0.05
+
+
+@pytest.mark.parametrize(("warm_up", "plateau"), [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.3, 0.3)])
+def test_a_schedule_without_one_of_its_parts_is_still_one(warm_up: float, plateau: float) -> None:
+    plan = Optimisation(warm_up=warm_up, plateau=plateau)
+    values = [rate_factor(step / 50, plan) for step in range(51)]
+    assert all(0 < value <= 1 for value in values)
+    assert max(values) == pytest.approx(1.0)
+
+
+def test_the_size_of_a_tensor_is_the_root_mean_square_of_its_weights() -> None:
+    tensors = [torch.tensor([0.03, -0.04]), torch.tensor([3.0, 4.0]), torch.zeros(5), torch.full((2, 2), 1e-4)]
+    groups = groups_by_size(nn.Parameter(tensor) for tensor in tensors)
+    expected = [math.sqrt((0.0009 + 0.0016) / 2), 0.2, 0.1, 0.005]
+    assert [group["size"] for group in groups] == pytest.approx(expected)
+
+
+def test_one_step_moves_each_tensor_by_its_part() -> None:
+    network = nn.ModuleList([nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)])
+    with torch.no_grad():
+        network[0].weight.mul_(0.02)
+    optimiser = make_optimiser(network, Optimisation(weight_decay=0.0))
+    set_rate(optimiser, 0.01)
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, 7.0)
+    optimiser.step()
+    for old, new, group in zip(before, network.parameters(), optimiser.param_groups, strict=True):
+        assert torch.allclose(old - new, torch.full_like(old, 0.01 * group["size"]), rtol=1e-4)
+    sizes = [group["size"] for group in optimiser.param_groups]
+    assert sizes[1] > 10 * sizes[0]
+
+
+def test_frozen_tensors_are_in_no_group() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    network[0].requires_grad_(False)
+    assert len(learning_parameters(network)) == 2
+    assert len(make_optimiser(network, Optimisation()).param_groups) == 2
