@@ -29,6 +29,9 @@ SPEC = ModelSpec(
     window_size=(64, 64, 64),
     overlap=0.25,
     vocabulary=VOCABULARY,
+    single_piece=tuple(
+        label for label, name in VOCABULARY if name not in ("aorta", "inferior vena cava", "esophagus")
+    ),
     licence="Apache-2.0",
     provenance="trained by benchmarks/built_in_model of the Vesalius repository",
     citation=(

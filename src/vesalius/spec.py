@@ -78,6 +78,8 @@ class ModelSpec:
     """(class id, name): what the class head can be asked for; ids are rows of its embedding table."""
     everything: tuple[int, ...] = ()
     """Ids of the classes segmented when no classes are named."""
+    single_piece: tuple[int, ...] = ()
+    """Ids of structures that are one piece: of these only the largest component is kept."""
     dice: Mapping[str, float] = field(default_factory=dict)
     """Name -> mean Dice as measured (``dice_source`` says on what); empty where never measured."""
     dice_source: str = ""
@@ -98,9 +100,9 @@ class ModelSpec:
             raise _bad_spec("window_hu from low to high", self.window_hu)
         if not 0 <= self.overlap < 1 or min(self.spacing_mm) <= 0:
             raise _bad_spec("an overlap in [0, 1) and a positive spacing", (self.overlap, self.spacing_mm))
-        unknown = set(self.everything) - {label for label, _ in self.vocabulary}
+        unknown = {*self.everything, *self.single_piece} - {label for label, _ in self.vocabulary}
         if unknown:
-            raise _bad_spec("`everything` to name ids of the vocabulary", sorted(unknown))
+            raise _bad_spec("`everything` and `single_piece` to name ids of the vocabulary", sorted(unknown))
         object.__setattr__(self, "dice", dict(self.dice))
         object.__setattr__(self, "confidence", dict(self.confidence))
 

@@ -30,6 +30,7 @@ from vesalius.inference.confidence import predicted_dice
 from vesalius.inference.pipelines import Compat, Pipeline, pipeline
 from vesalius.inference.plan import DTYPES, Demand, Plan, Precision, best_precision, make_plan, resident_bytes
 from vesalius.inference.review import measure
+from vesalius.inference.tidy import keep_largest_pieces
 from vesalius.labels.findings import Findings
 from vesalius.labels.vocabulary import Target, Vocabulary
 from vesalius.models.vista3d import Vista3D
@@ -71,6 +72,7 @@ class Segmentation:
         findings: What was found, and what to look at.
         plan: What was forecast.
         seconds: Phase -> seconds it took.
+        probability: Label id -> mean probability over its voxels, from which confidence is predicted.
         unvalidated: Why the result lies outside what the model was made for; empty where it does not.
     """
 
@@ -78,6 +80,7 @@ class Segmentation:
     findings: Findings
     plan: Plan
     seconds: Mapping[str, float]
+    probability: Mapping[int, float]
     unvalidated: tuple[str, ...] = ()
 
 
@@ -190,6 +193,9 @@ class Segmenter:
             )
         del prepared
         with clock.phase("measuring"):
+            if options.compat is None and self.spec.single_piece:
+                for array in found.layers.values():
+                    keep_largest_pieces(array, self.spec.single_piece)
             layers = {name: _tilted(array, upright.grid, volume.grid) for name, array in found.layers.items()}
             labels = LabelMap(
                 layers.pop(BASE_LAYER), volume.grid, {t.id: t.name for t in targets}, layers, volume.source
@@ -197,7 +203,12 @@ class Segmenter:
             dice = predicted_dice(self.spec, targets, found.confidence)
             findings = measure(volume, labels, targets, self.vocabulary, dice)
         return Segmentation(
-            labels=labels, findings=findings, plan=plan, seconds=clock.seconds, unvalidated=unvalidated
+            labels=labels,
+            findings=findings,
+            plan=plan,
+            seconds=clock.seconds,
+            probability=found.confidence,
+            unvalidated=unvalidated,
         )
 
     def check(self, volume: Volume, options: SegmentOptions) -> tuple[str, ...]:
