@@ -124,7 +124,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         **environment(),
         "available_bytes": available_bytes(),
-        "bf16_in_hardware": best_precision() == "bf16",
+        "bf16_in_hardware": best_precision("cpu") == "bf16",
         "amx": "amx_bf16" in _processor_flags(),
         "gpu": _gpu_name(),
         "gflops": {name: round(speed / 1e9, 1) for name, speed in speeds.items()},

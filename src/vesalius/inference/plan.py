@@ -26,8 +26,9 @@ from vesalius.spec import Architecture, ModelSpec
 Precision = Literal["fp32", "bf16"]
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-_ACTIVATIONS = {"fp32": 6.0, "bf16": 7.0}
-"""Peak memory of one window's pass, in feature maps of its finest level (measured: benchmarks/plan_accuracy.py)."""
+_ACTIVATIONS = 3.0
+"""Peak memory of one window's pass on a processor, in feature maps of its finest level; 2.5 were measured with
+the full width at 128³ (benchmarks/big_scan.py holds the forecast against the whole run)."""
 _NETWORK_EFFICIENCY = 0.75
 """Speed of a whole pass as part of the speed of the probe convolution (measured: benchmarks/plan_accuracy.py)."""
 _LABEL_SECONDS_PER_VOXEL = 6e-8
@@ -201,7 +202,7 @@ def _phases(
     held = {"held already": demand.resident_bytes, "labels": labels}
     return {
         "preparing": {"held already": demand.resident_bytes, "image": 4 * model_voxels + image},
-        "windows": {**held, "image": image, "slab": slab, "network": int(activation * _ACTIVATIONS[precision])},
+        "windows": {**held, "image": image, "slab": slab, "network": int(activation * _ACTIVATIONS)},
         "labelling": {**held, "image": image, "slab": slab, "interpolation": labelling},
         "measuring": {**held, "components": 4 * demand.target.num_voxels},
     }
@@ -245,9 +246,11 @@ def measure_flops_per_second(architecture: Architecture, precision: Precision) -
     return 2 * 27 * width * width * side**3 / best
 
 
-def best_precision() -> Precision:
-    """Return bf16 where the processor multiplies it in hardware, fp32 elsewhere."""
-    return "bf16" if _has_fast_bf16() else "fp32"
+def best_precision(device: str) -> Precision:
+    """Return bf16 where the device multiplies it in hardware, fp32 elsewhere."""
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if device == "cpu" and _has_fast_bf16() else "fp32"
 
 
 @cache

@@ -297,8 +297,9 @@ def load(
     Raises:
         ModelError: If the weights are refused.
     """
-    chosen = best_precision() if precision == "auto" else precision
-    loaded = load_model(source, dtype=DTYPES[chosen], device=choose_device(device))
+    place = choose_device(device)
+    chosen = best_precision(place) if precision == "auto" else precision
+    loaded = load_model(source, dtype=DTYPES[chosen], device=place)
     return Segmenter(loaded.network, loaded.spec, report=loaded.report)
 
 
