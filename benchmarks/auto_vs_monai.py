@@ -149,7 +149,7 @@ def monai_side(options: argparse.Namespace, seconds: list[float]) -> dict[str, A
     data = before({"image": options.image})
     prompts = torch.tensor(EVERYTHING)[:, None]
 
-    def one_window(window: torch.Tensor, **rest: Any) -> torch.Tensor:
+    def one_window(window: torch.Tensor, _coordinates: Any, **rest: Any) -> torch.Tensor:
         if bf16 and len(seconds) == 3:
             raise _EnoughError
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):

@@ -60,4 +60,4 @@ def test_counting_many_labels_needs_no_array_per_label() -> None:
     tracemalloc.stop()
     assert set(counts.values()) == {1}
     assert len(counts) == 120
-    assert peak < labels.nbytes
+    assert peak < 12 * labels.nbytes  # of one byte each; an array per label would take 120

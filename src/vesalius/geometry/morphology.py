@@ -15,6 +15,8 @@ from jaxtyping import Integer
 from vesalius.geometry.boxes import Box
 from vesalius.shapes import LabelArray, MaskArray
 
+_VOXELS_AT_ONCE = 1 << 22
+
 
 @dataclass(frozen=True)
 class LabelRegion:
@@ -70,15 +72,24 @@ def label_regions(labels: LabelArray) -> dict[int, LabelRegion]:
     return regions
 
 
-def component_counts(labels: LabelArray, regions: dict[int, LabelRegion] | None = None) -> dict[int, int]:
-    """Count the connected components of every label of a map, label by label in its own box.
+def component_counts(labels: LabelArray) -> dict[int, int]:
+    """Count the connected components of every label of a map, all in one pass; labels not found are absent.
+
+    Takes five bytes a voxel while it works. Label by label would take less where labels are compact, and minutes
+    where a hundred ragged ones reach through a whole large scan.
 
     Args:
         labels: Label ids ``(i, j, k)``.
-        regions: What `label_regions` returned, where it is known already.
     """
-    known = label_regions(labels) if regions is None else regions
-    return {label: components(labels[region.box.slices] == label)[1] for label, region in known.items()}
+    padded = np.pad(labels, 1)  # for the reason that ``components`` gives
+    numbered, count = cc3d.connected_components(padded, connectivity=26, return_N=True)
+    owner = np.zeros(int(count) + 1, dtype=labels.dtype)
+    pieces, owners = numbered.ravel(order="K"), padded.ravel(order="K")
+    for start in range(0, pieces.size, _VOXELS_AT_ONCE):
+        part = slice(start, start + _VOXELS_AT_ONCE)
+        owner[pieces[part]] = owners[part]
+    counts = np.bincount(owner[1:])
+    return {int(label): int(counts[label]) for label in np.flatnonzero(counts) if label}
 
 
 def _is_strided(labels: np.ndarray) -> bool:

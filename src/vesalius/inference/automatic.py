@@ -25,6 +25,7 @@ from vesalius.spec import ModelSpec
 from vesalius.transforms.preprocess import AIR_HU, Prepared
 
 BASE_LAYER = "labels"
+_SHORT_BY = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,8 +161,13 @@ def _class_vectors(network: Vista3D, ids: Sequence[int]) -> Float[Tensor, "o d"]
 
 
 def _covered(axis: AxisMap, content: Box, a: int) -> slice:
-    """Return the target indices that lie on the content of the model grid; beyond it there is background."""
-    inside = (axis.positions >= content.start[a] - 0.5) & (axis.positions < content.stop[a] - 0.5)
+    """Return the target indices that lie on the content of the model grid; beyond it there is background.
+
+    A whole number of the model's voxels may be up to half a voxel shorter than what it stands for, a quarter at
+    either end (``Grid.respaced``): the input's outermost voxels lie there, and belong to the content all the same.
+    """
+    first, last = content.start[a] - 0.5 - _SHORT_BY, content.stop[a] - 0.5 + _SHORT_BY
+    inside = (axis.positions >= first) & (axis.positions <= last)
     hits = np.flatnonzero(inside)
     return slice(int(hits[0]), int(hits[-1]) + 1) if len(hits) else slice(0, 0)
 

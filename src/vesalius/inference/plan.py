@@ -204,7 +204,7 @@ def _phases(
         "preparing": {"held already": demand.resident_bytes, "image": 4 * model_voxels + image},
         "windows": {**held, "image": image, "slab": slab, "network": int(activation * _ACTIVATIONS)},
         "labelling": {**held, "image": image, "slab": slab, "interpolation": labelling},
-        "measuring": {**held, "components": 4 * demand.target.num_voxels},
+        "measuring": {**held, "components": 5 * demand.target.num_voxels},
     }
 
 

@@ -43,7 +43,7 @@ def measure(
     for layer in (labels.data, *labels.overlaps.values()):
         in_layer = label_regions(layer)
         regions |= in_layer
-        pieces |= component_counts(layer, in_layer)
+        pieces |= component_counts(layer)
         values |= mean_values(volume.data[0], layer)
     findings = tuple(
         Finding(
