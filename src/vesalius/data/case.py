@@ -41,7 +41,7 @@ class Case:
 
     name: str
     group: str
-    image_hu: Int16[np.ndarray, "i j k"] | None
+    image_hu: Int16[np.ndarray, "_ _ _"] | None
     labels: UInt8[np.ndarray, "i j k"]
     annotated: frozenset[int]
 
@@ -80,7 +80,7 @@ def load_case(path: Path) -> Case:
         FileFormatError: If it is not such a file, is damaged, or holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             image, labels = file["image"], file["labels"]
             annotated = frozenset(file["annotated"].tolist())
             return Case(path.stem, str(file["group"]), image if image.size else None, labels, annotated)

@@ -13,8 +13,8 @@ from vesalius.errors import UsageError
 
 NEAR_A_CLASS = 0.8
 """Part of the windows that lie near a voxel of some class; the others lie anywhere."""
-_REACH = 8
-"""How far, in voxels, the middle half of a window may lie beyond a scan's faces."""
+BEYOND = 8
+"""A window may lie beyond a scan's face by this part of its side: an eighth."""
 
 
 def cases_by_group(cases: Sequence[Case], shares: Mapping[str, float]) -> dict[str, list[Case]]:
@@ -52,7 +52,7 @@ def draw_centre(case: Case, size: Sequence[int], rng: np.random.Generator) -> Fl
     """Draw a window's centre, in voxels of the case.
 
     Mostly near a voxel of a class, each of the case's classes as often as any other, and up to a third of the
-    window from it; else anywhere. The window does not leave the scan by more than a few voxels, if it fits in it.
+    window from it; else anywhere. The window does not leave the scan by more than an eighth of its side, if it fits in it.
     """
     shape, half = np.array(case.labels.shape), np.array(size) // 2
     if case.present and rng.random() < NEAR_A_CLASS:
@@ -63,5 +63,6 @@ def draw_centre(case: Case, size: Sequence[int], rng: np.random.Generator) -> Fl
         centre = at + rng.integers(-reach, reach + 1)
     else:
         centre = rng.integers(0, shape)
-    low, high = np.minimum(half - _REACH, shape // 2), np.maximum(shape - half + _REACH, shape // 2)
+    inner = half - np.array(size) // BEYOND
+    low, high = np.minimum(inner, shape // 2), np.maximum(shape - inner, shape // 2)
     return np.asarray(np.clip(centre, low, high), dtype=np.float64)

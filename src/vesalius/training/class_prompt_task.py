@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
 from vesalius.data.case import LARGEST_CLASS, UNKNOWN, Case
@@ -48,7 +48,7 @@ class ClassPromptSample:
     """
 
     image: Float[Tensor, "1 i j k"]
-    labels: Int[Tensor, "i j k"]
+    labels: Integer[Tensor, "i j k"]
     question: ClassQuestion
     group: str
 
@@ -111,7 +111,7 @@ class ClassPromptTask:
         if is_mirrored:
             linear = linear @ np.diag([-1.0, 1.0, 1.0])
         points = window_points(centre, linear, self._recipe.window_size)
-        labels = sample(case.labels, points, nearest=True, outside=0).to(torch.uint8)
+        labels = sample(case.labels, points, nearest=True, outside=0.0).to(torch.uint8)
         if case.image_hu is not None:
             image_hu = sample(case.image_hu, points, nearest=False, outside=AIR_HU)
             if case.group in self._recontrast:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Integer
 from torch import Tensor
 
 from vesalius.data.case import UNKNOWN
@@ -32,7 +32,7 @@ class ClassQuestion:
 
 
 def ask(
-    labels: Int[Tensor, "i j k"],
+    labels: Integer[Tensor, "i j k"],
     annotated: Set[int],
     class_ids: Set[int],
     prompting: ClassPrompting,
@@ -56,12 +56,12 @@ def ask(
     )
 
 
-def targets(labels: Int[Tensor, "i j k"], question: ClassQuestion) -> Bool[Tensor, "o i j k"]:
+def targets(labels: Integer[Tensor, "i j k"], question: ClassQuestion) -> Bool[Tensor, "o i j k"]:
     """Return where each class is, as far as anybody knows."""
     return labels[None] == question.class_ids.to(labels.device)[:, None, None, None]
 
 
-def known(labels: Int[Tensor, "i j k"], question: ClassQuestion) -> Bool[Tensor, "o i j k"]:
+def known(labels: Integer[Tensor, "i j k"], question: ClassQuestion) -> Bool[Tensor, "o i j k"]:
     """Return where it is known whether a voxel belongs to each class.
 
     Of a class that was looked for: everywhere. Of another: only where some structure was found, because structures

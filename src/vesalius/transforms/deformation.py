@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int, Num, UInt8
+from jaxtyping import Float, Float64, Integer, Num, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -86,12 +86,10 @@ def sample(
     stop = torch.maximum(torch.minimum(high, shape), start + 1)
     box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
     part = torch.from_numpy(data[box].astype(np.float32)) - outside
-    unit = (points - start) * 2 / (stop - start - 1).clamp(min=1) - 1
-    single = (stop - start) == 1  # grid_sample divides by the extent, which is 0 there: any place off it is outside
-    unit = torch.where(single, (points - start) * 2, unit)
+    unit = (2 * (points - start) + 1) / (stop - start) - 1  # -1 and 1 are the outer faces of the part
     mode = "nearest" if nearest else "bilinear"
     grid = unit.flip(-1)[None]  # grid_sample names the axes k, j, i
-    sampled: Tensor = functional.grid_sample(part[None, None], grid, mode=mode, align_corners=True)
+    sampled: Tensor = functional.grid_sample(part[None, None], grid, mode=mode, align_corners=False)
     return sampled[0, 0] + outside
 
 
@@ -104,8 +102,11 @@ def rename(labels: UInt8[Tensor, "i j k"], table: Mapping[int, int]) -> UInt8[Te
 
 
 def end_early(
-    image_hu: Float[Tensor, "i j k"], labels: Int[Tensor, "i j k"], config: Augmentation, rng: np.random.Generator
-) -> tuple[Float[Tensor, "i j k"], Int[Tensor, "i j k"]]:
+    image_hu: Float[Tensor, "i j k"],
+    labels: Integer[Tensor, "i j k"],
+    config: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[Float[Tensor, "i j k"], Integer[Tensor, "i j k"]]:
     """End the scan within the window, along one axis and at one side: beyond is air, and nothing is labelled.
 
     At least a third of the window stays.

@@ -1,0 +1,132 @@
+"""Deformation: image and labels move together, by millimetres, and left becomes right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from vesalius.errors import UsageError
+from vesalius.transforms.augment import Augmentation
+from vesalius.transforms.deformation import AIR_HU, end_early, random_map, rename, sample, window_points
+
+IDENTITY = np.eye(3)
+MIRROR = np.diag([-1.0, 1.0, 1.0])
+
+
+def volume(shape: tuple[int, int, int] = (13, 11, 9)) -> np.ndarray:
+    return np.random.default_rng(0).integers(-1000, 2000, shape).astype(np.int16)
+
+
+@pytest.mark.parametrize("nearest", [True, False])
+def test_a_window_that_is_not_turned_is_cut_out_exactly(nearest: bool) -> None:
+    data = volume()
+    points = window_points(np.array([6.0, 5.0, 4.0]), IDENTITY, (4, 5, 6))
+    window = sample(data, points, nearest=nearest, outside=AIR_HU)
+    assert np.allclose(window.numpy(), data[5:9, 3:8, 2:8], atol=2e-3)
+
+
+def test_a_centre_between_voxels_does_not_blur_what_is_kept_sharp() -> None:
+    data = volume()
+    window = sample(data, window_points(np.array([6.4, 5.2, 4.9]), IDENTITY, (4, 4, 4)), nearest=False, outside=0.0)
+    assert np.isin(np.round(window.numpy()), data).all()
+    assert np.allclose(window, window.round(), atol=2e-3)
+
+
+def test_a_mirrored_window_is_the_window_mirrored_along_i() -> None:
+    data = volume()
+    centre = np.array([6.0, 5.0, 4.0])
+    plain = sample(data, window_points(centre, IDENTITY, (6, 4, 5)), nearest=True, outside=0.0)
+    mirrored = sample(data, window_points(centre, MIRROR, (6, 4, 5)), nearest=True, outside=0.0)
+    assert torch.equal(mirrored, plain.flip(0))
+    assert not torch.equal(mirrored, plain)
+
+
+@pytest.mark.parametrize("nearest", [True, False])
+def test_turned_windows_agree_with_scipy_inside_and_beyond_the_scan(nearest: bool) -> None:
+    data = ndimage.gaussian_filter(volume().astype(np.float32), 1.0)
+    rng = np.random.default_rng(1)
+    linear = random_map(Augmentation(keep_sharp=0.0, degrees=40.0), (1.0, 1.5, 3.0), rng)
+    for centre in ([6.3, 5.1, 4.2], [0.5, 10.0, 8.0], [-3.0, 5.0, 4.0]):
+        points = window_points(np.array(centre), linear, (8, 8, 8))
+        ours = sample(data, points, nearest=nearest, outside=-50.0).numpy()
+        padded = np.pad(data, 30, constant_values=-50)
+        where = points.numpy().transpose(3, 0, 1, 2).astype(np.float64) + 30
+        theirs = ndimage.map_coordinates(padded, where, order=0 if nearest else 1, mode="nearest")
+        same = np.isclose(ours, theirs, atol=0.3)
+        assert same.mean() > (0.99 if nearest else 0.9999)  # a tie may fall to either side
+
+
+def test_a_volume_one_voxel_thin_is_read_only_where_it_is() -> None:
+    data = np.full((6, 1, 6), 7, np.int16)
+    points = window_points(np.array([3.0, 0.0, 3.0]), IDENTITY, (3, 3, 3))
+    window = sample(data, points, nearest=True, outside=0.0)
+    assert window[:, 1].eq(7).all()
+    assert window[:, [0, 2]].eq(0).all()
+
+
+def test_a_window_wholly_beyond_the_scan_is_air() -> None:
+    points = window_points(np.array([500.0, 5.0, 4.0]), IDENTITY, (4, 4, 4))
+    assert sample(volume(), points, nearest=False, outside=AIR_HU).eq(AIR_HU).all()
+
+
+@given(st.integers(0, 10**6))
+def test_maps_turn_in_millimetres_and_keep_within_their_ranges(seed: int) -> None:
+    config = Augmentation(keep_sharp=0.0, degrees=20.0, scale=(0.8, 1.25), stretch=0.0)
+    spacing = np.array([0.7, 1.3, 4.0])
+    linear = random_map(config, spacing.tolist(), np.random.default_rng(seed))
+    in_mm = np.diag(spacing) @ linear @ np.diag(1 / spacing)
+    gram = in_mm.T @ in_mm
+    assert np.allclose(gram, gram[0, 0] * np.eye(3), atol=1e-9)  # a rotation and one scale
+    assert 0.8 - 1e-9 <= gram[0, 0] ** -0.5 <= 1.25 + 1e-9
+    assert np.linalg.det(in_mm) > 0
+    angle = np.degrees(np.arccos(np.clip((np.trace(in_mm) / gram[0, 0] ** 0.5 - 1) / 2, -1, 1)))
+    assert angle <= 3 * 20.0 + 1e-6
+
+
+def test_some_windows_are_kept_sharp() -> None:
+    rng = np.random.default_rng(0)
+    maps = [random_map(Augmentation(keep_sharp=0.3), (1.0, 1.0, 1.0), rng) for _ in range(300)]
+    assert 60 < sum(np.array_equal(linear, np.eye(3)) for linear in maps) < 120
+
+
+def test_names_are_swapped_at_once() -> None:
+    labels = torch.tensor([[[0, 3, 4, 9, 255]]], dtype=torch.uint8)
+    assert rename(labels, {3: 4, 4: 3}).tolist() == [[[0, 4, 3, 9, 255]]]
+
+
+def test_a_scan_that_ends_early_is_air_and_unlabelled_from_one_face_on() -> None:
+    image, labels = torch.zeros(9, 10, 11), torch.full((9, 10, 11), 5, dtype=torch.uint8)
+    rng = np.random.default_rng(0)
+    faces = set()
+    for _ in range(200):
+        cut, cut_labels = end_early(image, labels, Augmentation(cut=1.0), rng)
+        gone = cut == AIR_HU
+        assert torch.equal(gone, cut_labels == 0)
+        assert 0 < gone.sum() <= gone.numel() * 2 / 3 + 1e-6
+        profile = [gone.select(a, 0).all() or gone.select(a, -1).all() for a in range(3)]
+        assert sum(map(bool, profile)) == 1
+        faces.add((profile.index(True), bool(gone[0, 0, 0])))
+    assert len(faces) == 6
+    assert image.eq(0).all()  # what was given is not changed
+    assert labels.eq(5).all()
+    assert end_early(image, labels, Augmentation(cut=0.0), rng)[0] is image
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cut": 1.5},
+        {"noise": -0.1},
+        {"scale": (1.2, 0.8)},
+        {"scale": (0.0, 1.0)},
+        {"coarseness": (0.5, 2.0)},
+        {"degrees": -1.0},
+    ],
+)
+def test_an_augmentation_that_cannot_be_meant_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        Augmentation(**wrong)  # type: ignore[arg-type]
