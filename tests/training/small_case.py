@@ -20,8 +20,6 @@ SPEC = ModelSpec(
 GENTLE = Augmentation(
     keep_sharp=0.7, degrees=5.0, scale=(0.95, 1.05), cut=0.0, low_resolution=0.0, noise=0.0, drift=0.0
 )
-    keep_sharp=0.7, degrees=5.0, scale=(0.95, 1.05), cut=0.0, low_resolution=0.0, noise=0.0, drift=0.0
-)
 
 
 def balls(seed: int) -> tuple[np.ndarray, np.ndarray]:
