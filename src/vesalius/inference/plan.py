@@ -21,6 +21,7 @@ from vesalius.geometry.grid import Grid
 from vesalius.inference.pipelines import Pipeline
 from vesalius.inference.windows import Triple, WindowLayout, rolling_axis
 from vesalius.models.build import build
+from vesalius.models.layers.winograd import winograd_serves
 from vesalius.spec import Architecture, ModelSpec
 
 Precision = Literal["fp32", "bf16"]
@@ -29,8 +30,10 @@ DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.
 _ACTIVATIONS = 3.0
 """Peak memory of one window's pass on a processor, in feature maps of its finest level; 2.5 were measured with
 the full width at 128³ (benchmarks/big_scan.py holds the forecast against the whole run)."""
-_NETWORK_EFFICIENCY = 0.75
-"""Speed of a whole pass as part of the speed of the probe convolution (measured: benchmarks/plan_accuracy.py)."""
+_EFFICIENCY = {"winograd": 1.1, "direct": 0.75}
+"""Speed of a whole pass as part of the speed of a direct convolution: Winograd's halves the multiplications.
+1.2 was measured with the full width on one quiet core, 1.0 beside other work; 0.75 is an estimate for processors
+with tiles for bf16, none of which was at hand."""
 _LABEL_SECONDS_PER_VOXEL = 6e-8
 _LABEL_BYTES_PER_ROW = 4 * (1 << 15)
 _SECONDS_OF_START = 3.0
@@ -171,6 +174,7 @@ def _plan(
     voxels = demand.target.num_voxels
     windows = layout.num_windows - demand.num_empty
     flops = window_flops(demand.spec.architecture, demand.spec.window_size)
+    way = "winograd" if winograd_serves(DTYPES[precision]) else "direct"
     per_class = voxels * _LABEL_SECONDS_PER_VOXEL * (1 + demand.num_classes / 60)
     return Plan(
         layout=layout,
@@ -180,7 +184,7 @@ def _plan(
         num_empty=demand.num_empty,
         num_classes=demand.num_classes,
         phases=_phases(demand, layout, precision, accumulate),
-        seconds=_SECONDS_OF_START + windows * flops / (speed * _NETWORK_EFFICIENCY) + per_class,
+        seconds=_SECONDS_OF_START + windows * flops / (speed * _EFFICIENCY[way]) + per_class,
     )
 
 
@@ -196,7 +200,7 @@ def _phases(
     slab = (thickness + 1) * plane_voxels * width * accumulate.itemsize
     activation = math.prod(layout.window_size) * width * DTYPES[precision].itemsize
     planes_of_target = demand.target.num_voxels * thickness / demand.grid.shape[layout.axis]
-    labelling = int(plane_voxels * thickness * 8 + planes_of_target * 4) + 8 * _LABEL_BYTES_PER_ROW * (
+    labelling = int(plane_voxels * thickness * 8 + planes_of_target * 14) + 8 * _LABEL_BYTES_PER_ROW * (
         width + demand.num_classes
     )
     held = {"held already": demand.resident_bytes, "labels": labels}

@@ -46,9 +46,12 @@ BACK = (  # six products -> four planes
 def winograd_pays(planes: Float[Tensor, "i c j k"]) -> bool:
     """Whether multiplying is what costs, and enough voxels share the cost of mixing the weights."""
     count, channels, j, k = planes.shape
-    if planes.dtype == torch.bfloat16 and _has_tiles():
-        return False
-    return count >= TILE and count * j * k >= 4 * channels
+    return winograd_serves(planes.dtype) and count >= TILE and count * j * k >= 4 * channels
+
+
+def winograd_serves(dtype: torch.dtype) -> bool:
+    """Whether multiplying in this precision is what costs on this processor."""
+    return dtype != torch.bfloat16 or not _has_tiles()
 
 
 @cache
