@@ -23,6 +23,15 @@ README = ROOT / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 SENTENCES: Mapping[str, str] = {
+    "auto_vs_monai.json": "One 128³ window of the full-width network, 117 classes, one thread, against MONAI "
+    "{machine[monai]} in fp32: {sides[vesalius][window_s_ratio]:.2f} of the time by default ({sides[vesalius][precision]}), "
+    "{sides[vesalius-compat-fp32][window_s_ratio]:.2f} in fp32; whole example scan with files: "
+    "{sides[vesalius][total_s_ratio]:.2f} of the time, {sides[vesalius][peak_gb_ratio]:.2f} of the peak memory "
+    "({sides[vesalius][peak_gb]:.1f} GB against {sides[monai-fp32][peak_gb]:.1f} GB); one class instead of 117 "
+    "takes {sides[vesalius-1-class][peak_gb]:.1f} GB. Labels on the model's grid with `--compat bundle`, fp32: "
+    "{agreement[same_label]:.4%} of voxels as MONAI's",
+    "big_scan.json": "A phantom of {shape} voxels at {spacing_mm} mm, full width, {classes} classes: "
+    "{peak_gb:.1f} GB (forecast {forecast_peak_gb:.1f}), {seconds:.0f} s (forecast {forecast_seconds:.0f})",
     "handover.json": "From features to labels, statistics and files, {shape[0]} x {shape[1]} x {shape[2]} voxels, "
     "{classes} classes: {ours[total]:.1f} s; {voxels_that_differ} of {voxels} voxels differ from the dense "
     "computation, which takes {dense[total]:.1f} s",
