@@ -24,8 +24,9 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 SENTENCES: Mapping[str, str] = {
     "auto_vs_monai.json": "One 128³ window of the full-width network, 117 classes, one thread, against MONAI "
-    "{machine[monai]} in fp32: {sides[vesalius][window_s_ratio]:.2f} of the time by default ({sides[vesalius][precision]}), "
-    "{sides[vesalius-compat-fp32][window_s_ratio]:.2f} in fp32; whole example scan with files: "
+    "{machine[monai]} in fp32: {sides[vesalius][window_s_ratio]:.2f} of the time by default "
+    "({sides[vesalius][precision]}), {sides[vesalius-compat-fp32][window_s_ratio]:.2f} in fp32; whole example scan "
+    "with files: "
     "{sides[vesalius][total_s_ratio]:.2f} of the time, {sides[vesalius][peak_gb_ratio]:.2f} of the peak memory "
     "({sides[vesalius][peak_gb]:.1f} GB against {sides[monai-fp32][peak_gb]:.1f} GB); one class instead of 117 "
     "takes {sides[vesalius-1-class][peak_gb]:.1f} GB. Labels on the model's grid with `--compat bundle`, fp32: "
