@@ -100,6 +100,20 @@ def test_a_network_that_marks_bright_voxels_marks_them_where_they_are() -> None:
     assert abs(found.sum() / blob.sum() - 1) < 0.1
 
 
+@pytest.mark.parametrize("length", [157, 158, 159, 160])
+def test_the_outermost_voxels_of_a_scan_are_labelled_though_the_model_s_grid_is_a_little_shorter(
+    length: int,
+) -> None:
+    spec = small_spec(vocabulary=((1, "liver"),), everything=(1,))
+    data = np.full((1, 8, 8, length), 900, dtype=np.int16)
+    data[:, :2] = -1000
+    volume = Volume(
+        data, Grid((8, 8, length), np.diag([3.0, 3.0, 0.5, 1.0])), "CT"
+    )  # 78.5 mm are 26 voxels of 3 mm
+    found = Segmenter(Threshold(spec.architecture), spec)(volume, [1]).data
+    assert (found[4:] == 1).all()
+
+
 def test_structures_inside_others_get_a_layer_of_their_own() -> None:
     vocabulary = Vocabulary.of(SPEC.vocabulary)
     layers = assign_layers(SPEC, vocabulary.resolve(["liver", "hepatic tumor", "spleen"]))
