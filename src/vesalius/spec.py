@@ -124,7 +124,7 @@ class ModelSpec:
         """
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _bad_spec("JSON", error) from None
         if not isinstance(fields, dict) or not isinstance(fields.get("architecture"), dict):
             raise _bad_spec("an object with an `architecture`", type(fields).__name__)
@@ -143,7 +143,7 @@ def _build(kind: type[Any], fields: dict[str, Any]) -> Any:
         raise _bad_spec(f"only the fields {sorted(known)}", f"also {sorted(set(fields) - known)}")
     try:
         return kind(**{name: _as_tuple(value) for name, value in fields.items()})
-    except TypeError as error:
+    except (TypeError, ValueError, LookupError) as error:  # from the checks: too few entries, words for numbers
         raise _bad_spec("every field with its own kind of value", error) from None
 
 
