@@ -59,12 +59,23 @@ def test_two_files_cannot_trade_their_content(tmp_path: Path) -> None:
     assert input_sha256(folder) != before
 
 
-def test_a_detached_header_counts_its_data(tmp_path: Path) -> None:
-    (tmp_path / "a.mhd").write_text("header")
-    (tmp_path / "a.raw").write_bytes(b"1")
-    before = input_sha256(tmp_path / "a.mhd")
-    (tmp_path / "a.raw").write_bytes(b"2")
-    assert input_sha256(tmp_path / "a.mhd") != before
+@pytest.mark.parametrize(
+    ("header", "content", "data"),
+    [
+        ("a.mhd", "NDims = 3\nElementDataFile = a.raw\n", "a.raw"),
+        ("a.mhd", "NDims = 3\nElementDataFile = voxels.bin\n", "voxels.bin"),
+        ("a.nhdr", "NRRD0004\ntype: short\ndata file: a.gz\n\n", "a.gz"),
+        ("a.hdr", "header", "a.img"),
+    ],
+)
+def test_a_detached_header_counts_its_data_whatever_its_name(
+    tmp_path: Path, header: str, content: str, data: str
+) -> None:
+    (tmp_path / header).write_text(content)
+    (tmp_path / data).write_bytes(b"1")
+    before = input_sha256(tmp_path / header)
+    (tmp_path / data).write_bytes(b"2")
+    assert input_sha256(tmp_path / header) != before
 
 
 def test_nothing_is_refused(tmp_path: Path) -> None:

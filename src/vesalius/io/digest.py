@@ -8,9 +8,9 @@ from pathlib import Path
 
 from vesalius.errors import FileFormatError
 from vesalius.io.atomic import suffix_of
+from vesalius.io.itk import voxels_file
 
-_DETACHED = {".hdr": (".img", ".img.gz"), ".img": (".hdr", ".hdr.gz"), ".nhdr": (".raw", ".raw.gz"),
-             ".mhd": (".raw", ".zraw")}  # fmt: skip
+_PAIRS = {".hdr": (".img", ".img.gz"), ".img": (".hdr", ".hdr.gz")}
 
 
 def input_sha256(path: Path, *, leave_out: Path | None = None) -> str:
@@ -25,6 +25,7 @@ def input_sha256(path: Path, *, leave_out: Path | None = None) -> str:
 
     Raises:
         FileFormatError: If there is nothing, or it cannot be read.
+        UnsafeFileError: If a detached header names a data file elsewhere.
     """
     try:
         files = _files(path, leave_out)
@@ -48,8 +49,10 @@ def _files(path: Path, leave_out: Path | None) -> list[Path]:
         left_out = leave_out.resolve() if leave_out else None
         found = (file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
         return sorted(file for file in found if left_out is None or left_out not in file.resolve().parents)
-    beside = (path.with_suffix(suffix) for suffix in _DETACHED.get(suffix_of(path), ()))
-    return [path, *(file for file in beside if file.is_file())]
+    beside = [path.with_suffix(suffix) for suffix in _PAIRS.get(suffix_of(path), ())]
+    if path.is_file() and suffix_of(path) in (".nhdr", ".mhd"):
+        beside.append(voxels_file(path))
+    return [path, *sorted({file for file in beside if file != path and file.is_file()})]
 
 
 def _sha256(path: Path) -> str:

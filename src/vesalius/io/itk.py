@@ -156,19 +156,34 @@ def _ras_affine(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
     return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
 
 
+def voxels_file(path: Path) -> Path:
+    """Return the file that holds the voxels: ``path`` itself, or the one beside it that its header names.
+
+    Raises:
+        FileFormatError: If the header cannot be read, or the file it names is not there.
+        UnsafeFileError: If it names a file elsewhere.
+    """
+    return _voxels(path)[0]
+
+
 def _stored_bytes(path: Path) -> tuple[int, bool]:
     """Return how many bytes of pixels are stored, beside the header or behind it, and whether compressed."""
+    file, before, compressed = _voxels(path)
+    return file.stat().st_size - before, compressed
+
+
+def _voxels(path: Path) -> tuple[Path, int, bool]:
+    """Return the file that holds the voxels, how many bytes stand before them, and whether they are compressed."""
     if path.suffix.lower() in (".nrrd", ".nhdr"):
         header = nrrd.read_header(path)
         compressed = header.fields.get("encoding", "raw") not in ("raw", "txt", "text", "ascii", "hex")
         detached = header.fields.get("data file") or header.fields.get("datafile")
-        inside = path.stat().st_size - header.length
+        length = header.length
     else:
         fields, length = _meta_header(path)
         compressed = fields.get("compresseddata", "false").lower() == "true"
         detached = None if fields["elementdatafile"].upper() == "LOCAL" else fields["elementdatafile"]
-        inside = path.stat().st_size - length
-    return (inside if detached is None else _beside(path, detached).stat().st_size), compressed
+    return (path, length, compressed) if detached is None else (_beside(path, detached), 0, compressed)
 
 
 def _meta_header(path: Path) -> tuple[dict[str, str], int]:
