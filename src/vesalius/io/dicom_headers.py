@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import Any
@@ -74,21 +75,47 @@ DAMAGE = (
 """What pydicom and its decoders raise on damaged bytes: they have no error of their own for most of them."""
 
 
+class _Quiet:
+    """Counts who needs silence: settings are the process's, and a batch reads one scan while it writes another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._undo = ExitStack()
+
+    def begin(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                settings, log = pydicom.config.settings, logging.getLogger("pydicom")
+                self._undo.callback(setattr, settings, "reading_validation_mode", settings.reading_validation_mode)
+                self._undo.callback(log.setLevel, log.level)
+                self._undo.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                settings.reading_validation_mode = pydicom.config.IGNORE
+                log.setLevel(logging.CRITICAL)
+            self._users += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._undo.close()
+
+
+_QUIET = _Quiet()
+
+
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Silence pydicom's remarks on odd values while files are read: they may quote what identifies a patient."""
-    settings = pydicom.config.settings
-    log = logging.getLogger("pydicom")
-    before, level = settings.reading_validation_mode, log.level
-    settings.reading_validation_mode = pydicom.config.IGNORE
-    log.setLevel(logging.CRITICAL)
+    """Silence pydicom's remarks on odd values while files are read: they may quote what identifies a patient.
+
+    The first of several threads begins the silence and the last one ends it.
+    """
+    _QUIET.begin()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        settings.reading_validation_mode = before
-        log.setLevel(level)
+        _QUIET.end()
 
 
 @dataclass(frozen=True)
