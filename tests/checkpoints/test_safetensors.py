@@ -10,8 +10,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from vesalius.checkpoints.header import read_header
-from vesalius.checkpoints.safetensors import SPEC_KEY, read_tensors, write_model, write_tensors
+from vesalius.checkpoints.header import SPEC_KEY, read_header
+from vesalius.checkpoints.safetensors import read_tensors, write_model, write_tensors
 from vesalius.errors import CheckpointError, DiskError
 from vesalius.spec import ModelSpec, VistaArchitecture
 

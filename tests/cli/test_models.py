@@ -19,7 +19,7 @@ import torch
 
 from vesalius.checkpoints.catalog import CATALOG, VISTA3D_SPEC
 from vesalius.checkpoints.formats.vista3d_official import to_official
-from vesalius.checkpoints.safetensors import write_model
+from vesalius.checkpoints.safetensors import write_model, write_tensors
 from vesalius.cli import models
 from vesalius.errors import HubError, ModelError, UnknownModelError, UsageError, VesaliusError
 from vesalius.models.build import build
@@ -103,6 +103,19 @@ def test_info_of_a_file_tells_its_tensors_and_spec(tmp_path: Path, capsys: pytes
         assert info["spec"]["name"] == "tiny"
     say("info", tmp_path / "model")
     assert "liver" in capsys.readouterr().out
+
+
+def test_info_of_another_file_in_a_model_s_folder_does_not_take_the_model_s_spec(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = ModelSpec(name="tiny", architecture=SIZES, window_size=(32, 32, 32))
+    write_model(tmp_path, build(SIZES).state_dict(), spec)
+    write_tensors(tmp_path / "other.safetensors", {"a": torch.zeros(2)}, metadata={})
+    assert answer(capsys, "info", tmp_path)["spec"]["name"] == "tiny"
+    assert answer(capsys, "info", tmp_path / "other.safetensors")["spec"] is None
+    (tmp_path / "spec.json").write_bytes(b"\xff\xfe not text")
+    with pytest.raises(ModelError):
+        say("info", tmp_path)
 
 
 def test_a_foreign_file_is_converted_and_verified(

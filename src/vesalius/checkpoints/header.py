@@ -33,6 +33,9 @@ ITEM_BYTES: Mapping[str, int] = {
 }
 """Element types we read and write, by the names the format gives them, in the order they are laid out."""
 
+SPEC_KEY = "vesalius.spec"
+"""The metadata entry that carries the spec inside the file, so that a single file is a whole model."""
+
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000
 

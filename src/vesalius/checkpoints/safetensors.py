@@ -16,14 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vesalius.checkpoints.header import Header, encode_header, plan_file, read_header
+from vesalius.checkpoints.header import SPEC_KEY, Header, encode_header, plan_file, read_header
 from vesalius.checkpoints.store import MODEL_FILE, SPEC_FILE
 from vesalius.errors import CheckpointError, DiskError
 from vesalius.io.atomic import replacing
 from vesalius.spec import ModelSpec
-
-SPEC_KEY = "vesalius.spec"
-"""The metadata entry that carries the spec inside the file, so that a single file is a whole model."""
 
 _TYPES: Mapping[str, torch.dtype] = {
     "I64": torch.int64,

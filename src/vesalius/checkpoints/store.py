@@ -14,9 +14,12 @@ import os
 from pathlib import Path
 
 from vesalius.checkpoints.catalog import BUILTIN, CatalogRow
+from vesalius.checkpoints.content import refuse_pickled_text
+from vesalius.checkpoints.header import SPEC_KEY, Header
 from vesalius.checkpoints.hub_file import HubFile, by_hand
 from vesalius.errors import CheckpointError, DiskError, UnknownModelError
 from vesalius.io.atomic import replacing
+from vesalius.spec import ModelSpec
 
 MODEL_FILE = "model.safetensors"
 SPEC_FILE = "spec.json"
@@ -74,6 +77,25 @@ def require_weights(row: CatalogRow) -> Path:
             do=f"vesalius models pull {row.name}; or {by_hand(hub_file_of(row), target)}",
         )
     return found
+
+
+def stated_spec(path: Path, header: Header | None) -> ModelSpec | None:
+    """Return the spec beside the file, or else the one inside it.
+
+    Only ``model.safetensors`` and ``model.pt`` own the ``spec.json`` of their folder: another file in it need not
+    be the model that the spec speaks of.
+
+    Raises:
+        CheckpointError: If it is no spec.
+        UnsafeCheckpointError: If it is a pickle or an archive.
+    """
+    beside = path.with_name(SPEC_FILE)
+    if path.stem == "model" and beside.is_file():
+        content = beside.read_bytes()
+        refuse_pickled_text(beside, content)
+        return ModelSpec.from_json(content.decode("utf-8", errors="replace"))
+    text = header.metadata.get(SPEC_KEY) if header else None
+    return ModelSpec.from_json(text) if text else None
 
 
 def hub_file_of(row: CatalogRow) -> HubFile:

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vesalius.checkpoints.content import Content, file_sha256, recognise, refuse_pickled_text
+from vesalius.checkpoints.content import Content, file_sha256, recognise
 from vesalius.checkpoints.formats import vista3d_official
 from vesalius.checkpoints.header import Header, Shape, read_header
 from vesalius.checkpoints.pytorch import PyTorchState, read_pytorch
-from vesalius.checkpoints.safetensors import SPEC_KEY, read_tensors
-from vesalius.checkpoints.store import SPEC_FILE
+from vesalius.checkpoints.safetensors import read_tensors
+from vesalius.checkpoints.store import SPEC_FILE, stated_spec
 from vesalius.errors import CheckpointError
 from vesalius.models.build import build
 from vesalius.spec import ModelSpec
@@ -110,7 +110,7 @@ def open_weights(path: Path) -> WeightsFile:
     account: dict[str, Any] = {"path": path, "container": container}
     if state is not None:
         account |= {"wrapper": state.wrapper, "beside": state.beside}
-    spec = _stated_spec(path, header)
+    spec = stated_spec(path, header)
     if vista3d_official.recognises(shapes):
         translation = vista3d_official.translate(shapes)
         spec, names = spec or vista3d_official.spec_of(translation), translation.names
@@ -128,21 +128,6 @@ def open_weights(path: Path) -> WeightsFile:
     _check_fit(path, spec, {names[name]: shapes[name] for name in names})
     report = LoadReport(loaded=len(names), **account)
     return WeightsFile(spec=spec, report=report, names=names, _header=header, _state=state)
-
-
-def _stated_spec(path: Path, header: Header | None) -> ModelSpec | None:
-    """Return the spec beside the file, or else the one inside it.
-
-    Only ``model.safetensors`` and ``model.pt`` own the ``spec.json`` of their folder: another file in it need not
-    be the model that the spec speaks of.
-    """
-    beside = path.with_name(SPEC_FILE)
-    if path.stem == "model" and beside.is_file():
-        content = beside.read_bytes()
-        refuse_pickled_text(beside, content)
-        return ModelSpec.from_json(content.decode("utf-8", errors="replace"))
-    text = header.metadata.get(SPEC_KEY) if header else None
-    return ModelSpec.from_json(text) if text else None
 
 
 def _check_fit(path: Path, spec: ModelSpec, shapes: Mapping[str, Shape]) -> None:

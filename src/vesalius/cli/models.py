@@ -13,9 +13,8 @@ from typing import Any
 from vesalius.checkpoints.catalog import CATALOG, CatalogRow, find_row
 from vesalius.checkpoints.content import recognise
 from vesalius.checkpoints.header import read_header
-from vesalius.checkpoints.store import SPEC_FILE, find_weights, model_folder
+from vesalius.checkpoints.store import find_weights, model_folder, stated_spec
 from vesalius.errors import ModelError
-from vesalius.spec import ModelSpec
 
 _PRECISIONS = ("fp32", "fp16", "bf16")
 _LAYOUTS = ("vesalius", "monai", "research")
@@ -164,15 +163,14 @@ def _file_info(path: Path) -> dict[str, Any]:
         "size_bytes": path.stat().st_size,
         "spec": None,
     }
-    beside = path.with_name(SPEC_FILE)
-    if content == "safetensors":
-        header = read_header(path)
+    header = read_header(path) if content == "safetensors" else None
+    if header is not None:
         types: dict[str, int] = {}
         for entry in header.tensors.values():
             types[entry.dtype] = types.get(entry.dtype, 0) + 1
-        text = beside.read_text() if beside.is_file() else header.metadata.get("vesalius.spec")
-        answer |= {"tensors": types, "spec": dataclasses.asdict(ModelSpec.from_json(text)) if text else None}
-    return answer
+        answer["tensors"] = types
+    spec = stated_spec(path, header)
+    return answer | {"spec": dataclasses.asdict(spec) if spec else None}
 
 
 def _spec_lines(spec: dict[str, Any]) -> list[str]:
