@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vesalius.errors import FileFormatError
+from vesalius.io.archives import list_files
 from vesalius.io.digest import input_sha256
 
 
@@ -81,3 +82,13 @@ def test_a_detached_header_counts_its_data_whatever_its_name(
 def test_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="No such file"):
         input_sha256(tmp_path / "absent.nii")
+
+
+def test_what_is_hidden_in_a_folder_is_neither_read_nor_hashed(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "ct")
+    before, listed = input_sha256(folder), list_files(folder)
+    (folder / ".out.lock").touch()
+    (folder / ".out.partial").mkdir()
+    (folder / ".out.partial" / "labels.nii.gz").write_bytes(b"half")
+    assert input_sha256(folder) == before
+    assert list_files(folder) == listed

@@ -118,7 +118,8 @@ def _unpack(packed: bytes, method: int, wanted: int) -> bytes:
 def list_files(path: Path) -> list[StoredFile]:
     """List the files of a folder (with its subfolders), of a zip, or the one file itself.
 
-    Links to folders are not followed; links to files are. Zips inside are not opened.
+    Links to folders are not followed; links to files are. Zips inside are not opened. Of a folder, what is hidden
+    (a name that begins with a dot) is left out, as it is of ``digest.input_sha256``: locks, half-written results.
 
     Raises:
         FileFormatError: If there is nothing there, or the zip is damaged or encrypted.
@@ -138,8 +139,10 @@ def list_files(path: Path) -> list[StoredFile]:
 def _walk(folder: Path) -> Iterator[StoredFile]:
     count = 0
     for root, folders, names in os.walk(folder, followlinks=False):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
+            if name.startswith("."):
+                continue
             path = Path(root, name)
             try:
                 status = path.stat()

@@ -17,7 +17,8 @@ def input_sha256(path: Path, *, leave_out: Path | None = None) -> str:
     """Hash an input.
 
     Args:
-        path: A file (with the data file beside a detached header), or a folder, read with its subfolders.
+        path: A file (with the data file beside a detached header), or a folder, with its subfolders but without
+            what is hidden, as ``archives.list_files`` reads it.
         leave_out: A folder inside it that is no part of it: the results.
 
     Returns:
@@ -47,12 +48,16 @@ def input_sha256(path: Path, *, leave_out: Path | None = None) -> str:
 def _files(path: Path, leave_out: Path | None) -> list[Path]:
     if path.is_dir():
         left_out = leave_out.resolve() if leave_out else None
-        found = (file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        found = (file for file in path.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(path)))
         return sorted(file for file in found if left_out is None or left_out not in file.resolve().parents)
     beside = [path.with_suffix(suffix) for suffix in _PAIRS.get(suffix_of(path), ())]
     if path.is_file() and suffix_of(path) in (".nhdr", ".mhd"):
         beside.append(voxels_file(path))
     return [path, *sorted({file for file in beside if file != path and file.is_file()})]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _sha256(path: Path) -> str:
