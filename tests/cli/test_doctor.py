@@ -43,3 +43,8 @@ def test_a_torch_that_is_wrong_is_code_1_and_says_what_to_do(
     assert "install another version of torch" in text
     assert main(["doctor", "--json"]) == 1
     assert not any(check["right"] for check in json.loads(capsys.readouterr().out)["convolutions"])
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "two"])
+def test_what_is_no_number_of_threads_is_refused(threads: str) -> None:
+    assert main(["doctor", f"--threads={threads}"]) == 2

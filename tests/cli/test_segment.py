@@ -358,6 +358,10 @@ def test_a_nifti_input_takes_the_headers_of_its_series(
     source = ("--source", str(tmp_path / "dicom"))
     assert segment(tmp_path / "same.nii.gz", out, tiny_model, "--format", "dicom-seg", *source) == 0
     assert (out / "labels.seg.dcm").is_file()
+    assert segment(tmp_path / "same.nii.gz", out, tiny_model, "--format", "dicom-seg", *source) == 0
+    with sorted((tmp_path / "dicom").iterdir())[0].open("ab") as file:
+        file.write(bytes(2))  # other headers make another file, wherever they lie
+    assert segment(tmp_path / "same.nii.gz", out, tiny_model, "--format", "dicom-seg", *source) == 2
     other = make_scan(tmp_path / "other.nii.gz", shape=(20, 20, 20))
     assert segment(other, out.parent / "two", tiny_model, "--format", "dicom-seg", *source) == 3
 

@@ -8,13 +8,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vesalius.cli.request import number_of_threads
+
 if TYPE_CHECKING:
     from vesalius.inference.machine import ConvolutionCheck
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``vesalius doctor``."""
-    parser.add_argument("--threads", type=int, metavar="N", help="look at the machine with so many threads")
+    parser.add_argument(
+        "--threads", type=number_of_threads, metavar="N", help="look at the machine with so many threads"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -24,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
     from vesalius.inference.machine import check_convolutions, describe_machine, slow_because
 
-    if args.threads:
+    if args.threads is not None:
         torch.set_num_threads(args.threads)
     machine = describe_machine()
     reasons, checks = slow_because(machine), check_convolutions()

@@ -47,7 +47,7 @@ class Request:
     unvalidated: bool = False
     fill_gaps: bool = False
 
-    def decided_by(self, *, series: str | None, source: str | None) -> dict[str, Any]:
+    def decided_by(self, *, series: str | None, source_sha256: str | None) -> dict[str, Any]:
         """Return what decides a result, beside input and weights: neither threads nor memory do."""
         return {
             "classes": list(self.classes),
@@ -61,7 +61,7 @@ class Request:
             "fill_gaps": self.fill_gaps,
             "seed": self.seed,
             "series": series,
-            "source": source,
+            "source_sha256": source_sha256,
         }
 
     def words(self) -> list[str]:
@@ -147,7 +147,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--overlap", type=float, metavar="F", help="part of a window shared with the next, in [0, 1)")
     how.add_argument("--max-memory", type=size_in_bytes, metavar="8GB", help="resident memory not to exceed")
-    how.add_argument("--threads", type=_threads, metavar="N", help="default: as torch chooses")
+    how.add_argument("--threads", type=number_of_threads, metavar="N", help="default: as torch chooses")
     how.add_argument("--seed", type=int, default=defaults.seed, metavar="N", help="results do not depend on chance")
     how.add_argument("--compat", choices=COMPAT, help="run one of VISTA3D's published pipelines exactly")
     how.add_argument(
@@ -196,7 +196,12 @@ def _formats(text: str) -> tuple[str, ...]:
     return chosen
 
 
-def _threads(text: str) -> int:
+def number_of_threads(text: str) -> int:
+    """Read a number of threads, at least one.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of threads")
     return int(text)

@@ -46,10 +46,16 @@ class Scan:
 
         return input_sha256(self.path, leave_out=self.out)
 
+    @cached_property
+    def source_sha256(self) -> str | None:
+        """Hash of the series whose headers are taken."""
+        from vesalius.io.digest import input_sha256
+
+        return input_sha256(self.source, leave_out=self.out) if self.source else None
+
     def decided_by(self, weights: Mapping[str, str]) -> dict[str, Any]:
         """Return what decides the result beside the input."""
-        source = str(self.source.absolute()) if self.source else None
-        return {**weights, **self.request.decided_by(series=self.series, source=source)}
+        return {**weights, **self.request.decided_by(series=self.series, source_sha256=self.source_sha256)}
 
     def is_done(self, weights: Mapping[str, str], *, overwrite: bool) -> bool:
         """Say whether the result is already there; to be asked while the folder is locked.
