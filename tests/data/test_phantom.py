@@ -261,7 +261,10 @@ def test_the_affine_is_axis_aligned_ras_and_spacing_fits_the_region():
     [
         {"shape": (0, 4, 4)},
         {"spacing_mm": (1.0, -1.0, 1.0)},
+        {"spacing_mm": (1.0, float("nan"), 1.0)},
         {"noise_hu": -1.0},
+        {"noise_hu": float("nan")},
+        {"seed": -1},
     ],
 )
 def test_a_wrong_configuration_is_refused(wrong):

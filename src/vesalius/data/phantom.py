@@ -9,6 +9,7 @@ HU are those of adults, but it is nobody's, and no measure of how well a model s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -62,14 +63,17 @@ class PhantomConfig:
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise _refused("three sides of at least one voxel", self.shape)
-        if self.spacing_mm is not None and (len(self.spacing_mm) != 3 or min(self.spacing_mm) <= 0):
-            raise _refused("three positive voxel sizes in mm", self.spacing_mm)
+        sides_mm = self.spacing_mm or (1.0, 1.0, 1.0)
+        if len(sides_mm) != 3 or not all(0 < side < math.inf for side in sides_mm):
+            raise _refused("three positive voxel sizes in mm", sides_mm)
         if self.region not in _REGIONS:
             raise _refused(f"a region of {', '.join(_REGIONS)}", repr(self.region))
         if self.contrast not in ("none", "arterial", "portal", "random"):
             raise _refused("a contrast of none, arterial, portal, random", repr(self.contrast))
-        if self.noise_hu < 0 or self.blur_mm < 0:
+        if not (0 <= self.noise_hu < math.inf and 0 <= self.blur_mm < math.inf):
             raise _refused("noise and blur of zero or more", (self.noise_hu, self.blur_mm))
+        if self.seed < 0:
+            raise _refused("a seed of zero or more", self.seed)
 
     @property
     def layer_names(self) -> tuple[str, ...]:
