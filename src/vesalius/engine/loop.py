@@ -148,8 +148,8 @@ def _resume(learner: Learner[Trained], averages: Averages, run: RunFolder) -> fl
         averages.load_state_dict(state.get("averages", {}))
         trained_s = float(state["trained_s"])
         again = run.forget_after(learner.step)
-    record = {"step": learner.step, "trained_s": round(trained_s, 3), "event": "resumed" if state else "started"}
-    run.log({**record, "steps_again": again, "torch": torch.__version__} if state else record)
+    event = {"event": "resumed", "steps_again": again} if state else {"event": "started"}
+    run.log({"step": learner.step, "trained_s": round(trained_s, 3), **event, "torch": torch.__version__})
     return trained_s
 
 

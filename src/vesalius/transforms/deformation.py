@@ -60,9 +60,9 @@ def window_points(
     half = (np.asarray(size) - 1) / 2
     if np.array_equal(np.abs(linear), np.eye(3)):
         centre_ijk = np.floor(centre_ijk) + half % 1
-    axes = [torch.arange(n, dtype=torch.float64) - float(h) for n, h in zip(size, half, strict=True)]
+    axes = [torch.arange(n, dtype=torch.float32) - float(h) for n, h in zip(size, half, strict=True)]
     offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)  # [i j k 3]
-    return (offsets @ torch.from_numpy(linear.T.copy()) + torch.from_numpy(centre_ijk)).float()
+    return offsets @ torch.from_numpy(linear.T.astype(np.float32)) + torch.from_numpy(centre_ijk.astype(np.float32))
 
 
 def sample(
@@ -79,8 +79,8 @@ def sample(
         outside: Value half a voxel and more beyond the volume's last voxel centres; fades towards it, if not
             nearest, within one voxel.
     """
-    low = points.amin((0, 1, 2)).floor().long() - 1
-    high = points.amax((0, 1, 2)).ceil().long() + 2
+    first, last = points.flatten(0, 2).aminmax(dim=0)
+    low, high = first.floor().long() - 1, last.ceil().long() + 2
     shape = torch.tensor(data.shape)
     start = torch.minimum(low.clamp(min=0), shape - 1)
     stop = torch.maximum(torch.minimum(high, shape), start + 1)
