@@ -98,6 +98,8 @@ def test_names_that_stay_equal_are_refused(tmp_path: Path) -> None:
         ("list.json", b'"text"'),
         ("list.json", b'[{"label": "x"}]'),
         ("list.json", b"[3]"),
+        ("list.json", b'{"training": 5}'),
+        ("list.json", b"[" * 100_000),
         ("list.csv", b"picture\nx.nii\n"),
         ("list.txt", b"\xff\xfe\x00\x01"),
     ],

@@ -134,10 +134,13 @@ def _entries(source: Path) -> Iterable[Mapping[str, Any]]:
 def _json_entries(source: Path, text: str) -> list[Mapping[str, Any]]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _bad_list(source, f"no JSON: {error}") from None
     if isinstance(content, dict):
-        content = [entry for key in _LISTS for entry in content.get(key, ())]
+        parts = [content.get(key, []) for key in _LISTS]
+        if not all(isinstance(part, list) for part in parts):
+            raise _bad_list(source, f"something else than lists under {', '.join(_LISTS)}")
+        content = [entry for part in parts for entry in part]
     if not isinstance(content, list):
         raise _bad_list(source, "neither a list nor an object of lists")
     return [entry if isinstance(entry, dict) else {"image": entry} for entry in content]
