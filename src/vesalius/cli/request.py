@@ -48,7 +48,7 @@ class Request:
     fill_gaps: bool = False
 
     def decided_by(self, *, series: str | None, source_sha256: str | None) -> dict[str, Any]:
-        """Return what decides a result, beside input and weights: neither threads nor memory do."""
+        """Return what decides a result, beside input and weights: threads do not, memory may (see ``make_plan``)."""
         return {
             "classes": list(self.classes),
             "format": list(self.formats),
@@ -56,6 +56,7 @@ class Request:
             "device": self.device,
             "precision": self.precision,
             "overlap": self.overlap,
+            "max_memory": self.max_memory,
             "compat": self.compat,
             "unvalidated": self.unvalidated,
             "fill_gaps": self.fill_gaps,

@@ -146,14 +146,17 @@ def make_plan(
     Args:
         demand: What is to be done.
         precision: In which the network runs.
-        max_bytes: Resident memory not to exceed; None is what the machine has free.
+        max_bytes: Resident memory not to exceed; fp32 features give way to fp16 to keep to it. None is what the
+            machine has free, for which nothing gives way.
         flops_per_second: Measures the processor; the default times one convolution.
 
     Raises:
         MemoryBudgetError: If even the smallest plan does not fit.
     """
     limit = max_bytes if max_bytes is not None else available_bytes() + demand.resident_bytes
-    dtypes = [torch.float16] if precision == "bf16" else [torch.float32, torch.float16]
+    dtypes = [torch.float16 if precision == "bf16" else torch.float32]
+    if max_bytes is not None:  # what happens to be free must not decide a result
+        dtypes.append(torch.float16)
     layout = place_windows(demand.spec, demand.pipeline, demand.grid.shape, demand.overlap)
     speed = (flops_per_second or measure_flops_per_second)(demand.spec.architecture, precision)
     plans = [_plan(demand, layout, precision, dtype, speed) for dtype in dtypes]
