@@ -27,6 +27,7 @@ from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.machine import environment, peak_resident_bytes
 from vesalius.inference.result_folder import write_record
 from vesalius.inference.segmenter import Segmentation, Segmenter
+from vesalius.io.dicom_seg import RIGHT_ANGLE
 from vesalius.io.dicom_source import DicomSource
 from vesalius.io.formats import layer_of, repairs, write
 from vesalius.labels.findings import Finding, Findings
@@ -126,7 +127,7 @@ def check_formats(volume: Volume, *, options: ResultOptions, like: Volume | None
             got=f"{volume.grid.shape} voxels in one and {like.grid.shape} in the other, or at another place",
             do="name the series the input was made from, or give the DICOM folder as the input",
         )
-    if not is_orthogonal(volume.grid):
+    if not is_orthogonal((like or volume).grid, tolerance=RIGHT_ANGLE):
         raise GeometryError(
             expected="slices at right angles to their stack, as a DICOM SEG needs",
             got="a series with a tilted gantry",

@@ -22,9 +22,9 @@ from pydicom.uid import generate_uid
 
 import vesalius
 from vesalius.errors import DiskError, FileFormatError, GeometryError, UsageError
-from vesalius.geometry import affine as affines
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import LabelRegion, label_regions
+from vesalius.geometry.resample import is_orthogonal
 from vesalius.geometry.volume import LabelMap
 from vesalius.io.atomic import replacing
 from vesalius.io.coding import describe
@@ -42,7 +42,8 @@ _TRACKING = "vesalius class {}"
 _TRACKED = re.compile(r"^vesalius class (\d+)$")
 _MANUFACTURER = "Vesalius"
 _MAX_CENTROID_ERROR = 0.5
-_ORTHOGONAL = 1e-4
+RIGHT_ANGLE = 1e-4
+"""Largest cosine between voxel axes that a DICOM SEG can hold: its readers take right angles for granted."""
 _TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
            "StudyTime", "ReferringPhysicianName")  # fmt: skip
 
@@ -114,8 +115,7 @@ def read_labels(path: Path) -> LabelMap:
 
 
 def _refuse_shear(grid: Grid) -> None:
-    cosines = affines.directions(grid.affine)
-    if np.abs(cosines.T @ cosines - np.eye(3)).max() > _ORTHOGONAL:
+    if not is_orthogonal(grid, tolerance=RIGHT_ANGLE):
         raise GeometryError(
             expected="voxel axes at right angles, as readers of DICOM SEG take for granted",
             got="a sheared grid (a CT with tilted gantry)",
