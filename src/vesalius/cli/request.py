@@ -48,7 +48,7 @@ class Request:
     fill_gaps: bool = False
 
     def decided_by(self, *, series: str | None, source_sha256: str | None) -> dict[str, Any]:
-        """Return what decides a result, beside input and weights: threads do not, memory may (see ``make_plan``)."""
+        """Return what decides a result, beside input and weights: not threads; memory may (``make_plan``)."""
         return {
             "classes": list(self.classes),
             "format": list(self.formats),

@@ -52,7 +52,8 @@ def draw_centre(case: Case, size: Sequence[int], rng: np.random.Generator) -> Fl
     """Draw a window's centre, in voxels of the case.
 
     Mostly near a voxel of a class, each of the case's classes as often as any other, and up to a third of the
-    window from it; else anywhere. The window does not leave the scan by more than an eighth of its side, if it fits in it.
+    window from it; else anywhere. The window does not leave the scan by more than an eighth of its side, if it fits
+    in it.
     """
     shape, half = np.array(case.labels.shape), np.array(size) // 2
     if case.present and rng.random() < NEAR_A_CLASS:
