@@ -13,11 +13,12 @@ from vesalius.engine.interruption import STOPPING, interruption_noticed
 
 def test_the_first_request_is_noted_and_the_second_has_its_usual_effect() -> None:
     before = [signal.getsignal(number) for number in STOPPING]
-    with pytest.raises(KeyboardInterrupt), interruption_noticed() as interruption:
+    with interruption_noticed() as interruption:
         assert interruption.requested == ""
         os.kill(os.getpid(), signal.SIGINT)
         assert interruption.requested == "SIGINT"
-        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
     assert [signal.getsignal(number) for number in STOPPING] == before
 
 
@@ -26,6 +27,17 @@ def test_handlers_are_put_back_where_nothing_came() -> None:
     with interruption_noticed():
         assert all(signal.getsignal(number) not in before for number in STOPPING)
     assert [signal.getsignal(number) for number in STOPPING] == before
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruption_noticed() as interruption:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert interruption.requested == ""
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_beside_the_main_thread_nothing_is_touched() -> None:

@@ -42,7 +42,8 @@ def interruption_noticed() -> Iterator[Interruption]:
         yield noticed
         return
     for number in STOPPING:
-        before[number] = signal.signal(number, note)
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):  # what someone chose to ignore stays ignored
+            before[number] = signal.signal(number, note)
     try:
         yield noticed
     finally:
