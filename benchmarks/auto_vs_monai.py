@@ -41,14 +41,13 @@ def main() -> None:
         torch.set_num_threads(options.threads)
         measure(options)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(options.weights) if options.weights else write_weights(Path(folder))
-        shared = ["--image", options.image, "--weights", str(weights), "--folder", folder]
-        measured = {
-            side: sides.run_side(__file__, side, *shared, "--threads", str(options.threads))
-            for side in options.sides.split(",")
-        }
-        agreement = compare(Path(folder))
+    folder = Path(options.folder or tempfile.mkdtemp(prefix="auto_vs_monai_"))
+    print(f"working in {folder}; cut short, give it as --folder to go on", file=sys.stderr)
+    weights = Path(options.weights) if options.weights else write_weights(folder)
+    shared = ["--image", options.image, "--weights", str(weights), "--folder", str(folder)]
+    shared += ["--threads", str(options.threads)]
+    measured = {side: once(folder / f"{side}.json", side, shared) for side in options.sides.split(",")}
+    agreement = compare(folder)
     reference = measured.get("monai-fp32")
     for row in measured.values():
         if reference:
@@ -62,7 +61,18 @@ def main() -> None:
         [["side", *columns], *([name, *(row.get(c, "") for c in columns)] for name, row in measured.items())]
     )
     print(agreement)
-    sides.write_result("auto_vs_monai", {"sides": measured, "agreement": agreement, "classes": len(EVERYTHING)})
+    sides.write_result(
+        "auto_vs_monai",
+        {"sides": measured, "agreement": agreement, "classes": len(EVERYTHING), "threads": options.threads},
+    )
+
+
+def once(kept: Path, side: str, arguments: list[str]) -> dict[str, Any]:
+    """Run a side and keep what it measured in the working folder; do not run one again that was finished there."""
+    if not kept.is_file():
+        kept.write_text(json.dumps(sides.run_side(__file__, side, *arguments)))
+    answer: dict[str, Any] = json.loads(kept.read_text())
+    return answer
 
 
 def parse() -> argparse.Namespace:
@@ -73,7 +83,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sides", default=",".join(SIDES))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help="where the sides work and leave what they measured; by default a new one")
     return parser.parse_args()
 
 
@@ -89,6 +99,8 @@ def write_weights(folder: Path) -> Path:
 
     shapes = official_shapes(VistaArchitecture())
     path = folder / "vista3d_seeded.safetensors"
+    if path.is_file():
+        return path
     save_file(seeded_state({n: torch.empty(s) for n, s in shapes.items()}), path, metadata={"format": "pt"})
     return path
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 from vocabulary import BONE, BOWEL, DISC, DUCT, FAT, ID, MIRRORED, MUSCLE, UNKNOWN, VESSEL
 
 AIR_HU = -1024.0
+TORSO = ("abdomen", "chest", "atlas", "phantom")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +30,17 @@ class Augmentation:
     scale: tuple[float, float] = (0.85, 1.18)
     degrees: float = 12.0
     mirror: float = 0.5
-    mirror_torso: float = 0.25
+    mirror_torso: float = 0.1
     """Seldomer than a head: a mirrored torso has its liver on the left."""
     keep_sharp: float = 0.4
     """Windows that are not turned or scaled, so that the interpolation's blur is not everywhere."""
     low_resolution: float = 0.1
     cut: float = 0.1
     """Windows that end early along one axis, as a scan does."""
+    bend: float = 0.5
+    """Torso windows that are bent smoothly, because only two people lend the torso its organs."""
+    bend_mm: float = 9.0
+    """Standard deviation of the bending where it is largest."""
     recontrast: float = 0.6
     """Torso windows whose organs are moved to another phase of contrast."""
     noise: float = 0.3
@@ -57,10 +62,12 @@ def draw_window(case: Case, config: Augmentation, rng: np.random.Generator) -> W
     symmetric = case.group in ("head-neck", "limb")
     mirrored = rng.random() < (config.mirror if symmetric else config.mirror_torso)
     grid = _sampling_grid(case.labels.shape, centre, config, rng, mirrored=mirrored)  # [1 i j k 3]
+    if case.group in TORSO and rng.random() < config.bend:
+        grid = grid + _bending(case.labels.shape, config, rng)
     labels = _sample(case.labels, grid, nearest=True)
     if case.image.size:
         image = _sample(case.image.astype(np.float32) - AIR_HU, grid, nearest=False) + AIR_HU
-        if case.group in ("abdomen", "chest", "phantom") and rng.random() < config.recontrast:
+        if case.group in TORSO and rng.random() < config.recontrast:
             image = recontrast(image, labels, rng)
     else:
         image = paint(labels, rng)
@@ -123,6 +130,18 @@ def _sampling_grid(
     return unit.flip(-1)[None]
 
 
+def _bending(shape: tuple[int, ...], config: Augmentation, rng: np.random.Generator) -> Tensor:
+    """Return smooth displacements (1, i, j, k, 3) in grid_sample's coordinates, from 6 knots a side."""
+    amount = rng.uniform(0.3, 1.0) * config.bend_mm / np.array(SPACING_MM)
+    knots = rng.standard_normal((1, 3, 6, 6, 6)) * amount[:, None, None, None]
+    size = (config.size,) * 3
+    voxels = functional.interpolate(
+        torch.from_numpy(knots.astype(np.float32)), size=size, mode="trilinear", align_corners=True
+    )
+    unit = voxels * 2 / (torch.tensor(shape)[:, None, None, None] - 1).clamp(min=1)
+    return unit.permute(0, 2, 3, 4, 1).flip(-1)
+
+
 def _sample(data: np.ndarray, grid: Tensor, *, nearest: bool) -> Tensor:
     tensor = torch.from_numpy(data.astype(np.float32))[None, None]
     mode = "nearest" if nearest else "bilinear"
@@ -140,7 +159,9 @@ def recontrast(image: Tensor, labels: Tensor, rng: np.random.Generator) -> Tenso
     image = torch.where(enhanced, 45 + (image - 45) * strength, image)
     shifts = torch.zeros(256)
     for label in (1, 2, 3, 4, 5, 12):
-        shifts[label] = float(rng.normal(0, 15))
+        shifts[label] = float(rng.normal(0, 25))
+    if rng.random() < 0.2:
+        shifts[ID["stomach"]] = float(rng.uniform(60, 350))  # swallowed contrast
     shift = shifts[labels.long()]
     return image + functional.avg_pool3d(shift[None, None], 3, 1, 1)[0, 0]
 

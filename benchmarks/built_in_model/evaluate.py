@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ import vesalius
 from vesalius.checkpoints.load import load_model
 from vesalius.geometry.resample import resample_points
 from vesalius.geometry.volume import LabelMap, Volume
-from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.inference.confidence import fit_line
+from vesalius.inference.segmenter import Segmentation, Segmenter, SegmentOptions
 from vesalius.models.build import build, optimise_for_inference
 
 FIVE = ("brainstem", "spinal cord", "left parotid gland", "right parotid gland", "mandible")
@@ -121,8 +123,41 @@ def segmenter_of(arguments: argparse.Namespace, precision: str) -> Segmenter:
 
 def segment(segmenter: Segmenter, scan: Volume) -> LabelMap:
     """Ask for every class of the vocabulary."""
+    return segmentation(segmenter, scan).labels
+
+
+def segmentation(segmenter: Segmenter, scan: Volume) -> Segmentation:
+    """Ask for every class of the vocabulary; return also what the network thinks of its answer."""
     names = [name for _, name in segmenter.spec.vocabulary]
-    return segmenter(scan, names, options=SegmentOptions(unvalidated=True))
+    return segmenter.segment(scan, names, options=SegmentOptions(unvalidated=True))
+
+
+def ranking(per_case: Mapping[str, Mapping[str, float]], probability: Mapping[str, Mapping[str, float]]) -> Any:
+    """Say how well predicted Dice ranks results below 0.7 under the others, each case left out of its own fit.
+
+    Returns:
+        The area under the ROC curve (0.5 is chance, None where all lie on one side), over all results of classes
+        with a fit, and how many results there were and lay below 0.7.
+    """
+    good: list[float] = []
+    bad: list[float] = []
+    errors: list[float] = []
+    for name in FIVE:
+        pairs = {c: (probability[c][name], v[name]) for c, v in per_case.items() if name in probability[c]}
+        for case, (mine, dice_of_mine) in pairs.items():
+            others = [pair for other, pair in pairs.items() if other != case]
+            line = fit_line([p for p, _ in others], [d for _, d in others])
+            if line:
+                predicted = line[0] + line[1] * mine
+                (bad if dice_of_mine < 0.7 else good).append(predicted)
+                errors.append(abs(predicted - dice_of_mine))
+    wins = [float(b < g) + 0.5 * float(b == g) for b in bad for g in good]
+    return {
+        "auc_below_0.7": round(float(np.mean(wins)), 3) if wins else None,
+        "n": len(good) + len(bad),
+        "below_0.7": len(bad),
+        "mean_absolute_error": round(float(np.mean(errors)), 4) if errors else None,
+    }
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float | None:
@@ -226,13 +261,20 @@ def main() -> None:
     segmenter = segmenter_of(arguments, arguments.precision)
     for name in [*arguments.sets, *(["example"] if arguments.final else [])]:
         per_case: dict[str, dict[str, float]] = {}
+        probability: dict[str, dict[str, float]] = {}
         for reference in list(SETS[name](arguments.data))[: arguments.limit]:
             start = time.perf_counter()
-            per_case[reference.name] = scores(segment(segmenter, reference.scan), reference)
+            found = segmentation(segmenter, reference.scan)
+            per_case[reference.name] = scores(found.labels, reference)
+            probability[reference.name] = {
+                segmenter.spec.names[label]: round(value, 4) for label, value in found.probability.items()
+            }
             print(
                 f"{reference.name:20s} {time.perf_counter() - start:5.1f} s  {per_case[reference.name]}", flush=True
             )
-        results[name] = {"summary": summary(per_case), "per_case": per_case}
+        results[name] = {"summary": summary(per_case), "per_case": per_case, "probability": probability}
+        if name == "head-neck":
+            results["confidence"] = ranking(per_case, probability)
         print(json.dumps(results[name]["summary"], indent=1))
     if arguments.final:
         results["bf16 against fp32"] = between_precisions(arguments.data, arguments)

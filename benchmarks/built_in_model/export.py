@@ -22,6 +22,7 @@ from evaluate import BY_RULE, FIVE, UNIONS
 from specification import SPEC
 
 from vesalius.checkpoints.safetensors import write_model
+from vesalius.inference.confidence import fit_line
 from vesalius.spec import ModelSpec
 
 FOLDER = Path("src/vesalius/checkpoints/builtin/vesalius-small")
@@ -53,8 +54,27 @@ def specified(results: dict[str, Any] | None) -> ModelSpec:
         "labels (agreement; right kidney and lungs there by rule) and one lung with a human mask"
     )
     return replace(
-        SPEC, dice={name: round(dice[name], 3) for name in sorted(dice)}, dice_source=source, everything=everything
+        SPEC,
+        dice={name: round(dice[name], 3) for name in sorted(dice)},
+        dice_source=source,
+        everything=everything,
+        confidence=lines(results["head-neck"]),
     )
+
+
+def lines(measured: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return class name -> the line that predicts its Dice, where there are enough development cases."""
+    fitted: dict[str, tuple[float, float]] = {}
+    for _, name in SPEC.vocabulary:
+        both = [
+            (measured["probability"][case][name], dice[name])
+            for case, dice in measured["per_case"].items()
+            if name in dice and name in measured["probability"][case]
+        ]
+        line = fit_line([p for p, _ in both], [d for _, d in both])
+        if line:
+            fitted[name] = (round(line[0], 4), round(line[1], 4))
+    return fitted
 
 
 def card(spec: ModelSpec, results: dict[str, Any], size_bytes: int) -> str:
@@ -74,8 +94,9 @@ def card(spec: ModelSpec, results: dict[str, Any], size_bytes: int) -> str:
         window=" x ".join(str(n) for n in spec.window_size),
         head="\n".join(rows),
         simple="\n".join(simple_rows),
-        torso="\n".join(_torso_rows(torso["per_case"])),
+        torso="\n".join([*_torso_rows(torso["per_case"]), *_mean_rows(torso["summary"])]),
         example="\n".join(_example_rows(example["per_case"]["example_ct"])),
+        confidence=_ranked(results["confidence"]),
         precision=f"{precision['mean']:.4f} (n = {precision['n']})",
         offered=offered,
         named_only=named_only,
@@ -87,6 +108,15 @@ def _cell(entry: dict[str, Any]) -> str:
     return f"{entry['mean']:.3f}" + (f" ({interval[0]:.3f}-{interval[1]:.3f})" if interval else "")
 
 
+def _ranked(ranking: dict[str, Any]) -> str:
+    area = ranking["auc_below_0.7"]
+    told = "all on one side of 0.7" if area is None else f"area under the curve {area:.2f}"
+    return (
+        f"{told} ({ranking['below_0.7']} of {ranking['n']} results below 0.7), mean absolute error "
+        f"{ranking['mean_absolute_error']:.3f}"
+    )
+
+
 def _torso_rows(per_case: dict[str, dict[str, float]]) -> list[str]:
     rows = []
     for case, values in per_case.items():
@@ -95,6 +125,11 @@ def _torso_rows(per_case: dict[str, dict[str, float]]) -> list[str]:
             drawn = "human" if case == "3DCT_lung_baseline" else "rule" if by_rule else "silver"
             rows.append(f"| {name} | {value:.3f} | {drawn} | {case} |")
     return rows
+
+
+def _mean_rows(summary: dict[str, Any]) -> list[str]:
+    """Return the means of what more than one case measured."""
+    return [f"| {name} | {e['mean']:.3f} | mean | {e['n']} cases |" for name, e in summary.items() if e["n"] > 1]
 
 
 def _example_rows(values: dict[str, float]) -> list[str]:

@@ -51,7 +51,7 @@ class Recipe:
     weight_decay: float = 1e-2
     warm_up: float = 0.04
     """Part of the time in which the learning rate rises."""
-    plateau: float = 0.4
+    plateau: float = 0.2
     """Part of the time after which it falls."""
     windows: int = 2
     """Windows of a step, worked on at once, each on one core."""
