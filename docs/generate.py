@@ -36,10 +36,10 @@ SENTENCES: Mapping[str, str] = {
     "built_in_model.json": "`vesalius-small`, head and neck, human labels, {head-neck[summary][mean of the five][n]} "
     "development cases: mean Dice of brainstem, cord, parotids and mandible "
     "{head-neck[summary][mean of the five][mean]:.3f} (copied labels: "
-    "{no learning[copied][mean of the five][mean]:.3f}); agreement with silver labels on one torso never trained on: liver "
-    "{example[per_case][example_ct][liver]:.2f}, spleen {example[per_case][example_ct][spleen]:.2f}, kidneys "
-    "{example[per_case][example_ct][kidneys]:.2f}, lungs {example[per_case][example_ct][lungs]:.2f}; labels in bf16 "
-    "against fp32: mean Dice {bf16 against fp32[mean][mean]:.4f}",
+    "{no learning[copied][mean of the five][mean]:.3f}); agreement with silver labels on one torso never trained "
+    "on: liver {example[per_case][example_ct][liver]:.2f}, spleen {example[per_case][example_ct][spleen]:.2f}, "
+    "kidneys {example[per_case][example_ct][kidneys]:.2f}, lungs {example[per_case][example_ct][lungs]:.2f}; "
+    "labels in bf16 against fp32: mean Dice {bf16 against fp32[mean][mean]:.4f}",
     "handover.json": "From features to labels, statistics and files, {shape[0]} x {shape[1]} x {shape[2]} voxels, "
     "{classes} classes: {ours[total]:.1f} s; {voxels_that_differ} of {voxels} voxels differ from the dense "
     "computation, which takes {dense[total]:.1f} s",
