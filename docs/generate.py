@@ -34,8 +34,8 @@ SENTENCES: Mapping[str, str] = {
     "big_scan.json": "A phantom of {shape} voxels at {spacing_mm} mm, full width, {classes} classes: "
     "{peak_gb:.1f} GB (forecast {forecast_peak_gb:.1f}), {seconds:.0f} s (forecast {forecast_seconds:.0f})",
     "built_in_model.json": "`vesalius-small`, head and neck, human labels, "
-    "{head-neck[summary][mean of the five][n]} development cases: mean Dice of brainstem, cord, parotids and mandible "
-    "{head-neck[summary][mean of the five][mean]:.3f} (copied labels: "
+    "{head-neck[summary][mean of the five][n]} development cases: mean Dice of brainstem, cord, parotids and "
+    "mandible {head-neck[summary][mean of the five][mean]:.3f} (copied labels: "
     "{no learning[copied][mean of the five][mean]:.3f}); agreement with silver labels on one torso never trained "
     "on: liver {example[per_case][example_ct][liver]:.2f}, spleen {example[per_case][example_ct][spleen]:.2f}, "
     "kidneys {example[per_case][example_ct][kidneys]:.2f}, lungs {example[per_case][example_ct][lungs]:.2f}; "
