@@ -96,7 +96,9 @@ class Request:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         torch.manual_seed(self.seed)
-        segmenter = load(self.model, precision=self.precision, device=self.device)  # type: ignore[arg-type]
+        published = self.compat is not None and self.precision == "auto"  # exactly: in the precision of its numbers
+        precision = "fp32" if published else self.precision
+        segmenter = load(self.model, precision=precision, device=self.device)  # type: ignore[arg-type]
         segmenter.vocabulary.resolve(self.classes)
         return segmenter
 
@@ -144,7 +146,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("auto", "fp32", "bf16"),
         default=defaults.precision,
-        help="auto is bf16 where the processor has it",
+        help="auto is bf16 where the processor has it, fp32 with --compat",
     )
     how.add_argument("--overlap", type=float, metavar="F", help="part of a window shared with the next, in [0, 1)")
     how.add_argument("--max-memory", type=size_in_bytes, metavar="8GB", help="resident memory not to exceed")
