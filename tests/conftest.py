@@ -13,7 +13,7 @@ for _number, _handler in (
     (signal.SIGTERM, signal.SIG_DFL),
     (getattr(signal, "SIGHUP", signal.SIGTERM), signal.SIG_DFL),
 ):
-    # What nohup or a background job ignores, every child would ignore too, and tests of signals would wait for ever.
+    # What nohup or a background job ignores, every child ignores too: tests of signals would wait for ever.
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
 
