@@ -174,7 +174,7 @@ def monai_side(options: argparse.Namespace, seconds: list[float]) -> dict[str, A
             logits = inferer(data["image"][None], timed(one_window, seconds), transpose=True)
         except _EnoughError:
             return {}
-    data["pred"] = logits[0]
+    data["pred"] = logits[0].clone()  # post-processing writes in place, which an inference tensor refuses
     data["label_prompt"] = prompts[:, 0]
     data = VistaPostTransformd(keys="pred")(data)
     np.save(Path(options.folder) / "monai_model_grid.npy", data["pred"][0].numpy().astype(np.uint8))
