@@ -11,9 +11,10 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Literal
 
-from vesalius.errors import CheckpointError
+from vesalius.errors import CheckpointError, NoHeadError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +48,64 @@ class VistaArchitecture:
         return int(2 ** (len(self.blocks_down) - 1))
 
 
-Architecture = VistaArchitecture
-"""One of the networks ``models.build`` knows; a union once there are several."""
+class ClickLabel(IntEnum):
+    """What VISTA3D's point head is told of a click; the special ones are for ``special_classes``."""
 
+    PADDING = -1
+    NEGATIVE = 0
+    POSITIVE = 1
+    SPECIAL_NEGATIVE = 2
+    SPECIAL_POSITIVE = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitArchitecture:
+    """The sizes of a DINOv3 vision transformer, a 2-D encoder without a head; the defaults are MedDINOv3's ViT-B/16."""
+
+    kind: Literal["vit"] = "vit"
+    in_channels: int = 3
+    """Channels of the stem; an image of one channel is accepted by a stem of any number."""
+    patch_size: int = 16
+    """Pixels along each side of a patch."""
+    width: int = 768
+    depth: int = 12
+    """Number of blocks."""
+    heads: int = 12
+    mlp_ratio: int = 4
+    """Inner width of the MLPs in widths."""
+    registers: int = 4
+    """Tokens beside the class token that stand for no place."""
+    qkv_bias: bool = False
+    """Whether queries and values have a bias; keys never have one."""
+    norm_eps: float = 1e-6
+    rope_base: float = 100.0
+    """Longest period of the rotary position; the shortest is 1, the width of the image 2."""
+    layer_scale: float = 1e-5
+    """What LayerScale starts at."""
+
+    def __post_init__(self) -> None:
+        sizes = (self.in_channels, self.patch_size, self.width, self.depth, self.heads, self.mlp_ratio)
+        if min(sizes) < 1 or self.registers < 0 or self.width % (4 * self.heads):
+            raise _bad_spec("positive sizes, and a width that is a multiple of four times the heads", self)
+
+    @property
+    def size_multiple(self) -> int:
+        """Both sides of a slice should be a multiple of this; others are padded."""
+        return self.patch_size
+
+
+VIT_TOY = VitArchitecture(patch_size=8, width=96, depth=4, heads=3)
+"""Small enough to learn on a processor in minutes."""
+VIT_SMALL = VitArchitecture(width=384, heads=6)
+VIT_BASE = VitArchitecture()
+VIT_LARGE = VitArchitecture(width=1024, depth=24, heads=16)
+
+Architecture = VistaArchitecture | VitArchitecture
+"""One of the networks ``models.build`` knows."""
+
+_ARCHITECTURES: Mapping[str, type[Any]] = {"vista3d": VistaArchitecture, "vit": VitArchitecture}
+
+Normalisation = Literal["window", "fixed", "slice"]
 Padding = Literal["constant", "replicate"]
 
 
@@ -70,6 +126,11 @@ class ModelSpec:
     orientation: str = "RAS"
     window_hu: tuple[float, float] = (-963.8247715525971, 1053.678477684517)
     """Hounsfield units mapped to 0 and 1; values outside are clipped."""
+    normalisation: Normalisation = "window"
+    """What clipped values become: ``window`` maps ``window_hu`` to 0..1, ``fixed`` subtracts the mean and divides by
+    the standard deviation of ``mean_std_hu``, ``slice`` does so with those of each slice."""
+    mean_std_hu: tuple[float, float] = (0.0, 1.0)
+    """Mean and standard deviation of ``fixed``."""
     window_size: tuple[int, int, int] = (128, 128, 128)
     """Voxels of the sliding window; part of the model, because instance norm sees the whole window."""
     overlap: float = 0.25
@@ -94,8 +155,13 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         multiple = self.architecture.size_multiple
-        if any(side % multiple for side in self.window_size):
+        is_planar = isinstance(self.architecture, VitArchitecture)
+        if any(side % multiple for side in self.window_size[: 2 if is_planar else 3]):
             raise _bad_spec(f"window sides that are multiples of {multiple}", self.window_size)
+        if is_planar and self.window_size[2] != 1:
+            raise _bad_spec("windows of one slice for a 2-D network", self.window_size)
+        if self.mean_std_hu[1] <= 0:
+            raise _bad_spec("a positive standard deviation", self.mean_std_hu)
         if not self.window_hu[0] < self.window_hu[1]:
             raise _bad_spec("window_hu from low to high", self.window_hu)
         if not 0 <= self.overlap < 1 or min(self.spacing_mm) <= 0:
@@ -110,6 +176,21 @@ class ModelSpec:
     def names(self) -> dict[int, str]:
         """Class id -> name."""
         return dict(self.vocabulary)
+
+    @property
+    def vista(self) -> VistaArchitecture:
+        """The architecture of a network that takes class prompts and clicks.
+
+        Raises:
+            NoHeadError: If it is a bare backbone.
+        """
+        if not isinstance(self.architecture, VistaArchitecture):
+            raise NoHeadError(
+                expected="a model with a head, which can segment",
+                got=f"{self.name}, a backbone that was trained without labels",
+                do=f"teach it: vesalius finetune --model {self.name} --data LIST --run DIR",
+            )
+        return self.architecture
 
     def to_json(self) -> str:
         """Return the spec as JSON text; ``from_json`` reads it back equal."""
@@ -129,9 +210,9 @@ class ModelSpec:
         if not isinstance(fields, dict) or not isinstance(fields.get("architecture"), dict):
             raise _bad_spec("an object with an `architecture`", type(fields).__name__)
         kind = fields["architecture"].get("kind")
-        if kind != "vista3d":
-            raise _bad_spec('an architecture of kind "vista3d"', repr(kind))
-        fields["architecture"] = _build(VistaArchitecture, fields["architecture"])
+        if not isinstance(kind, str) or kind not in _ARCHITECTURES:
+            raise _bad_spec(f"an architecture of kind {' or '.join(_ARCHITECTURES)}", repr(kind))
+        fields["architecture"] = _build(_ARCHITECTURES[kind], fields["architecture"])
         spec = _build(cls, fields)
         assert isinstance(spec, ModelSpec)
         return spec

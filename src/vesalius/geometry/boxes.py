@@ -52,6 +52,12 @@ class Box:
             (self.stop[0] + m[0], self.stop[1] + m[1], self.stop[2] + m[2]),
         )
 
+    def shifted(self, origin: Triple) -> Box:
+        """Return the box as seen from ``origin``: the same voxels, counted from there."""
+        i, j, k = origin
+        start, stop = self.start, self.stop
+        return Box((start[0] - i, start[1] - j, start[2] - k), (stop[0] - i, stop[1] - j, stop[2] - k))
+
     def clipped(self, shape: Triple) -> Box:
         """Return the part of the box that lies inside an array of ``shape``."""
         start = [min(max(a, 0), n) for a, n in zip(self.start, shape, strict=True)]

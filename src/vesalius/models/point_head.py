@@ -24,9 +24,7 @@ from vesalius.models.layers.convolution import (
     upsample_planes,
 )
 from vesalius.models.layers.planes import empty_like_window, slabs, streams, windows_of
-
-PADDING, NEGATIVE, POSITIVE, SPECIAL_NEGATIVE, SPECIAL_POSITIVE = -1, 0, 1, 2, 3
-"""Labels of clicks; the special ones are for the classes that lie inside others (``special_classes``)."""
+from vesalius.spec import ClickLabel
 
 
 class PromptTokens(nn.Module):
@@ -54,9 +52,11 @@ class PromptTokens(nn.Module):
     ) -> Float[Tensor, "o s d"]:
         """Return the mask token, a token per click and one that says whether the class is known, s = n + 2."""
         label = point_labels[..., None]  # [o n 1]
-        sign = torch.where((label == POSITIVE) | (label == SPECIAL_POSITIVE), self.positive, self.negative)
-        special = torch.where(label >= SPECIAL_NEGATIVE, self.special, torch.zeros_like(self.special))
-        clicks = torch.where(label == PADDING, self.padding, positions + sign + special)  # [o n d]
+        sign = torch.where(
+            (label == ClickLabel.POSITIVE) | (label == ClickLabel.SPECIAL_POSITIVE), self.positive, self.negative
+        )
+        special = torch.where(label >= ClickLabel.SPECIAL_NEGATIVE, self.special, torch.zeros_like(self.special))
+        clicks = torch.where(label == ClickLabel.PADDING, self.padding, positions + sign + special)  # [o n d]
         status = torch.where(supported[:, None], self.supported, self.zero_shot)  # [o d]
         return torch.cat([self.mask.expand_as(status)[:, None], clicks, status[:, None]], dim=1)
 
@@ -120,7 +120,7 @@ class PointHead(nn.Module):
         Args:
             image_map: What ``image_map`` returned for the window.
             points_ijk: Clicks as voxel indices of the window; 0 is the centre of the first voxel.
-            point_labels: -1 padding, 0 negative, 1 positive, 2 and 3 the same for a special class.
+            point_labels: ``ClickLabel`` of each click.
             supported: Whether the object's class is one the model was trained on.
             chunk: Objects that attend to the image at once; each holds a few copies of the map.
 

@@ -1,0 +1,117 @@
+"""Click targets: what the name beside a click means for a model, and what the point head must be told of it.
+
+In MONAI a misspelt class silently becomes a new id and is clicked as zero-shot; here it is refused, and a structure
+without a name in the model is asked for as ``new:<name>``.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vesalius.errors import UnknownClassError, UsageError
+from vesalius.labels.structure import Structure
+from vesalius.labels.vocabulary import Vocabulary
+from vesalius.spec import VistaArchitecture
+
+NEW = "new:"
+"""Begins the name of a structure the model has no name for."""
+
+NEW_LAYER = "new"
+"""The overlap layer of such structures: they lie inside others and take nothing from them."""
+
+_RESERVED_ID = 255
+"""Marks "not computed" in files of the published bundle; never a label."""
+
+
+@dataclass(frozen=True)
+class ClickTarget:
+    """One structure that is clicked on.
+
+    Args:
+        id: Its label.
+        name: Its name in the label map: the vocabulary's, or what follows ``new:``.
+        supported: Whether the point head is told that it knows the class; otherwise it works zero-shot.
+        special: Whether its clicks carry the special-class embedding (classes that lie inside others).
+        layer: The overlap layer it is written to; None for the base layer.
+    """
+
+    id: int
+    name: str
+    supported: bool
+    special: bool
+    layer: str | None
+
+
+def resolve_target(
+    text: str, vocabulary: Vocabulary, architecture: VistaArchitecture, new_ids: Mapping[str, int]
+) -> ClickTarget:
+    """Say what the name beside a click means.
+
+    Args:
+        text: A class name, a synonym or an id as text; or ``new:<name>``.
+        vocabulary: Of the model.
+        architecture: Of the network; says which ids are supported and which are special.
+        new_ids: Name -> id of the new structures of this session so far; a new name gets the next id.
+
+    Returns:
+        The target. A new structure's id is above every id of the vocabulary and of ``new_ids``, and never 255.
+
+    Raises:
+        UnknownClassError: If the model has no such class (close names are suggested) or was never trained on it.
+        UsageError: If the name stands for several classes, or ``new:`` stands before nothing or a known class.
+    """
+    if text.strip().lower().startswith(NEW):
+        return _new_target(text.strip()[len(NEW) :].strip(), vocabulary, new_ids)
+    structure = _clickable(text, vocabulary, new_ids)
+    return ClickTarget(
+        id=structure.id,
+        name=structure.name,
+        supported=structure.id <= architecture.last_supported,
+        special=structure.id in architecture.special_classes,
+        layer=structure.layer,
+    )
+
+
+def _new_target(name: str, vocabulary: Vocabulary, new_ids: Mapping[str, int]) -> ClickTarget:
+    if not name:
+        raise UsageError(expected=f"a name after `{NEW}`", got="none", do=f"say `{NEW}lesion`, for example")
+    for structure in vocabulary.structures:
+        if structure.status != "unsupported" and name.casefold() == structure.name.casefold():
+            raise UsageError(
+                expected=f"after `{NEW}` the name of a structure the model has no name for",
+                got=f"{name!r}, which it knows",
+                do=f"click {structure.name!r} without `{NEW}`, or give the new structure another name",
+            )
+    label = new_ids[name] if name in new_ids else _next_id(vocabulary, new_ids)
+    return ClickTarget(id=label, name=name, supported=False, special=False, layer=NEW_LAYER)
+
+
+def _next_id(vocabulary: Vocabulary, new_ids: Mapping[str, int]) -> int:
+    used = [structure.id for structure in vocabulary.structures]
+    label = max([*used, *new_ids.values()], default=0) + 1
+    return label if label != _RESERVED_ID else label + 1
+
+
+def _clickable(text: str, vocabulary: Vocabulary, new_ids: Mapping[str, int]) -> Structure:
+    """Return the one trained class a text means."""
+    if text.strip() in new_ids:
+        raise UnknownClassError(
+            expected="a class of the model", got=repr(text), do=f"say `{NEW}{text.strip()}` for the new structure"
+        )
+    try:
+        structures = [vocabulary.by_id(target.id) for target in vocabulary.resolve([text])]
+    except UnknownClassError as error:
+        hint = f"{error.do}; a structure without a name in the model is clicked as `{NEW}<name>`"
+        raise UnknownClassError(expected=error.expected, got=error.got, do=hint) from None
+    whole = structures[0]
+    parts = [vocabulary.by_id(part).name for part in whole.parts] or [structure.name for structure in structures]
+    if len(structures) > 1 or whole.status == "composite":
+        shown = ", ".join(parts[:4]) + (f" and {len(parts) - 4} more" if len(parts) > 4 else "")
+        raise UsageError(
+            expected="one structure per click",
+            got=f"{text!r}, which stands for {len(parts)}: {shown}",
+            do=f"name the one that was clicked, such as {parts[0]!r}",
+        )
+    return whole

@@ -1,0 +1,124 @@
+"""Prompts: what a person asks of a model, in names and places of their own, before any window or tensor."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from vesalius.errors import GeometryError, UsageError
+from vesalius.geometry.grid import Grid
+from vesalius.shapes import MaskArray
+
+Place = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassPrompt:
+    """Find a structure by its name, without a click."""
+
+    target: str
+    """A class name, a synonym, or an id as text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointPrompt:
+    """A click: this place belongs to the target, or does not.
+
+    Raises:
+        UsageError: If not exactly one place is given, or it is not three finite numbers.
+    """
+
+    target: str
+    """A class name, a synonym or an id as text; or ``new:<name>`` for a structure the model has no name for."""
+    positive: bool = True
+    """Whether the place belongs to the target."""
+    ras_mm: Place | None = None
+    """The place in the world: right, anterior, superior, in millimetres."""
+    voxel: Place | None = None
+    """The place as an index into the volume's own array; 0 is the centre of the first voxel."""
+
+    def __post_init__(self) -> None:
+        for name in ("ras_mm", "voxel"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _place(getattr(self, name)))
+        if (self.ras_mm is None) == (self.voxel is None):
+            raise UsageError(
+                expected="a click with one place: `ras_mm` or `voxel`",
+                got="both" if self.voxel is not None else "neither",
+                do="leave one of the two out" if self.voxel is not None else "say where the click is",
+            )
+
+    def point_ijk(self, grid: Grid) -> Place:
+        """Return the click in the voxels of the volume's own grid.
+
+        Args:
+            grid: The grid of the volume that was clicked on.
+
+        Raises:
+            UsageError: If the click lies outside that grid's voxels.
+        """
+        if self.voxel is not None:
+            i, j, k = self.voxel
+        else:
+            i, j, k = grid.to_voxel(np.asarray(self.ras_mm, dtype=np.float64)).tolist()
+        reach = 0.5 + _ROUNDING  # half a voxel around the outermost centres
+        if not all(-reach <= at <= side - 1 + reach for at, side in zip((i, j, k), grid.shape, strict=True)):
+            given = (
+                f"RAS {_written(self.ras_mm)} mm" if self.ras_mm is not None else f"voxel {_written(self.voxel)}"
+            )
+            raise UsageError(
+                expected=f"a click inside the volume's {' x '.join(map(str, grid.shape))} voxels",
+                got=f"{given}, which is voxel {_written((i, j, k))}",
+                do="check that the click was made on this volume, and whether it is in millimetres or in voxels",
+            )
+        return i, j, k
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaskPrompt:
+    """An earlier mask of the target to start from.
+
+    Raises:
+        GeometryError: If the mask is not on its grid.
+    """
+
+    target: str
+    """A class name, a synonym or an id as text; or ``new:<name>``."""
+    mask: MaskArray
+    """Voxels of the target."""
+    grid: Grid
+    """Where the voxels of ``mask`` are."""
+
+    def __post_init__(self) -> None:
+        if self.mask.shape != self.grid.shape:
+            raise GeometryError(
+                expected=f"a mask on a grid of {self.grid.shape}",
+                got=f"an array of {self.mask.shape}",
+                do="give the mask the grid it was made on",
+            )
+
+
+Prompt = ClassPrompt | PointPrompt | MaskPrompt
+
+_ROUNDING = 1e-4
+"""Of a voxel: a click on the outermost face, written in millimetres and read again, is still inside."""
+
+
+def _place(given: object) -> Place:
+    try:
+        i, j, k = (float(at) for at in given)  # type: ignore[attr-defined] # whatever a caller gave
+    except (TypeError, ValueError):
+        i = math.nan
+    if not math.isfinite(i) or not math.isfinite(j) or not math.isfinite(k):
+        raise UsageError(
+            expected="a place of three finite numbers", got=repr(given), do="give (x, y, z), or (i, j, k)"
+        )
+    return i, j, k
+
+
+def _written(place: Place | None) -> str:
+    assert place is not None
+    return "(" + ", ".join(f"{at:.4g}" for at in place) + ")"
