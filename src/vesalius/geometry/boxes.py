@@ -52,11 +52,20 @@ class Box:
             (self.stop[0] + m[0], self.stop[1] + m[1], self.stop[2] + m[2]),
         )
 
-    def shifted(self, origin: Triple) -> Box:
-        """Return the box as seen from ``origin``: the same voxels, counted from there."""
-        i, j, k = origin
+    def holds(self, point_ijk: np.ndarray) -> bool:
+        """Say whether a point lies on the box's voxels, the outer faces of its outermost voxels included."""
+        low, high = np.asarray(self.start) - 0.5, np.asarray(self.stop) - 0.5
+        return bool(((point_ijk >= low) & (point_ijk <= high)).all())
+
+    def moved(self, by: Triple) -> Box:
+        """Return the box ``by`` voxels further along each axis."""
+        i, j, k = by
         start, stop = self.start, self.stop
-        return Box((start[0] - i, start[1] - j, start[2] - k), (stop[0] - i, stop[1] - j, stop[2] - k))
+        return Box((start[0] + i, start[1] + j, start[2] + k), (stop[0] + i, stop[1] + j, stop[2] + k))
+
+    def relative_to(self, origin: Triple) -> Box:
+        """Return the same voxels, counted from ``origin``."""
+        return self.moved((-origin[0], -origin[1], -origin[2]))
 
     def clipped(self, shape: Triple) -> Box:
         """Return the part of the box that lies inside an array of ``shape``."""

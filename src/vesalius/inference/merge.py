@@ -1,10 +1,10 @@
 """Merging clicks into an earlier mask: VISTA3D's Algorithm 1, for one object on the volume's own grid.
 
 Paper: VISTA3D (He et al., CVPR 2025, arXiv:2406.05285), Algorithm 1. Agrees with MONAI's
-``connected_components_combine`` for one object without NaN, with three deliberate differences: components are
-sought in three dimensions (MONAI's leak between objects through the batch axis), what no window covers stays as it
-was (MONAI multiplies NaN by 0), and only a positive click inside the earlier mask lets whole components in (there
-negative and padding clicks do, too).
+``connected_components_combine`` for one object without NaN, with four deliberate differences. Components are sought
+in three dimensions (MONAI's leak between objects through the batch axis). What no window covers stays as it was
+(MONAI multiplies NaN by 0). Only a positive click inside the earlier mask lets whole components in (there negative
+and padding clicks do, too). A click beside several components takes the nearest, not the one numbered last.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -13,13 +13,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
-from vesalius.geometry.boxes import Box
+from vesalius.geometry.boxes import Box, bounding_box
 from vesalius.geometry.grid import Grid
+from vesalius.geometry.morphology import components, depth_mm
+from vesalius.geometry.resample import is_orthogonal, resample_linear, resample_points
+from vesalius.geometry.volume import Volume
 from vesalius.inference.points import PointLogits
 from vesalius.prompts.encode import ObjectClicks
 from vesalius.shapes import MaskArray
+
+LOGIT_RANGE = 8.0
+"""Where an earlier mask counts, its logit is the distance to its border in mm, up to this; so are the clicks'."""
+
+SEARCH_MARGINS = (0, 1, 2)
+"""A click takes a component at its voxel, or one or two voxels beside it."""
+
+_EMPTY = Box((0, 0, 0), (0, 0, 0))
+_SHORT_BY = 0.25  # of a voxel: so much the volume's outermost voxels may lie beyond the model's grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +62,21 @@ def change_mask(
         model_grid: Of the image the network saw (``Prepared.grid``).
         grid: The volume's own grid, in any orientation or at an angle.
     """
-    raise NotImplementedError
+    box, proposal = propose(logits, earlier, model_grid=model_grid, grid=grid)
+    points = grid.to_voxel(model_grid.to_world(clicks.points_ijk)) - np.asarray(box.start)
+    added, removed = merge_clicks(earlier[box.slices], proposal, points, clicks.positive)
+    changed = bounding_box(added | removed)
+    if changed is None:
+        return MaskChange(_EMPTY, added[:0, :0, :0], removed[:0, :0, :0])
+    return MaskChange(changed.moved(box.start), added[changed.slices].copy(), removed[changed.slices].copy())
 
 
 def propose(logits: PointLogits, earlier: MaskArray, *, model_grid: Grid, grid: Grid) -> tuple[Box, MaskArray]:
     """Return the mask the point head would draw, on the volume's own grid, blended into the earlier mask.
+
+    Inside the windows the border is where the logits are 0. Towards their faces it passes smoothly into the border
+    of the earlier mask: there the sign of ``share`` · logit + (1 - ``share``) · distance decides, with the signed
+    distance to the earlier mask's border in mm, and both within ±8.
 
     Args:
         logits: Of the object.
@@ -64,7 +87,25 @@ def propose(logits: PointLogits, earlier: MaskArray, *, model_grid: Grid, grid: 
     Returns:
         A box of ``grid``, and the proposed mask inside it; outside the box the earlier mask stands.
     """
-    raise NotImplementedError
+    blended = logits.blended()
+    box = _concerned(blended, logits.box, earlier, model_grid=model_grid, grid=grid)
+    before = earlier[box.slices]
+    if box.is_empty:
+        return box, before.copy()
+    source, target = model_grid.cropped(logits.box), grid.cropped(box)
+    fresh = _on_own_grid(blended, source, target)
+    proposal = fresh > 0
+    apart = bounding_box(proposal != before)  # elsewhere both signs are the same, and shares mean nothing
+    if apart is None:
+        return box, proposal
+    share = _on_own_grid(logits.share(), source, target.cropped(apart))
+    unsure = bounding_box((share < 1) & (proposal != before)[apart.slices])
+    if unsure is not None:
+        share, here = share[unsure.slices], unsure.moved(apart.start)
+        clipped = fresh[here.slices].clip(-LOGIT_RANGE, LOGIT_RANGE)
+        blend = share * clipped + (1 - share) * _signed_distance_mm(before, here, grid)
+        proposal[here.slices] = blend > 0
+    return box, proposal
 
 
 def merge_clicks(
@@ -75,6 +116,9 @@ def merge_clicks(
 ) -> tuple[MaskArray, MaskArray]:
     """Take from a proposal the parts that were clicked on: the paper's Algorithm 1.
 
+    A positive click adds the component of new voxels it lies in, a negative one removes the component of lost
+    voxels. Where a positive click lies inside the earlier mask, voxels of that mask connect new ones.
+
     Args:
         earlier: The object's mask before.
         proposal: The mask that its clicks suggest.
@@ -84,4 +128,96 @@ def merge_clicks(
     Returns:
         Voxels to add to the earlier mask, and voxels to remove from it.
     """
-    raise NotImplementedError
+    voxels = np.rint(points_ijk).astype(int)
+    inside = any(earlier[_cube(voxel, 0, earlier.shape)].any() for voxel in voxels[positive])
+    candidates = proposal if inside else proposal & ~earlier
+    added = _clicked_components(candidates, voxels[positive]) & ~earlier
+    removed = _clicked_components(earlier & ~proposal, voxels[~positive])
+    return added, removed
+
+
+def _clicked_components(mask: MaskArray, voxels: Int[np.ndarray, "n 3"]) -> MaskArray:
+    """Return the 26-connected components at the clicks, or within two voxels of them."""
+    taken = np.zeros_like(mask)
+    box = bounding_box(mask) if len(voxels) else None
+    if box is None:
+        return taken
+    numbered, count = components(mask[box.slices])
+    is_clicked = np.zeros(count + 1, dtype=bool)
+    for voxel in voxels - np.asarray(box.start):
+        is_clicked[_component_at(numbered, voxel)] = True
+    is_clicked[0] = False
+    taken[box.slices] = is_clicked[numbered]
+    return taken
+
+
+def _component_at(numbered: Int[np.ndarray, "i j k"], voxel: Int[np.ndarray, " 3"]) -> int:
+    """Return the number of the component nearest to a click, 0 where none is within the margins."""
+    for margin in SEARCH_MARGINS:
+        cube = _cube(voxel, margin, numbered.shape)
+        places = np.argwhere(numbered[cube])
+        if len(places):
+            from_click = places + [side.start for side in cube] - voxel
+            i, j, k = places[np.argmin((from_click**2).sum(axis=1))]
+            return int(numbered[cube][i, j, k])
+    return 0
+
+
+def _cube(voxel: np.ndarray, margin: int, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
+    i, j, k = (
+        slice(max(at - margin, 0), max(min(at + margin + 1, n), 0))
+        for at, n in zip(voxel.tolist(), shape, strict=True)
+    )
+    return i, j, k
+
+
+def _concerned(
+    blended: Float[Tensor, "i j k"], covered: Box, earlier: MaskArray, *, model_grid: Grid, grid: Grid
+) -> Box:
+    """Return the box of the volume's grid that holds all of both masks that lies where windows are."""
+    if covered.is_empty:
+        return _EMPTY
+    own = _own_box(covered, model_grid, grid)
+    parts = []
+    drawn = bounding_box((blended > 0).numpy())
+    if drawn is not None:
+        parts.append(_own_box(drawn.grown(1).moved(covered.start), model_grid, grid))
+    before = bounding_box(earlier[own.slices])
+    if before is not None:
+        parts.append(before.moved(own.start))
+    if not parts:
+        return _EMPTY
+    start = np.maximum(np.min([part.start for part in parts], axis=0), own.start).tolist()
+    stop = np.minimum(np.max([part.stop for part in parts], axis=0), own.stop).tolist()
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def _own_box(box: Box, model_grid: Grid, grid: Grid) -> Box:
+    """Return the voxels of the volume's grid whose centres lie in a box of the model's."""
+    face = 0.5 + _SHORT_BY
+    ends = [(a - face, b - 1 + face) for a, b in zip(box.start, box.stop, strict=True)]
+    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
+    own = grid.to_voxel(model_grid.to_world(corners))
+    start = np.ceil(own.min(axis=0) - 1e-6).astype(int).tolist()
+    stop = (np.floor(own.max(axis=0) + 1e-6).astype(int) + 1).tolist()
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])).clipped(grid.shape)
+
+
+def _on_own_grid(values: Float[Tensor, "i j k"], source: Grid, target: Grid) -> Float[np.ndarray, "x y z"]:
+    """Interpolate what was computed on the model's grid, whatever the axes of the volume's."""
+    if not is_orthogonal(target):
+        return resample_points(values.numpy(), source, target)
+    turned = Volume(values.numpy()[None], source).reoriented(target.axis_codes)
+    return resample_linear(turned.data[0], turned.grid, target).numpy()
+
+
+def _signed_distance_mm(mask: MaskArray, box: Box, grid: Grid) -> Float[np.ndarray, "x y z"]:
+    """Return the distance to the border of a mask in a part of it, positive inside, within ±``LOGIT_RANGE``."""
+    reach = [int(np.ceil(LOGIT_RANGE / spacing)) for spacing in grid.spacing_mm]
+    around = box.grown((reach[0], reach[1], reach[2])).clipped((mask.shape[0], mask.shape[1], mask.shape[2]))
+    near = mask[around.slices]
+    if near.all() or not near.any():
+        return np.full(box.shape, LOGIT_RANGE if near.any() else -LOGIT_RANGE, dtype=np.float32)
+    inside, outside = (depth_mm(part, grid.spacing_mm, outside=True) for part in (near, ~near))
+    distance: np.ndarray = (inside - outside)[box.relative_to(around.start).slices]
+    return distance.clip(-LOGIT_RANGE, LOGIT_RANGE)

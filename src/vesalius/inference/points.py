@@ -9,8 +9,9 @@ There are no -9999 logits and no NaN: where no window is, nothing is said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -51,25 +52,38 @@ class PointLogits:
         high = (np.max(self.starts, axis=0) + self.windows[0].shape).tolist()
         return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
-    def blended(self) -> tuple[Float[Tensor, "i j k"], Float[Tensor, "i j k"]]:
-        """Return the logits of ``box`` and how much they count there.
+    def blended(self) -> Float[Tensor, "i j k"]:
+        """Return the logits of ``box``: averaged where windows overlap, 0 where none is.
 
-        Returns:
-            Logits, averaged where windows overlap with weights that fall towards the windows' faces, 0 where no
-            window is. Their share against an earlier mask: 1 a margin inside the windows and at the volume's
-            edge, falling smoothly to 0 at the outer faces of all windows together.
+        The weights of the average fall towards the faces of the windows, where a window sees least.
         """
-        box = self.box
-        total, remaining = torch.zeros(box.shape), torch.ones(box.shape)
-        weights = torch.zeros(box.shape)
-        for start, logits in zip(self.starts, self.windows, strict=True):
-            here = Box(start, _end(start, logits.shape))
-            part = here.shifted(box.start).slices
-            share = _share(here, self.shape)
+        if len(self.starts) == 1:
+            return self.windows[0]
+        total, weight = torch.zeros(self.box.shape), torch.zeros(self.box.shape)
+        for logits, share, part in zip(self.windows, self._shares(), self._parts(), strict=True):
             total[part] += share * logits
-            weights[part] += share
+            weight[part] += share
+        return total.div_(weight.clamp_(min=torch.finfo().tiny))
+
+    def share(self) -> Float[Tensor, "i j k"]:
+        """Return how much the logits of ``box`` count against an earlier mask, 0 to 1.
+
+        It is 1 where some window's face is a margin away, or where that face is the grid's own; from there it
+        falls smoothly to the outer faces of all windows, and is 0 where no window is.
+        """
+        remaining = torch.ones(self.box.shape)
+        for share, part in zip(self._shares(), self._parts(), strict=True):
             remaining[part] *= 1 - share
-        return total.div_(weights.clamp_(min=torch.finfo().tiny)), 1 - remaining
+        return 1 - remaining
+
+    def _parts(self) -> Iterator[tuple[slice, slice, slice]]:
+        for start, logits in zip(self.starts, self.windows, strict=True):
+            yield _window(start, logits.shape).relative_to(self.box.start).slices
+
+    def _shares(self) -> Iterator[Float[Tensor, "i j k"]]:
+        for start, logits in zip(self.starts, self.windows, strict=True):
+            i, j, k = (_ramp(a, n, whole) for a, n, whole in zip(start, logits.shape, self.shape, strict=True))
+            yield i[:, None, None] * j[:, None] * k
 
 
 def window_starts(
@@ -91,7 +105,20 @@ def window_starts(
         The starts of the windows needed beside ``taken``, in the order of the clicks that asked for them. A click
         outside the grid needs none.
     """
-    raise NotImplementedError
+    size, everywhere = np.asarray(window_size), Box((0, 0, 0), shape)
+    inside = [click for click in points_ijk if everywhere.holds(click)]
+    open_clicks = [click for click in inside if not _served(click, taken, shape, size)]
+    starts: list[Triple] = []
+    while open_clicks:
+        low = high = open_clicks[0]
+        for click in open_clicks[1:]:
+            wider = np.minimum(low, click), np.maximum(high, click)
+            if (wider[1] - wider[0] <= size - 2 * _margins(size) - 2).all():  # 2: for rounding the centre
+                low, high = wider
+        start = np.rint((low + high - size + 1) / 2).clip(0, np.asarray(shape) - size).astype(int).tolist()
+        starts.append((start[0], start[1], start[2]))
+        open_clicks = [click for click in open_clicks if not _served(click, starts[-1:], shape, size)]
+    return tuple(starts)
 
 
 def compute_image_map(
@@ -109,7 +136,7 @@ def compute_image_map(
         NoHeadError: If the model has no click branch.
     """
     device = next(network.parameters()).device
-    window = image[Box(start, _end(start, window_size)).slices][None, None].to(device)
+    window = image[_window(start, window_size).slices][None, None].to(device)
     with torch.inference_mode():
         mapped: Tensor = network.point_head.image_map(network.point_features(window))
     return mapped
@@ -140,12 +167,55 @@ def segment_points(
     Raises:
         NoHeadError: If the model has no click branch.
     """
-    raise NotImplementedError
+    if image_maps is None:
+        image_maps = partial(compute_image_map, network, image, window_size=window_size)
+    found: list[dict[Triple, Tensor]] = [{} for _ in objects]
+    for start in windows:
+        window = _window(start, window_size)
+        clicked = [row for row, one in enumerate(objects) if len(one.within(window))]
+        if clicked:
+            some = [objects[row] for row in clicked]
+            for row, logits in zip(clicked, _window_logits(network, some, window, image_maps(start)), strict=True):
+                found[row][start] = logits
+    i, j, k = image.shape
+    return tuple(PointLogits((i, j, k), tuple(one), tuple(one.values())) for one in found)
 
 
-def _end(start: Triple, size: Sequence[int]) -> Triple:
-    return start[0] + size[0], start[1] + size[1], start[2] + size[2]
+def _window_logits(
+    network: Vista3D, objects: Sequence[ObjectClicks], window: Box, image_map: Float[Tensor, "1 d i2 j2 k2"]
+) -> Float[Tensor, "o i j k"]:
+    clicks, device = encode_clicks(objects, window), image_map.device
+    with torch.inference_mode():
+        logits: Tensor = network.point_head.logits(
+            image_map,
+            clicks.points_ijk.to(device),
+            clicks.point_labels.to(device),
+            clicks.supported.to(device),
+        )
+    return logits[0].float().cpu()
 
 
-def _share(window: Box, shape: Triple) -> Float[Tensor, "i j k"]:
-    raise NotImplementedError
+def _window(start: Triple, size: Sequence[int]) -> Box:
+    return Box(start, (start[0] + size[0], start[1] + size[1], start[2] + size[2]))
+
+
+def _margins(size: np.ndarray) -> np.ndarray:
+    return size // MARGIN_OF_SIDE
+
+
+def _served(click: np.ndarray, starts: Sequence[Triple], shape: Triple, size: np.ndarray) -> bool:
+    """Say whether a click lies a margin inside some window, or between it and the grid's own edge."""
+    first = np.asarray(starts, dtype=int).reshape(-1, 3)  # [w 3]
+    last = first + size - 1
+    above = (click >= first + _margins(size)) | (first == 0)
+    below = (click <= last - _margins(size)) | (last == np.asarray(shape) - 1)
+    return bool((above & below).all(axis=1).any())
+
+
+def _ramp(start: int, side: int, whole: int) -> Float[Tensor, " w"]:
+    """Return the share along one axis: a smooth step over the margin at a face that is not the grid's own."""
+    voxels, margin = torch.arange(side) + 0.5, max(side // MARGIN_OF_SIDE, 1)
+    rise = (voxels / margin).clamp(max=1)
+    rise = rise * rise * (3 - 2 * rise)
+    ones = torch.ones(side)
+    return (ones if start == 0 else rise) * (ones if start + side == whole else rise.flip(0))
