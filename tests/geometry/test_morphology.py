@@ -1,8 +1,9 @@
-"""Components and regions, against scipy and against plain numpy."""
+"""Components, regions, erosion and depth, against scipy and against plain numpy."""
 
 from __future__ import annotations
 
 import tracemalloc
+from typing import Literal
 
 import numpy as np
 from hypothesis import given
@@ -25,6 +26,24 @@ def test_components_agree_with_scipy(labels: np.ndarray) -> None:
     assert ((numbered > 0) == mask).all()
     for component in range(1, count + 1):
         assert len(np.unique(expected[numbered == component])) == 1
+
+
+@given(label_maps, st.sampled_from([6, 26]), st.booleans())
+def test_erosion_agrees_with_scipy(labels: np.ndarray, connectivity: Literal[6, 26], outside: bool) -> None:
+    mask = labels > 1
+    expected = ndimage.binary_erosion(mask, CORNERS if connectivity == 26 else None, border_value=outside)
+    assert (morphology.eroded(mask, connectivity=connectivity, outside=outside) == expected).all()
+
+
+@given(label_maps, st.booleans())
+def test_depth_agrees_with_scipy_in_millimetres(labels: np.ndarray, transposed: bool) -> None:
+    mask = (labels > 0).T if transposed else labels > 0
+    spacing = (0.7, 1.5, 3.0)
+    inside = ndimage.distance_transform_edt(np.pad(mask, 1), spacing)[1:-1, 1:-1, 1:-1]
+    assert np.allclose(morphology.depth_mm(mask, spacing), inside, rtol=1e-5)
+    if not mask.all():
+        open_ended = ndimage.distance_transform_edt(mask, spacing)
+        assert np.allclose(morphology.depth_mm(mask, spacing, outside=True), open_ended, rtol=1e-5)
 
 
 @given(label_maps, st.booleans())

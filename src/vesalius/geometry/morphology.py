@@ -1,16 +1,20 @@
-"""Connected components, and where each label of a label map lies; the work is connected-components-3d's (cc3d).
+"""Connected components, where each label of a label map lies, erosion, and depth: what the shape of a mask says.
 
+The work is done by connected-components-3d (cc3d) and, for exact Euclidean distances, by its sibling edt.
 Nothing here holds more than a few bytes a voxel of the largest label's box, whatever the number of labels.
 """
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cc3d
+import edt
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float32, Integer
 
 from vesalius.geometry.boxes import Box
 from vesalius.shapes import LabelArray, MaskArray
@@ -45,6 +49,40 @@ def components(mask: MaskArray) -> tuple[Integer[np.ndarray, "i j k"], int]:
     # Padded, because cc3d 4.1 sets aside a component per eight voxels: too few where a side is odd ([1, 0, 1]).
     numbered, count = cc3d.connected_components(np.pad(mask, 1), connectivity=26, return_N=True)
     return numbered[1:-1, 1:-1, 1:-1], int(count)
+
+
+def eroded(mask: MaskArray, *, connectivity: Literal[6, 26] = 26, outside: bool = False) -> MaskArray:
+    """Return the voxels of a mask whose neighbours all belong to it.
+
+    Args:
+        mask: Voxels ``(i, j, k)``.
+        connectivity: 6 looks at neighbours across faces, 26 at all of the 3 x 3 x 3 cube.
+        outside: Whether voxels beyond the array count as the mask's: a window's edge is no border of an organ.
+    """
+    kept = np.pad(mask, 1, constant_values=outside)
+    inner = kept[1:-1, 1:-1, 1:-1]
+    if connectivity == 6:
+        around = [np.roll(kept, step, axis)[1:-1, 1:-1, 1:-1] for axis in range(3) for step in (-1, 1)]
+        return np.asarray(np.logical_and.reduce([inner, *around]))
+    for axis in range(3):
+        lines = np.moveaxis(kept, axis, 0)
+        kept = np.moveaxis(lines[:-2] & lines[1:-1] & lines[2:], 0, axis)
+    return np.asarray(kept)
+
+
+def depth_mm(
+    mask: MaskArray, spacing_mm: Sequence[float], *, outside: bool = False
+) -> Float32[np.ndarray, "i j k"]:
+    """Return how far each voxel of a mask lies from the nearest voxel that is not in it, between centres; else 0.
+
+    Args:
+        mask: Voxels ``(i, j, k)``; with ``outside``, not all of them True.
+        spacing_mm: Of the voxels, along i, j and k.
+        outside: Whether voxels beyond the array count as the mask's; if not, its faces are borders too.
+    """
+    i, j, k = spacing_mm
+    depth: np.ndarray = edt.edt(np.ascontiguousarray(mask), anisotropy=(i, j, k), black_border=not outside)
+    return depth
 
 
 def label_regions(labels: LabelArray) -> dict[int, LabelRegion]:
