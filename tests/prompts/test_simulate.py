@@ -69,8 +69,8 @@ def test_a_long_structure_is_clicked_in_its_middle_not_at_an_end() -> None:
 def test_depth_is_measured_in_millimetres() -> None:
     plate_and_rod = box((2, 6), (2, 26), (2, 24)) | box((12, 21), (2, 11), (2, 11))
     both = plate_and_rod | box((5, 13), (2, 3), (2, 3))  # one component
-    fine = next_click(both, NOTHING, rng=np.random.default_rng(0), spacing_mm=(1, 1, 1))
-    coarse = next_click(both, NOTHING, rng=np.random.default_rng(0), spacing_mm=(8, 1, 1))
+    fine = next_click(both, NOTHING, rng=np.random.default_rng(0), spacing_mm=(1.0, 1.0, 1.0))
+    coarse = next_click(both, NOTHING, rng=np.random.default_rng(0), spacing_mm=(8.0, 1.0, 1.0))
     assert fine is not None
     assert coarse is not None
     assert fine.point_ijk[0] > 12  # the rod is nine voxels thick, the plate four
@@ -108,12 +108,12 @@ def test_jitter_is_as_wide_as_it_says_in_millimetres() -> None:
     aim = next_click(truth, NOTHING, rng=np.random.default_rng(0), spacing_mm=SPACING)
     hits = [
         next_click(truth, NOTHING, rng=np.random.default_rng(n), jitter_mm=2.0, spacing_mm=SPACING)
-        for n in range(300)
+        for n in range(120)
     ]
     assert aim is not None
     offsets = np.array([np.subtract(hit.point_ijk, aim.point_ijk) * SPACING for hit in hits if hit])
-    assert np.abs(offsets.mean(axis=0)).max() < 0.5
-    assert np.allclose(offsets.std(axis=0), 2.0, atol=0.35)
+    assert np.abs(offsets.mean(axis=0)).max() < 0.8
+    assert np.allclose(offsets.std(axis=0), 2.0, atol=0.5)
 
 
 def test_the_generator_decides() -> None:
@@ -142,12 +142,12 @@ def test_first_clicks_lie_inside_and_outside(
 
 def test_most_windows_get_few_clicks() -> None:
     truth = box((5, 20), (5, 20), (5, 20))
-    signs = [first_clicks(truth, ~truth, max_clicks=5, rng=np.random.default_rng(n)).positive for n in range(1000)]
+    signs = [first_clicks(truth, ~truth, max_clicks=5, rng=np.random.default_rng(n)).positive for n in range(500)]
     positives, negatives = (np.array([int((sign == kind).sum()) for sign in signs]) for kind in (True, False))
     assert (positives.min(), positives.max(), negatives.min(), negatives.max()) == (1, 5, 0, 5)
     # |N(0, 2)| < 1 in 38.3 % of draws, < 2 in 68.3 %
-    assert (positives == 1).mean() == pytest.approx(0.383, abs=0.05)
-    assert (negatives <= 1).mean() == pytest.approx(0.683, abs=0.05)
+    assert (positives == 1).mean() == pytest.approx(0.383, abs=0.06)
+    assert (negatives <= 1).mean() == pytest.approx(0.683, abs=0.06)
 
 
 def test_drawn_voxels_keep_away_from_borders_while_they_can() -> None:
