@@ -41,6 +41,10 @@ def test_a_map_of_tissues_has_no_image(tmp_path: Path) -> None:
     assert load_case(save_case(a_case(image_hu=None), tmp_path)).image_hu is None
 
 
+def test_a_scan_may_have_all_classes_of_vista3d() -> None:
+    assert a_case(annotated=frozenset((3, 132, 254))).annotated == {3, 132, 254}
+
+
 def test_present_are_the_classes_that_were_looked_for_and_found() -> None:
     assert a_case().present == (3, 7)  # 5 was not found, 9 not looked for, 104 is a tissue
     assert a_case(annotated=frozenset((5,))).present == ()
@@ -52,9 +56,10 @@ def test_present_are_the_classes_that_were_looked_for_and_found() -> None:
         {"image_hu": np.zeros((5, 6, 8), np.int16)},
         {"annotated": frozenset()},
         {"annotated": frozenset((0, 3))},
-        {"annotated": frozenset((101,))},
+        {"annotated": frozenset((UNKNOWN,))},
+        {"annotated": frozenset((101,)), "image_hu": None},
     ],
-    ids=["another shape", "nothing looked for", "background", "a tissue"],
+    ids=["another shape", "nothing looked for", "background", "unknown", "a tissue"],
 )
 def test_a_case_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="in a"):

@@ -12,7 +12,7 @@ from vesalius.labels.vista3d import TABLE
 
 
 @pytest.mark.parametrize(
-    "spelling", ["left kidney", "kidney_left", "Kidney-Left", "  LEFT   kidney ", "kidney, left"]
+    "spelling", ["left kidney", "kidney_left", "Kidney-Left", "KidneyLeft", "  LEFT   kidney ", "kidney, left"]
 )
 def test_case_separators_and_order_do_not_matter(spelling: str):
     assert exact_key(spelling) == exact_key("left kidney")

@@ -17,11 +17,12 @@ from jaxtyping import Int16, UInt8
 
 from vesalius.errors import FileFormatError, UsageError
 from vesalius.io.atomic import replacing
+from vesalius.labels.mapping import UNKNOWN
+
+__all__ = ["LARGEST_CLASS", "UNKNOWN", "Case", "load_case", "save_case"]
 
 LARGEST_CLASS = 100
-"""Ids above are no classes: tissues that a synthetic scan is painted from, and UNKNOWN."""
-UNKNOWN = 255
-"""A voxel of which nothing is known: it is left out of every class's loss."""
+"""In a map of tissues, ids above are no classes: they are what a synthetic scan is painted from, and UNKNOWN."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,8 @@ class Case:
         name: Its file's name.
         group: Where it comes from, such as ``head-neck``; cases are drawn by group.
         image_hu: Hounsfield units; None for a map of tissues, which is painted anew whenever it is drawn.
-        labels: Class ids up to LARGEST_CLASS, ids of tissues, UNKNOWN; 0 is none of these.
+        labels: Class ids, UNKNOWN, 0 is neither; in a map of tissues class ids go up to LARGEST_CLASS, and ids of
+            tissues lie above.
         annotated: Class ids that were looked for in the whole scan.
 
     Raises:
@@ -48,8 +50,9 @@ class Case:
     def __post_init__(self) -> None:
         if self.image_hu is not None and self.image_hu.shape != self.labels.shape:
             raise _refused(f"an image of {self.labels.shape} voxels, as its labels", self.image_hu.shape, self.name)
-        if not self.annotated or not all(0 < label <= LARGEST_CLASS for label in self.annotated):
-            raise _refused(f"class ids from 1 to {LARGEST_CLASS} that were looked for", self.annotated, self.name)
+        largest = LARGEST_CLASS if self.image_hu is None else UNKNOWN - 1
+        if not self.annotated or not all(0 < label <= largest for label in self.annotated):
+            raise _refused(f"class ids from 1 to {largest} that were looked for", self.annotated, self.name)
 
     @cached_property
     def present(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""When two spellings mean the same name: case, underscores, hyphens, word order, plural and British spelling."""
+"""When two spellings mean one name: case, separators (``KidneyLeft``), word order, plural, British spelling."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_SEPARATORS = re.compile(r"[\s_\-,]+")
+_SEPARATORS = re.compile(r"[\s_\-,]+|(?<=[a-z])(?=[A-Z][a-z])")
 _OTHER_SIDE = {"left": "right", "right": "left"}
 _ALIKE = {
     "tumours": "tumor",
@@ -27,7 +27,7 @@ _ALIKE = {
 
 @lru_cache(maxsize=4096)
 def exact_key(name: str) -> str:
-    """Return what ``left kidney``, ``kidney_left`` and ``Kidney-Left`` have in common."""
+    """Return what ``left kidney``, ``kidney_left``, ``Kidney-Left`` and ``KidneyLeft`` have in common."""
     return " ".join(sorted(_words(name)))
 
 
@@ -45,7 +45,7 @@ def mirrored_name(name: str) -> str | None:
 
 
 def _words(name: str) -> list[str]:
-    return [word for word in _SEPARATORS.split(name.casefold()) if word]
+    return [word.casefold() for word in _SEPARATORS.split(name) if word]
 
 
 def _singular(word: str) -> str:

@@ -1,0 +1,158 @@
+"""MONAI and Medical Segmentation Decathlon lists: one JSON object with ``training``, ``validation`` and ``test``.
+
+An entry is ``{"image", "label"}``, with ``fold``, ``pseudo_label``, ``supervoxels``, ``classes`` and ``name``
+where they are wanted; VISTA3D's own lists call two of these ``pseudo_label_file`` and ``label_sv``. What label ids
+mean is in ``label_mapping`` ({"1": "liver"}, or pairs of ids [[1, 1], [2, 26]]), else in ``labels``, as the
+decathlon has it.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vesalius.data.datalists.paths import Root, stem_of
+from vesalius.data.datalists.record import DataList, ListedCase, Split
+from vesalius.errors import FileFormatError
+from vesalius.geometry.volume import Modality
+from vesalius.labels.mapping import Meaning
+
+_SPLITS: Mapping[str, Split] = {
+    "training": "training",
+    "train": "training",
+    "validation": "validation",
+    "val": "validation",
+    "test": "test",
+    "testing": "test",
+}
+_PSEUDO = ("pseudo_label", "pseudo_label_file")
+_SUPERVOXELS = ("supervoxels", "label_sv")
+
+
+def recognises(content: Mapping[str, Any]) -> bool:
+    """Say whether a JSON object is such a list."""
+    return any(isinstance(content.get(key), list) for key in _SPLITS)
+
+
+def read(path: Path, content: Mapping[str, Any], root: Root) -> DataList:
+    """Read a list.
+
+    Args:
+        path: The file, for its name.
+        content: The object in it.
+        root: Where its paths begin.
+
+    Raises:
+        FileFormatError: If an entry, a label or a mapping is not what it should be.
+        UnsafeFileError: If a path leads out of the root.
+    """
+    cases = [
+        case
+        for key, split in _SPLITS.items()
+        for number, entry in enumerate(_entries(path, content.get(key, [])))
+        for case in _cases(entry, split, root, f"{path.name}, entry {number} of {key}")
+    ]
+    default = path.parent.name if path.stem in ("dataset", "datalist") else path.stem
+    return DataList(
+        name=str(content.get("name") or default),
+        path=path,
+        format="monai",
+        cases=tuple(_with_distinct_names(cases)),
+        meanings=meanings_of(content, path),
+        modality=modality_of(content.get("modality", {})),
+    )
+
+
+def meanings_of(content: Mapping[str, Any], path: Path) -> dict[int, Meaning]:
+    """Return what label ids mean: ``label_mapping`` where it is given, else ``labels``; without the background.
+
+    Raises:
+        FileFormatError: If neither form is understood.
+    """
+    stated = content.get("label_mapping", content.get("labels", {}))
+    try:
+        pairs = stated.items() if isinstance(stated, dict) else [(a, b) for a, b in stated]
+        meanings: dict[int, Meaning] = {int(label): meaning for label, meaning in pairs}
+    except (TypeError, ValueError):
+        raise _bad(path, f"labels {str(stated)[:80]}") from None
+    if not all(b is None or (isinstance(b, str | int) and not isinstance(b, bool)) for b in meanings.values()):
+        raise _bad(path, f"labels {str(stated)[:80]}")
+    return {label: meaning for label, meaning in meanings.items() if label != 0}
+
+
+def modality_of(stated: object) -> Modality:
+    """Return CT or MR where the words of a list say so, else unknown."""
+    words = stated.values() if isinstance(stated, dict) else stated if isinstance(stated, list) else [stated]
+    text = " ".join(map(str, words)).upper()
+    if "CT" in text.split() or text.startswith("CT"):
+        return "CT"
+    return "MR" if any(word.startswith(("MR", "T1", "T2", "FLAIR")) for word in text.split()) else "unknown"
+
+
+def _entries(path: Path, part: object) -> list[object]:
+    if not isinstance(part, list):
+        raise _bad(path, f"{type(part).__name__} where a list of entries should be")
+    return part
+
+
+def _cases(entry: object, split: Split, root: Root, where: str) -> Iterator[ListedCase]:
+    fields = entry if isinstance(entry, dict) else {"image": entry}
+    image = _file(fields, ("image",), root, where)
+    if image is None:
+        raise _bad_entry(where, f"no `image` in {str(entry)[:80]}")
+    classes = fields.get("classes")
+    if classes is not None and not (
+        isinstance(classes, list) and all(isinstance(word, str | int) for word in classes)
+    ):
+        raise _bad_entry(where, f"classes {str(classes)[:80]}")
+    fold = fields.get("fold")
+    if fold is not None and not isinstance(fold, int):
+        raise _bad_entry(where, f"fold {fold!r}")
+    yield ListedCase(
+        name=str(fields.get("name") or stem_of(image)),
+        split=split,
+        image=image,
+        label=_file(fields, ("label",), root, where),
+        pseudo_label=_file(fields, _PSEUDO, root, where),
+        supervoxels=_file(fields, _SUPERVOXELS, root, where),
+        classes=None if classes is None else tuple(classes),
+        fold=fold,
+    )
+
+
+def _file(fields: Mapping[str, Any], keys: tuple[str, ...], root: Root, where: str) -> Path | None:
+    written = next((fields[key] for key in keys if fields.get(key)), None)
+    if isinstance(written, list) and len(written) == 1:
+        written = written[0]
+    if written is None:
+        return None
+    if not isinstance(written, str):
+        raise _bad_entry(where, f"{keys[0]} {str(written)[:80]}, which is not one path")
+    return root.resolve(written)
+
+
+def _with_distinct_names(cases: list[ListedCase]) -> Iterator[ListedCase]:
+    """Put the folder's name before names that several images share (``case1/ct.nii.gz``, ``case2/ct.nii.gz``)."""
+    names = [case.name for case in cases]
+    for case in cases:
+        is_shared = names.count(case.name) > 1 and case.name == stem_of(case.image)
+        yield replace(case, name=f"{case.image.parent.name}_{case.name}") if is_shared else case
+
+
+def _bad_entry(where: str, got: str) -> FileFormatError:
+    return FileFormatError(
+        expected='entries such as {"image": "a.nii.gz", "label": "b.nii.gz", "classes": ["liver"]}',
+        got=f"{where}: {got}",
+        do="correct the entry",
+    )
+
+
+def _bad(path: Path, got: str) -> FileFormatError:
+    return FileFormatError(
+        expected='{"label_mapping": {"1": "liver"}, "training": [{"image": "...", "label": "..."}], ...}',
+        got=f"{path.name}: {got}",
+        do="correct the list",
+    )

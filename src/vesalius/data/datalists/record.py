@@ -1,0 +1,139 @@
+"""DataList and ListedCase: what every format of list comes down to; paths and words, no voxels."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from vesalius.errors import UsageError
+from vesalius.geometry.volume import Modality
+from vesalius.labels.mapping import LabelMapping, Meaning, class_of
+from vesalius.labels.vocabulary import Vocabulary
+
+Split = Literal["training", "validation", "test"]
+Format = Literal["monai", "nnunet", "totalsegmentator", "folders"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedCase:
+    """One scan of a list, and what is known about it.
+
+    Args:
+        name: Of the case, once in its list.
+        split: What it is for.
+        image: Its file, or a folder of DICOM.
+        label: Its label map; None where nobody drew one, or where ``masks`` has it class by class.
+        masks: Label id -> file of one structure, in place of ``label``.
+        pseudo_label: A model's answer; its ids are class ids of the vocabulary.
+        supervoxels: A map of parts without names.
+        classes: What was looked for in this scan, as names or class ids; None is everything the list maps. May
+            name classes that no label id stands for: they were looked for and are absent.
+        fold: Its part of a cross-validation.
+    """
+
+    name: str
+    split: Split = "training"
+    image: Path
+    label: Path | None = None
+    masks: Mapping[int, Path] = field(default_factory=dict)
+    pseudo_label: Path | None = None
+    supervoxels: Path | None = None
+    classes: tuple[str | int, ...] | None = None
+    fold: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "masks", MappingProxyType(dict(self.masks)))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file it names, the image first."""
+        others = (self.label, *self.masks.values(), self.pseudo_label, self.supervoxels)
+        return (self.image, *(path for path in others if path is not None))
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether somebody drew something."""
+        return self.label is not None or bool(self.masks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataList:
+    """The cases of one data set.
+
+    Args:
+        name: Of the data set; cases are drawn by it.
+        path: The list, or its folder.
+        format: Which kind of list it is.
+        cases: All of them, in the list's order.
+        meanings: Label id -> name, class id, or None where no class is meant; empty where the list says nothing.
+        unknown: Label ids of voxels that nobody judged.
+        modality: What made the images.
+    """
+
+    name: str
+    path: Path
+    format: Format
+    cases: tuple[ListedCase, ...]
+    meanings: Mapping[int, Meaning] = field(default_factory=dict)
+    unknown: frozenset[int] = frozenset()
+    modality: Modality = "unknown"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "meanings", MappingProxyType(dict(sorted(self.meanings.items()))))
+
+    def split(self, split: Split) -> tuple[ListedCase, ...]:
+        """Return the cases that are for one thing."""
+        return tuple(case for case in self.cases if case.split == split)
+
+    def folded(self, fold: int) -> DataList:
+        """Return the list with the training cases of one fold kept for validation, and no others.
+
+        Raises:
+            UsageError: If no case is of that fold.
+        """
+        folds = sorted({case.fold for case in self.cases if case.fold is not None})
+        if fold not in folds:
+            raise UsageError(
+                expected=f"a fold of {self.path.name}: {folds}", got=str(fold), do="name one of these, or none"
+            )
+        learnt = [case for case in self.cases if case.split != "test"]
+        kept = [replace(c, split="validation" if c.fold == fold else "training") for c in learnt]
+        return replace(self, cases=(*kept, *self.split("test")))
+
+    def mapping(self, vocabulary: Vocabulary) -> LabelMapping:
+        """Return what the list's label ids are in a vocabulary.
+
+        Raises:
+            UsageError: If the list does not say what its ids mean.
+            UnknownClassError: If one of them means no single class.
+        """
+        if not self.meanings:
+            raise UsageError(
+                expected=f"to know what the label ids of {self.path.name} mean",
+                got="a list without `labels` or `label_mapping`",
+                do='add "label_mapping": {"1": "liver"}; for plain folders, a labels.json {"1": "liver"} in it',
+            )
+        return LabelMapping.of(self.meanings, vocabulary, unknown=self.unknown)
+
+    def annotated(self, case: ListedCase, mapping: LabelMapping, vocabulary: Vocabulary) -> frozenset[int]:
+        """Return the class ids that were looked for in a case: what is not among them is never a negative.
+
+        Args:
+            case: One of the list's.
+            mapping: The list's own.
+            vocabulary: What the model can name.
+
+        Raises:
+            UnknownClassError: If the case's ``classes`` name no class of the vocabulary.
+        """
+        if not case.is_labelled:
+            return frozenset()
+        if case.classes is not None:
+            return frozenset(class_of(word, vocabulary).id for word in case.classes)
+        if case.masks:
+            return frozenset(mapping.classes[label] for label in case.masks if label in mapping.classes)
+        return mapping.annotated
