@@ -60,7 +60,7 @@ class ClickLabel(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class VitArchitecture:
-    """The sizes of a DINOv3 vision transformer, a 2-D encoder without a head; the defaults are MedDINOv3's ViT-B/16."""
+    """The sizes of a DINOv3 vision transformer, a 2-D encoder without a head; by default MedDINOv3's ViT-B/16."""
 
     kind: Literal["vit"] = "vit"
     in_channels: int = 3
@@ -120,15 +120,15 @@ class ModelSpec:
     regions: tuple[str, ...] = ()
     """Body regions it was made for, in words."""
     spacing_mm: tuple[float, float, float] = (1.5, 1.5, 1.5)
-    """Voxel size the network sees."""
+    """Voxel size the network sees; of a 2-D network the third is 0: slices stay where they are."""
     spacing_range_mm: tuple[float, float] = (0.1, 10.0)
     """Input voxel sizes it was measured on, smallest and largest; outside them results are marked."""
     orientation: str = "RAS"
     window_hu: tuple[float, float] = (-963.8247715525971, 1053.678477684517)
     """Hounsfield units mapped to 0 and 1; values outside are clipped."""
     normalisation: Normalisation = "window"
-    """What clipped values become: ``window`` maps ``window_hu`` to 0..1, ``fixed`` subtracts the mean and divides by
-    the standard deviation of ``mean_std_hu``, ``slice`` does so with those of each slice."""
+    """What clipped values become: ``window`` maps ``window_hu`` to 0..1; ``fixed`` takes away the mean and divides
+    by the deviation of ``mean_std_hu``; ``slice`` does so with those of each slice."""
     mean_std_hu: tuple[float, float] = (0.0, 1.0)
     """Mean and standard deviation of ``fixed``."""
     window_size: tuple[int, int, int] = (128, 128, 128)
@@ -164,7 +164,7 @@ class ModelSpec:
             raise _bad_spec("a positive standard deviation", self.mean_std_hu)
         if not self.window_hu[0] < self.window_hu[1]:
             raise _bad_spec("window_hu from low to high", self.window_hu)
-        if not 0 <= self.overlap < 1 or min(self.spacing_mm) <= 0:
+        if not 0 <= self.overlap < 1 or min(self.spacing_mm[: 2 if is_planar else 3]) <= 0:
             raise _bad_spec("an overlap in [0, 1) and a positive spacing", (self.overlap, self.spacing_mm))
         unknown = {*self.everything, *self.single_piece} - {label for label, _ in self.vocabulary}
         if unknown:

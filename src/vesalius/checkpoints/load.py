@@ -14,9 +14,10 @@ from vesalius.checkpoints.weights import LoadReport, open_weights
 from vesalius.errors import CheckpointError
 from vesalius.models.build import build, optimise_for_inference
 from vesalius.models.vista3d import Vista3D
-from vesalius.spec import ModelSpec
+from vesalius.models.vit import Vit
+from vesalius.spec import ModelSpec, VitArchitecture
 
-__all__ = ["LoadReport", "LoadedModel", "find_weights_of", "load_model"]
+__all__ = ["LoadReport", "LoadedEncoder", "LoadedModel", "find_weights_of", "load_encoder", "load_model"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,15 @@ class LoadedModel:
     """A network with its weights, what it expects, and how it was loaded."""
 
     network: Vista3D
+    spec: ModelSpec
+    report: LoadReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedEncoder:
+    """A backbone with its weights, what it expects, and how it was loaded."""
+
+    network: Vit
     spec: ModelSpec
     report: LoadReport
 
@@ -45,14 +55,46 @@ def load_model(
     Raises:
         UnknownModelError: If there is no such model here; with the line to type.
         CheckpointError: If the weights are damaged or do not fit.
+        NoHeadError: If they are a backbone, which cannot segment before fine-tuning.
         UnsafeCheckpointError: If they would execute code.
     """
     weights = open_weights(find_weights_of(source))
+    architecture = weights.spec.vista
     with torch.device("meta"):
-        network = optimise_for_inference(build(weights.spec.architecture), dtype=dtype)
+        network = optimise_for_inference(build(architecture), dtype=dtype)
     state = weights.read(like=network.state_dict(), device=device)
     network.load_state_dict(state, strict=True, assign=True)
     return LoadedModel(network=network, spec=weights.spec, report=weights.report)
+
+
+def load_encoder(
+    source: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> LoadedEncoder:
+    """Load a backbone, ready to be frozen; ``network.requires_grad_(True).train()`` makes it trainable.
+
+    Args:
+        source: A catalog name, a repository that was pulled, a model folder, or a weights file: our safetensors,
+            or a DINOv3 ViT as Meta, MedDINOv3, FlexiCT (its stem for slices), timm or transformers store it.
+        dtype: Precision of the maps that are nearly all of the network; the rest stays in float32.
+        device: Where the network goes.
+
+    Raises:
+        UnknownModelError: If there is no such model here; with the line to type.
+        CheckpointError: If the weights are damaged, do not fit, or are no backbone.
+        UnsafeCheckpointError: If they would execute code.
+    """
+    weights = open_weights(find_weights_of(source))
+    architecture = weights.spec.architecture
+    if not isinstance(architecture, VitArchitecture):
+        raise CheckpointError(
+            expected=f"a backbone, a vision transformer, at {source}",
+            got=f"{weights.spec.name}, a {architecture.kind} network",
+            do="load it as a model, or name a backbone: `vesalius models list`",
+        )
+    with torch.device("meta"):
+        network = optimise_for_inference(build(architecture), dtype=dtype)
+    network.load_state_dict(weights.read(like=network.state_dict(), device=device), strict=True, assign=True)
+    return LoadedEncoder(network=network, spec=weights.spec, report=weights.report)
 
 
 def find_weights_of(source: str | Path) -> Path:

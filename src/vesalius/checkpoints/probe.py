@@ -45,7 +45,7 @@ def probe_image(architecture: VistaArchitecture) -> Float[Tensor, "1 c i j k"]:
 
 def probe_class_ids(spec: ModelSpec) -> Int[Tensor, " o"]:
     """Return a few rows of the embedding table: the first, the last, and some between."""
-    last = spec.architecture.num_embeddings - 1
+    last = spec.vista.num_embeddings - 1
     return torch.tensor(sorted({label for label in (1, 3, 23, 117, 132, last) if label <= last}))
 
 
@@ -63,11 +63,11 @@ def our_answers(network: Vista3D, spec: ModelSpec, *, brighter_by: float = 0.0) 
         spec: Its spec.
         brighter_by: Part by which the image is made brighter, to learn how much rounding matters to these weights.
     """
-    image = probe_image(spec.architecture) * (1 + brighter_by)
+    image = probe_image(spec.vista) * (1 + brighter_by)
     answers = {}
-    if spec.architecture.class_branch:
+    if spec.vista.class_branch:
         answers["class_logits"] = network.class_logits(image, probe_class_ids(spec))[0].float().contiguous()
-    if spec.architecture.point_branch:
+    if spec.vista.point_branch:
         answers["point_logits"] = network.point_logits(image, *_clicks())[0].float().contiguous()
     return answers
 
@@ -94,7 +94,7 @@ def monai_answers(official: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, 
         raise MissingExtraError(
             expected="MONAI, to compare with", got="an environment without it", do="pip install monai"
         ) from None
-    sizes = spec.architecture
+    sizes = spec.vista
     with torch.device("meta"):
         encoder = SegResNetDS2(
             in_channels=sizes.in_channels,
@@ -153,7 +153,7 @@ def monai_difference(network: Vista3D, spec: ModelSpec, ours: Mapping[str, Tenso
     Raises:
         MissingExtraError: If MONAI is not installed, or has no network with only one branch.
     """
-    if not (spec.architecture.class_branch and spec.architecture.point_branch):
+    if not (spec.vista.class_branch and spec.vista.point_branch):
         raise MissingExtraError(
             expected="a network of MONAI's with one branch",
             got="none; MONAI's always has both",

@@ -22,7 +22,7 @@ from vesalius.inference.pipelines import Pipeline
 from vesalius.inference.windows import Triple, WindowLayout, rolling_axis
 from vesalius.models.build import build
 from vesalius.models.layers.winograd import winograd_serves
-from vesalius.spec import Architecture, ModelSpec
+from vesalius.spec import ModelSpec, VistaArchitecture
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -48,6 +48,7 @@ class Plan:
         grid: Where that grid is.
         precision: In which the network runs.
         accumulate: In which features are blended.
+        gave_way: Whether either is coarser than asked for, to keep to the memory allowed.
         num_empty: Windows that hold only air and are skipped.
         num_classes: Classes that are segmented.
         phases: Phase -> part -> bytes; the peak is the largest phase.
@@ -58,6 +59,7 @@ class Plan:
     grid: Grid
     precision: Precision
     accumulate: torch.dtype
+    gave_way: bool
     num_empty: int
     num_classes: int
     phases: Mapping[str, Mapping[str, int]]
@@ -78,6 +80,7 @@ class Plan:
             "model_spacing_mm": [round(s, 4) for s in self.grid.spacing_mm],
             "precision": self.precision,
             "accumulate": str(self.accumulate).removeprefix("torch."),
+            "gave_way_to_memory": self.gave_way,
             "classes": self.num_classes,
             "peak_bytes": self.peak_bytes,
             "bytes": {phase: dict(parts) for phase, parts in self.phases.items()},
@@ -138,31 +141,35 @@ def make_plan(
     demand: Demand,
     *,
     precision: Precision,
+    fallback: Precision | None = None,
     max_bytes: int | None = None,
-    flops_per_second: Callable[[Architecture, Precision], float] | None = None,
+    flops_per_second: Callable[[VistaArchitecture, Precision], float] | None = None,
 ) -> Plan:
-    """Choose how features are accumulated so that the run fits, and say what it will need.
+    """Choose in what the network runs and features are accumulated so that the run fits; say what it will need.
 
     Args:
         demand: What is to be done.
         precision: In which the network runs.
-        max_bytes: Resident memory not to exceed; fp32 features give way to fp16 to keep to it. None is what the
-            machine has free, for which nothing gives way.
+        fallback: In which it may run instead, to keep to ``max_bytes``.
+        max_bytes: Resident memory not to exceed; fp32 features give way to fp16 to keep to it, then ``precision``
+            to ``fallback``. None is what the machine has free, for which nothing gives way.
         flops_per_second: Measures the processor; the default times one convolution.
 
     Raises:
         MemoryBudgetError: If even the smallest plan does not fit.
     """
     limit = max_bytes if max_bytes is not None else available_bytes() + demand.resident_bytes
-    dtypes = [torch.float16 if precision == "bf16" else torch.float32]
+    ways = [(precision, torch.float16 if precision == "bf16" else torch.float32)]
     if max_bytes is not None:  # what happens to be free must not decide a result
-        dtypes.append(torch.float16)
+        ways += [(chosen, torch.float16) for chosen in (precision, fallback) if chosen is not None]
     layout = place_windows(demand.spec, demand.pipeline, demand.grid.shape, demand.overlap)
-    speed = (flops_per_second or measure_flops_per_second)(demand.spec.architecture, precision)
-    plans = [_plan(demand, layout, precision, dtype, speed) for dtype in dtypes]
-    for plan in plans:
+    speed_of = flops_per_second or measure_flops_per_second
+    plans = []
+    for way in dict.fromkeys(ways):
+        plan = _plan(demand, layout, *way, speed_of(demand.spec.vista, way[0]), gave_way=way != ways[0])
         if plan.peak_bytes <= limit:
             return plan
+        plans.append(plan)
     smallest = min(plan.peak_bytes for plan in plans)
     raise MemoryBudgetError(
         expected=f"at most {_gigabytes(limit)} of memory",
@@ -172,11 +179,17 @@ def make_plan(
 
 
 def _plan(
-    demand: Demand, layout: WindowLayout, precision: Precision, accumulate: torch.dtype, speed: float
+    demand: Demand,
+    layout: WindowLayout,
+    precision: Precision,
+    accumulate: torch.dtype,
+    speed: float,
+    *,
+    gave_way: bool,
 ) -> Plan:
     voxels = demand.target.num_voxels
     windows = layout.num_windows - demand.num_empty
-    flops = window_flops(demand.spec.architecture, demand.spec.window_size)
+    flops = window_flops(demand.spec.vista, demand.spec.window_size)
     way = "winograd" if winograd_serves(DTYPES[precision]) else "direct"
     per_class = voxels * _LABEL_SECONDS_PER_VOXEL * (1 + demand.num_classes / 60)
     return Plan(
@@ -184,6 +197,7 @@ def _plan(
         grid=demand.grid,
         precision=precision,
         accumulate=accumulate,
+        gave_way=gave_way,
         num_empty=demand.num_empty,
         num_classes=demand.num_classes,
         phases=_phases(demand, layout, precision, accumulate),
@@ -194,7 +208,7 @@ def _plan(
 def _phases(
     demand: Demand, layout: WindowLayout, precision: Precision, accumulate: torch.dtype
 ) -> dict[str, dict[str, int]]:
-    width = demand.spec.architecture.width
+    width = demand.spec.vista.width
     model_voxels = demand.grid.num_voxels
     labels = demand.target.num_voxels * demand.label_bytes * demand.num_layers
     image = model_voxels * DTYPES[precision].itemsize
@@ -225,7 +239,7 @@ def _gigabytes(size: int) -> str:
 
 
 @cache
-def window_flops(architecture: Architecture, window_size: Triple) -> int:
+def window_flops(architecture: VistaArchitecture, window_size: Triple) -> int:
     """Count the floating-point operations (2 per multiply-add) of one automatic pass; runs nothing."""
     with torch.device("meta"):
         network = build(architecture)
@@ -236,7 +250,7 @@ def window_flops(architecture: Architecture, window_size: Triple) -> int:
 
 
 @cache
-def measure_flops_per_second(architecture: Architecture, precision: Precision) -> float:
+def measure_flops_per_second(architecture: VistaArchitecture, precision: Precision) -> float:
     """Time the convolution that dominates a pass, for a fraction of a second; the best of a few, once a process.
 
     Every run plans three times, and a batch for every scan.

@@ -1,8 +1,10 @@
 """Tensors to tensors: the networks, by the papers' nouns."""
 # SPDX-License-Identifier: Apache-2.0
 
+from vesalius.models.adapters import adapt
 from vesalius.models.build import build, optimise_for_inference
 from vesalius.models.class_head import compare
 from vesalius.models.vista3d import Vista3D
+from vesalius.models.vit import SliceWise, Vit
 
-__all__ = ["Vista3D", "build", "compare", "optimise_for_inference"]
+__all__ = ["SliceWise", "Vista3D", "Vit", "adapt", "build", "compare", "optimise_for_inference"]

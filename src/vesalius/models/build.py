@@ -3,27 +3,43 @@
 
 from __future__ import annotations
 
+from typing import TypeVar, assert_never, overload
+
 import torch
 from torch import nn
 
+from vesalius.models.layers.transformer import AdaptableLinear
 from vesalius.models.vista3d import Vista3D
-from vesalius.spec import VistaArchitecture
+from vesalius.models.vit import Vit
+from vesalius.spec import Architecture, VistaArchitecture, VitArchitecture
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def build(architecture: VistaArchitecture) -> Vista3D:
+@overload
+def build(architecture: VistaArchitecture) -> Vista3D: ...
+@overload
+def build(architecture: VitArchitecture) -> Vit: ...
+def build(architecture: Architecture) -> Vista3D | Vit:
     """Return the network of an architecture, randomly initialised, in float32."""
-    return Vista3D(architecture)
+    match architecture:
+        case VistaArchitecture():
+            return Vista3D(architecture)
+        case VitArchitecture():
+            return Vit(architecture)
+        case _:
+            assert_never(architecture)
 
 
-def optimise_for_inference(network: Vista3D, *, dtype: torch.dtype = torch.float32) -> Vista3D:
+def optimise_for_inference(network: Network, *, dtype: torch.dtype = torch.float32) -> Network:
     """Prepare a trained network for use, in place: layout, precision, no gradients.
 
-    Only convolutions change precision: they are nearly all of the time and memory. Norms, attention, embeddings and
-    the frequencies of positions are small, and stay in float32.
+    Only the maps change precision that are nearly all of the time and memory: convolutions, and the linear maps of
+    a transformer's blocks. Norms, prompts, embeddings, positions and the sums of branches stay in float32.
 
     Args:
         network: Trained network.
-        dtype: Precision of the convolutions; ``torch.bfloat16`` halves time and memory on processors that have it.
+        dtype: Precision of those maps; ``torch.bfloat16`` halves time and memory on processors that have it.
 
     Returns:
         The same network.
@@ -32,4 +48,9 @@ def optimise_for_inference(network: Vista3D, *, dtype: torch.dtype = torch.float
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             module.to(dtype=dtype)
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
+        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.to(dtype=dtype)
+        elif isinstance(module, AdaptableLinear):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(dtype)
     return network.eval().requires_grad_(False)
