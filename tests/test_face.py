@@ -11,7 +11,9 @@ import pytest
 
 import vesalius
 
-FACE = ("LabelMap", "Segmenter", "Volume", "load", "read", "write")
+FACE = (
+    "ClassPrompt", "LabelMap", "PointPrompt", "Segmenter", "Session", "Volume", "load", "read", "write"
+)  # fmt: skip
 
 
 def test_the_exported_names_are_the_agreed_ones() -> None:

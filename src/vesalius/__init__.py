@@ -12,8 +12,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ClassPrompt": "vesalius.prompts.types",
     "LabelMap": "vesalius.geometry.volume",
+    "PointPrompt": "vesalius.prompts.types",
     "Segmenter": "vesalius.inference.segmenter",
+    "Session": "vesalius.interactive.session",
     "Volume": "vesalius.geometry.volume",
     "load": "vesalius.inference.segmenter",
     "read": "vesalius.io.formats",

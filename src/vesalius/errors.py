@@ -5,6 +5,8 @@
     VesaliusError                     exit code
     ├── UsageError                    2   the command or the call is wrong
     │   ├── UnknownClassError             a structure the vocabulary does not have
+    │   ├── LockedStructureError          an edit of what the user locked
+    │   ├── StaleRevisionError            an edit made on a state that has moved on
     │   └── MissingExtraError             an optional package is not installed
     ├── InputError                    3   an image or label file is refused
     │   ├── FileFormatError               not the format it claims, truncated, or no format we read
@@ -68,6 +70,14 @@ class UsageError(VesaliusError):
 
 class UnknownClassError(UsageError):
     """A structure the vocabulary does not have."""
+
+
+class LockedStructureError(UsageError):
+    """An edit of what the user locked."""
+
+
+class StaleRevisionError(UsageError):
+    """An edit made on a state that has moved on."""
 
 
 class MissingExtraError(UsageError):

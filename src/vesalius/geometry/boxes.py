@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,25 @@ class Box:
         start = [min(max(a, 0), n) for a, n in zip(self.start, shape, strict=True)]
         stop = [min(max(b, s), n) for b, s, n in zip(self.stop, start, shape, strict=True)]
         return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def shared_box(one: Box, other: Box) -> Box | None:
+    """Return the voxels that lie in both boxes, or None where there are none."""
+    shared = Box(
+        (max(one.start[0], other.start[0]), max(one.start[1], other.start[1]), max(one.start[2], other.start[2])),
+        (min(one.stop[0], other.stop[0]), min(one.stop[1], other.stop[1]), min(one.stop[2], other.stop[2])),
+    )
+    return None if shared.is_empty else shared
+
+
+def enclosing_box(boxes: Iterable[Box]) -> Box | None:
+    """Return the smallest box around several, or None where all of them are empty."""
+    filled = [box for box in boxes if not box.is_empty]
+    if not filled:
+        return None
+    low = np.min([box.start for box in filled], axis=0).tolist()
+    high = np.max([box.stop for box in filled], axis=0).tolist()
+    return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
 
 def bounding_box(mask: MaskArray) -> Box | None:

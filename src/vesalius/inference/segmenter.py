@@ -36,7 +36,15 @@ from vesalius.labels.vocabulary import Target, Vocabulary
 from vesalius.models.vista3d import Vista3D
 from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import not_hounsfield
-from vesalius.transforms.preprocess import Prepared, body_box, margin_box, model_grid, padded_grid, prepare
+from vesalius.transforms.preprocess import (
+    Prepared,
+    Preprocessing,
+    body_box,
+    margin_box,
+    model_grid,
+    padded_grid,
+    prepare,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +263,11 @@ class Segmenter:
             empty = count_empty(prepared, plan, self.spec)
             plan = self._plan(volume, prepared.grid, targets, options, way, num_empty=empty)
         return prepared, plan
+
+    def prepare_whole(self, volume: Volume) -> Prepared:
+        """Return the image the network sees of the whole volume: a click may lie where no body was found."""
+        dtype = DTYPES[self.precision]
+        return prepare(_upright(volume), self.spec, Preprocessing(crop="none"), box=None, dtype=dtype)
 
     def _plan(
         self,

@@ -1,0 +1,216 @@
+"""Journal: a file that only grows, a JSON object a line, each on disk before it is acknowledged.
+
+The first line is a header; the others are whatever a session writes. Every line ends with a check that depends on
+all lines before it. A last line without its end was being written when its process was killed: nobody was told that
+it was there, and it is dropped. Anything else that is not as it was written is refused.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from vesalius.errors import DiskError, FileFormatError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: journals there are not locked against a second process
+    fcntl = None  # type: ignore[assignment]
+
+FORMAT = "vesalius journal 1"
+
+Record = Mapping[str, Any]
+
+
+class Journal:
+    """A journal that is open for writing; make it with ``create`` or ``open``.
+
+    Args:
+        path: The file.
+        descriptor: Of the file, open and locked.
+        size: Bytes of its whole lines.
+        check: Of the last line.
+    """
+
+    def __init__(self, path: Path, descriptor: int, *, size: int, check: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._size = size
+        self._check = check
+
+    @classmethod
+    def create(cls, path: Path, header: Record) -> Journal:
+        """Begin a journal.
+
+        Args:
+            path: Where there is no journal yet.
+            header: What everything after it depends on.
+
+        Raises:
+            UsageError: If a journal stands there.
+            DiskError: If it cannot be written.
+        """
+        with _disk_errors(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            _lock(descriptor, path)
+            with _disk_errors(path):
+                is_begun = b"\n" in _read(descriptor)
+            if is_begun:
+                raise UsageError(
+                    expected=f"no file at {path}, to begin a journal in",
+                    got="a file with content",
+                    do="open the session that it holds, or name another file",
+                )
+            journal = cls(path, descriptor, size=0, check=0)
+            journal.append({"format": FORMAT, **header})
+            _sync_folder(path.parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return journal
+
+    @classmethod
+    def open(cls, path: Path) -> tuple[Journal, Record, Sequence[Record]]:
+        """Open a journal to go on with it.
+
+        Returns:
+            The journal, its header, and its records in order.
+
+        Raises:
+            FileFormatError: If there is none, or it is damaged.
+            UsageError: If another process writes it.
+            DiskError: If it cannot be written.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+        except OSError as error:
+            raise _damaged(path, error.strerror or str(error), do="check the path and its permissions") from None
+        try:
+            _lock(descriptor, path)
+            with _disk_errors(path):
+                content = _read(descriptor)
+            whole, _, _ = content.rpartition(b"\n")
+            records, check = _parse(path, whole)
+            journal = cls(path, descriptor, size=len(whole) + 1, check=check)
+            if len(content) > journal._size:
+                with _disk_errors(path):
+                    journal._truncate()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return journal, records[0], records[1:]
+
+    def append(self, record: Record) -> None:
+        """Write a record; when this returns, it is on the disk.
+
+        Raises:
+            DiskError: If it cannot be written; the journal is then as it was before.
+        """
+        text = json.dumps(record, allow_nan=False)
+        check = zlib.crc32(text.encode(), self._check)
+        line = f'{text[:-1]}, "check": "{check:08x}"}}\n'.encode()
+        with _disk_errors(self.path):
+            try:
+                _write(self._descriptor, line, self._size)
+                os.fsync(self._descriptor)
+            except OSError:
+                with suppress(OSError):
+                    self._truncate()
+                raise
+        self._size += len(line)
+        self._check = check
+
+    def close(self) -> None:
+        """Let go of the file; another process may open it then."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _truncate(self) -> None:
+        os.ftruncate(self._descriptor, self._size)
+        os.fsync(self._descriptor)
+
+
+def _parse(path: Path, whole: bytes) -> tuple[list[dict[str, Any]], int]:
+    """Read whole lines and compare each with its check."""
+    records: list[dict[str, Any]] = []
+    check = 0
+    for number, line in enumerate(whole.split(b"\n") if whole else (), start=1):
+        try:
+            record = json.loads(line.decode("utf-8"))
+            stated = record.pop("check")
+            check = zlib.crc32(json.dumps(record, allow_nan=False).encode(), check)
+        except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+            raise _damaged(path, f"line {number} is not one that vesalius wrote") from None
+        if stated != f"{check:08x}":
+            raise _damaged(path, f"line {number}, or the one before it, was changed or is missing")
+        records.append(record)
+    if not records or records[0].get("format") != FORMAT:
+        stated = records[0].get("format") if records else "nothing"
+        raise _damaged(path, f"it begins with {stated!r}")
+    return records, check
+
+
+def _read(descriptor: int) -> bytes:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    parts = []
+    while part := os.read(descriptor, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _write(descriptor: int, line: bytes, at: int) -> None:
+    os.lseek(descriptor, at, os.SEEK_SET)
+    rest = memoryview(line)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Keep other sessions off the file; one that this process has open already is one, too."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            expected=f"no other session that writes {path}",
+            got="one that has it open",
+            do="close that one first",
+        ) from None
+    except OSError:  # a file system without locks
+        return
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(
+            expected=f"to write the journal {path}",
+            got=error.strerror or str(error),
+            do="free some space, or name a file in a folder that may be written to; nothing was acknowledged",
+        ) from error
+
+
+def _damaged(
+    path: Path, got: str, *, do: str = "take a copy of the file, or begin a new session"
+) -> FileFormatError:
+    return FileFormatError(expected=f"the journal of a session at {path}", got=got, do=do)

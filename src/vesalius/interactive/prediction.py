@@ -1,0 +1,196 @@
+"""Predict what prompts change: the automatic branch for class prompts, the point head for clicks.
+
+The mask of a structure is a function of its base mask and of all of its prompts: a class or mask prompt replaces
+the base mask, clicks are merged into that. Each click remembers the window it was first seen in, so a click that
+is removed takes with it the window it brought.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from vesalius.geometry.boxes import Box, Triple, enclosing_box
+from vesalius.geometry.morphology import label_regions
+from vesalius.geometry.packed_mask import PackedMask
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.compose import LabelChange
+from vesalius.inference.merge import MaskChange, change_mask
+from vesalius.inference.points import compute_image_map, segment_points, window_starts
+from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.interactive.features import ImageMapCache
+from vesalius.interactive.history import Placed, Result, SessionLabel, State
+from vesalius.interactive.naming import click_target
+from vesalius.prompts.encode import ObjectClicks
+from vesalius.prompts.types import ClassPrompt, MaskPrompt, PointPrompt
+from vesalius.transforms.preprocess import Prepared
+
+BaseMask = Callable[[SessionLabel], PackedMask]
+"""A structure -> its mask before any prompt."""
+
+
+class Predictor:
+    """A segmenter at work on one volume; the volume is prepared once, when the first click asks for it.
+
+    Args:
+        segmenter: The network and its spec.
+        volume: One channel.
+        options: Of automatic segmentation.
+        cache_bytes: Held at most for image maps.
+    """
+
+    def __init__(self, segmenter: Segmenter, volume: Volume, *, options: SegmentOptions, cache_bytes: int) -> None:
+        self._segmenter = segmenter
+        self._volume = volume
+        self._options = options
+        self.image_maps = ImageMapCache(self._image_map, max_bytes=cache_bytes)
+
+    def predict(self, state: State, labels: Sequence[int], base_mask: BaseMask) -> State:
+        """Return the state in which the results of some structures are those of their prompts.
+
+        Args:
+            state: Whose prompts count.
+            labels: Of the structures.
+            base_mask: Gives their masks before any prompt.
+        """
+        state = self._with_windows(state, labels)
+        results = dict(state.results)
+        automatic = self._automatic(state, labels)
+        bases = {label: base_mask(state.labels[label]) for label in labels}
+        starts = {label: self._start(state, label, automatic, bases[label]) for label in labels}
+        changes = dict(self._clicked(state, labels, starts))
+        for label in labels:
+            prompts = state.prompts_of(label)
+            results.pop(label, None)
+            if prompts:
+                change = _against(label, bases[label], starts[label], changes.get(label))
+                results[label] = Result(prompts, state.rank_of(label), automatic.get(label), change)
+        return replace(state, results=results)
+
+    @cached_property
+    def _prepared(self) -> Prepared:
+        return self._segmenter.prepare_whole(self._volume)
+
+    def _image_map(self, start: Triple) -> Float[Tensor, "1 d i2 j2 k2"]:
+        network, window_size = self._segmenter.network, self._segmenter.spec.window_size
+        return compute_image_map(network, self._prepared.image, start, window_size)
+
+    def _automatic(self, state: State, labels: Sequence[int]) -> dict[int, PackedMask]:
+        """Return the automatic masks of structures with a class prompt: those there are, and what is missing."""
+        asked = [
+            label for label in labels if any(isinstance(p.prompt, ClassPrompt) for p in state.prompts_of(label))
+        ]
+        known = {label: state.results[label].automatic for label in asked if label in state.results}
+        found = {label: mask for label, mask in known.items() if mask is not None}
+        missing = {state.labels[label].class_id: label for label in asked if label not in found}
+        if missing:
+            requests = [class_id for class_id in missing if class_id is not None]
+            segmented = self._segmenter(self._volume, requests, options=self._options)
+            found |= {missing[class_id]: mask for class_id, mask in _masks(segmented, requests)}
+        return found
+
+    def _start(self, state: State, label: int, automatic: Mapping[int, PackedMask], base: PackedMask) -> PackedMask:
+        """Return what the clicks of a structure are merged into: its last class or mask prompt, or the base."""
+        for placed in reversed(state.prompts_of(label)):
+            if isinstance(placed.prompt, ClassPrompt):
+                return automatic[label]
+            if isinstance(placed.prompt, MaskPrompt):
+                return PackedMask.of(placed.prompt.mask)
+        return base
+
+    def _with_windows(self, state: State, labels: Sequence[int]) -> State:
+        """Return the state in which every click of some structures has its window."""
+        clicks = [placed for label in labels for placed in _clicks(state, label)]
+        fresh = [placed for placed in dict.fromkeys(clicks) if placed not in state.window_of]
+        if not fresh:
+            return state
+        points = self._points_ijk(fresh)
+        place = partial(
+            window_starts, shape=self._prepared.grid.shape, window_size=self._segmenter.spec.window_size
+        )
+        windows = (*state.windows, *place(points, taken=state.windows))
+        homes = {
+            placed: next(start for start in windows if not place(point[None], taken=(start,)))
+            for placed, point in zip(fresh, points, strict=True)
+        }
+        return replace(state, windows=windows, window_of={**state.window_of, **homes})
+
+    def _points_ijk(self, clicks: Sequence[Placed]) -> Float[np.ndarray, "n 3"]:
+        """Return clicks in the voxels of the model's grid.
+
+        That may fall short of the volume by a quarter of a voxel at either end: clicks there count as on its face.
+        """
+        grid, prepared = self._volume.grid, self._prepared
+        places = [placed.prompt.point_ijk(grid) for placed in clicks if isinstance(placed.prompt, PointPrompt)]
+        points = prepared.grid.to_voxel(grid.to_world(np.asarray(places)))
+        low, high = np.asarray(prepared.content.start) - 0.5, np.asarray(prepared.content.stop) - 0.5
+        return np.asarray(points.clip(low, high))
+
+    def _clicked(
+        self, state: State, labels: Sequence[int], starts: Mapping[int, PackedMask]
+    ) -> Iterator[tuple[int, MaskChange]]:
+        """Yield what the clicks of each structure change; those in the same windows share a pass of the head."""
+        together: dict[tuple[Triple, ...], list[int]] = {}
+        for label in labels:
+            windows = tuple(dict.fromkeys(state.window_of[placed] for placed in _clicks(state, label)))
+            if windows:
+                together.setdefault(windows, []).append(label)
+        whole = Box((0, 0, 0), self._volume.grid.shape)
+        for windows, some in together.items():
+            objects = [self._object_clicks(state, label) for label in some]
+            logits = segment_points(
+                self._segmenter.network,
+                self._prepared.image,
+                objects,
+                windows,
+                window_size=self._segmenter.spec.window_size,
+                image_maps=self.image_maps,
+            )
+            for label, one, of_object in zip(some, objects, logits, strict=True):
+                earlier = starts[label].within(whole)
+                grids = {"model_grid": self._prepared.grid, "grid": self._volume.grid}
+                yield label, change_mask(of_object, earlier, one, **grids)
+
+    def _object_clicks(self, state: State, label: int) -> ObjectClicks:
+        clicks = _clicks(state, label)
+        architecture = self._segmenter.network.architecture
+        target = click_target(state.labels[label], self._segmenter.vocabulary, architecture)
+        positive = np.array([isinstance(c.prompt, PointPrompt) and c.prompt.positive for c in clicks], dtype=bool)
+        return ObjectClicks(target=target, points_ijk=self._points_ijk(clicks), positive=positive)
+
+
+def _clicks(state: State, label: int) -> list[Placed]:
+    return [placed for placed in state.prompts_of(label) if isinstance(placed.prompt, PointPrompt)]
+
+
+def _masks(labels: LabelMap, class_ids: Sequence[int]) -> Iterator[tuple[int, PackedMask]]:
+    """Yield the mask of each class of a segmentation, empty where it was not found."""
+    regions = {
+        label: (layer, region.box)
+        for layer in (labels.data, *labels.overlaps.values())
+        for label, region in label_regions(layer).items()
+    }
+    for class_id in class_ids:
+        if class_id not in regions:
+            yield class_id, PackedMask()
+            continue
+        layer, box = regions[class_id]
+        yield class_id, PackedMask.of(layer[box.slices] == class_id, box.start)
+
+
+def _against(label: int, base: PackedMask, start: PackedMask, change: MaskChange | None) -> LabelChange:
+    """Return the change from a structure's base mask to what its prompts make of it."""
+    box = enclosing_box([base.box, start.box, *([change.box] if change else [])]) or base.box
+    before = base.within(box)
+    after = start.within(box)
+    if change is not None and not change.box.is_empty:
+        part = after[change.box.relative_to(box.start).slices]
+        part |= change.added
+        part &= ~change.removed
+    return LabelChange(label, PackedMask.of(after & ~before, box.start), PackedMask.of(before & ~after, box.start))

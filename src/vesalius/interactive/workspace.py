@@ -1,0 +1,148 @@
+"""Workspace: a history, the labels it shows, and what each edit does to both; one thread, no files."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import assert_never
+
+from vesalius.errors import LockedStructureError, UsageError
+from vesalius.geometry.boxes import Box
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.interactive.canvas import Canvas
+from vesalius.interactive.edits import (
+    Accept,
+    AddPrompt,
+    Lock,
+    MovePrompt,
+    PromptEdit,
+    Redo,
+    RemovePrompt,
+    Rename,
+    Undo,
+    Unlock,
+)
+from vesalius.interactive.history import History, Placed, SessionLabel, State
+from vesalius.interactive.naming import find_label, imported_labels, renamed
+from vesalius.interactive.prediction import Predictor
+from vesalius.interactive.rules import Rules
+
+QuickEdit = PromptEdit | Lock | Unlock | Rename | Accept | Undo | Redo
+"""Every edit but a prediction."""
+
+
+class Workspace:
+    """What a session works on.
+
+    Args:
+        segmenter: The model.
+        volume: The image.
+        labels: To begin with; None is background everywhere.
+        options: Of automatic segmentation.
+        cache_bytes: Held at most for image maps.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        volume: Volume,
+        labels: LabelMap | None,
+        *,
+        options: SegmentOptions,
+        cache_bytes: int,
+    ) -> None:
+        self.rules = Rules(
+            grid=volume.grid, vocabulary=segmenter.vocabulary, architecture=segmenter.network.architecture
+        )
+        self.canvas = Canvas(volume.grid, labels)
+        self.predictor = Predictor(segmenter, volume, options=options, cache_bytes=cache_bytes)
+        names: Mapping[int, str] = labels.names if labels else {}
+        first = imported_labels(names, self.canvas.layers, segmenter.vocabulary)
+        self.history = History(present=State(labels=first))
+
+    @property
+    def state(self) -> State:
+        """The present state, which is the one that is shown."""
+        return self.history.present
+
+    def find(self, name: str) -> SessionLabel:
+        """Return the structure with a name.
+
+        Raises:
+            UnknownClassError: If there is none.
+        """
+        return find_label(name, self.state.labels, self.rules.vocabulary)
+
+    def after(self, edit: QuickEdit) -> History:
+        """Return the history after an edit; nothing is changed.
+
+        Raises:
+            UsageError: If the edit makes no sense now.
+        """
+        if isinstance(edit, Undo):
+            return self.history.undone()
+        if isinstance(edit, Redo):
+            return self.history.redone()
+        return self.history.pushed(self._state_after(edit))
+
+    def predicted(self, state: State) -> State:
+        """Return a state with the results of its pending structures: the slow part, which changes nothing here."""
+        return self.predictor.predict(state, state.pending(), lambda entry: self.canvas.base_mask(entry, state))
+
+    def show(self, history: History) -> Box | None:
+        """Go to another history, and return the smallest box around every voxel that this changes."""
+        box = self.canvas.show(self.state, history.present)
+        self.history = history
+        return box
+
+    def _state_after(self, edit: PromptEdit | Lock | Unlock | Rename | Accept) -> State:
+        match edit:
+            case AddPrompt() | RemovePrompt() | MovePrompt():
+                return self.rules.after(self.state, edit)
+            case Lock():
+                return self._locked(edit.name)
+            case Unlock():
+                return self._unlocked(edit.name)
+            case Rename():
+                entry = renamed(edit.name, edit.new_name, self.state.labels, self.rules.vocabulary)
+                return replace(self.state, labels={**self.state.labels, entry.label: entry})
+            case Accept():
+                return self._accepted()
+            case _:
+                assert_never(edit)
+
+    def _locked(self, name: str) -> State:
+        entry = self.find(name)
+        if entry.label in self.state.locked:
+            raise LockedStructureError(
+                expected="a structure that is not locked", got=repr(entry.name), do="nothing: it stays as it is"
+            )
+        frozen = self.canvas.frozen(entry, self.state)
+        return replace(self.state, locked={**self.state.locked, entry.label: frozen})
+
+    def _unlocked(self, name: str) -> State:
+        entry, locked = self.find(name), dict(self.state.locked)
+        if entry.label not in locked:
+            raise UsageError(expected="a locked structure", got=repr(entry.name), do="nothing: it may change")
+        del locked[entry.label]
+        return replace(self.state, locked=locked)
+
+    def _accepted(self) -> State:
+        state = self.state
+        left = {n: placed for n, placed in state.prompts.items() if not _is_predicted(placed, state)}
+        done = [placed.prompt for n, placed in state.prompts.items() if n not in left]
+        return replace(
+            state,
+            prompts=left,
+            results={},
+            patches=self.canvas.folded(state),
+            accepted=(*state.accepted, *done),
+            window_of={placed: start for placed, start in state.window_of.items() if placed in left.values()},
+        )
+
+
+def _is_predicted(placed: Placed, state: State) -> bool:
+    made = [state.results[label].prompts if label in state.results else () for label in placed.labels]
+    return all(placed in prompts for prompts in made)
