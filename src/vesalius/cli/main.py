@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "segment": "a scan -> labels, volumes, a picture and a report",
     "batch": "many scans, one folder each; a rerun goes on where it stopped",
     "series": "what a folder of DICOM holds, and which series would be used",
+    "dataset": "a data set: check it before learning from it, or take its fingerprint",
     "models": "the models: list, info, pull, convert, verify",
     "phantom": "a synthetic torso with labels, as DICOM or NIfTI",
     "doctor": "this machine: what will be slow and why, and whether torch adds up",

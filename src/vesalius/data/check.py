@@ -1,0 +1,286 @@
+"""Check a data set before anything is learnt from it: files, geometry, labels, copies, sides, intensities.
+
+Each problem names the case and what to do. *Wrong* is what would teach a model something false or stop the run;
+the rest is *worth a look*. One case is in memory at a time; of the others only hashes and thumbnails are kept.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from vesalius.data.copies import Traces, copies, repeated_slices, traces_of
+from vesalius.data.datalists.paths import missing_files, used_twice
+from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.data.reading import on_grid_of, read_drawn, read_image
+from vesalius.errors import GeometryError, InputError
+from vesalius.geometry.morphology import LabelRegion, label_regions
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.labels.mapping import Meaning
+from vesalius.labels.spelling import exact_key, mirrored_name
+from vesalius.labels.vista3d import TABLE
+from vesalius.transforms.intensity import not_hounsfield
+
+Kind = Literal["file", "geometry", "labels", "copy", "leak", "sides", "intensity"]
+
+_AIR_HU = -950.0
+_BODY_HU = -500.0
+_AIRY = frozenset(("airway", "trachea", "air", "sinus", "bronchus", "bronchi"))
+_SIDE_OF = {"liver": "right", "spleen": "left"}
+"""Single organs whose side is nearly certain; where it is not, the scan is mirrored or the situs inverted."""
+_NAMED = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something about a data set that a person should know.
+
+    Args:
+        kind: Of what.
+        case: Its name; empty where it is about the whole list.
+        is_wrong: Whether it would teach something false or stop a run; else it is worth a look.
+        found: What was found.
+        do: What to do about it.
+    """
+
+    kind: Kind
+    case: str
+    is_wrong: bool
+    found: str
+    do: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a check found.
+
+    Args:
+        list: The list's name.
+        format: Which kind of list it is.
+        cases: How many it has.
+        labelled: How many of them somebody drew something in.
+        problems: In the list's order.
+    """
+
+    list: str
+    format: str
+    cases: int
+    labelled: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def wrong(self) -> int:
+        """How many problems are not only worth a look."""
+        return sum(problem.is_wrong for problem in self.problems)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as the JSON object that ``--json`` prints."""
+        return {**asdict(self), "wrong": self.wrong}
+
+
+def check_list(listed: DataList, *, on_case: Callable[[int], None] | None = None) -> Report:
+    """Check every case of a list, and the cases against each other.
+
+    Args:
+        listed: Read with ``strict=False``, so that what is missing is reported, not refused.
+        on_case: Told after each case how many are done.
+    """
+    problems = [
+        Problem(kind="file", case=names[0], is_wrong=True, found=f"{what} stands for {', '.join(names[:_NAMED])}",
+                do="take all but one out of the list")
+        for what, names in used_twice(listed.cases)
+    ]  # fmt: skip
+    found: set[int] = set()
+    traces: list[Traces] = []
+    for done, case in enumerate(listed.cases, start=1):
+        problems += _check_case(case, listed, traces, found)
+        if on_case:
+            on_case(done)
+    problems += [_copy(one, other, why) for one, other, why in copies(traces)]
+    problems += _never_found(listed, found)
+    labelled = sum(case.is_labelled for case in listed.cases)
+    return Report(
+        list=listed.name,
+        format=listed.format,
+        cases=len(listed.cases),
+        labelled=labelled,
+        problems=tuple(problems),
+    )
+
+
+def _check_case(case: ListedCase, listed: DataList, traces: list[Traces], found: set[int]) -> Iterator[Problem]:
+    """Yield what is wrong with one case; note its traces and its labels."""
+    missing = missing_files(case)
+    if missing:
+        names = ", ".join(str(path) for path in missing[:_NAMED])
+        yield _wrong(
+            "file", case, f"{len(missing)} missing: {names}", "copy them, or take the case out of the list"
+        )
+        return
+    try:
+        image = read_image(case, listed.modality)
+        labels = read_drawn(case) if case.is_labelled else None
+    except InputError as error:
+        kind: Kind = "geometry" if isinstance(error, GeometryError) else "file"
+        yield _wrong(kind, case, f"expected {error.expected}, got {error.got}", error.do)
+        return
+    traces.append(traces_of(case, image, labels))
+    yield from _intensities(case, image)
+    if labels is None:
+        if case.split != "test" and case.pseudo_label is None:
+            yield _look("labels", case, "no label", "nothing is learnt from it but without labels; give it one")
+        return
+    try:
+        labels = on_grid_of(image, labels)
+    except GeometryError as error:
+        yield _wrong("geometry", case, f"expected {error.expected}, got {error.got}", error.do)
+        return
+    regions = label_regions(labels.data)
+    found |= set(regions)
+    yield from _labels(case, listed, regions)
+    yield from _sides(case, listed.meanings, labels, regions, image)
+    if image.modality == "CT":
+        yield from _in_air(case, listed.meanings, image, labels, regions)
+
+
+def _intensities(case: ListedCase, image: Volume) -> Iterator[Problem]:
+    if image.data.shape[0] != 1:
+        yield _wrong("file", case, f"{image.data.shape[0]} channels", "split them into files, and list one")
+        return
+    data = image.data[0]
+    if image.modality == "CT" and (reason := not_hounsfield(data)):
+        yield _wrong(
+            "intensity", case, f"no Hounsfield units: {reason}",
+            "export it again as HU (slope and intercept applied), or say --modality MR",
+        )  # fmt: skip
+    elif float(data.max()) == float(data.min()):
+        yield _wrong("intensity", case, f"every voxel is {data.flat[0]:g}", "copy or export the image again")
+    repeated = repeated_slices(data, image.grid.spacing_mm)
+    if repeated:
+        yield _look("intensity", case, f"{repeated:.0%} of the slices equal the one before", "get the original")
+
+
+def _labels(case: ListedCase, listed: DataList, regions: Mapping[int, LabelRegion]) -> Iterator[Problem]:
+    if not regions and case.classes is None and not case.masks:
+        yield _wrong(
+            "labels", case, "an empty label",
+            "draw it, or leave the case out; if there is nothing to draw, name in `classes` what was looked for",
+        )  # fmt: skip
+    if listed.meanings:
+        foreign = sorted(set(regions) - set(listed.meanings) - listed.unknown)
+        if foreign:
+            yield _wrong(
+                "labels", case, f"label ids {foreign}, which the list does not declare",
+                "add them to `labels` or `label_mapping` (null leaves one out), or correct the label",
+            )  # fmt: skip
+
+
+def _sides(
+    case: ListedCase,
+    meanings: Mapping[int, Meaning],
+    labels: LabelMap,
+    regions: Mapping[int, LabelRegion],
+    image: Volume,
+) -> Iterator[Problem]:
+    """Yield what lies on the wrong side: pairs by their centroids, single organs by the middle of the body."""
+    right_mm = {
+        exact_key(name): (name, float(labels.grid.to_world(np.array(regions[label].centroid_ijk))[0]))
+        for label, name in names_of(meanings).items()
+        if label in regions
+    }
+    swapped = []
+    for name, at in right_mm.values():
+        other = right_mm.get(exact_key(mirrored_name(name) or ""))
+        if other and "left" in exact_key(name).split() and at > other[1]:
+            swapped.append(f"{name} lies to the right of {other[0]}")
+    if swapped:
+        yield _wrong(
+            "sides", case, "; ".join(swapped),
+            "the image is mirrored or the two names are exchanged: look at it beside another case, and correct it",
+        )  # fmt: skip
+    single = {organ: right_mm[organ][1] for organ in _SIDE_OF if organ in right_mm}
+    if not swapped and single and image.modality == "CT":
+        middle = _middle_mm(image)
+        off = [organ for organ, at in single.items() if (at > middle) != (_SIDE_OF[organ] == "right")]
+        if len(off) == len(single):
+            yield _look(
+                "sides", case, f"{' and '.join(off)} on the other side of the body's middle",
+                "look whether the image is mirrored",
+            )  # fmt: skip
+
+
+def _middle_mm(image: Volume) -> float:
+    """Return where the middle of the body is, from left to right, in mm."""
+    steps = tuple(slice(None, None, max(1, n // 64)) for n in image.grid.shape)
+    inside = np.argwhere(image.data[0][steps] > _BODY_HU)
+    if not len(inside):
+        return float(image.grid.to_world((np.array(image.grid.shape) - 1) / 2)[0])
+    return float(image.grid.to_world(inside.mean(axis=0) * [step.step for step in steps])[0])
+
+
+def _in_air(
+    case: ListedCase,
+    meanings: Mapping[int, Meaning],
+    image: Volume,
+    labels: LabelMap,
+    regions: Mapping[int, LabelRegion],
+) -> Iterator[Problem]:
+    """Yield structures that lie mostly in air: a label that belongs to another scan."""
+    names = names_of(meanings)
+    airy = []
+    for label, region in regions.items():
+        words = set(exact_key(names.get(label, "")).split())
+        inside = image.data[0][region.box.slices][labels.data[region.box.slices] == label]
+        if not words & _AIRY and float(np.mean(inside < _AIR_HU)) > 0.5:
+            airy.append(names.get(label, f"label {label}"))
+    if airy:
+        yield _look(
+            "labels", case, f"mostly in air: {', '.join(airy)}", "look whether label and image belong together"
+        )
+
+
+def names_of(meanings: Mapping[int, Meaning]) -> dict[int, str]:
+    """Return the names of label ids: their own, or for class ids those of the table."""
+    table = {structure.id: structure.name for structure in TABLE}
+    named = {a: table.get(b, "") if isinstance(b, int) else b for a, b in meanings.items() if b is not None}
+    return {label: name for label, name in named.items() if name}
+
+
+def _copy(one: Traces, other: Traces, why: str) -> Problem:
+    is_same = why == "image"
+    leaks = is_same and one.split != other.split
+    found = {
+        "image": f"the same voxels as {other.name}",
+        "look": f"nearly the same picture as {other.name}",
+        "label": f"exactly the labels of {other.name}, on another image",
+    }[why]
+    where = f" ({one.split} and {other.split})" if one.split != other.split else ""
+    return Problem(
+        kind="leak" if leaks else "copy",
+        case=one.name,
+        is_wrong=is_same,
+        found=found + where,
+        do="keep one of them" if is_same else "look at both",
+    )
+
+
+def _never_found(listed: DataList, found: set[int]) -> Iterator[Problem]:
+    names = names_of(listed.meanings)
+    absent = [f"{names[label]} ({label})" for label in names if label not in found]
+    if absent and any(case.is_labelled for case in listed.cases):
+        yield Problem(
+            kind="labels", case="", is_wrong=False, found=f"in no case: {', '.join(absent)}",
+            do="correct the ids, or leave them out",
+        )  # fmt: skip
+
+
+def _wrong(kind: Kind, case: ListedCase, found: str, do: str) -> Problem:
+    return Problem(kind=kind, case=case.name, is_wrong=True, found=found, do=do)
+
+
+def _look(kind: Kind, case: ListedCase, found: str, do: str) -> Problem:
+    return Problem(kind=kind, case=case.name, is_wrong=False, found=found, do=do)

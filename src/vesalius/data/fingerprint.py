@@ -1,0 +1,224 @@
+"""The fingerprint of a data set: spacings, shapes, intensities inside labels, volumes; what fine-tuning plans by.
+
+After nnU-Net's (Isensee et al., Nat. Methods 2021): medians over cases, and percentiles of the voxels that belong
+to some structure. Voxels are taken evenly, at most 5,000 a case and class, so that small structures count too and
+the same data give the same numbers.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from vesalius.data.check import names_of
+from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.data.reading import on_grid_of, read_drawn, read_image
+from vesalius.errors import FileFormatError, UsageError
+from vesalius.geometry.volume import Modality
+
+_SAMPLES = 5000
+_Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """The least, the median and the largest of something."""
+
+    min: float
+    median: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float] | np.ndarray) -> Range:
+        """Return the range of at least one value."""
+        return cls(min=float(np.min(values)), median=float(np.median(values)), max=float(np.max(values)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intensity:
+    """How voxel values are spread; percentiles 0.5, 50 and 99.5, mean and standard deviation."""
+
+    low: float
+    median: float
+    high: float
+    mean: float
+    sd: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Intensity:
+        """Return the spread of at least one value."""
+        low, median, high = np.percentile(values, (0.5, 50.0, 99.5)).tolist()
+        return cls(low=low, median=median, high=high, mean=float(values.mean()), sd=float(values.std()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFingerprint:
+    """One label id of a data set.
+
+    Args:
+        name: What the list calls it; empty where it does not say.
+        cases: In how many cases it was found.
+        volume_ml: Over these cases.
+        intensity: Of its voxels, over these cases.
+    """
+
+    name: str
+    cases: int
+    volume_ml: Range
+    intensity: Intensity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What a data set is like.
+
+    Args:
+        list: The list's name.
+        modality: What made the images.
+        cases: How many were read: all but those for testing.
+        labelled: In how many of them something was drawn.
+        spacing_mm: Of the voxels along right, anterior and superior.
+        shape: Voxels along right, anterior and superior.
+        extent_mm: How much of the body is shown, along the same axes.
+        intensity: Of all voxels.
+        foreground: Of the voxels that belong to some structure; None where nothing is labelled.
+        classes: Label id -> what it is like; ids never found are absent.
+    """
+
+    list: str
+    modality: Modality
+    cases: int
+    labelled: int
+    spacing_mm: tuple[Range, Range, Range]
+    shape: tuple[Range, Range, Range]
+    extent_mm: tuple[Range, Range, Range]
+    intensity: Intensity
+    foreground: Intensity | None
+    classes: dict[int, ClassFingerprint]
+
+    @property
+    def median_spacing_mm(self) -> _Triple:
+        """The median spacing along each axis."""
+        i, j, k = (axis.median for axis in self.spacing_mm)
+        return i, j, k
+
+    def to_json(self) -> str:
+        """Return the fingerprint as JSON text; ``from_json`` reads it back equal."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Fingerprint:
+        """Read a fingerprint.
+
+        Raises:
+            FileFormatError: If it is none.
+        """
+        try:
+            fields = json.loads(text)
+            for name in ("spacing_mm", "shape", "extent_mm"):
+                i, j, k = (Range(**axis) for axis in fields[name])
+                fields[name] = (i, j, k)
+            fields["intensity"] = Intensity(**fields["intensity"])
+            fields["foreground"] = Intensity(**fields["foreground"]) if fields["foreground"] else None
+            fields["classes"] = {int(label): _class(entry) for label, entry in fields["classes"].items()}
+            return cls(**fields)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FileFormatError(
+                expected="a fingerprint that `vesalius dataset fingerprint` wrote",
+                got=str(error).splitlines()[0],
+                do="make it again",
+            ) from None
+
+
+def _class(entry: dict[str, Any]) -> ClassFingerprint:
+    volume, intensity = Range(**entry["volume_ml"]), Intensity(**entry["intensity"])
+    return ClassFingerprint(name=entry["name"], cases=entry["cases"], volume_ml=volume, intensity=intensity)
+
+
+@dataclass(frozen=True, eq=False)
+class _CaseFacts:
+    """What is kept of one case: geometry, a few thousand voxel values, and per label its volume and values."""
+
+    spacing_mm: _Triple
+    shape: tuple[int, int, int]
+    values: np.ndarray
+    volume_ml: dict[int, float]
+    inside: dict[int, np.ndarray]
+
+
+def fingerprint(listed: DataList, *, on_case: Callable[[int], None] | None = None) -> Fingerprint:
+    """Measure the cases of a list that are not for testing.
+
+    Args:
+        listed: The list.
+        on_case: Told after each case how many are done.
+
+    Raises:
+        UsageError: If there is no such case.
+        InputError: A subclass that says what is wrong with a file; ``check_list`` names all such cases.
+    """
+    cases = [case for case in listed.cases if case.split != "test"]
+    if not cases:
+        raise UsageError(expected="cases to learn from", got="only cases for testing", do="name another list")
+    facts: list[_CaseFacts] = []
+    for done, case in enumerate(cases, start=1):
+        facts.append(_facts(case, listed))
+        if on_case:
+            on_case(done)
+    names = names_of(listed.meanings)
+    foreground = [values for fact in facts for values in fact.inside.values()]
+    return Fingerprint(
+        list=listed.name,
+        modality=listed.modality,
+        cases=len(facts),
+        labelled=sum(bool(fact.inside) for fact in facts),
+        spacing_mm=_ranges([fact.spacing_mm for fact in facts]),
+        shape=_ranges([fact.shape for fact in facts]),
+        extent_mm=_ranges([np.multiply(fact.spacing_mm, fact.shape) for fact in facts]),
+        intensity=Intensity.of(np.concatenate([fact.values for fact in facts])),
+        foreground=Intensity.of(np.concatenate(foreground)) if foreground else None,
+        classes=dict(_classes(facts, names)),
+    )
+
+
+def _facts(case: ListedCase, listed: DataList) -> _CaseFacts:
+    image = read_image(case, listed.modality).reoriented("RAS")
+    volume_ml: dict[int, float] = {}
+    inside: dict[int, np.ndarray] = {}
+    if case.is_labelled:
+        labels = on_grid_of(image, read_drawn(case)).data
+        counts = np.bincount(labels.ravel())
+        for label in np.flatnonzero(counts).tolist():
+            if label and label not in listed.unknown:
+                volume_ml[label] = float(counts[label]) * image.grid.voxel_volume_ml
+                inside[label] = _evenly(image.data[0][labels == label])
+    return _CaseFacts(image.grid.spacing_mm, image.grid.shape, _evenly(image.data[0].ravel()), volume_ml, inside)
+
+
+def _evenly(values: np.ndarray) -> np.ndarray:
+    """Return at most so many of the values, evenly spaced, as float32."""
+    return values[:: max(1, -(-values.size // _SAMPLES))].astype(np.float32)
+
+
+def _ranges(rows: Sequence[Sequence[float] | Sequence[int] | np.ndarray]) -> tuple[Range, Range, Range]:
+    i, j, k = (Range.of(column) for column in np.asarray(rows, dtype=np.float64).T)
+    return i, j, k
+
+
+def _classes(facts: Sequence[_CaseFacts], names: dict[int, str]) -> Iterator[tuple[int, ClassFingerprint]]:
+    for label in sorted({label for fact in facts for label in fact.inside}):
+        having = [fact for fact in facts if label in fact.inside]
+        yield (
+            label,
+            ClassFingerprint(
+                name=names.get(label, ""),
+                cases=len(having),
+                volume_ml=Range.of([fact.volume_ml[label] for fact in having]),
+                intensity=Intensity.of(np.concatenate([fact.inside[label] for fact in having])),
+            ),
+        )

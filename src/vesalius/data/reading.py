@@ -1,0 +1,97 @@
+"""Read a listed case: its image, its label map in the list's own ids, and on which grid both lie."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vesalius.data.datalists.record import ListedCase
+from vesalius.errors import GeometryError, UsageError
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import LabelMap, Modality, Volume
+from vesalius.io.formats import read, read_labels
+
+TOLERANCE_VOXELS = 0.05
+"""Grids nearer than this are one grid: headers round (nnU-Net's users meet refusals at 1e-7)."""
+
+
+def read_image(case: ListedCase, modality: Modality = "unknown") -> Volume:
+    """Read the image of a case.
+
+    Args:
+        case: Of a list.
+        modality: The list's, for files that do not say.
+
+    Raises:
+        InputError: A subclass that says what is wrong with the file.
+    """
+    volume = read(case.image)
+    known = volume.modality if volume.modality != "unknown" else modality
+    return Volume(volume.data, volume.grid, known, volume.source)
+
+
+def read_drawn(case: ListedCase) -> LabelMap:
+    """Read what was drawn, in the list's own ids; masks are painted into one map, the smaller over the larger.
+
+    Raises:
+        InputError: A subclass that says what is wrong with a file.
+        GeometryError: If the masks of a case lie on different grids.
+        UsageError: If nothing was drawn for the case.
+    """
+    if case.label is not None:
+        return read_labels(case.label)
+    if not case.masks:
+        raise UsageError(expected=f"a label for {case.name}", got="none", do="add it to the list")
+    return _painted(case.masks)
+
+
+def on_grid_of(image: Volume, labels: LabelMap) -> LabelMap:
+    """Return a label map in the axis order of its image, on exactly its grid.
+
+    Raises:
+        GeometryError: If it does not lie on the image's voxels.
+    """
+    moved = labels.reoriented(image.grid.axis_codes)
+    if not moved.grid.is_close(image.grid, tolerance_voxels=TOLERANCE_VOXELS):
+        raise GeometryError(
+            expected=f"labels on the {_voxels(image.grid)} of their image",
+            got=f"a grid of {_voxels(moved.grid)}{_offset(image.grid, moved.grid)}",
+            do="take the label that was drawn on this image, or resample it to the image's grid (nearest voxel)",
+        )
+    return LabelMap(moved.data, image.grid, moved.names, moved.overlaps, moved.source)
+
+
+def _voxels(grid: Grid) -> str:
+    spacing = " x ".join(f"{side:.4g}" for side in grid.spacing_mm)
+    return f"{' x '.join(map(str, grid.shape))} voxels of {spacing} mm"
+
+
+def _offset(one: Grid, other: Grid) -> str:
+    if one.shape != other.shape:
+        return ""
+    ends = np.array([[0, 0, 0], one.shape], dtype=np.float64) - [[0, 0, 0], [1, 1, 1]]
+    return f", up to {np.abs(one.to_world(ends) - other.to_world(ends)).max():.3g} mm away"
+
+
+def _painted(masks: Mapping[int, Path]) -> LabelMap:
+    found: dict[int, np.ndarray] = {}
+    first: LabelMap | None = None
+    for label, path in masks.items():
+        mask = read_labels(path)
+        first = first or mask
+        if not mask.grid.is_close(first.grid, tolerance_voxels=TOLERANCE_VOXELS):
+            raise GeometryError(
+                expected=f"all masks of a case on the {_voxels(first.grid)} of the first",
+                got=f"{path.name} on {_voxels(mask.grid)}",
+                do="resample it to the image's grid (nearest voxel), or take it away",
+            )
+        found[label] = np.flatnonzero(mask.data)
+    assert first is not None
+    painted = np.zeros(first.grid.num_voxels, dtype=np.uint8 if max(found) < 256 else np.uint16)
+    for label in sorted(found, key=lambda label: -found[label].size):
+        painted[found[label]] = label
+    names = {label: f"label {label}" for label in found}
+    return LabelMap(painted.reshape(first.grid.shape), first.grid, names)
