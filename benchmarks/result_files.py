@@ -104,8 +104,8 @@ def plan_of(volume: Volume) -> Plan:
         blending="partition",
     )
     return Plan(
-        layout=layout, grid=volume.grid, precision="bf16", accumulate=torch.float16, num_empty=0,
-        num_classes=CLASSES, phases={"none": {"nothing": 0}}, seconds=0.0,
+        layout=layout, grid=volume.grid, precision="bf16", accumulate=torch.float16, gave_way=False,
+        num_empty=0, num_classes=CLASSES, phases={"none": {"nothing": 0}}, seconds=0.0,
     )  # fmt: skip
 
 

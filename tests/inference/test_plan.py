@@ -51,6 +51,28 @@ def test_accumulation_gives_way_before_the_run_is_refused() -> None:
     assert tight.peak_bytes < roomy.peak_bytes
 
 
+def test_precision_gives_way_last_and_only_to_a_stated_limit() -> None:
+    roomy = make_plan(demand(), precision="fp32", fallback="bf16", max_bytes=64 * GB, flops_per_second=steady)
+    half = make_plan(demand(), precision="fp32", max_bytes=roomy.peak_bytes - 1, flops_per_second=steady)
+    tight = make_plan(
+        demand(), precision="fp32", fallback="bf16", max_bytes=half.peak_bytes - 1, flops_per_second=steady
+    )
+    as_asked = make_plan(demand(), precision="bf16", max_bytes=half.peak_bytes - 1, flops_per_second=steady)
+    assert [plan.precision for plan in (roomy, half, tight, as_asked)] == ["fp32", "fp32", "bf16", "bf16"]
+    assert [plan.gave_way for plan in (roomy, half, tight, as_asked)] == [False, True, True, False]
+    assert tight.peak_bytes == as_asked.peak_bytes
+    assert tight.as_dict()["gave_way_to_memory"] is True
+    with pytest.raises(MemoryBudgetError):
+        make_plan(demand(), precision="fp32", max_bytes=half.peak_bytes - 1, flops_per_second=steady)
+
+
+def test_what_happens_to_be_free_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = make_plan(demand(), precision="fp32", max_bytes=64 * GB, flops_per_second=steady).peak_bytes - 1
+    monkeypatch.setattr("vesalius.inference.plan.available_bytes", lambda: half - GB)
+    with pytest.raises(MemoryBudgetError):
+        make_plan(demand(), precision="fp32", fallback="bf16", flops_per_second=steady)
+
+
 def test_what_cannot_fit_is_refused_with_sizes_and_a_way_out() -> None:
     with pytest.raises(MemoryBudgetError, match="--max-memory") as refusal:
         make_plan(demand(), precision="bf16", max_bytes=GB, flops_per_second=steady)

@@ -20,6 +20,7 @@ def finding(**changes: object) -> Finding:
     facts: dict[str, object] = {
         "class_id": 1, "name": "liver", "colour": (205, 112, 72), "snomed": "10200004", "volume_ml": 1500.25,
         "voxels": 10, "mean_hu": 60.04, "confidence": None, "touches_border": True, "components": 2,
+        "pieces_removed": 3, "removed_ml": 1.5,
     }  # fmt: skip
     return Finding(**(facts | changes))  # type: ignore[arg-type]
 
@@ -28,8 +29,8 @@ def test_the_table_has_one_row_a_structure_and_no_word_for_unknown() -> None:
     rows = [finding(), finding(class_id=3, name='odd, "name"', voxels=0, mean_hu=None, snomed=None, volume_ml=0.0)]
     text = statistics_csv(Findings(tuple(rows)))
     assert text.splitlines()[:2] == [
-        "id,name,volume_ml,voxels,mean_hu,confidence,touches_border,components,snomed,colour",
-        "1,liver,1500.25,10,60.0,,yes,2,10200004,#cd7048",
+        "id,name,volume_ml,voxels,mean_hu,confidence,touches_border,components,snomed,colour,pieces_removed,removed_ml",
+        "1,liver,1500.25,10,60.0,,yes,2,10200004,#cd7048,3,1.5",
     ]
     assert "\r" not in text
     second = list(csv.DictReader(io.StringIO(text)))[1]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from inference.small_model import Threshold, small_network, small_spec
+from vesalius.checkpoints.safetensors import write_model
 from vesalius.errors import MemoryBudgetError, NotValidatedError, UnknownClassError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.review import measure
-from vesalius.inference.segmenter import Progress, Segmenter, SegmentOptions, choose_device
+from vesalius.inference.segmenter import Progress, Segmenter, SegmentOptions, choose_device, load
 
 SPEC = small_spec()
 
@@ -57,6 +60,26 @@ def test_too_little_memory_is_refused_before_anything_runs(segmenter: Segmenter)
             scan(), options=SegmentOptions(max_memory=10**6), progress=Progress(on_window=windows.append)
         )
     assert windows == []
+
+
+def test_a_model_loaded_as_it_suits_runs_in_bf16_where_fp32_does_not_fit_and_in_fp32_again_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vesalius.inference.segmenter.best_precision", lambda _: "fp32")
+    monkeypatch.setattr("vesalius.inference.segmenter.resident_bytes", lambda: 10**8)
+    write_model(tmp_path / "small", small_network(SPEC).state_dict(), SPEC)
+    automatic, fp32, bf16 = (load(tmp_path / "small", precision=p, device="cpu") for p in ("auto", "fp32", "bf16"))
+    smallest = fp32.plan(scan(), options=SegmentOptions(max_memory=fp32.plan(scan()).peak_bytes - 1)).peak_bytes
+    tight = SegmentOptions(max_memory=smallest - 1)
+    with pytest.raises(MemoryBudgetError, match="--precision bf16"):
+        fp32.segment(scan(), options=tight)
+    found = automatic.segment(scan(), options=tight)
+    assert (found.plan.precision, found.plan.gave_way) == ("bf16", True)
+    assert np.array_equal(found.labels.data, bf16(scan()).data)
+    after = automatic.segment(scan())
+    assert (after.plan.precision, after.plan.gave_way) == ("fp32", False)
+    assert np.array_equal(after.labels.data, fp32(scan()).data)
+    assert not np.array_equal(found.labels.data, after.labels.data)
 
 
 def test_an_overlap_and_a_published_pipeline_exclude_each_other() -> None:

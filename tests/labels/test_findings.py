@@ -21,6 +21,8 @@ def finding(**changes: Any) -> Finding:
         "confidence": 0.91234,
         "touches_border": False,
         "components": 1,
+        "pieces_removed": 2,
+        "removed_ml": 3.00049,
     }
     return Finding(**(fields | changes))
 
@@ -40,6 +42,8 @@ def test_keys_are_those_of_labels_json():
                 "confidence": 0.912,
                 "touches_border": False,
                 "components": 1,
+                "pieces_removed": 2,
+                "removed_ml": 3.0,
             }
         ],
         "warnings": ["look"],

@@ -82,7 +82,8 @@ class Console:
 def describe(plan: Plan) -> str:
     """Say a plan in one line."""
     empty = f" ({plan.num_empty} of air, skipped)" if plan.num_empty else ""
+    tight = " to keep to the memory allowed" if plan.gave_way else ""
     return (
-        f"{plan.layout.num_windows} windows{empty}, {plan.num_classes} classes, {plan.precision}, "
+        f"{plan.layout.num_windows} windows{empty}, {plan.num_classes} classes, {plan.precision}{tight}, "
         f"at most {plan.peak_bytes / 1e9:.1f} GB, about {plan.seconds:.0f} s"
     )

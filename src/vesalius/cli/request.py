@@ -1,4 +1,4 @@
-"""What is asked of a model on a command line: the arguments that ``segment`` and ``batch`` share, as one record."""
+"""What is asked of a model on a command line: the arguments that its commands share, as one record."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -65,10 +65,14 @@ class Request:
             "source_sha256": source_sha256,
         }
 
-    def words(self) -> list[str]:
-        """Return the options as they could be typed, every default written out."""
+    def words(self, *, automatic: bool = True) -> list[str]:
+        """Return the options as they could be typed, every default written out.
+
+        Args:
+            automatic: With those of commands that segment whole scans (``add_arguments``).
+        """
         words = ["--model", self.model, "--format", ",".join(self.formats)]
-        words += ["--classes", ",".join(self.classes) or "everything"]
+        words += ["--classes", ",".join(self.classes) or "everything"] if automatic else []
         words += ["--device", self.device, "--precision", self.precision, "--seed", str(self.seed)]
         words += ["--split"] if self.split else []
         words += ["--unvalidated"] if self.unvalidated else []
@@ -114,8 +118,14 @@ class Request:
         )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of a request."""
+def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) -> None:
+    """Add the arguments of a request.
+
+    Args:
+        parser: Of a command.
+        automatic: With those that only make sense for commands that segment whole scans: which classes, overlap,
+            published pipelines.
+    """
     defaults = Request()
     what = parser.add_argument_group("what")
     what.add_argument(
@@ -124,13 +134,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|PATH",
         help="a name (see `vesalius models list`), a model folder or a weights file; default %(default)s",
     )
-    what.add_argument(
-        "--classes",
-        type=_names,
-        default=(),
-        metavar="A,B",
-        help="names, synonyms, ids or groups (kidneys, lungs, vertebrae); default everything",
-    )
+    if automatic:
+        what.add_argument(
+            "--classes",
+            type=_names,
+            default=(),
+            metavar="A,B",
+            help="names, synonyms, ids or groups (kidneys, lungs, vertebrae); default everything",
+        )
     what.add_argument(
         "--format",
         dest="formats",
@@ -148,11 +159,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults.precision,
         help="auto is bf16 where the processor has it, fp32 with --compat",
     )
-    how.add_argument("--overlap", type=float, metavar="F", help="part of a window shared with the next, in [0, 1)")
+    if automatic:
+        how.add_argument(
+            "--overlap", type=float, metavar="F", help="part of a window shared with the next, in [0, 1)"
+        )
     how.add_argument("--max-memory", type=size_in_bytes, metavar="8GB", help="resident memory not to exceed")
     how.add_argument("--threads", type=number_of_threads, metavar="N", help="default: as torch chooses")
     how.add_argument("--seed", type=int, default=defaults.seed, metavar="N", help="results do not depend on chance")
-    how.add_argument("--compat", choices=COMPAT, help="run one of VISTA3D's published pipelines exactly")
+    if automatic:
+        how.add_argument("--compat", choices=COMPAT, help="run one of VISTA3D's published pipelines exactly")
     how.add_argument(
         "--unvalidated", action="store_true", help="go on outside what the model was made for; the result is marked"
     )
@@ -166,9 +181,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def request_of(args: argparse.Namespace) -> Request:
-    """Return what was typed as a request."""
-    names = Request.__dataclass_fields__
-    return Request(**{name: getattr(args, name) for name in names})
+    """Return what was typed as a request; what the command does not offer keeps its default."""
+    offered = Request.__dataclass_fields__.keys() & vars(args).keys()
+    return Request(**{name: getattr(args, name) for name in offered})
 
 
 def size_in_bytes(text: str) -> int:

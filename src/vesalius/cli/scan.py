@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from vesalius.cli.request import Request
 
 if TYPE_CHECKING:
     from vesalius.geometry.volume import Volume
-    from vesalius.inference.result_files import ResultOptions
+    from vesalius.inference.result_files import ResultOptions, RunFacts
     from vesalius.inference.segmenter import Segmentation, Segmenter
 
 
@@ -31,6 +31,8 @@ class Scan:
         request: What is asked.
         series: Which DICOM series, where there are several.
         source: The DICOM series whose headers a DICOM SEG takes, where the scan itself is not DICOM.
+        command: Which command it is.
+        more: Flag -> what is given to that command beside what ``segment`` takes; of files the content counts.
     """
 
     path: Path
@@ -38,6 +40,8 @@ class Scan:
     request: Request
     series: str | None = None
     source: Path | None = None
+    command: str = "segment"
+    more: Mapping[str, Path | str] = field(default_factory=dict)
 
     @cached_property
     def sha256(self) -> str:
@@ -53,9 +57,20 @@ class Scan:
 
         return input_sha256(self.source, leave_out=self.out) if self.source else None
 
+    @cached_property
+    def more_sha256(self) -> dict[str, str]:
+        """What is given beside, with files as their hashes."""
+        from vesalius.io.digest import input_sha256
+
+        return {
+            flag.removeprefix("--"): input_sha256(value, leave_out=self.out) if isinstance(value, Path) else value
+            for flag, value in self.more.items()
+        }
+
     def decided_by(self, weights: Mapping[str, str]) -> dict[str, Any]:
         """Return what decides the result beside the input."""
-        return {**weights, **self.request.decided_by(series=self.series, source_sha256=self.source_sha256)}
+        asked = self.request.decided_by(series=self.series, source_sha256=self.source_sha256)
+        return {**weights, **asked, **self.more_sha256}
 
     def is_done(self, weights: Mapping[str, str], *, overwrite: bool) -> bool:
         """Say whether the result is already there; to be asked while the folder is locked.
@@ -72,10 +87,12 @@ class Scan:
 
     def words(self) -> list[str]:
         """Return the command that does this scan alone, every default written out."""
-        words = ["vesalius", "segment", str(self.path.absolute()), "-o", str(self.out.absolute())]
+        words = ["vesalius", self.command, str(self.path.absolute()), "-o", str(self.out.absolute())]
         words += ["--series", self.series] if self.series else []
         words += ["--source", str(self.source.absolute())] if self.source else []
-        return words + self.request.words()
+        for flag, value in self.more.items():
+            words += [flag, str(value.absolute()) if isinstance(value, Path) else value]
+        return words + self.request.words(automatic=self.command == "segment")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,7 +140,7 @@ def open_scan(scan: Scan) -> OpenScan:
     created, started = datetime.now().astimezone().isoformat(timespec="seconds"), time.perf_counter()
     volume = read(scan.path, series_uid=scan.series, fill_gaps=scan.request.fill_gaps)
     like = read_series(scan.source) if scan.source else None
-    check_formats(volume, options=_result_options(scan.request), like=like)
+    check_formats(volume, options=result_options(scan.request), like=like)
     seconds = time.perf_counter() - started
     return OpenScan(scan=scan, volume=volume, like=like, created=created, started=started, seconds=seconds)
 
@@ -136,11 +153,20 @@ def write_scan(
     Raises:
         DiskError: If it cannot be written.
     """
-    from vesalius.inference.result_files import RunFacts, model_facts, write_result
+    from vesalius.inference.result_files import write_result
     from vesalius.inference.result_folder import staged
 
+    facts, options = facts_of(opened, segmenter, weights), result_options(opened.scan.request)
+    with staged(opened.scan.out, overwrite=overwrite) as folder:
+        write_result(folder, opened.volume, result, facts, options=options, like=opened.like)
+
+
+def facts_of(opened: OpenScan, segmenter: Segmenter, weights: Mapping[str, str]) -> RunFacts:
+    """Return what is known of a run beside its result."""
+    from vesalius.inference.result_files import RunFacts, model_facts
+
     scan = opened.scan
-    facts = RunFacts(
+    return RunFacts(
         input_name=scan.path.resolve().name,
         input_path=str(scan.path.absolute()),
         input_sha256=scan.sha256,
@@ -151,11 +177,10 @@ def write_scan(
         started=opened.started,
         seconds={"reading": opened.seconds},
     )
-    with staged(scan.out, overwrite=overwrite) as folder:
-        write_result(folder, opened.volume, result, facts, options=_result_options(scan.request), like=opened.like)
 
 
-def _result_options(request: Request) -> ResultOptions:
+def result_options(request: Request) -> ResultOptions:
+    """Return which label files a request asks for."""
     from vesalius.inference.result_files import ResultOptions
 
     return ResultOptions(formats=request.formats, split=request.split)  # type: ignore[arg-type]

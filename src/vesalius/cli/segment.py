@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         is_done = scan.is_done(weights, overwrite=args.overwrite)
         if not is_done:
             _segment(scan, weights, overwrite=args.overwrite)
-    _print_result(scan.out, is_done=is_done, as_json=args.json)
+    print_result(scan.out, is_done=is_done, as_json=args.json)
     return 0
 
 
@@ -74,7 +74,7 @@ def _dry_run(scan: Scan, *, as_json: bool) -> int:
     return 0
 
 
-def _print_result(out: Path, *, is_done: bool, as_json: bool) -> None:
+def print_result(out: Path, *, is_done: bool, as_json: bool) -> None:
     """Print what is in a result folder: an object, or a few lines with the report's place in the last."""
     run = json.loads((out / "run.json").read_text())
     labels = json.loads((out / "labels.json").read_text())

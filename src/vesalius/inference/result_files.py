@@ -44,7 +44,7 @@ _FORMAT_FILES: Mapping[OutputFormat, str] = {
 }
 _COLUMNS = (
     "id", "name", "volume_ml", "voxels", "mean_hu", "confidence", "touches_border", "components", "snomed",
-    "colour",
+    "colour", "pieces_removed", "removed_ml",
 )  # fmt: skip
 _WRITERS = 2
 
@@ -73,6 +73,7 @@ class RunFacts:
         created: When the run began, ISO 8601 with its zone.
         started: ``time.perf_counter()`` at that moment.
         seconds: Seconds of the phases before the network, such as reading.
+        more: What else the record says, by the names it has there.
     """
 
     input_name: str
@@ -84,6 +85,7 @@ class RunFacts:
     created: str
     started: float
     seconds: Mapping[str, float] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def model_facts(segmenter: Segmenter) -> dict[str, Any]:
@@ -285,7 +287,9 @@ def _run_record(
         "input_spacing_mm": [round(side, 6) for side in grid.spacing_mm],
         "model": dict(facts.model),
         "unvalidated": list(result.unvalidated),
-        "plan": result.plan.as_dict(),
+        "pieces_removed": {f.name: f.pieces_removed for f in result.findings.classes if f.pieces_removed},
+        "plan": result.plan.as_dict() if result.plan else None,
+        **facts.more,
         "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
         "duration_s": round(time.perf_counter() - facts.started, 3),
         "peak_bytes": peak_resident_bytes(),

@@ -12,6 +12,7 @@ from vesalius.geometry.boxes import Box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import LabelRegion, component_counts, label_regions
 from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.tidy import Removed
 from vesalius.labels.findings import Finding, Findings
 from vesalius.labels.plausibility import PLAUSIBLE_ML
 from vesalius.labels.vocabulary import Target, Vocabulary
@@ -19,6 +20,9 @@ from vesalius.shapes import LabelArray
 
 _SLAB_VOXELS = 1 << 23
 _LOW_CONFIDENCE = 0.7
+_NOTHING = Removed(0, 0.0)
+_NO_CRUMB = 0.1
+"""Pieces that together are more than this part of what was kept may have been the organ."""
 
 
 def measure(
@@ -27,6 +31,8 @@ def measure(
     targets: Sequence[Target],
     vocabulary: Vocabulary,
     confidence: Mapping[int, float],
+    *,
+    removed: Mapping[int, Removed] | None = None,
 ) -> Findings:
     """Measure every structure that was looked for, and say what a person should look at.
 
@@ -36,7 +42,9 @@ def measure(
         targets: What was looked for.
         vocabulary: Gives colours, codes and left-right partners.
         confidence: Label id -> predicted Dice, where the model can predict it.
+        removed: Label id -> pieces that were taken away already.
     """
+    removed = removed or {}
     regions: dict[int, LabelRegion] = {}
     values: dict[int, float] = {}
     pieces: dict[int, int] = {}
@@ -57,10 +65,24 @@ def measure(
             confidence=confidence.get(target.id) if target.id in regions else None,
             touches_border=target.id in regions and _touches(regions[target.id].box, labels.grid.shape),
             components=pieces.get(target.id, 0),
+            pieces_removed=removed.get(target.id, _NOTHING).pieces,
+            removed_ml=removed.get(target.id, _NOTHING).volume_ml,
         )
         for target in sorted(targets, key=lambda target: target.id)
     )
     return Findings(findings, tuple(_warnings(findings, regions, vocabulary, labels.grid)))
+
+
+def measure_labels(volume: Volume, labels: LabelMap) -> Findings:
+    """Measure every structure a label map names, whatever model or person made it.
+
+    Args:
+        volume: The image, on the grid of the labels.
+        labels: Of which every name stands once.
+    """
+    vocabulary = Vocabulary.of(tuple(labels.names.items()))
+    targets = [Target(label, name, (label,)) for label, name in labels.names.items()]
+    return measure(volume, labels, targets, vocabulary, {})
 
 
 def _snomed(vocabulary: Vocabulary, target: Target) -> str | None:
@@ -105,6 +127,11 @@ def _warnings(
             yield f"{finding.name}: low confidence, a Dice of {finding.confidence:.2f} is expected"
         if finding.components > 1 and finding.name in PLAUSIBLE_ML:
             yield f"{finding.name}: in {finding.components} pieces, one is expected"
+        if finding.removed_ml > _NO_CRUMB * finding.volume_ml:
+            yield (
+                f"{finding.name}: the largest piece has {finding.volume_ml:.1f} ml; {finding.pieces_removed} more "
+                f"with {finding.removed_ml:.1f} ml were taken away"
+            )
         low, high = PLAUSIBLE_ML.get(finding.name, (0.0, np.inf))
         if not low <= finding.volume_ml <= high and not (finding.touches_border and finding.volume_ml < low):
             yield f"{finding.name}: {finding.volume_ml:.1f} ml, adults have {low:g} to {high:g}"

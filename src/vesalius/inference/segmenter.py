@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +30,7 @@ from vesalius.inference.confidence import predicted_dice
 from vesalius.inference.pipelines import Compat, Pipeline, pipeline
 from vesalius.inference.plan import DTYPES, Demand, Plan, Precision, best_precision, make_plan, resident_bytes
 from vesalius.inference.review import measure
-from vesalius.inference.tidy import keep_largest_pieces
+from vesalius.inference.tidy import Removed, keep_largest_pieces
 from vesalius.labels.findings import Findings
 from vesalius.labels.vocabulary import Target, Vocabulary
 from vesalius.models.vista3d import Vista3D
@@ -78,7 +78,7 @@ class Segmentation:
     Args:
         labels: On the volume's own grid.
         findings: What was found, and what to look at.
-        plan: What was forecast.
+        plan: What was forecast; None where no whole scan was segmented, as after clicks.
         seconds: Phase -> seconds it took.
         probability: Label id -> mean probability over its voxels, from which confidence is predicted.
         unvalidated: Why the result lies outside what the model was made for; empty where it does not.
@@ -86,7 +86,7 @@ class Segmentation:
 
     labels: LabelMap
     findings: Findings
-    plan: Plan
+    plan: Plan | None
     seconds: Mapping[str, float]
     probability: Mapping[int, float]
     unvalidated: tuple[str, ...] = ()
@@ -124,16 +124,26 @@ class Segmenter:
         network: On its device, in the precision it is to run in.
         spec: What it expects and names.
         report: What was loaded, where it was.
+        reload: Gives the same network in another precision, where the plan may choose one to fit the memory
+            allowed.
 
     Example:
         >>> segmenter = vesalius.load("vesalius-small")  # doctest: +SKIP
         >>> organs = segmenter(vesalius.read("ct/"), ["liver", "spleen"])  # doctest: +SKIP
     """
 
-    def __init__(self, network: Vista3D, spec: ModelSpec, *, report: LoadReport | None = None) -> None:
+    def __init__(
+        self,
+        network: Vista3D,
+        spec: ModelSpec,
+        *,
+        report: LoadReport | None = None,
+        reload: Callable[[Precision], Vista3D] | None = None,
+    ) -> None:
         self.network = network.eval()
         self.spec = spec
         self.report = report
+        self._reload = reload
         self.vocabulary = Vocabulary.of(spec.vocabulary, everything=spec.everything)
 
     @property
@@ -188,9 +198,9 @@ class Segmenter:
         with clock.phase("preparing"):
             prepared, plan = self.prepare(upright, targets, options)
             progress.on_plan(plan)
-        with clock.phase("windows"):
+        with clock.phase("windows"), self._running_in(plan.precision) as network:
             found = segment_automatic(
-                self.network,
+                network,
                 self.spec,
                 prepared,
                 plan,
@@ -199,17 +209,19 @@ class Segmenter:
                 pipeline=pipeline(options.compat),
                 on_window=progress.on_window,
             )
-        del prepared
+        del prepared, network
         with clock.phase("measuring"):
+            removed: dict[int, Removed] = {}
             if options.compat is None and self.spec.single_piece:
+                voxel_ml = upright.grid.voxel_volume_ml
                 for array in found.layers.values():
-                    keep_largest_pieces(array, self.spec.single_piece)
+                    removed |= keep_largest_pieces(array, self.spec.single_piece, voxel_ml=voxel_ml)
             layers = {name: _tilted(array, upright.grid, volume.grid) for name, array in found.layers.items()}
             labels = LabelMap(
                 layers.pop(BASE_LAYER), volume.grid, {t.id: t.name for t in targets}, layers, volume.source
             )
             dice = predicted_dice(self.spec, targets, found.confidence)
-            findings = measure(volume, labels, targets, self.vocabulary, dice)
+            findings = measure(volume, labels, targets, self.vocabulary, dice, removed=removed)
         return Segmentation(
             labels=labels,
             findings=findings,
@@ -255,19 +267,33 @@ class Segmenter:
             box = margin_box(found, volume.grid) if found else None
         _, grid = model_grid(volume, self.spec, way.preprocessing, box)
         expected = padded_grid(grid.reoriented(self.spec.orientation), self.spec.window_size)
-        self._plan(volume, expected, targets, options, way, num_empty=0)
-        dtype = DTYPES[self.precision]
-        prepared = prepare(volume, self.spec, way.preprocessing, box=box, dtype=dtype)
-        plan = self._plan(volume, prepared.grid, targets, options, way, num_empty=0)
+        smaller: Precision | None = "bf16" if self._reload and self.precision == "fp32" else None
+        first = self._plan(volume, expected, targets, options, way, precision=self.precision, fallback=smaller)
+        chosen = first.precision
+        prepared = prepare(volume, self.spec, way.preprocessing, box=box, dtype=DTYPES[chosen])
+        plan = self._plan(volume, prepared.grid, targets, options, way, precision=chosen)
         if way.spare_air:
             empty = count_empty(prepared, plan, self.spec)
-            plan = self._plan(volume, prepared.grid, targets, options, way, num_empty=empty)
-        return prepared, plan
+            plan = self._plan(volume, prepared.grid, targets, options, way, precision=chosen, num_empty=empty)
+        return prepared, replace(plan, gave_way=plan.gave_way or first.gave_way)
 
     def prepare_whole(self, volume: Volume) -> Prepared:
         """Return the image the network sees of the whole volume: a click may lie where no body was found."""
         dtype = DTYPES[self.precision]
         return prepare(_upright(volume), self.spec, Preprocessing(crop="none"), box=None, dtype=dtype)
+
+    @contextmanager
+    def _running_in(self, precision: Precision) -> Iterator[Vista3D]:
+        """Hold the network in a precision, instead of its own, until the block ends."""
+        own = self.precision
+        if precision == own or self._reload is None:
+            yield self.network
+            return
+        self.network = self._reload(precision).eval()
+        try:
+            yield self.network
+        finally:
+            self.network = self._reload(own).eval()
 
     def _plan(
         self,
@@ -277,7 +303,9 @@ class Segmenter:
         options: SegmentOptions,
         way: Pipeline,
         *,
-        num_empty: int,
+        precision: Precision,
+        fallback: Precision | None = None,
+        num_empty: int = 0,
     ) -> Plan:
         demand = Demand(
             spec=self.spec,
@@ -291,7 +319,7 @@ class Segmenter:
             num_empty=num_empty,
             overlap=options.overlap,
         )
-        return make_plan(demand, precision=self.precision, max_bytes=options.max_memory)
+        return make_plan(demand, precision=precision, fallback=fallback, max_bytes=options.max_memory)
 
 
 def load(
@@ -304,7 +332,8 @@ def load(
 
     Args:
         source: ``"vesalius-small"`` (inside the package), ``"vista3d"``, a run folder, a file, or a hub name.
-        precision: ``auto`` is bf16 where the processor multiplies it in hardware, fp32 elsewhere.
+        precision: ``auto`` is bf16 where the processor multiplies it in hardware, fp32 elsewhere; where fp32 does
+            not fit a stated ``max_memory``, the plan chooses bf16 there too.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
@@ -312,8 +341,13 @@ def load(
     """
     place = choose_device(device)
     chosen = best_precision(place) if precision == "auto" else precision
+
+    def network_in(other: Precision) -> Vista3D:
+        return load_model(source, dtype=DTYPES[other], device=place).network
+
     loaded = load_model(source, dtype=DTYPES[chosen], device=place)
-    return Segmenter(loaded.network, loaded.spec, report=loaded.report)
+    reload = network_in if precision == "auto" else None
+    return Segmenter(loaded.network, loaded.spec, report=loaded.report, reload=reload)
 
 
 def choose_device(device: str) -> str:

@@ -25,6 +25,8 @@ class Finding:
         confidence: Dice the model expects of its own result, in [0, 1]; None where it cannot tell.
         touches_border: Whether it reaches the edge of the scan and so may be cut.
         components: How many connected pieces it has.
+        pieces_removed: How many smaller pieces were taken away, of a structure that is one piece.
+        removed_ml: Their volume together, in millilitres.
     """
 
     class_id: int
@@ -37,6 +39,8 @@ class Finding:
     confidence: float | None
     touches_border: bool
     components: int
+    pieces_removed: int = 0
+    removed_ml: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the finding as a JSON object; numbers that are not finite become null."""
@@ -51,6 +55,8 @@ class Finding:
             "confidence": _finite(self.confidence, digits=3),
             "touches_border": self.touches_border,
             "components": self.components,
+            "pieces_removed": self.pieces_removed,
+            "removed_ml": _finite(self.removed_ml, digits=3),
         }
 
 
