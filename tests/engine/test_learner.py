@@ -8,7 +8,7 @@ from torch import nn
 
 from engine.line_task import line_learner, same
 from vesalius.engine.learner import Learner, follow
-from vesalius.engine.settings import Optimisation
+from vesalius.engine.settings import Optimisation, Part
 from vesalius.errors import CheckpointError
 
 
@@ -82,3 +82,37 @@ def test_a_state_of_another_network_is_refused() -> None:
         single(0.1).load_state_dict(line_learner().state_dict())
     with pytest.raises(CheckpointError):
         single(0.1).load_state_dict({"network": {}})
+
+
+def test_frozen_parts_stay_and_the_others_learn_at_their_own_rates() -> None:
+    settings = Optimisation(
+        learning_rate=0.5,
+        weight_decay=0.0,
+        parts=(Part(names="0.*", rate=0.0), Part(names="2.weight", rate=0.01)),
+    )
+    learner = line_learner(settings)
+    before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+    learner.learn([torch.ones(1, 6), torch.ones(1)], rate=1.0)  # of the weights and the bias that are not frozen
+    moved = {
+        name: float((tensor - before[name]).abs().max()) for name, tensor in learner.network.state_dict().items()
+    }
+    sizes = [group["size"] for group in learner.optimiser.param_groups]
+    assert moved["0.weight"] == moved["0.bias"] == 0.0
+    assert moved["2.weight"] == pytest.approx(0.5 * 0.01 * sizes[0], rel=1e-3)
+    assert moved["2.bias"] == pytest.approx(0.5 * sizes[1], rel=1e-3)
+
+
+def test_a_tensor_without_a_gradient_stays_as_it_is_also_under_weight_decay() -> None:
+    learner = line_learner(Optimisation(weight_decay=0.5))
+    before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+    gradients = [torch.ones_like(parameter) for parameter in learner.network.parameters()]
+    learner.learn([None, *gradients[1:]], rate=1.0)
+    after = learner.network.state_dict()
+    assert torch.equal(after["0.weight"], before["0.weight"])
+    assert not any(torch.equal(after[name], before[name]) for name in before if name != "0.weight")
+
+
+def test_the_average_is_in_eval_mode() -> None:
+    learner = Learner(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).train(), Optimisation())
+    assert not learner.average[1].training
+    assert learner.network[1].training

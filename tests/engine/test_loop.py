@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from engine.line_task import TRUTH, LineTask, line_learner, same, settings
+from engine.line_task import TRUTH, JudgedLineTask, LineTask, line_learner, same, settings, without_times
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import PATIENCE, train
 from vesalius.engine.optim import rate_factor
 from vesalius.engine.run import RunFolder, opened
-from vesalius.engine.settings import LoopSettings
-from vesalius.engine.task import Outcome
+from vesalius.engine.settings import LoopSettings, Optimisation, Part
+from vesalius.engine.task import Outcome, Validation
 from vesalius.errors import InterruptedRun, UsageError
 
 CONFIG: dict[str, object] = {"task": "line"}
@@ -79,6 +79,200 @@ def test_a_run_that_crashed_ends_bit_for_bit_as_one_that_did_not(tmp_path: Path)
     assert len(resumed.drawn) == 15  # two steps done again, not seventeen
     assert len(crashed.drawn) - 15 == 2
     assert resumed.drawn == draws_of(range(15, 30))
+
+
+JUDGED = {"windows": 3, "validate_every": 4, "log_every": 5, "save_every_s": 7.0}
+"""Accumulation, and validations that fall on other steps than lines and checkpoints do."""
+
+
+def judged_crashing_at(draw: int) -> JudgedLineTask:
+    def before(drawn: int) -> None:
+        if drawn == draw:
+            raise CrashError
+
+    return JudgedLineTask(before)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Learner[torch.nn.Sequential], RunFolder]:
+    """What an uninterrupted run ends with."""
+    return run_in(tmp_path_factory.mktemp("judged"), JudgedLineTask(), settings(**JUDGED))
+
+
+@pytest.mark.parametrize("draw", [0, 1, 20, 36, 59, 89])
+def test_accumulation_and_validation_resume_bit_for_bit_wherever_it_crashed(
+    tmp_path: Path, draw: int, judged: tuple[Learner[torch.nn.Sequential], RunFolder]
+) -> None:
+    whole, run = judged
+    with pytest.raises(CrashError):
+        run_in(tmp_path / "crashed", judged_crashing_at(draw), settings(**JUDGED))
+    learner, after = run_in(tmp_path / "crashed", JudgedLineTask(), settings(**JUDGED))
+    assert same(learner.state_dict(), whole.state_dict())
+    saved, expected = after.checkpoint(), run.checkpoint()
+    assert all(same(saved[name], expected[name]) for name in expected if name != "trained_s")
+    assert same(after.best(), run.best())
+    assert without_times(after) == without_times(run)
+    assert pictures(after) == pictures(run)
+
+
+def pictures(run: RunFolder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (run.path / "pictures").iterdir()}
+
+
+class CrashInValidation(JudgedLineTask):
+    """Crashes in the middle of its so-manieth validation."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def validate(self, network: torch.nn.Module) -> Validation:
+        if len(self.judged) == self.number:
+            raise CrashError
+        return super().validate(network)
+
+
+def test_a_validation_that_crashed_is_done_again_and_only_that(tmp_path: Path) -> None:
+    chosen = settings(steps=12, validate_every=4, save_every_s=0.0)
+    _, run = run_in(tmp_path / "whole", JudgedLineTask(), chosen)
+    with pytest.raises(CrashError):
+        run_in(tmp_path / "crashed", CrashInValidation(1), chosen)
+    assert RunFolder(tmp_path / "crashed").checkpoint()["step"] == 4
+    resumed = JudgedLineTask()
+    _, after = run_in(tmp_path / "crashed", resumed, chosen)
+    assert (len(resumed.drawn), len(resumed.judged)) == (8, 3)
+    assert without_times(after) == without_times(run)
+    assert same(after.best(), run.best())
+
+
+@pytest.mark.parametrize("step", [4, 8])
+def test_killed_between_checkpoint_and_best_weights_the_next_start_keeps_them(
+    tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(steps=12, validate_every=4, save_every_s=1e9)
+    _, run = run_in(tmp_path / "whole", JudgedLineTask(), chosen)
+    original = RunFolder.keep_best
+
+    def die(self: RunFolder, state: dict[str, object]) -> None:
+        if state["step"] == step:
+            raise CrashError
+        original(self, state)
+
+    monkeypatch.setattr(RunFolder, "keep_best", die)
+    with pytest.raises(CrashError):
+        run_in(tmp_path / "crashed", JudgedLineTask(), chosen)
+    monkeypatch.undo()
+    stale = RunFolder(tmp_path / "crashed")
+    assert stale.best()["step"] == step - 4  # behind the checkpoint, which knows of a better one
+    assert stale.checkpoint()["selection"]["best_step"] == step
+    with pytest.raises(CrashError):
+        run_in(tmp_path / "crashed", judged_crashing_at(0), chosen)
+    assert stale.best()["step"] == step
+    assert same(stale.best()["network"], stale.checkpoint()["average"])
+    _, after = run_in(tmp_path / "crashed", JudgedLineTask(), chosen)
+    assert same(after.best(), run.best())
+
+
+def test_the_running_average_is_validated_and_the_best_of_it_kept(tmp_path: Path) -> None:
+    scores = [0.1, 0.7, 0.3, 0.7, 0.2]
+    task = JudgedLineTask(scores=scores)
+    learner, run = run_in(tmp_path, task, settings(steps=8, validate_every=2))
+    assert task.judged == scores  # before the first step, after each second, the last at the end
+    best = run.best()
+    assert (best["step"], best["score"]) == (2, 0.7)
+    assert not same(best["network"], learner.average.state_dict())
+    again = JudgedLineTask(crash_at(2).before)
+    with pytest.raises(CrashError):
+        run_in(tmp_path.with_name("again"), again, settings(steps=8, save_every_s=0.0))
+    assert same(best["network"], RunFolder(tmp_path.with_name("again")).checkpoint()["average"])
+    events = [record for record in run.metrics() if record.get("event") == "validated"]
+    assert [(record["step"], record["score"], record["best_step"]) for record in events] == [
+        (0, 0.1, 0),
+        (2, 0.7, 2),
+        (4, 0.3, 2),
+        (6, 0.7, 2),
+        (8, 0.2, 2),
+    ]
+    assert all(record["error"] > 0 for record in events)
+    assert (run.metrics()[-1]["best_step"], run.metrics()[-1]["best_score"]) == (2, 0.7)
+
+
+def test_validating_changes_nothing_that_is_learnt(tmp_path: Path) -> None:
+    with_it, _ = run_in(tmp_path / "with", JudgedLineTask(), settings(validate_every=3))
+    without, _ = run_in(tmp_path / "without", LineTask(), settings())
+    assert same(with_it.state_dict(), without.state_dict())
+
+
+def test_a_training_that_gains_no_more_is_over_and_stays_over(tmp_path: Path) -> None:
+    chosen = settings(steps=30, validate_every=2, patience=3)
+    task = JudgedLineTask(scores=[0.1, 0.5, 0.4, 0.5, 0.3, 0.9])
+    learner, run = run_in(tmp_path, task, chosen)
+    assert (learner.step, len(task.judged)) == (8, 5)
+    assert run.best()["step"] == 2
+    again = JudgedLineTask(scores=[])
+    resumed, _ = run_in(tmp_path, again, chosen)
+    assert (again.drawn, again.judged) == ([], [])
+    assert same(resumed.state_dict(), learner.state_dict())
+
+
+def test_patience_goes_on_counting_after_a_crash(tmp_path: Path) -> None:
+    chosen = settings(steps=30, validate_every=2, patience=3)
+    crashing = JudgedLineTask(crash_at(7).before, scores=[0.1, 0.5, 0.4, 0.5])
+    with pytest.raises(CrashError):
+        run_in(tmp_path, crashing, chosen)
+    learner, run = run_in(tmp_path, JudgedLineTask(scores=[0.3, 0.9]), chosen)
+    assert learner.step == 8
+    assert run.metrics()[-1]["best_step"] == 2
+
+
+def test_a_run_asked_to_stop_saves_before_it_validates(tmp_path: Path) -> None:
+    def before(drawn: int) -> None:
+        if drawn == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    task = JudgedLineTask(before)
+    with pytest.raises(InterruptedRun):
+        run_in(tmp_path, task, settings(validate_every=4))
+    assert RunFolder(tmp_path).checkpoint()["step"] == 4
+    assert len(task.judged) == 1
+
+
+def test_a_task_that_cannot_validate_is_refused_where_it_should(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="LineTask without a validate"):
+        run_in(tmp_path, LineTask(), settings(validate_every=4))
+
+
+def test_an_undefined_score_is_logged_as_no_score_and_is_never_the_best(tmp_path: Path) -> None:
+    _, run = run_in(tmp_path, JudgedLineTask(scores=[float("nan"), 0.2]), settings(steps=2, validate_every=2))
+    first, second = [record for record in run.metrics() if record.get("event") == "validated"]
+    assert "score" not in first
+    assert first["best_step"] == -1
+    assert second["best_step"] == run.best()["step"] == 2
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_frozen_parts_are_bit_for_bit_as_they_were_at_the_end(tmp_path: Path) -> None:
+    before = line_learner().network.state_dict()
+    frozen = Optimisation(learning_rate=0.3, clip_norm=10.0, parts=(Part(names="0.*", rate=0.0),))
+    learner, task = line_learner(frozen), LineTask()
+    with opened(tmp_path, CONFIG) as run:
+        train(task, learner, run, settings(steps=20), clock=lambda: task.now)
+    for network in (learner.network, learner.average):
+        after = network.state_dict()
+        unchanged = {name for name in before if torch.equal(after[name], before[name])}
+        assert unchanged == {"0.weight", "0.bias"}
+
+
+def test_the_progress_line_says_how_long_it_will_still_take(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="vesalius.engine")
+    run_in(tmp_path, JudgedLineTask(), settings(steps=120, log_every=30, validate_every=60))
+    lines = [record.message for record in caplog.records]
+    # A second a step: half a minute of 120 s leaves 90 s, and half a second of the first validation, stretched.
+    assert lines[1].startswith("step 30  0.5 min, 1.5 left  loss ")
+    assert lines[0].startswith("step 0  score -")
+    assert lines[-2].startswith("step 120  2.0 min, 0.0 left")
 
 
 def draws_of(steps: range) -> list[float]:

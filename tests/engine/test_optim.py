@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from vesalius.engine.optim import groups_by_size, learning_parameters, make_optimiser, rate_factor, set_rate
-from vesalius.engine.settings import Optimisation
+from vesalius.engine.optim import freeze, groups_by_size, learning_parameters, make_optimiser, rate_factor, set_rate
+from vesalius.engine.settings import Optimisation, Part
+from vesalius.errors import UsageError
 
 PLAN = Optimisation(warm_up=0.1, plateau=0.5, floor=0.05)
 
@@ -76,3 +77,50 @@ def test_frozen_tensors_are_in_no_group() -> None:
     network[0].requires_grad_(False)
     assert len(learning_parameters(network)) == 2
     assert len(make_optimiser(network, Optimisation()).param_groups) == 2
+
+
+def house() -> nn.ModuleDict:
+    """A network of two floors whose tensors have names to choose by."""
+    return nn.ModuleDict({"encoder": nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)), "head": nn.Linear(3, 2)})
+
+
+def test_parts_choose_by_name_and_their_factors_multiply() -> None:
+    network = house()
+    slow, bare = Part(names="encoder.*", rate=0.1), Part(names="*.bias", weight_decay=0.0)
+    parts = (slow, bare, Part(names="*.1.*", rate=0.5))
+    optimiser = make_optimiser(network, Optimisation(weight_decay=0.3, parts=parts))
+    names = [name for name, _ in network.named_parameters()]
+    found = {
+        name: (group["factor"], group["weight_decay"])
+        for name, group in zip(names, optimiser.param_groups, strict=True)
+    }
+    assert found == {
+        "encoder.0.weight": (0.1, 0.3),
+        "encoder.0.bias": (0.1, 0.0),
+        "encoder.1.weight": (0.05, 0.3),
+        "encoder.1.bias": (0.05, 0.0),
+        "head.weight": (1.0, 0.3),
+        "head.bias": (1.0, 0.0),
+    }
+    set_rate(optimiser, 2.0)
+    for group in optimiser.param_groups:
+        assert group["lr"] == pytest.approx(2.0 * group["size"] * group["factor"])
+
+
+def test_a_rate_of_zero_freezes_and_the_frozen_have_no_group() -> None:
+    network = house()
+    parts = (Part(names="encoder.*", rate=0.0),)
+    freeze(network, parts)
+    learning = [name for name, tensor in network.named_parameters() if tensor.requires_grad]
+    assert learning == ["head.weight", "head.bias"]
+    assert len(make_optimiser(network, Optimisation(parts=parts)).param_groups) == 2
+
+
+def test_a_part_that_names_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="tensors named decoder"):
+        freeze(house(), [Part(names="decoder.*")])
+
+
+def test_a_network_that_is_frozen_whole_is_refused() -> None:
+    with pytest.raises(UsageError, match="frozen whole"):
+        freeze(house(), [Part(names="*", rate=0.0)])

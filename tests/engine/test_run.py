@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from vesalius.engine.run import CHECKPOINT, RunFolder, opened, read_checkpoint
+from vesalius.engine.run import CHECKPOINT, RunFolder, curves_of, opened, read_checkpoint
+from vesalius.engine.team import Team
 from vesalius.errors import CheckpointError, DiskError, UnsafeCheckpointError, UsageError
 
 
@@ -97,6 +100,71 @@ def test_metrics_beyond_the_checkpoint_are_forgotten_and_counted(tmp_path: Path)
     assert run.forget_after(4) == 3
     assert [record["step"] for record in run.metrics()] == [1, 2, 3, 4]
     assert RunFolder(tmp_path / "empty").metrics() == []
+
+
+def test_validations_and_pictures_the_checkpoint_does_not_know_of_are_forgotten(tmp_path: Path) -> None:
+    run, picture = RunFolder(tmp_path), np.zeros((2, 2, 3), np.uint8)
+    for step in (2, 4):
+        run.log({"step": step, "loss": 1.0})
+        run.log({"step": step, "event": "validated", "score": 0.5})
+        run.keep_picture("axial", step, picture)
+    assert run.forget_after(4, validated=2) == 0
+    left = [(record["step"], record.get("event")) for record in run.metrics()]
+    assert left == [(2, None), (2, "validated"), (4, None)]
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["step_00000002_axial.png"]
+
+
+def test_a_picture_is_named_by_step_and_what_a_file_s_name_can_hold(tmp_path: Path) -> None:
+    picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    RunFolder(tmp_path).keep_picture("case 7/../liver", 120, picture)
+    path = tmp_path / "pictures" / "step_00000120_case_7_liver.png"
+    with Image.open(path) as opened_again:
+        assert np.array_equal(np.asarray(opened_again), picture)
+
+
+def test_best_weights_come_back(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert run.best() is None
+    run.keep_best({"network": {"a": torch.ones(2)}, "step": 3, "score": 0.25})
+    best = run.best()
+    assert best is not None
+    assert (best["network"]["a"].tolist(), best["step"], best["score"]) == ([1.0, 1.0], 3, 0.25)
+    assert run.checkpoint() is None
+
+
+def test_curves_tell_steps_from_validations_and_leave_out_events(tmp_path: Path) -> None:
+    records = [
+        {"step": 0, "trained_s": 0.0, "event": "started", "torch": "2"},
+        {"step": 5, "trained_s": 1.5, "loss": 2.0, "dice": 0.9},
+        {"step": 5, "trained_s": 1.6, "event": "validated", "dice": 0.8, "best_step": 5},
+        {"step": 10, "trained_s": 3.0, "loss": 1.0},
+        {"step": 10, "trained_s": 3.0, "event": "finished", "best_score": 0.8},
+    ]
+    curves = {(curve.name, curve.is_dotted): curve.points for curve in curves_of(records)}
+    assert curves == {
+        ("loss", False): ((5, 2.0), (10, 1.0)),
+        ("dice", False): ((5, 0.9),),
+        ("dice", True): ((5, 0.8),),
+    }
+    run = RunFolder(tmp_path)
+    for record in records:
+        run.log(record)
+    run.draw_curves()
+    assert not (tmp_path / "curves.png").exists()  # it was opened less than half a minute ago
+    run.draw_curves(at_once=True)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_only_the_first_process_writes_and_the_others_need_no_lock(tmp_path: Path) -> None:
+    with opened(tmp_path, {"a": 1}, team=Team(0, 2)), opened(tmp_path, {"a": 1}, team=Team(1, 2)) as other:
+        before = sorted(path.name for path in tmp_path.iterdir())
+        other.log({"step": 1})
+        other.save({"step": 1})
+        other.keep_best({"step": 1})
+        other.keep_picture("x", 1, np.zeros((2, 2, 3), np.uint8))
+        other.draw_curves(at_once=True)
+        assert other.forget_after(0) == 0
+        assert sorted(path.name for path in tmp_path.iterdir()) == before == [".lock", "config.json"]
 
 
 def test_the_same_configuration_opens_a_run_again_and_another_is_refused_by_name(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from vesalius.engine.settings import LoopSettings, Optimisation
+from vesalius.engine.settings import LoopSettings, Optimisation, Part, by_depth
 from vesalius.errors import UsageError
 
 
@@ -40,6 +40,10 @@ def test_an_optimisation_that_cannot_be_meant_is_refused(wrong: dict[str, float]
         {"steps": 1, "log_every": 0},
         {"steps": 1, "seed": -1},
         {"steps": 1, "save_every_s": -1.0},
+        {"steps": 1, "validate_every": 0},
+        {"steps": 1, "validate_every": -2},
+        {"steps": 1, "validate_every": 1, "patience": 0},
+        {"steps": 1, "patience": 3},
     ],
 )
 def test_a_loop_that_cannot_be_meant_is_refused(wrong: dict[str, float]) -> None:
@@ -52,6 +56,31 @@ def test_progress_counts_steps_or_minutes() -> None:
     assert LoopSettings(steps=8).progress(9, 0.0) == 1.0
     assert LoopSettings(minutes=2.0).progress(10**9, 30.0) == 0.25
     assert LoopSettings(minutes=2.0).progress(0, 121.0) == 1.0
+
+
+def test_validations_come_before_the_first_step_every_so_often_and_at_the_end() -> None:
+    chosen = LoopSettings(steps=8, validate_every=3)
+    assert [step for step in range(9) if chosen.validates_at(step, is_over=step == 8)] == [0, 3, 6, 8]
+    assert not LoopSettings(steps=8).validates_at(8, is_over=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"names": ""}, {"names": "a", "rate": -1.0}, {"names": "a", "weight_decay": -1.0}]
+)
+def test_a_part_that_cannot_be_meant_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        Part(**wrong)  # type: ignore[arg-type]
+
+
+def test_rates_fall_from_layer_to_layer_towards_the_input() -> None:
+    parts = by_depth(["embed.*", "blocks.0.*", "blocks.1.*"], decay=0.5)
+    assert [(part.names, part.rate) for part in parts] == [
+        ("embed.*", 0.125),
+        ("blocks.0.*", 0.25),
+        ("blocks.1.*", 0.5),
+    ]
+    with pytest.raises(UsageError):
+        by_depth(["a"], decay=0.0)
 
 
 def test_settings_recipes_and_augmentation_need_no_torch() -> None:

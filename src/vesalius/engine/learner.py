@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vesalius.engine.optim import learning_parameters, make_optimiser, rate_factor, set_rate
+from vesalius.engine.optim import freeze, learning_parameters, make_optimiser, rate_factor, set_rate
 from vesalius.engine.settings import Optimisation
 from vesalius.errors import CheckpointError
 
@@ -22,12 +22,16 @@ class Learner(Generic[Trained]):
 
     Args:
         network: Learns in place. The sizes of its tensors now set their rates for good.
-        settings: Rates, their schedule, and the average's memory.
+        settings: Rates, their schedule, what is frozen, and the average's memory.
+
+    Raises:
+        UsageError: If the settings name parts that the network does not have, or leave nothing to learn.
     """
 
     def __init__(self, network: Trained, settings: Optimisation) -> None:
+        freeze(network, settings.parts)
         self.network = network
-        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.average = copy.deepcopy(network).requires_grad_(False).eval()
         self.optimiser = make_optimiser(network, settings)
         self.settings = settings
         self.step = 0
@@ -42,13 +46,13 @@ class Learner(Generic[Trained]):
         """Return the factor of the learning rate when so much of the training is behind."""
         return rate_factor(progress, self.settings)
 
-    def learn(self, gradients: Sequence[Tensor], *, rate: float) -> float:
+    def learn(self, gradients: Sequence[Tensor | None], *, rate: float) -> float:
         """Take one step against gradients, and let the average follow.
 
         A gradient with an infinite or undefined entry is thrown away: nothing changes but the count of steps.
 
         Args:
-            gradients: One for each of ``learning_parameters``, in their order.
+            gradients: One for each of ``learning_parameters``, in their order; a tensor with None stays as it is.
             rate: The factor of the learning rate.
 
         Returns:

@@ -1,10 +1,11 @@
-"""The loop: draw, ask, differentiate, step, log, save. It knows no task.
+"""The loop: draw, ask, differentiate, step, validate, log, save. It knows no task.
 
 Every sample has a generator of its own, made from (seed, step, window), so a run holds no random state: step 1000
-draws the same windows whether or not the run was stopped before it. Samples are worked on at once, each in a thread
-of its own with one core, and their gradients are added in the order of the windows: how many threads there are
-changes the time and nothing else. (On a busy machine one window per core is three times as fast as one window on
-several cores, whose threads wait for one another; measured on two cores at load 6.)
+draws the same windows whether or not the run was stopped before it, and however many processes share them. Samples
+are worked on at once, each in a thread of its own with one core, and their gradients are added in the order of the
+windows: how many threads there are changes the time and nothing else. (On a busy machine one window per core is
+three times as fast as one window on several cores, whose threads wait for one another; measured on two cores at
+load 6.)
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -13,23 +14,23 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from vesalius.engine.averages import Averages
+from vesalius.engine.inquiry import Inquiry, accumulated
 from vesalius.engine.interruption import interruption_noticed
 from vesalius.engine.learner import Learner
 from vesalius.engine.optim import learning_parameters
 from vesalius.engine.run import RunFolder
-from vesalius.engine.settings import LoopSettings, Precision
-from vesalius.engine.task import Task
+from vesalius.engine.settings import LoopSettings
+from vesalius.engine.standing import Standing
+from vesalius.engine.task import Task, Validating, Validation
+from vesalius.engine.team import ALONE, Team
 from vesalius.errors import InterruptedRun, UsageError
 
 Trained = TypeVar("Trained", bound=nn.Module)
@@ -49,80 +50,95 @@ def train(
     *,
     workers: int = 1,
     clock: Callable[[], float] = time.monotonic,
+    team: Team = ALONE,
 ) -> None:
-    """Train until steps or minutes are spent; go on from the run's checkpoint where there is one.
+    """Train until steps, minutes or patience are spent; go on from the run's checkpoint where there is one.
 
     Args:
-        task: Draws samples and says how wrong the network is about them.
-        learner: The network, at its start; it holds the result.
+        task: Draws samples and says how wrong the network is about them; validates, if the settings ask for it.
+        learner: The network, at its start; it holds the result. The best weights are in the run's ``best``.
         run: Where metrics and checkpoints go.
-        settings: How long, and how many samples a step.
-        workers: Samples worked on at once.
+        settings: How long, how many samples a step, and how often to validate.
+        workers: Samples that this process works on at once.
         clock: Seconds.
+        team: The processes that train together, each with a learner of the same network and its own ``workers``.
 
     Raises:
         InterruptedRun: If SIGTERM or SIGINT came; the step in hand was finished and saved.
-        UsageError: If gradients were infinite or undefined for ``PATIENCE`` steps in a row.
+        UsageError: If gradients were infinite or undefined for ``PATIENCE`` steps in a row, the task should
+            validate and cannot, or there are more processes than windows.
         CheckpointError: If the run's checkpoint is not one of this learner.
     """
-    averages = Averages()
-    trained_s = _resume(learner, averages, run)
-    begun, saved, failed = clock() - trained_s, clock(), 0
+    _check(task, settings, team)
+    standing = _resumed(learner, run, team)
+    selection, averages = standing.selection, standing.averages
+    begun, saved, failed = clock() - standing.trained_s, clock(), 0
     with interruption_noticed() as interruption, _single_threads(workers) as pool:
-        while (progress := settings.progress(learner.step, trained_s)) < 1:
-            if interruption.requested or failed == PATIENCE:
-                _save(learner, averages, run, trained_s)
-                raise _interrupted(interruption.requested, run) if interruption.requested else _diverged(run)
-            rate = learner.rate_factor(progress)
-            inquiry = Inquiry(task, learner.network, task.weights(rate), settings.precision)
-            seeds = [(settings.seed, learner.step, window) for window in range(settings.windows)]
-            gradients = _mean(pool.map(inquiry, seeds), averages)
-            norm = learner.learn(gradients, rate=rate)
-            failed = 0 if math.isfinite(norm) else failed + 1
-            trained_s = clock() - begun
-            averages.add({"norm": norm, "rate": rate, "finite": float(failed == 0)})
-            if learner.step % settings.log_every == 0:
-                _report(learner.step, trained_s, settings.progress(learner.step, trained_s), averages.take(), run)
-            if clock() - saved >= settings.save_every_s:
-                _save(learner, averages, run, trained_s)
+        while True:
+            standing.trained_s, requested = _agreed(clock() - begun, interruption.requested, team)
+            progress = settings.progress(learner.step, standing.trained_s)
+            is_over = progress >= 1 or selection.in_vain == settings.patience
+            is_due = settings.validates_at(learner.step, is_over=is_over) and selection.validated != learner.step
+            if is_over and not is_due:
+                break
+            if requested or failed == PATIENCE:
+                _save(standing, run)
+                raise _interrupted(requested, run) if requested else _diverged(run)
+            if is_due:
+                _validate(task, standing, run, team)
+            else:
+                rate = learner.rate_factor(progress)
+                inquiry = Inquiry(task, learner.network, task.weights(rate), settings.precision)
+                seeds = [(settings.seed, learner.step, window) for window in team.share(settings.windows)]
+                total, numbers = accumulated(inquiry, seeds, pool, ahead=workers + 1)
+                total = team.summed(total, learning_parameters(learner.network))
+                norm = learner.learn([None if g is None else g / settings.windows for g in total], rate=rate)
+                failed = 0 if math.isfinite(norm) else failed + 1
+                for number in (number for share in team.gather(numbers) for number in share):
+                    averages.add(number)
+                averages.add({"norm": norm, "rate": rate, "finite": float(failed == 0)})
+            standing.trained_s = clock() - begun
+            if not is_due and learner.step % settings.log_every == 0:
+                _report(standing, settings, run)
+            if is_due or clock() - saved >= settings.save_every_s:
+                _save(standing, run)
                 saved = clock()
-    _save(learner, averages, run, trained_s)
-    run.log({"step": learner.step, "trained_s": round(trained_s, 3), "event": "finished"})
+    _save(standing, run)
+    _finish(standing, run)
 
 
-@dataclass(frozen=True)
-class Inquiry(Generic[Trained, Sample]):
-    """Draws a sample, asks the network about it, and differentiates what it got wrong; knows nothing it changes."""
-
-    task: Task[Trained, Sample]
-    network: Trained
-    weights: Mapping[str, float]
-    precision: Precision
-
-    def __call__(self, seed: tuple[int, int, int]) -> tuple[list[Tensor], dict[str, float]]:
-        """Return a gradient for every parameter that learns, and the numbers to log."""
-        sample = self.task.draw(np.random.default_rng(seed))
-        parameters = learning_parameters(self.network)
-        kind = parameters[0].device.type
-        # No weight is used twice in a forward pass, and a cache would be shared between the threads.
-        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False):
-            outcome = self.task.outcome(self.network, sample)
-        assert outcome.terms.keys() == self.weights.keys(), "a task weighs exactly the terms it returns"
-        loss = torch.stack([self.weights[name] * term for name, term in outcome.terms.items()]).sum()
-        gradients = torch.autograd.grad(loss, parameters)
-        numbers = {name: float(term.detach()) for name, term in outcome.terms.items()}
-        return list(gradients), {"loss": float(loss.detach()), **numbers, **outcome.watched}
+def _check(task: object, settings: LoopSettings, team: Team) -> None:
+    if settings.validate_every is not None and not isinstance(task, Validating):
+        raise UsageError(
+            expected="a task that can validate, as validate_every asks",
+            got=f"{type(task).__name__} without a validate",
+            do="give the task a validate, or leave validate_every out",
+        )
+    if team.size > settings.windows:
+        raise UsageError(
+            expected="at least one window a step for each process",
+            got=f"{settings.windows} windows, {team.size} processes",
+            do="ask for more windows, or start fewer processes",
+        )
 
 
-def _mean(results: Iterable[tuple[list[Tensor], dict[str, float]]], averages: Averages) -> list[Tensor]:
-    """Return the mean of the windows' gradients, added in order, and count their numbers in."""
-    total: list[Tensor] = []
-    count = 0
-    for gradients, numbers in results:
-        total = [old + new for old, new in zip(total, gradients, strict=True)] if total else gradients
-        count += 1
-        averages.add(numbers)
-    return [gradient / count for gradient in total]
+def _agreed(trained_s: float, requested: str, team: Team) -> tuple[float, str]:
+    """Return the first process's time and any process's request to stop, so that all do the same next."""
+    everyone = team.gather((trained_s, requested))
+    return everyone[0][0], next((name for _, name in everyone if name), "")
+
+
+def _validate(task: object, standing: Standing[Trained], run: RunFolder, team: Team) -> None:
+    """Have the first process judge the average, and tell the others."""
+    step, validation = standing.learner.step, None
+    if team.is_first:
+        assert isinstance(task, Validating)
+        with torch.no_grad():
+            validation = task.validate(standing.learner.average)
+    (score, *_) = team.gather(validation.score if validation else math.nan)
+    standing.selection.note(step, score)
+    if validation is not None:
+        _report_validation(validation, standing, run)
 
 
 @contextmanager
@@ -136,28 +152,68 @@ def _single_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(before)
 
 
-def _save(learner: Learner[Trained], averages: Averages, run: RunFolder, trained_s: float) -> None:
-    run.save({**learner.state_dict(), "averages": averages.state_dict(), "trained_s": trained_s})
+def _save(standing: Standing[Trained], run: RunFolder) -> None:
+    """Save, and then keep the weights if they are the best: if killed in between, ``_resumed`` keeps them."""
+    run.save(standing.state_dict())
+    _keep_if_best(standing, run)
+    run.draw_curves()
 
 
-def _resume(learner: Learner[Trained], averages: Averages, run: RunFolder) -> float:
-    """Take the state of the run's checkpoint, if it has one, and return the seconds trained so far."""
-    trained_s, again = 0.0, 0
-    if (state := run.checkpoint()) is not None:
-        learner.load_state_dict(state)
-        averages.load_state_dict(state.get("averages", {}))
-        trained_s = float(state["trained_s"])
-        again = run.forget_after(learner.step)
-    event = {"event": "resumed", "steps_again": again} if state else {"event": "started"}
-    run.log({"step": learner.step, "trained_s": round(trained_s, 3), **event, "torch": torch.__version__})
-    return trained_s
+def _keep_if_best(standing: Standing[Trained], run: RunFolder) -> None:
+    if standing.selection.best_step == standing.learner.step:
+        run.keep_best(standing.best())
 
 
-def _report(step: int, trained_s: float, progress: float, means: Mapping[str, float], run: RunFolder) -> None:
-    run.log({"step": step, "trained_s": round(trained_s, 3), **{name: round(v, 6) for name, v in means.items()}})
-    left_min = (1 / progress - 1) * trained_s / 60
-    numbers = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
-    log.info("step %d  %.1f min, %.1f left  %s", step, trained_s / 60, left_min, numbers)
+def _resumed(learner: Learner[Trained], run: RunFolder, team: Team) -> Standing[Trained]:
+    """Take the state of the run's checkpoint, if it has one; else that of the first process."""
+    standing = Standing(learner)
+    state = team.first(run.checkpoint() if team.is_first else None)
+    event: dict[str, object] = {"event": "started"}
+    if state is not None:
+        standing.load_state_dict(state)
+        again = run.forget_after(learner.step, validated=standing.selection.validated)
+        _keep_if_best(standing, run)
+        event = {"event": "resumed", "steps_again": again}
+    elif team.size > 1:
+        learner.load_state_dict(team.first(learner.state_dict()) or {})
+    _log(run, standing, {**event, "torch": torch.__version__, "processes": team.size})
+    return standing
+
+
+def _log(run: RunFolder, standing: Standing[Trained], record: Mapping[str, object]) -> None:
+    run.log({"step": standing.learner.step, "trained_s": round(standing.trained_s, 3), **record})
+
+
+def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(number, 6) for name, number in numbers.items()}
+
+
+def _report(standing: Standing[Trained], settings: LoopSettings, run: RunFolder) -> None:
+    means = _rounded(standing.averages.take())
+    _log(run, standing, means)
+    if run.writes:
+        trained_min = standing.trained_s / 60
+        left_min = (1 / settings.progress(standing.learner.step, standing.trained_s) - 1) * trained_min
+        words = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
+        log.info("step %d  %.1f min, %.1f left  %s", standing.learner.step, trained_min, left_min, words)
+
+
+def _report_validation(validation: Validation, standing: Standing[Trained], run: RunFolder) -> None:
+    selection, step = standing.selection, standing.learner.step
+    numbers = {name: value for name, value in validation.numbers.items() if math.isfinite(value)}
+    score = {"score": validation.score} if math.isfinite(validation.score) else {}
+    _log(run, standing, {**_rounded({**numbers, **score}), "event": "validated", "best_step": selection.best_step})
+    for name, picture in validation.pictures.items():
+        run.keep_picture(name, step, picture)
+    best = (selection.best_score, selection.best_step)
+    log.info("step %d  score %.4g, best %.4g at step %d", step, validation.score, *best)
+
+
+def _finish(standing: Standing[Trained], run: RunFolder) -> None:
+    selection = standing.selection
+    best = {"best_step": selection.best_step, "best_score": round(selection.best_score, 6)}
+    _log(run, standing, {"event": "finished", **(best if selection.best_step >= 0 else {})})
+    run.draw_curves(at_once=True)
 
 
 def _interrupted(requested: str, run: RunFolder) -> InterruptedRun:

@@ -9,13 +9,15 @@ run away with its rate).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import nn
 
-from vesalius.engine.settings import Optimisation
+from vesalius.engine.settings import Optimisation, Part
+from vesalius.errors import UsageError
 
 SMALLEST, LARGEST = 0.005, 0.2
 """Sizes are kept within these: a tensor near 0 could never grow, and norms, which begin at 1, need no large
@@ -39,9 +41,41 @@ def groups_by_size(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
     return groups
 
 
+def freeze(network: nn.Module, parts: Sequence[Part]) -> None:
+    """Freeze what parts with a rate of 0 name.
+
+    Raises:
+        UsageError: If a part names nothing, or nothing is left to learn.
+    """
+    named = dict(network.named_parameters())
+    for part in parts:
+        chosen = [parameter for name, parameter in named.items() if fnmatchcase(name, part.names)]
+        if not chosen:
+            raise UsageError(
+                expected=f"tensors named {part.names}",
+                got=f"a network with {', '.join(list(named)[:4])}, ...",
+                do="correct the pattern in the training's parts",
+            )
+        if part.rate == 0:
+            for parameter in chosen:
+                parameter.requires_grad_(False)
+    if not learning_parameters(network):
+        raise UsageError(
+            expected="something to learn", got="a network that is frozen whole", do="freeze less of it"
+        )
+
+
 def make_optimiser(network: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
-    """Return AdamW over every tensor of a network that is not frozen, each in a group of its own."""
+    """Return AdamW over every tensor of a network that is not frozen, each in a group of its own.
+
+    A group has a ``size``, and the ``factor`` that the settings' parts give its rate.
+    """
     groups = groups_by_size(learning_parameters(network))
+    names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    for name, group in zip(names, groups, strict=True):
+        parts = [part for part in settings.parts if fnmatchcase(name, part.names)]
+        group["factor"] = math.prod(part.rate for part in parts)
+        group["weight_decay"] = settings.weight_decay * math.prod(part.weight_decay for part in parts)
     return torch.optim.AdamW(
         groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=settings.betas
     )
@@ -65,4 +99,4 @@ def rate_factor(progress: float, settings: Optimisation) -> float:
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Give every group its rate: the part of its size by which it moves."""
     for group in optimiser.param_groups:
-        group["lr"] = rate * group["size"]
+        group["lr"] = rate * group["size"] * group["factor"]

@@ -3,12 +3,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from vesalius.errors import UsageError
 
 Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Tensors of a network that learn at rates of their own, or not at all."""
+
+    names: str
+    """Which: a pattern of their names in the network, such as ``encoder.*`` or ``*.bias``; ``*`` is anything."""
+    rate: float = 1.0
+    """Factor of the learning rate; 0 freezes."""
+    weight_decay: float = 1.0
+    """Factor of the weight decay."""
+
+    def __post_init__(self) -> None:
+        if not self.names or self.rate < 0 or self.weight_decay < 0:
+            raise _refused("a pattern of names, and factors of at least 0", self)
+
+
+def by_depth(names: Sequence[str], *, decay: float) -> tuple[Part, ...]:
+    """Return parts whose rates fall from layer to layer towards the input (as in BEiT, arXiv:2106.08254, App. A).
+
+    Args:
+        names: A pattern for each layer, that at the input first. The last gets ``decay``, the one before it
+            ``decay ** 2``, and what no pattern names, such as a head, keeps the whole rate.
+        decay: In (0, 1].
+
+    Raises:
+        UsageError: If it is not.
+    """
+    if not 0 < decay <= 1:
+        raise _refused("a layer decay in (0, 1]", decay)
+    return tuple(Part(names=name, rate=decay ** (len(names) - place)) for place, name in enumerate(names))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +66,8 @@ class Optimisation:
     """Factor of the rate at the end."""
     ema_decay: float = 0.997
     """How much of the running average of the weights a step keeps; less in the first steps."""
+    parts: tuple[Part, ...] = ()
+    """What is frozen or has rates of its own. Every part that names a tensor counts: their factors multiply."""
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0 or self.clip_norm <= 0 or self.weight_decay < 0:
@@ -53,7 +88,8 @@ class LoopSettings:
     """Stop after so many minutes of training, and stretch the schedule over them: a run ends when it should on any
     machine, and never twice alike. Exactly one of ``steps`` and ``minutes`` is given."""
     windows: int = 1
-    """Samples whose gradients are averaged in one step."""
+    """Samples whose gradients are averaged in one step, over all processes together. Memory does not grow with
+    them: each is differentiated on its own, and only the sum is kept."""
     precision: Precision = "bf16"
     """Of convolutions and matrix products; weights, norms and losses stay in float32."""
     seed: int = 0
@@ -62,6 +98,11 @@ class LoopSettings:
     """Steps that one line of ``metrics.jsonl`` averages over."""
     save_every_s: float = 120.0
     """Seconds after which the next step is followed by a checkpoint; what a killed run may have to do again."""
+    validate_every: int | None = None
+    """Steps between validations of the running average, which the task makes; the first before the first step, the
+    last at the end. The best one's weights are kept. None: never."""
+    patience: int | None = None
+    """Validations in a row that may bring nothing better; then the training is over. None: it lasts to its end."""
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
@@ -70,6 +111,10 @@ class LoopSettings:
             raise _refused("at least one step, window and line", self)
         if self.seed < 0 or self.save_every_s < 0:
             raise _refused("a seed and a time of at least 0", self)
+        if min(self.validate_every or 1, self.patience or 1) < 1 or 0 in (self.validate_every, self.patience):
+            raise _refused("validations after at least one step, and patience for at least one", self)
+        if self.patience is not None and self.validate_every is None:
+            raise _refused("validations to be patient with", "patience without validate_every")
 
     def progress(self, step: int, trained_s: float) -> float:
         """Return how much of the training is behind, in [0, 1]; at 1 it is over."""
@@ -77,6 +122,10 @@ class LoopSettings:
             return min(step / self.steps, 1.0)
         assert self.minutes is not None
         return min(trained_s / (60 * self.minutes), 1.0)
+
+    def validates_at(self, step: int, *, is_over: bool) -> bool:
+        """Return whether the average is to be validated after so many steps."""
+        return self.validate_every is not None and (is_over or step % self.validate_every == 0)
 
 
 def _refused(expected: str, got: object) -> UsageError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 Network_contra = TypeVar("Network_contra", bound=nn.Module, contravariant=True)
@@ -27,6 +28,21 @@ class Outcome:
     watched: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Validation:
+    """How good a network is on cases that it does not learn from.
+
+    Args:
+        score: Higher is better; it chooses the weights that are kept, and ends a training that gains no more.
+        numbers: Name -> number that is logged beside it.
+        pictures: Name -> picture to look at, such as predictions beside labels; the name becomes part of a file's.
+    """
+
+    score: float
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    pictures: Mapping[str, UInt8[np.ndarray, "height width 3"]] = field(default_factory=dict)
+
+
 @runtime_checkable
 class Task(Protocol[Network_contra, Sample]):
     """What is learnt. A task holds cases and choices, but no network and no random state."""
@@ -44,5 +60,18 @@ class Task(Protocol[Network_contra, Sample]):
 
         Args:
             rate: The factor of the learning rate now, in [0, 1]: 1 on the plateau, near 0 at the end.
+        """
+        ...
+
+
+@runtime_checkable
+class Validating(Protocol[Network_contra]):
+    """What a task can do beside, where the training's settings ask for it."""
+
+    def validate(self, network: Network_contra) -> Validation:
+        """Judge a network, without changing it.
+
+        Called between steps, without gradients, with the running average in eval mode. Nothing about it may be
+        random but by a seed of its own, or a resumed run could choose other weights.
         """
         ...

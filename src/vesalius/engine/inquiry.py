@@ -1,0 +1,94 @@
+"""Inquiry: one sample, what the network gets wrong about it, and the gradient of that; and their sums.
+
+A step looks at as many samples as it is told to, whatever the memory: each is differentiated on its own, and its
+gradient is added to the sum as soon as those before it are in (gradient accumulation).
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vesalius.engine.optim import learning_parameters
+from vesalius.engine.settings import Precision
+from vesalius.engine.task import Task
+
+Trained = TypeVar("Trained", bound=nn.Module)
+Sample = TypeVar("Sample")
+
+Gradients = Sequence[Tensor | None]
+"""One for each parameter that learns, in their order; None where the loss does not depend on it."""
+Numbers = dict[str, float]
+"""What is logged of a sample, by name."""
+Seed = tuple[int, int, int]
+"""(seed of the training, step, number of the sample in the step)"""
+
+
+@dataclass(frozen=True)
+class Inquiry(Generic[Trained, Sample]):
+    """Draws a sample, asks the network about it, and differentiates what it got wrong; knows nothing it changes."""
+
+    task: Task[Trained, Sample]
+    network: Trained
+    weights: Mapping[str, float]
+    precision: Precision
+
+    def __call__(self, seed: Seed) -> tuple[Gradients, Numbers]:
+        """Return the gradients of a sample's loss, and the numbers to log."""
+        sample = self.task.draw(np.random.default_rng(seed))
+        parameters = learning_parameters(self.network)
+        kind = parameters[0].device.type
+        # No weight is used twice in a forward pass, and a cache would be shared between the threads.
+        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False):
+            outcome = self.task.outcome(self.network, sample)
+        assert outcome.terms.keys() == self.weights.keys(), "a task weighs exactly the terms it returns"
+        loss = torch.stack([self.weights[name] * term for name, term in outcome.terms.items()]).sum()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        numbers = {name: float(term.detach()) for name, term in outcome.terms.items()}
+        return gradients, {"loss": float(loss.detach()), **numbers, **outcome.watched}
+
+
+def accumulated(
+    inquiry: Inquiry[Trained, Sample], seeds: Iterable[Seed], pool: ThreadPoolExecutor, *, ahead: int
+) -> tuple[Gradients, list[Numbers]]:
+    """Return the sum of samples' gradients, added in the order of their seeds, and the numbers of each.
+
+    Args:
+        inquiry: What to ask.
+        seeds: One for each sample; at least one.
+        pool: Works on several samples at once.
+        ahead: Samples that may be in work or wait to be added: what bounds the memory.
+    """
+    total: Gradients = ()
+    everyone = []
+    for gradients, numbers in _in_order(inquiry, seeds, pool, ahead=ahead):
+        total = added(total, gradients) if everyone else gradients
+        everyone.append(numbers)
+    return total, everyone
+
+
+def _in_order(
+    inquiry: Inquiry[Trained, Sample], seeds: Iterable[Seed], pool: ThreadPoolExecutor, *, ahead: int
+) -> Iterator[tuple[Gradients, Numbers]]:
+    waiting: deque[Future[tuple[Gradients, Numbers]]] = deque()
+    for seed in seeds:
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
+        waiting.append(pool.submit(inquiry, seed))
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def added(first: Gradients, second: Gradients) -> Gradients:
+    """Return the sum of two lists of gradients; None counts as 0, and stays where both are."""
+    return [
+        old if new is None else new if old is None else old + new for old, new in zip(first, second, strict=True)
+    ]

@@ -1,0 +1,98 @@
+"""Inquiry: gradients are added in order and within bounds; what the loss does not touch has none."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engine.line_task import LineTask, line_learner
+from vesalius.engine.inquiry import Inquiry, accumulated, added
+from vesalius.engine.task import Outcome
+
+
+class Uneven(LineTask):
+    """Takes longest for the sample that was drawn first, and counts how many wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+        self.begun = 0
+
+    def draw(self, rng: np.random.Generator) -> Tensor:
+        with self.lock:
+            self.begun += 1
+            place = self.begun
+        time.sleep(0.02 if place % 4 == 1 else 0.0)
+        return super().draw(rng)
+
+
+def inquiry(task: LineTask) -> Inquiry[nn.Sequential, Tensor]:
+    return Inquiry(task, line_learner().network, {"square": 1.0, "bias": 0.5}, "fp32")
+
+
+def sums(task: LineTask, *, workers: int, ahead: int) -> tuple[list[Tensor], list[dict[str, float]]]:
+    seeds = [(0, 0, window) for window in range(9)]
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        total, numbers = accumulated(inquiry(task), seeds, pool, ahead=ahead)
+    return list(total), numbers  # type: ignore[arg-type]
+
+
+def test_the_sum_and_its_order_do_not_depend_on_how_many_work() -> None:
+    alone, numbers = sums(LineTask(), workers=1, ahead=1)
+    several, other_numbers = sums(Uneven(), workers=4, ahead=5)
+    assert all(torch.equal(one, other) for one, other in zip(alone, several, strict=True))
+    assert [record["square"] for record in numbers] == [record["square"] for record in other_numbers]
+    assert len(numbers) == 9
+
+
+class Held(LineTask):
+    """Waits in the middle of its first sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[int] = []
+        self.gate = threading.Event()
+
+    def draw(self, rng: np.random.Generator) -> Tensor:
+        self.begun.append(1)
+        if len(self.begun) == 1:
+            self.gate.wait(10)
+        return super().draw(rng)
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_no_more_samples_begin_than_may_wait(ahead: int) -> None:
+    task, seeds = Held(), [(0, 0, window) for window in range(12)]
+    with ThreadPoolExecutor(8) as pool, ThreadPoolExecutor(1) as outside:
+        done = outside.submit(accumulated, inquiry(task), seeds, pool, ahead=ahead)
+        time.sleep(0.3)
+        begun = len(task.begun)
+        task.gate.set()
+        done.result()
+    assert begun == ahead
+    assert len(task.begun) == 12
+
+
+class HalfTask(LineTask):
+    """Asks only the first of two layers."""
+
+    def outcome(self, network: nn.Module, sample: Tensor) -> Outcome:
+        return Outcome({"square": network[0](sample[0][:, None]).square().mean()})  # type: ignore[index]
+
+
+def test_tensors_that_the_loss_does_not_touch_have_no_gradient() -> None:
+    asked = Inquiry(HalfTask(), line_learner().network, {"square": 1.0}, "fp32")
+    gradients, _ = asked((0, 0, 0))
+    assert [gradient is None for gradient in gradients] == [False, False, True, True]
+
+
+def test_none_counts_as_nothing_in_a_sum() -> None:
+    one, two = torch.ones(2), torch.full((2,), 2.0)
+    total = added([one, None, one, None], [two, two, None, None])
+    assert [None if part is None else part.tolist() for part in total] == [[3.0, 3.0], [2.0, 2.0], [1.0, 1.0], None]

@@ -1,0 +1,246 @@
+"""Team: two processes learn what one does, agree on when to stop, and only the first writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.line_task import JudgedLineTask, LineTask, line_learner, same, settings, without_times
+from vesalius.engine.loop import train
+from vesalius.engine.run import RunFolder, opened
+from vesalius.engine.settings import LoopSettings
+from vesalius.engine.team import ALONE, Team, joined
+from vesalius.errors import UsageError
+
+TESTS = Path(__file__).resolve().parents[1]
+STEPS, WINDOWS = 20, 5
+"""An odd number of windows, so that the processes have unequal shares."""
+
+CHOSEN: dict[str, object] = {
+    "steps": STEPS,
+    "windows": WINDOWS,
+    "precision": "fp32",
+    "log_every": 5,
+    "validate_every": 10,
+}
+
+PAIRS = """
+# Trains in two processes of one machine, once for each scenario; torch is imported once, and they are forked.
+import json, os, signal, socket, sys
+from pathlib import Path
+base, tests, chosen = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+sys.path.insert(0, tests)
+import torch
+from engine.line_task import JudgedLineTask, line_learner
+from vesalius.engine.loop import train
+from vesalius.engine.run import opened
+from vesalius.engine.settings import LoopSettings
+from vesalius.engine.team import Team, joined
+from vesalius.errors import InterruptedRun
+
+def training(folder, rank, kind):
+    if kind == "unsynchronised":
+        Team.summed = lambda self, gradients, like: gradients
+    def before(drawn):
+        if kind == "stopped" and rank == 1 and drawn == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+    task, learner = JudgedLineTask(before), line_learner()
+    if rank == 1:  # begins elsewhere, as one with another seed would
+        with torch.no_grad():
+            for parameter in learner.network.parameters():
+                parameter.mul_(1.7)
+        learner = type(learner)(learner.network, learner.settings)
+    with joined() as team, opened(folder / "run", {}, team=team) as run:
+        assert (team.rank, team.size) == (rank, 2)
+        try:
+            train(task, learner, run, LoopSettings(**chosen), clock=lambda: task.now, team=team)
+        except InterruptedRun as stop:
+            (folder / f"stopped.{rank}").write_text(stop.got)
+    torch.save(learner.state_dict(), folder / f"rank.{rank}.pt")
+    (folder / f"drawn.{rank}").write_text(" ".join(map(repr, task.drawn)))
+    (folder / f"judged.{rank}").write_text(str(len(task.judged)))
+
+def sums(folder, rank, _):
+    like = [torch.zeros(2, 3), torch.zeros(()), torch.zeros(4)]
+    mine = [torch.full((2, 3), 1.0 + rank).t().contiguous().t(), None if rank else torch.tensor(5.0), None]
+    with joined() as team:
+        total = team.summed(mine, like)
+        state = team.first({"a": torch.ones(2), "step": 3} if team.is_first else None)
+        told = [None if part is None else part.tolist() for part in total], state["a"].tolist(), state["step"]
+        (folder / f"sums.{rank}").write_text(json.dumps([*told, team.gather(rank * 10)]))
+
+def in_two(work, folder, kind=""):
+    folder.mkdir(exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    pids = []
+    for rank in range(2):
+        pid = os.fork()
+        if pid == 0:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            work(folder, rank, kind)
+            os._exit(0)
+        pids.append(pid)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    if any(codes):
+        sys.exit(f"{folder.name}: exit codes {codes}")
+
+with opened(base / "warm-up", {}) as run:  # what torch loads late, it loads here
+    train(JudgedLineTask(), line_learner(), run, LoopSettings(steps=1))
+in_two(sums, base / "sums")
+in_two(training, base / "whole")
+in_two(training, base / "control", "unsynchronised")
+in_two(training, base / "stopped", "stopped")
+(base / "stopped").rename(base / "stopped once")
+import shutil
+shutil.copytree(base / "stopped once" / "run", base / "stopped" / "run")
+in_two(training, base / "stopped", "resumed")
+"""
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of every scenario in which two processes train; a subfolder each."""
+    folder = tmp_path_factory.mktemp("pairs")
+    words = [sys.executable, "-c", PAIRS, str(folder), str(TESTS), json.dumps(CHOSEN)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def learners(folder: Path) -> list[dict[str, Any]]:
+    return [torch.load(folder / f"rank.{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def difference(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+    """Largest difference of two state dicts, relative to the largest weight."""
+    largest = max(float(tensor.abs().max()) for tensor in second.values())
+    return max(float((first[name] - second[name]).abs().max()) for name in second) / largest
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], JudgedLineTask, RunFolder]:
+    """What one process learns from the same samples: its learner's state, its task, its folder."""
+    task, learner = JudgedLineTask(), line_learner()
+    with opened(tmp_path_factory.mktemp("one"), {}) as run:
+        train(task, learner, run, LoopSettings(**CHOSEN), clock=lambda: task.now)  # type: ignore[arg-type]
+    return learner.state_dict(), task, run
+
+
+One = tuple[dict[str, Any], JudgedLineTask, RunFolder]
+
+
+def test_two_processes_learn_what_one_does(pairs: Path, one: One) -> None:
+    first, second = learners(pairs / "whole")
+    assert same(first, second)
+    for part in ("network", "average"):  # sums of five in another order, through 20 steps
+        assert difference(first[part], one[0][part]) <= 1e-5
+    assert difference(one[0]["network"], line_learner().network.state_dict()) > 1e-2  # something was learnt at all
+    shares = [(pairs / "whole" / f"drawn.{rank}").read_text().split() for rank in range(2)]
+    assert [len(share) for share in shares] == [STEPS * 3, STEPS * 2]
+    assert sorted(map(float, shares[0] + shares[1])) == sorted(one[1].drawn)
+
+
+def test_without_synchronisation_they_do_not(pairs: Path, one: One) -> None:
+    first, second = learners(pairs / "control")
+    assert difference(first["network"], one[0]["network"]) > 1e-3
+    assert difference(second["network"], first["network"]) > 1e-3
+
+
+def test_only_the_first_validates_and_writes_and_it_logs_what_all_saw(pairs: Path, one: One) -> None:
+    assert [(pairs / "whole" / f"judged.{rank}").read_text() for rank in range(2)] == ["3", "0"]
+    run = RunFolder(pairs / "whole" / "run")
+    ours, theirs = (
+        [{name: value for name, value in record.items() if isinstance(value, float)} for record in records]
+        for records in (without_times(run), without_times(one[2]))
+    )
+    assert len(ours) == 4 + 3 + 1
+    for record, expected in zip(ours, theirs, strict=True):
+        assert record == pytest.approx(expected, abs=1e-4)
+    assert run.metrics()[0]["processes"] == 2
+    checkpoint = run.checkpoint()
+    assert checkpoint is not None
+    assert same(checkpoint["network"], learners(pairs / "whole")[0]["network"])
+
+
+def test_a_signal_to_any_process_stops_all_at_one_step_and_they_go_on_as_if_it_had_not_come(pairs: Path) -> None:
+    told = [(pairs / "stopped once" / f"stopped.{rank}").read_text() for rank in range(2)]
+    assert all("SIGTERM" in words for words in told)
+    checkpoint = RunFolder(pairs / "stopped once" / "run").checkpoint()
+    assert checkpoint is not None
+    assert checkpoint["step"] == 4  # the eighth draw of the second process is of the fourth step
+    assert same(learners(pairs / "stopped"), learners(pairs / "whole"))
+
+
+def test_sums_take_every_layout_and_none_counts_as_nothing(pairs: Path) -> None:
+    for rank in range(2):
+        total, tensor, step, gathered = json.loads((pairs / "sums" / f"sums.{rank}").read_text())
+        assert total == [[[3.0] * 3] * 2, 5.0, None]
+        assert (tensor, step, gathered) == ([1.0, 1.0], 3, [0, 10])
+
+
+def test_a_share_of_samples_is_the_same_whatever_the_size() -> None:
+    for size in (1, 2, 3, 5):
+        shares = [Team(rank, size).share(5) for rank in range(size)]
+        assert sorted(window for share in shares for window in share) == list(range(5))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_alone_everything_is_one_s_own() -> None:
+    gradients = [torch.ones(2), None]
+    assert ALONE.summed(gradients, [torch.ones(2), torch.ones(1)]) is gradients
+    assert ALONE.gather("a") == ["a"]
+    assert ALONE.first(None) is None
+
+
+def test_without_torchrun_one_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with joined() as team:
+        assert team == Team(0, 1)
+
+
+def test_more_processes_than_windows_are_refused(tmp_path: Path) -> None:
+    with opened(tmp_path, {}) as run, pytest.raises(UsageError, match="1 windows, 2 processes"):
+        train(LineTask(), line_learner(), run, settings(), team=Team(0, 2))
+
+
+TORCHRUN = """
+import sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+sys.path.insert(0, sys.argv[2])
+from engine.line_task import JudgedLineTask, line_learner, settings
+from vesalius.engine.loop import train
+from vesalius.engine.run import opened
+from vesalius.engine.team import joined
+task = JudgedLineTask()
+with joined() as team, opened(folder, {}, team=team) as run:
+    train(task, line_learner(), run, settings(steps=20, windows=4, validate_every=10), team=team)
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_starts_them(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(TORCHRUN)
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*words, str(script), str(tmp_path / "run"), str(TESTS)], env=environment, capture_output=True, text=True,
+        check=False, timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = RunFolder(tmp_path / "run")
+    assert (run.metrics()[0]["processes"], run.metrics()[-1]["event"]) == (2, "finished")
+    one, task = line_learner(), JudgedLineTask()
+    with opened(tmp_path / "one", {}) as folder:
+        train(task, one, folder, settings(steps=20, windows=4, validate_every=10))
+    assert difference(run.checkpoint()["network"], one.network.state_dict()) <= 1e-5  # type: ignore[index]
