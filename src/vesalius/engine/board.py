@@ -8,6 +8,7 @@ brings a web server and gRPC, is only needed where the events are looked at.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -45,7 +46,9 @@ class Board:
         """Write every number of a record, which has a ``step``."""
         step = int(str(record["step"]))
         if self._writer is None:  # later steps of an earlier process, which are done again, are hidden
-            self._writer = self._make_writer(str(self._folder), purge_step=step + 1)
+            self._writer = self._make_writer(
+                str(self._folder), purge_step=step + 1, filename_suffix=f".{os.getpid()}.{step}"
+            )
         kind = "validation" if record.get("event") == "validated" else "training"
         for name, value in record.items():
             if isinstance(value, float):

@@ -68,7 +68,7 @@ def accumulated(
         ahead: Samples that may be in work or wait to be added: what bounds the memory.
     """
     total: Gradients = ()
-    everyone = []
+    everyone: list[Numbers] = []
     for gradients, numbers in _in_order(inquiry, seeds, pool, ahead=ahead):
         total = added(total, gradients) if everyone else gradients
         everyone.append(numbers)
