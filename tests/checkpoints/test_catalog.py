@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from vesalius.checkpoints.catalog import CATALOG, VISTA3D_SPEC, find_row
+from vesalius.checkpoints.store import own_file, require_weights
 from vesalius.errors import UnknownModelError
+from vesalius.spec import VitArchitecture
 
 
 def test_a_row_is_found_by_its_name_and_by_its_repository() -> None:
@@ -57,3 +59,22 @@ def test_what_the_published_model_expects() -> None:
 def test_the_catalog_needs_no_torch() -> None:
     code = "import sys, vesalius.checkpoints.store; assert not {'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_backbones_have_rows_with_their_preset_and_no_hash_that_nobody_has_seen() -> None:
+    rows = [find_row(name) for name in ("meddinov3", "dinov3-s", "dinov3-b", "dinov3-l")]
+    for row in rows:
+        assert row.spec is not None
+        assert isinstance(row.spec.architecture, VitArchitecture)
+        assert (row.sha256, row.size_bytes, dict(row.md5_of)) == ("", None, {})
+        assert "DINOv3 License" in row.licence
+        assert row.spec.window_hu == (-1000, 1000)
+        assert row.spec.mean_std_hu == (65.1084213256836, 178.01663208007812)
+    assert "test sets" in rows[0].licence_note
+    assert own_file(rows[0]).name == "model.pth"
+    assert own_file(rows[1]).name == "model.safetensors"
+
+
+def test_a_backbone_that_is_not_here_says_what_to_type() -> None:
+    with pytest.raises(UnknownModelError, match=r"models pull meddinov3.*/model.pth and put it at .*model.pth"):
+        require_weights(find_row("meddinov3"))

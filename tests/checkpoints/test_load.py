@@ -98,7 +98,7 @@ def test_official_files_load_strictly_and_say_what_they_left_out(
     assert report.prefix == ("network." if how == "safetensors" else "module.")
     assert len(report.dropped) == (3 if layout == "monai" else 19)
     assert (report.wrapper, report.beside) == (("state_dict", ("epoch",)) if how == "wrapped pt" else ("", ()))
-    assert "dead tensors dropped" in report.summary()
+    assert "unused tensors dropped" in report.summary()
 
 
 def test_names_find_the_package_and_the_hub_folder(

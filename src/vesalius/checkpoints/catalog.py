@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vesalius.errors import UnknownModelError
 from vesalius.labels.vista3d import EVERYTHING, STRUCTURES
-from vesalius.spec import ModelSpec, VistaArchitecture
+from vesalius.spec import VIT_BASE, VIT_LARGE, VIT_SMALL, ModelSpec, VistaArchitecture, VitArchitecture
 
 BUILTIN = Path(__file__).parent / "builtin"
 """The models that travel inside the package, a folder each."""
@@ -74,6 +74,65 @@ VISTA3D_SPEC = ModelSpec(
 )
 """What the published network expects: the bundle's own preprocessing, the defaults of ``ModelSpec``."""
 
+MEDDINOV3_SPEC = ModelSpec(
+    name="meddinov3",
+    version="CT-3M",
+    architecture=VIT_BASE,
+    regions=("head and neck", "chest", "abdomen", "pelvis", "thighs"),
+    spacing_mm=(0.4464, 0.4464, 0.0),
+    orientation="PLS",
+    window_hu=(-1000.0, 1000.0),
+    normalisation="fixed",
+    mean_std_hu=(65.1084213256836, 178.01663208007812),
+    window_size=(896, 896, 1),
+    licence="Apache-2.0 as tagged by the publisher; continued from DINOv3, so its licence applies as well",
+    provenance="MedDINOv3 as published (hub repository ricklisz123/MedDINOv3-ViTB-16-CT-3M)",
+    citation="Li et al., MedDINOv3: How to adapt vision foundation models for medical image segmentation?, "
+    "arXiv:2509.02379",
+)
+"""What the published backbone expects: the constants of its demo, slices as radiologists see them (rows run towards
+the patient's back, columns to the left), and the size and spacing of the paper's high resolution (KiTS23)."""
+
+DINOV3_SPECS = tuple(
+    replace(
+        MEDDINOV3_SPEC,
+        name=f"dinov3-{letter}",
+        version="LVD-1689M",
+        architecture=replace(sizes, qkv_bias=True, norm_eps=1e-5),
+        regions=(),
+        licence="DINOv3 License",
+        provenance="DINOv3 as published by Meta; learnt from photographs",
+        citation="Siméoni et al., DINOv3, arXiv:2508.10104",
+    )
+    for letter, sizes in (("s", VIT_SMALL), ("b", VIT_BASE), ("l", VIT_LARGE))
+)
+"""Meta's backbones never saw Hounsfield units: how they see CT is ours to choose, and here as MedDINOv3 went on."""
+
+FLEXICT_SPEC = replace(
+    MEDDINOV3_SPEC,
+    name="flexict-2d",
+    version="2D",
+    architecture=VitArchitecture(in_channels=1, patch_size=8, width=864, depth=16),
+    spacing_mm=(1.5, 1.5, 0.0),
+    normalisation="slice",
+    mean_std_hu=(0.0, 1.0),
+    window_size=(256, 256, 1),
+    licence="CC BY-NC-ND 4.0",
+    provenance="FlexiCT's encoder for slices as published",
+    citation="Li et al., FlexiCT, arXiv:2605.21906",
+)
+
+_DINOV3_LICENCE_NOTE = (
+    "The DINOv3 License covers commercial use; whoever passes on these weights, or weights learnt from them, does "
+    "so under the same agreement with a copy of it. The publisher gives the files out only after a form: accept it "
+    "on the page, download the file there, and give its path. Vesalius does not redistribute these weights."
+)
+_MEDDINOV3_LICENCE_NOTE = (
+    "The hub page is tagged Apache-2.0. The weights were learnt from Meta's DINOv3, whose licence asks that "
+    "derivatives stay under it: treat them as under both. Images of the test sets of AMOS22, LiTS and BTCV were in "
+    "the pretraining data, as its author says. Vesalius does not redistribute these weights."
+)
+
 _VISTA3D_LICENCE_NOTE = (
     "The hub page states the NVIDIA Open Model License (commercial use allowed). The publisher's GitHub repository "
     "contradicts itself: one table calls the weights commercial-friendly, its licence section and file say NVIDIA "
@@ -97,6 +156,26 @@ CATALOG: tuple[CatalogRow, ...] = (
         size_bytes=871_894_112,
         md5_of={"6ce45a8edde4400c5d28d5e74d7b61d5": "NVIDIA's model_vista3d.pt (MONAI bundle)"},
         spec=VISTA3D_SPEC,
+    ),
+    CatalogRow(
+        name="meddinov3",
+        summary="The published MedDINOv3: a ViT-B/16 that learnt from 3 M slices of CT; a backbone, to fine-tune.",
+        licence="Apache-2.0, and DINOv3 License",
+        licence_note=_MEDDINOV3_LICENCE_NOTE,
+        repo="ricklisz123/MedDINOv3-ViTB-16-CT-3M",
+        file="model.pth",
+        spec=MEDDINOV3_SPEC,
+    ),
+    *(
+        CatalogRow(
+            name=spec.name,
+            summary=f"Meta's DINOv3 ViT-{spec.name[-1].upper()}/16, learnt from photographs; to fine-tune.",
+            licence=spec.licence,
+            licence_note=_DINOV3_LICENCE_NOTE,
+            repo=f"facebook/dinov3-vit{spec.name[-1]}16-pretrain-lvd1689m",
+            spec=spec,
+        )
+        for spec in DINOV3_SPECS
     ),
 )
 

@@ -16,6 +16,7 @@ from vesalius.checkpoints.safetensors import write_model, write_tensors
 from vesalius.checkpoints.store import MODEL_FILE
 from vesalius.checkpoints.weights import LoadReport, open_weights
 from vesalius.errors import DiskError, UsageError
+from vesalius.spec import VistaArchitecture
 
 Layout = Literal["vesalius", "monai", "research"]
 
@@ -59,8 +60,10 @@ def convert_model(
         origin = f"{weights.spec.provenance}; converted from {path.name} ({weights.report.format})"
         spec = dataclasses.replace(weights.spec, provenance=origin.removeprefix("; "))
         write_model(folder, state, spec, dtype=dtype)
-        write_golden(folder)
+        if isinstance(spec.architecture, VistaArchitecture):
+            write_golden(folder)
     else:
+        _ = weights.spec.vista  # refuses a backbone, which has no such layout
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

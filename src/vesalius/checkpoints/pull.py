@@ -12,12 +12,11 @@ from vesalius.checkpoints.content import file_sha256
 from vesalius.checkpoints.hub import Progress, download
 from vesalius.checkpoints.hub_file import HubFile
 from vesalius.checkpoints.store import (
-    MODEL_FILE,
     SPEC_FILE,
     find_weights,
     first_seen_sha256,
     hub_file_of,
-    model_folder,
+    own_file,
     record_sha256,
     require_weights,
     write_json,
@@ -59,7 +58,7 @@ def pull(row: CatalogRow, *, again: bool = False, progress: Progress | None = No
         present = _present(found, known, pinned_by)
         record_sha256(row, present.sha256, present.size_bytes)
         return present
-    target = model_folder(row) / MODEL_FILE
+    target = own_file(row)
     wanted = dataclasses.replace(hub_file_of(row), sha256=known)
     came = download(wanted, target, progress=progress)
     record_sha256(row, came.sha256, came.size_bytes)

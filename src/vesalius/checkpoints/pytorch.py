@@ -34,7 +34,7 @@ _DAMAGE = (
 )
 """What PyTorch's unpickler and archive reader raise on truncated or scrambled bytes."""
 
-_WRAPPERS = ("model", "state_dict")
+_WRAPPERS = ("model", "state_dict", "teacher")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _reason(error: Exception) -> str:
 
 def _no_state_dict(path: Path, got: str) -> CheckpointError:
     return CheckpointError(
-        expected=f'names and tensors in {path}, plain or under "model" or "state_dict"',
+        expected=f"names and tensors in {path}, plain or under {', '.join(_WRAPPERS)}",
         got=got,
         do="save the state dict alone: torch.save(network.state_dict(), path)",
     )

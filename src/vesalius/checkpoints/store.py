@@ -40,9 +40,15 @@ def model_folder(row: CatalogRow) -> Path:
     return hub_home() / "vesalius" / row.name.replace("/", "--")
 
 
+def own_file(row: CatalogRow) -> Path:
+    """The file in that folder: ``model.safetensors``, or what the publisher's other format is called."""
+    suffix = Path(row.file).suffix
+    return model_folder(row) / (MODEL_FILE if suffix == ".safetensors" else f"model{suffix}")
+
+
 def find_weights(row: CatalogRow) -> Path | None:
     """Return the weights file of a model if it is on this machine."""
-    own = model_folder(row) / MODEL_FILE
+    own = own_file(row)
     if own.is_file():
         return own
     if row.is_builtin:
@@ -70,7 +76,7 @@ def require_weights(row: CatalogRow) -> Path:
             do="install the published package, or name another model (`vesalius models list`)",
         )
     if found is None:
-        target = model_folder(row) / MODEL_FILE
+        target = own_file(row)
         raise UnknownModelError(
             expected=f"the weights of {row.name} at {target}",
             got="they have not been downloaded",

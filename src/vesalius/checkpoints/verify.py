@@ -16,10 +16,12 @@ from typing import Literal
 import torch
 
 from vesalius.checkpoints.catalog import CATALOG, CatalogRow
-from vesalius.checkpoints.load import LoadedModel, find_weights_of, load_model
+from vesalius.checkpoints.load import LoadedEncoder, LoadedModel, find_weights_of, load_encoder, load_model
 from vesalius.checkpoints.probe import TOLERANCE, difference, monai_difference, our_answers, read_golden
 from vesalius.checkpoints.store import first_seen_sha256
+from vesalius.checkpoints.weights import open_weights
 from vesalius.errors import MissingExtraError, ModelError
+from vesalius.spec import VitArchitecture
 
 _ROUNDING = 2.0**-20
 """A change of the image of the size of rounding; sound weights answer to it far below the tolerance."""
@@ -72,12 +74,13 @@ def verify(source: str | Path) -> Verification:
     size = path.stat().st_size
     checks = [_check_hash(sha256, md5), _check_size(path)]
     try:
-        model = load_model(path)
+        is_backbone = isinstance(open_weights(path).spec.architecture, VitArchitecture)
+        model = load_encoder(path) if is_backbone else load_model(path)
     except ModelError as error:
         checks.append(Check("keys", "failed", f"{error.expected}; got {error.got}"))
     else:
         checks += [Check("keys", "passed", model.report.summary()), _check_values(model)]
-        checks.append(_check_answers(model, sha256))
+        checks.append(_no_peer() if isinstance(model, LoadedEncoder) else _check_answers(model, sha256))
     return Verification(
         path=path, size_bytes=size, sha256=sha256, md5=md5, checks=tuple(checks), verdict=_verdict(checks)
     )
@@ -121,13 +124,17 @@ def _check_size(path: Path) -> Check:
     return Check("size", "unknown", f"{size:,} bytes")
 
 
-def _check_values(model: LoadedModel) -> Check:
+def _check_values(model: LoadedModel | LoadedEncoder) -> Check:
     strange = [
         name for name, tensor in model.network.state_dict().items() if not bool(torch.isfinite(tensor).all())
     ]
     if strange:
         return Check("values", "failed", f"not finite in {', '.join(strange[:6])}")
     return Check("values", "passed", "all finite")
+
+
+def _no_peer() -> Check:
+    return Check("answers", "unknown", "a backbone; nothing that is installed answers to the same weights")
 
 
 def _check_answers(model: LoadedModel, sha256: str) -> Check:

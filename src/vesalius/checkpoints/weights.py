@@ -17,7 +17,15 @@ import torch
 from torch import Tensor
 
 from vesalius.checkpoints.content import Content, file_sha256, recognise
-from vesalius.checkpoints.formats import vista3d_official
+from vesalius.checkpoints.formats import (
+    dinov3_official,
+    meddinov3_official,
+    timm_vit,
+    transformers_vit,
+    vista3d_official,
+    vit_layout,
+)
+from vesalius.checkpoints.formats.vit_layout import VitTranslation
 from vesalius.checkpoints.header import Header, Shape, read_header
 from vesalius.checkpoints.pytorch import PyTorchState, read_pytorch
 from vesalius.checkpoints.safetensors import read_tensors
@@ -28,6 +36,16 @@ from vesalius.spec import ModelSpec
 
 OURS = "vesalius"
 
+VIT_LAYOUTS = (
+    dinov3_official.LAYOUT,
+    meddinov3_official.LAYOUT,
+    meddinov3_official.FLEXICT,
+    timm_vit.LAYOUT,
+    transformers_vit.LAYOUT,
+    transformers_vit.VERSION_4,
+)
+"""The foreign layouts of vision transformers; a file has the marks of one at most."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
@@ -35,13 +53,13 @@ class LoadReport:
 
     path: Path
     format: str
-    """``vesalius``, ``vista3d monai`` or ``vista3d research``."""
+    """``vesalius``, ``vista3d monai`` or ``vista3d research``, or the name of one of ``VIT_LAYOUTS``."""
     container: Content
     """``safetensors``, ``torch zip`` or ``pickle`` (PyTorch's old format, read by its restricted loader)."""
     loaded: int
     """Tensors that are in use."""
     dropped: tuple[str, ...] = ()
-    """Tensors of the file that are not used, because nothing ever trained them."""
+    """Tensors of the file that are not used: never trained, of use in pretraining only, or constants."""
     missing: tuple[str, ...] = ()
     """Tensors the format has and the file has not; only such as are not used anyway."""
     prefix: str = ""
@@ -59,8 +77,8 @@ class LoadReport:
     def summary(self) -> str:
         """Say in one line what was loaded."""
         parts = [f"{self.format} ({self.container}): {self.loaded} tensors loaded"]
-        parts += [f"{len(self.dropped)} dead tensors dropped"] if self.dropped else []
-        parts += [f"{len(self.missing)} dead tensors missing"] if self.missing else []
+        parts += [f"{len(self.dropped)} unused tensors dropped"] if self.dropped else []
+        parts += [f"{len(self.missing)} unused tensors missing"] if self.missing else []
         parts += [f"prefix {self.prefix!r} stripped"] if self.prefix else []
         parts += [f"taken from {self.wrapper!r}"] if self.wrapper else []
         return ", ".join(parts)
@@ -73,7 +91,9 @@ class WeightsFile:
     spec: ModelSpec
     report: LoadReport
     names: Mapping[str, str]
-    """Name in the file -> our name."""
+    """Name in the file -> our name, where tensors are taken as they are."""
+    _translation: VitTranslation | None = field(default=None, repr=False)
+    """How tensors are put together, where they are not."""
     _header: Header | None = field(default=None, repr=False)
     _state: PyTorchState | None = field(default=None, repr=False)
 
@@ -81,6 +101,8 @@ class WeightsFile:
         self, *, like: Mapping[str, Tensor] | None = None, device: torch.device | str = "cpu"
     ) -> dict[str, Tensor]:
         """Read the tensors under our names; ``like`` gives each its type and layout."""
+        if self._translation is not None:
+            return self._assemble(self._translation, like, device)
         if self._header is not None:
             return read_tensors(self.report.path, self.names, like=like, device=device, header=self._header)
         assert self._state is not None
@@ -89,6 +111,20 @@ class WeightsFile:
             tensor = self._state.tensors[name]
             template = tensor.contiguous() if like is None else like[ours]
             result[ours] = torch.empty_like(template, device=device, requires_grad=False).copy_(tensor)
+        return result
+
+    def _assemble(
+        self, translation: VitTranslation, like: Mapping[str, Tensor] | None, device: torch.device | str
+    ) -> dict[str, Tensor]:
+        if self._header is not None:
+            stored = read_tensors(self.report.path, {name: name for name in translation.used}, header=self._header)
+        else:
+            assert self._state is not None
+            stored = {name: self._state.tensors[name] for name in translation.used}
+        result = {}
+        for name, tensor in translation.assemble(stored).items():
+            template = tensor if like is None else like[name]
+            result[name] = torch.empty_like(template, device=device, requires_grad=False).copy_(tensor)
         return result
 
 
@@ -111,7 +147,15 @@ def open_weights(path: Path) -> WeightsFile:
     if state is not None:
         account |= {"wrapper": state.wrapper, "beside": state.beside}
     spec = stated_spec(path, header)
-    if vista3d_official.recognises(shapes):
+    names: Mapping[str, str] = {}
+    translated: VitTranslation | None = None
+    layout = next((layout for layout in VIT_LAYOUTS if layout.recognises(shapes)), None)
+    if layout is not None:
+        translated = vit_layout.translate(layout, shapes)
+        spec = spec or vit_layout.spec_of(translated)
+        account |= {"format": layout.name, "prefix": layout.prefix}
+        account |= {"dropped": translated.dropped, "missing": translated.absent}
+    elif vista3d_official.recognises(shapes):
         translation = vista3d_official.translate(shapes)
         spec, names = spec or vista3d_official.spec_of(translation), translation.names
         account |= {
@@ -125,9 +169,10 @@ def open_weights(path: Path) -> WeightsFile:
         account |= {"format": OURS}
     else:
         raise _no_format(path, shapes)
-    _check_fit(path, spec, {names[name]: shapes[name] for name in names})
-    report = LoadReport(loaded=len(names), **account)
-    return WeightsFile(spec=spec, report=report, names=names, _header=header, _state=state)
+    ours = translated.shapes if translated else {names[name]: shapes[name] for name in names}
+    _check_fit(path, spec, ours)
+    report = LoadReport(loaded=len(shapes) - len(account.get("dropped", ())), **account)
+    return WeightsFile(spec=spec, report=report, names=names, _translation=translated, _header=header, _state=state)
 
 
 def _check_fit(path: Path, spec: ModelSpec, shapes: Mapping[str, Shape]) -> None:
@@ -147,7 +192,8 @@ def _check_fit(path: Path, spec: ModelSpec, shapes: Mapping[str, Shape]) -> None
 
 def _no_format(path: Path, shapes: Mapping[str, Shape]) -> CheckpointError:
     return CheckpointError(
-        expected=f"a model we know: ours with its {SPEC_FILE}, or VISTA3D in one of its two official layouts",
+        expected=f"a model we know: ours with its {SPEC_FILE}, VISTA3D in one of its two official layouts, or a "
+        f"DINOv3 backbone as {', '.join(layout.name for layout in VIT_LAYOUTS)}",
         got=f"{path.name} with {len(shapes)} tensors named {', '.join(sorted(shapes)[:3])}, ...",
         do=f"put the {SPEC_FILE} of the model beside its model.safetensors, or take another file",
     )

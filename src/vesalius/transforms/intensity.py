@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import numpy as np
 from jaxtyping import Float, Num
 from torch import Tensor
+
+from vesalius.spec import ModelSpec
 
 _SAMPLES_PER_AXIS = 64
 
@@ -14,6 +18,27 @@ def scale_hu_(values: Float[Tensor, "*shape"], window_hu: tuple[float, float]) -
     """Map a Hounsfield window to 0..1 and clip, in place."""
     low, high = window_hu
     return values.sub_(low).div_(high - low).clamp_(0.0, 1.0)
+
+
+def normalise_hu_(slices: Float[Tensor, "i j k"], spec: ModelSpec) -> Float[Tensor, "i j k"]:
+    """Map Hounsfield units to what the network of a spec sees, in place.
+
+    Args:
+        slices: In Hounsfield units; slices of a 2-D network along the last axis.
+        spec: Says the window that values are clipped to, and what becomes of them.
+    """
+    match spec.normalisation:
+        case "window":
+            return scale_hu_(slices, spec.window_hu)
+        case "fixed":
+            mean, deviation = spec.mean_std_hu
+            return slices.clamp_(*spec.window_hu).sub_(mean).div_(deviation)
+        case "slice":
+            slices.clamp_(*spec.window_hu)
+            deviations = slices.std(dim=(0, 1), correction=0, keepdim=True).clamp_min(1e-6)
+            return slices.sub_(slices.mean(dim=(0, 1), keepdim=True)).div_(deviations)
+        case _:
+            assert_never(spec.normalisation)
 
 
 def not_hounsfield(data: Num[np.ndarray, "i j k"]) -> str | None:
