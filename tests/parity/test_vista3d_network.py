@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vesalius.checkpoints.formats.vista3d_official import convert
 from vesalius.models import Vista3D, build, optimise_for_inference
+from vesalius.models.layers import convolution
 from vesalius.models.layers.winograd import WinogradKernel
 
 TOLERANCE = 1e-4
@@ -148,13 +149,12 @@ def swap_norms_of_one_block(network: Vista3D, patch: pytest.MonkeyPatch) -> None
 
 
 def lose_a_winograd_product(network: Vista3D, patch: pytest.MonkeyPatch) -> None:
-    original = WinogradKernel.__init__
+    def broken(weight: Tensor) -> WinogradKernel:
+        kernel = WinogradKernel(weight)
+        kernel.kernels[5] = torch.zeros_like(kernel.kernels[5])
+        return kernel
 
-    def broken(self: WinogradKernel, weight: Tensor) -> None:
-        original(self, weight)
-        self.kernels[5] = torch.zeros_like(self.kernels[5])
-
-    patch.setattr(WinogradKernel, "__init__", broken)
+    patch.setattr(convolution, "winograd_kernel", broken)
 
 
 def round_features_to_bf16(network: Vista3D, patch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from vesalius.inference.pipelines import Pipeline
 from vesalius.inference.plan import Plan
 from vesalius.inference.windows import blended_features
 from vesalius.labels.vocabulary import Target, Vocabulary
+from vesalius.models.layers.planes import workspace
 from vesalius.models.vista3d import Vista3D
 from vesalius.spec import ModelSpec
 from vesalius.transforms.preprocess import AIR_HU, Prepared
@@ -83,7 +84,7 @@ def segment_automatic(
         is_empty=(lambda window: bool(window.max() <= air)) if pipeline.spare_air else (lambda _: False),
         on_window=on_window,
     )
-    with torch.inference_mode():
+    with torch.inference_mode(), workspace():
         for block in blocks:
             maker.feed(block)
     if not pipeline.interpolate:

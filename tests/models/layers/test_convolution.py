@@ -91,7 +91,8 @@ def test_a_convolution_to_one_channel(shape: tuple[int, int, int], slab: int) ->
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(planes, "SLAB_BYTES", slab)
         (view,) = planes.windows_of(source)
-        result = convolution.convolve_to_one_channel(view, weight, entry=lambda some: functional.relu(some + 0.2))
+        parts = (functional.relu(some + 0.2) for (some,) in planes.slabs(view))
+        result = convolution.convolve_to_one_channel(parts, weight, shape)
     torch.testing.assert_close(result[None, None], expected, rtol=0, atol=1e-4)
 
 
@@ -118,3 +119,28 @@ def test_bf16_noise_of_winograd_is_a_few_times_that_of_the_direct_sum(monkeypatc
         noise[name] = ((out.double() - exact).std() / exact.std()).item()
     assert 1e-4 < noise["direct"] < 3e-3
     assert noise["direct"] < noise["winograd"] < 8e-3
+
+
+def test_a_kernel_is_kept_until_its_weight_changes() -> None:
+    weight = torch.nn.Parameter(kernel(5, 3, 3, 3, 3), requires_grad=False)
+    kept = winograd.winograd_kernel(weight)
+    assert winograd.winograd_kernel(weight) is kept
+    with torch.no_grad():
+        weight.mul_(2)
+    changed = winograd.winograd_kernel(weight)
+    assert changed is not kept
+    weight.data = kernel(5, 3, 3, 3, 3)
+    assert torch.equal(winograd.winograd_kernel(weight).kernels[0], kept.kernels[0])
+    assert winograd.winograd_kernel(weight.requires_grad_()) is not winograd.winograd_kernel(weight)
+
+
+def test_a_workspace_lends_its_memory_again_and_keeps_what_is_lent_apart() -> None:
+    with planes.workspace():
+        with planes.borrowed((4, 4), torch.float32) as first:
+            with planes.borrowed((4, 4), torch.float32) as second:
+                assert second.data_ptr() != first.data_ptr()
+            address = first.data_ptr()
+        with planes.borrowed((2, 4), torch.bfloat16) as third:
+            assert third.data_ptr() in (address, second.data_ptr())
+    with planes.borrowed((4, 4), torch.float32) as fourth, planes.borrowed((4, 4), torch.float32) as fifth:
+        assert fourth.data_ptr() != fifth.data_ptr()

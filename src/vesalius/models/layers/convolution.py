@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vesalius.models.layers.planes import TILE, Entry, slab_length
-from vesalius.models.layers.winograd import WinogradKernel, winograd_pays
+from vesalius.models.layers.winograd import winograd_kernel, winograd_pays
 
 
 def convolve_planes(
@@ -35,7 +35,7 @@ def convolve_planes(
         add: Whether the result is added to ``out`` instead of replacing it.
     """
     count, length = source.shape[0], min(slab_length(source), source.shape[0])
-    kernel = WinogradKernel(weight) if bias is None and winograd_pays(source) else None
+    kernel = winograd_kernel(weight) if bias is None and winograd_pays(source) else None
     _, channels, j, k = source.shape
     padded = torch.zeros(length + 2, j + 2, k, channels, dtype=source.dtype).permute(0, 3, 1, 2)
     inner = padded[:, :, 1:-1]  # [i c j k], one plane more at either end

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from vesalius.models.layers.convolution import convolve_planes
 from vesalius.models.layers.instance_norm import InstanceNorm
-from vesalius.models.layers.planes import owned, slabs, streams, windows_of
+from vesalius.models.layers.planes import borrowed_like, owned, slabs, streams, windows_of
 
 LEAK = 0.01
 """Slope of the leaky ReLU below zero."""
@@ -44,12 +44,12 @@ class PreActivationBlock(nn.Module):
         return torch.add(features, hidden)
 
     def _streamed(self, features: Tensor) -> Tensor:
-        hidden = torch.empty_like(features)
-        for window, buffer in zip(windows_of(features), windows_of(hidden), strict=True):
-            convolve_planes(window, self.conv1.weight, buffer, entry=self.norm1.over(window, functional.relu_))
-            convolve_planes(
-                buffer, self.conv2.weight, window, entry=self.norm2.over(buffer, functional.relu_), add=True
-            )
+        with borrowed_like(features) as hidden:
+            for window, buffer in zip(windows_of(features), windows_of(hidden), strict=True):
+                entry = self.norm1.over(window, functional.relu_)
+                convolve_planes(window, self.conv1.weight, buffer, entry=entry)
+                entry = self.norm2.over(buffer, functional.relu_)
+                convolve_planes(buffer, self.conv2.weight, window, entry=entry, add=True)
         return features
 
 
@@ -75,13 +75,13 @@ class PostActivationBlock(nn.Module):
         return _leaky(features + self.norm2(self.conv2(hidden)))
 
     def _streamed(self, features: Tensor) -> Tensor:
-        hidden = torch.empty_like(features)
-        for window, buffer in zip(windows_of(features), windows_of(hidden), strict=True):
-            convolve_planes(window, self.conv1.weight, buffer)
-            convolve_planes(buffer, self.conv2.weight, buffer, entry=self.norm1.over(buffer, _leaky))
-            normalise = self.norm2.over(buffer)
-            for some, change in slabs(window, buffer):
-                _leaky(some.add_(normalise(change)))
+        with borrowed_like(features) as hidden:
+            for window, buffer in zip(windows_of(features), windows_of(hidden), strict=True):
+                convolve_planes(window, self.conv1.weight, buffer)
+                convolve_planes(buffer, self.conv2.weight, buffer, entry=self.norm1.over(buffer, _leaky))
+                normalise = self.norm2.over(buffer)
+                for some, change in slabs(window, buffer):
+                    _leaky(some.add_(normalise(change)))
         return features
 
 

@@ -12,15 +12,16 @@ noise is two to three times that of the direct sum; that of the whole VISTA3D ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from functools import cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from vesalius.models.layers.planes import TILE
+from vesalius.models.layers.planes import TILE, borrowed
 
 BLOCK_BYTES = 5 << 20
 """The mixed planes of one block fill about this much; with products, input and output they stay in the cache."""
@@ -41,6 +42,9 @@ BACK = (  # six products -> four planes
     (0, P, P, Q, Q, 0),
     (0, A * P, -A * P, B * Q, -B * Q, 1),
 )
+
+
+_kept: MutableMapping[Tensor, tuple[tuple[int, int], WinogradKernel]] = WeakTensorKeyDictionary()
 
 
 def winograd_pays(planes: Float[Tensor, "i c j k"]) -> bool:
@@ -64,6 +68,20 @@ def _has_tiles() -> bool:
     return bool(supported())
 
 
+def winograd_kernel(weight: Float[Tensor, "d c 3 3 3"]) -> WinogradKernel:
+    """Return the kernel of a weight: kept from one window to the next, and mixed anew where the weight changed.
+
+    Mixing the 384 channels of the fourth level takes 3 % of a window's time. A weight that learns is not kept.
+    """
+    if weight.requires_grad or weight.is_inference():
+        return WinogradKernel(weight)
+    state = (weight.data_ptr(), weight._version)
+    kept = _kept.get(weight)
+    if kept is None or kept[0] != state:
+        kept = _kept[weight] = (state, WinogradKernel(weight))
+    return kept[1]
+
+
 class WinogradKernel:
     """A 3×3×3 kernel as six 3×3 kernels.
 
@@ -82,7 +100,6 @@ class WinogradKernel:
         self.kernels = [kernel.to(weight.dtype, memory_format=torch.channels_last) for kernel in mixed]
         self.into = torch.tensor(INTO, dtype=weight.dtype)
         self.back = torch.tensor(BACK, dtype=weight.dtype)
-        self._memory: dict[tuple[int, ...], Tensor] = {}
 
     def convolve(
         self, padded: Float[Tensor, "i_plus_2 c j_plus_2 k"], out: Float[Tensor, "i d j k"], *, add: bool
@@ -103,22 +120,17 @@ class WinogradKernel:
     def _convolve_block(self, block: Tensor, target: Tensor, *, add: bool) -> None:
         count, j, k, d = target.shape
         tiles, c = count // TILE, block.shape[-1]
-        mixed = self._reuse(6, tiles, j + 2, k, c)
-        products = self._reuse(6, tiles, j, k, d)
-        for tile in range(tiles):
-            torch.mm(self.into, block[TILE * tile : TILE * tile + 6].view(6, -1), out=mixed[:, tile].view(6, -1))
-        for kernel, part, product in zip(self.kernels, mixed, products, strict=True):
-            convolved = functional.conv2d(part.permute(0, 3, 1, 2), kernel, padding=(0, 1))
-            product.copy_(convolved.permute(0, 2, 3, 1))
-        for tile in range(tiles):
-            some = target[TILE * tile : TILE * (tile + 1)].view(TILE, -1)
-            if add:
-                some.addmm_(self.back, products[:, tile].view(6, -1))
-            else:
-                torch.mm(self.back, products[:, tile].view(6, -1), out=some)
-
-    def _reuse(self, *shape: int) -> Tensor:
-        """Return memory used before: page faults of new memory would cost a tenth of the convolution."""
-        if shape not in self._memory:
-            self._memory[shape] = self.back.new_empty(shape)
-        return self._memory[shape]
+        dtype = self.back.dtype
+        with borrowed((6, tiles, j + 2, k, c), dtype) as mixed, borrowed((6, tiles, j, k, d), dtype) as products:
+            for tile in range(tiles):
+                planes = block[TILE * tile : TILE * tile + 6].view(6, -1)
+                torch.mm(self.into, planes, out=mixed[:, tile].view(6, -1))
+            for kernel, part, product in zip(self.kernels, mixed, products, strict=True):
+                convolved = functional.conv2d(part.permute(0, 3, 1, 2), kernel, padding=(0, 1))
+                product.copy_(convolved.permute(0, 2, 3, 1))
+            for tile in range(tiles):
+                some = target[TILE * tile : TILE * (tile + 1)].view(TILE, -1)
+                if add:
+                    some.addmm_(self.back, products[:, tile].view(6, -1))
+                else:
+                    torch.mm(self.back, products[:, tile].view(6, -1), out=some)
