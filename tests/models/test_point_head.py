@@ -26,12 +26,24 @@ def image_map(head: PointHead) -> Tensor:
     return head.image_map(torch.randn(1, 8, 16, 12, 8, generator=torch.Generator().manual_seed(1)))
 
 
-def test_objects_do_not_see_each_other(head: PointHead, image_map: Tensor) -> None:
+def test_objects_do_not_see_each_other(head: PointHead, image_map: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     together = head.logits(image_map, POINTS, LABELS, SUPPORTED)
-    for chunk in (1, 2):
-        torch.testing.assert_close(head.logits(image_map, POINTS, LABELS, SUPPORTED, chunk=chunk), together)
     alone = head.logits(image_map, POINTS[1:2], LABELS[1:2], SUPPORTED[1:2])
     torch.testing.assert_close(alone, together[:, 1:2])
+    monkeypatch.setattr("vesalius.models.point_head.OBJECTS_AT_ONCE", 2)
+    torch.testing.assert_close(head.logits(image_map, POINTS, LABELS, SUPPORTED), together)
+
+
+def test_how_many_planes_go_at_once_changes_nothing(
+    head: PointHead, image_map: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = head.logits(image_map, POINTS, LABELS, SUPPORTED)  # all at once, as with gradients
+    with torch.no_grad():
+        for planes in (1, 3, 8):
+            monkeypatch.setattr("vesalius.models.point_head.PLANES_AT_ONCE", planes)
+            torch.testing.assert_close(
+                head.logits(image_map, POINTS, LABELS, SUPPORTED), expected, rtol=1e-4, atol=1e-4
+            )
 
 
 def test_where_a_padding_click_lies_means_nothing(head: PointHead, image_map: Tensor) -> None:
@@ -59,6 +71,7 @@ def test_the_fused_last_convolution_is_the_dot_product(head: PointHead, image_ma
     hidden = view.T.reshape(1, 8, 8, 6, 4)
     hidden = functional.gelu(functional.instance_norm(head.upsample(hidden)))
     expected = torch.einsum("d,bdijk->bijk", vector, head.mask_conv(hidden))[:, None]
-    torch.testing.assert_close(head._mask(vector, view, image_map), expected, rtol=1e-4, atol=1e-4)
-    with torch.enable_grad():
-        torch.testing.assert_close(head._mask(vector, view, image_map), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(head._mask(vector, [view], image_map), expected, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        slabs = view.split(3 * 6 * 4)
+        torch.testing.assert_close(head._mask(vector, slabs, image_map), expected, rtol=1e-4, atol=1e-4)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from vesalius.geometry.boxes import Box, bounding_box
@@ -71,7 +71,9 @@ def change_mask(
     return MaskChange(changed.moved(box.start), added[changed.slices].copy(), removed[changed.slices].copy())
 
 
-def propose(logits: PointLogits, earlier: MaskArray, *, model_grid: Grid, grid: Grid) -> tuple[Box, MaskArray]:
+def propose(
+    logits: PointLogits, earlier: MaskArray, *, model_grid: Grid, grid: Grid
+) -> tuple[Box, Bool[np.ndarray, "x y z"]]:
     """Return the mask the point head would draw, on the volume's own grid, blended into the earlier mask.
 
     Inside the windows the border is where the logits are 0. Towards their faces it passes smoothly into the border
@@ -151,7 +153,7 @@ def _clicked_components(mask: MaskArray, voxels: Int[np.ndarray, "n 3"]) -> Mask
     return taken
 
 
-def _component_at(numbered: Int[np.ndarray, "i j k"], voxel: Int[np.ndarray, " 3"]) -> int:
+def _component_at(numbered: Integer[np.ndarray, "i j k"], voxel: Int[np.ndarray, " 3"]) -> int:
     """Return the number of the component nearest to a click, 0 where none is within the margins."""
     for margin in SEARCH_MARGINS:
         cube = _cube(voxel, margin, numbered.shape)
@@ -172,7 +174,7 @@ def _cube(voxel: np.ndarray, margin: int, shape: tuple[int, ...]) -> tuple[slice
 
 
 def _concerned(
-    blended: Float[Tensor, "i j k"], covered: Box, earlier: MaskArray, *, model_grid: Grid, grid: Grid
+    blended: Float[Tensor, "x y z"], covered: Box, earlier: MaskArray, *, model_grid: Grid, grid: Grid
 ) -> Box:
     """Return the box of the volume's grid that holds all of both masks that lies where windows are."""
     if covered.is_empty:

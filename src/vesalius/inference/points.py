@@ -183,16 +183,22 @@ def segment_points(
 
 def _window_logits(
     network: Vista3D, objects: Sequence[ObjectClicks], window: Box, image_map: Float[Tensor, "1 d i2 j2 k2"]
-) -> Float[Tensor, "o i j k"]:
-    clicks, device = encode_clicks(objects, window), image_map.device
-    with torch.inference_mode():
-        logits: Tensor = network.point_head.logits(
-            image_map,
-            clicks.points_ijk.to(device),
-            clicks.point_labels.to(device),
-            clicks.supported.to(device),
-        )
-    return logits[0].float().cpu()
+) -> list[Float[Tensor, "i j k"]]:
+    """Ask the head about objects with as many clicks together: padding is a token, and would change the answer."""
+    found: dict[int, Tensor] = {}
+    counts = [len(one.within(window)) for one in objects]
+    for count in sorted(set(counts)):
+        rows = [row for row, other in enumerate(counts) if other == count]
+        clicks, device = encode_clicks([objects[row] for row in rows], window), image_map.device
+        with torch.inference_mode():
+            logits = network.point_head.logits(
+                image_map,
+                clicks.points_ijk.to(device),
+                clicks.point_labels.to(device),
+                clicks.supported.to(device),
+            )
+        found.update(zip(rows, logits[0].float().cpu(), strict=True))
+    return [found[row] for row in range(len(objects))]
 
 
 def _window(start: Triple, size: Sequence[int]) -> Box:

@@ -10,6 +10,9 @@ ever reaches (mask downsampling, class embeddings) are not here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
@@ -21,10 +24,17 @@ from vesalius.models.layers.convolution import (
     convolve_planes,
     convolve_to_one_channel,
     downsample_planes,
-    upsample_planes,
+    upsampled,
 )
+from vesalius.models.layers.instance_norm import measure
 from vesalius.models.layers.planes import empty_like_window, slabs, streams, windows_of
 from vesalius.spec import ClickLabel
+
+PLANES_AT_ONCE = 2
+"""Of the image map: what is made of two planes of 64² and 48 channels stays in a processor's cache."""
+
+OBJECTS_AT_ONCE = 4
+"""Objects that attend to the whole map at once, with gradients or on a GPU; each holds a few copies of the map."""
 
 
 class PromptTokens(nn.Module):
@@ -112,53 +122,60 @@ class PointHead(nn.Module):
         points_ijk: Float[Tensor, "o n 3"],
         point_labels: Int[Tensor, "o n"],
         supported: Bool[Tensor, " o"],
-        *,
-        chunk: int = 4,
     ) -> Float[Tensor, "1 o i j k"]:
         """Segment the clicked objects of one window.
+
+        Without gradients on a processor, objects go one after the other, each a few planes at a time, and nothing
+        larger than the map itself is kept: fresh memory would cost more than the arithmetic.
 
         Args:
             image_map: What ``image_map`` returned for the window.
             points_ijk: Clicks as voxel indices of the window; 0 is the centre of the first voxel.
             point_labels: ``ClickLabel`` of each click.
             supported: Whether the object's class is one the model was trained on.
-            chunk: Objects that attend to the image at once; each holds a few copies of the map.
 
         Returns:
             Mask logits of the whole window; a voxel belongs to the object where its logit is above 0.
         """
         window = [2 * side for side in image_map.shape[2:]]
+        if len(points_ijk) == 0:
+            return image_map.new_empty(1, 0, *window)
         tokens = self.tokens(self.position(points_ijk, window), point_labels, supported)  # [o s d]
-        image = rearrange(image_map, "1 d i j k -> (i j k) d").to(tokens.dtype)
-        position = self.position.grid(image_map.shape[2:]).to(tokens.dtype)
+        planes = PLANES_AT_ONCE if streams(image_map) else image_map.shape[2]
+        image = [rearrange(some, "1 d i j k -> 1 (i j k) d") for some in image_map.split(planes, dim=2)]
+        places = partial(self.position.compare, shape=image_map.shape[2:], planes=planes)
         logits = []
-        for some in tokens.split(chunk):
-            prompt, seen = self.transformer(some, image, position)
-            vectors = self.mask_mlp(prompt[:, 0])  # [o d]
-            for vector, view in zip(vectors, seen, strict=True):
-                logits.append(self._mask(vector, view, image_map))
-        return torch.cat(logits, dim=1) if logits else image_map.new_empty(1, 0, *window)
+        for some in tokens.split(1 if streams(image_map) else OBJECTS_AT_ONCE):
+            prompt, seen = self.transformer(some, image, places)
+            for row, vector in enumerate(self.mask_mlp(prompt[:, 0])):  # [d]
+                logits.append(self._mask(vector, [slab[row] for slab in seen], image_map))
+        return torch.cat(logits, dim=1)
 
     def _mask(
-        self, vector: Float[Tensor, " d"], view: Float[Tensor, "t d"], like: Float[Tensor, "1 d i2 j2 k2"]
+        self, vector: Float[Tensor, " d"], seen: Sequence[Float[Tensor, "_ d"]], like: Float[Tensor, "1 d i2 j2 k2"]
     ) -> Float[Tensor, "1 1 i j k"]:
-        i, j, k = like.shape[2:]
-        hidden = rearrange(view, "(i j k) d -> 1 d i j k", i=i, j=j, k=k).to(like.dtype)
+        _, _, _, j, k = like.shape
+        parts = [rearrange(slab.to(like.dtype), "(i j k) d -> i d j k", j=j, k=k) for slab in seen]
         fused = einsum(vector, self.mask_conv.weight.to(vector.dtype), "o, o d i j k -> d i j k")[None]
-        fused = fused.to(hidden.dtype)
+        fused = fused.to(like.dtype)
         assert self.mask_conv.bias is not None
         bias = vector @ self.mask_conv.bias.to(vector.dtype)
-        if streams(hidden):
-            return self._streamed_mask(hidden, fused).add_(bias).to(like.dtype)
+        if streams(like):
+            return self._streamed_mask(parts, fused).add_(bias)
+        hidden = rearrange(torch.cat(parts), "i d j k -> 1 d i j k")
         hidden = functional.gelu(self.upsample_norm(self.upsample(hidden)))
         return functional.conv3d(hidden, fused, bias[None].to(hidden.dtype), padding=1)
 
-    def _streamed_mask(self, hidden: Tensor, fused: Tensor) -> Tensor:
-        raised = empty_like_window(hidden, hidden.shape[1], [2 * side for side in hidden.shape[2:]])
-        (source,), (target,) = windows_of(hidden), windows_of(raised)
-        upsample_planes(source, self.upsample.weight, target)
-        entry = self.upsample_norm.over(target, functional.gelu)
-        return convolve_to_one_channel(target, fused, entry=entry)[None, None]
+    def _streamed_mask(
+        self, parts: Sequence[Float[Tensor, "_ d j k"]], fused: Float[Tensor, "1 d 3 3 3"]
+    ) -> Float[Tensor, "1 1 x y z"]:
+        """Raise the map twice, once to measure and once to use it: a 200 MB map to keep would take longer."""
+        moments = measure(upsampled(parts, self.upsample.weight))
+        entry = self.upsample_norm.by(moments, functional.gelu)
+        raised = (entry(some) for some in upsampled(parts, self.upsample.weight))
+        _, _, j, k = parts[0].shape
+        sides = (2 * sum(len(part) for part in parts), 2 * j, 2 * k)
+        return convolve_to_one_channel(raised, fused, sides)[None, None]
 
 
 def _token(width: int) -> nn.Parameter:

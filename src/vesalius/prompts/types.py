@@ -107,16 +107,13 @@ _ROUNDING = 1e-4
 """Of a voxel: a click on the outermost face, written in millimetres and read again, is still inside."""
 
 
-def _place(given: object) -> Place:
-    try:
-        i, j, k = (float(at) for at in given)  # type: ignore[attr-defined] # whatever a caller gave
-    except (TypeError, ValueError):
-        i = math.nan
-    if not math.isfinite(i) or not math.isfinite(j) or not math.isfinite(k):
+def _place(given: Place) -> Place:
+    place = tuple(float(at) for at in given)
+    if len(place) != 3 or not all(math.isfinite(at) for at in place):
         raise UsageError(
             expected="a place of three finite numbers", got=repr(given), do="give (x, y, z), or (i, j, k)"
         )
-    return i, j, k
+    return place
 
 
 def _written(place: Place | None) -> str:

@@ -17,11 +17,16 @@ def test_a_place_has_one_vector_at_any_resolution() -> None:
     torch.testing.assert_close(coarse, fine)
 
 
-def test_the_grid_is_every_voxel_k_fastest() -> None:
+def test_comparing_with_a_grid_is_the_dot_product_with_every_voxel_k_fastest() -> None:
     position, shape = FourierPosition(8), (2, 3, 4)
-    grid = position.grid(shape)
-    assert grid.shape == (24, 8)
-    torch.testing.assert_close(grid[(1 * 3 + 2) * 4 + 3], position(torch.tensor([1.0, 2, 3]), shape))
+    vectors = torch.randn(5, 2, 8, generator=torch.Generator().manual_seed(0))
+    axes = [torch.arange(side, dtype=torch.float32) for side in shape]
+    voxels = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
+    expected = vectors @ position(voxels, shape).T
+    for planes in (1, 2):
+        slabs = list(position.compare(vectors, shape, planes=planes))
+        assert len(slabs) == 2 // planes
+        torch.testing.assert_close(torch.cat(slabs, dim=-1), expected)
 
 
 def test_the_middle_of_a_window_is_all_sines_0_and_cosines_1() -> None:

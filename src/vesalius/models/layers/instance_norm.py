@@ -8,6 +8,7 @@ window computes the same numbers in the layout it finds, so each window is norma
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -50,7 +51,10 @@ class InstanceNorm(nn.Module):
 
     def over(self, planes: Float[Tensor, "i c j k"], activation: Entry | None = None) -> Entry:
         """Measure a whole window now, and return what normalises (and activates) some of its planes later."""
-        moments = measure(planes)
+        return self.by(measure(some for (some,) in slabs(planes)), activation)
+
+    def by(self, moments: Moments, activation: Entry | None = None) -> Entry:
+        """Return what normalises (and activates) planes of a window that was measured before."""
 
         def normalise(some: Tensor) -> Tensor:
             normalised = functional.batch_norm(some, *moments, self.weight, self.bias, training=False, eps=self.eps)
@@ -59,13 +63,16 @@ class InstanceNorm(nn.Module):
         return normalise
 
 
-def measure(planes: Float[Tensor, "i c j k"]) -> Moments:
-    """Return the moments of a window, a slab at a time, so that float32 sums stay exact to about 1e-7."""
-    running = torch.zeros(2, planes.shape[1])  # given in float32, so that bfloat16 planes are summed in float32
-    parts = [torch.batch_norm_update_stats(some, running[0], running[1], 0.0) for (some,) in slabs(planes)]
-    sizes = torch.tensor([len(some) for (some,) in slabs(planes)], dtype=torch.float32)
-    share = (sizes / sizes.sum())[:, None]  # [s 1]
-    means = torch.stack([mean for mean, _ in parts])  # [s c]
-    variances = torch.stack([variance for _, variance in parts])
-    mean = (share * means).sum(0)
-    return Moments(mean, (share * (variances + (means - mean) ** 2)).sum(0))
+def measure(parts: Iterable[Float[Tensor, "_ c j k"]]) -> Moments:
+    """Return the moments of a window, a slab of planes at a time, so that float32 sums stay exact to about 1e-7."""
+    sizes, means, variances = [], [], []
+    for some in parts:
+        running = torch.zeros(2, some.shape[1])  # in float32, so that bfloat16 planes are summed in float32
+        mean, variance = torch.batch_norm_update_stats(some, running[0], running[1], 0.0)
+        sizes.append(float(len(some)))
+        means.append(mean)
+        variances.append(variance)
+    share = (torch.tensor(sizes) / sum(sizes))[:, None]  # [s 1]
+    mean_of, variance_of = torch.stack(means), torch.stack(variances)  # [s c]
+    mean = (share * mean_of).sum(0)
+    return Moments(mean, (share * (variance_of + (mean_of - mean) ** 2)).sum(0))

@@ -2,25 +2,28 @@
 
 Paper: Segment Anything (Kirillov et al. 2023, arXiv:2304.02643), mask decoder. As there, the first layer's
 self-attention has neither positions nor a residual, because its tokens are still the bare prompts.
+
+The image's positions are never added to its tokens, and its tokens come in slabs: ``attention`` says why.
 """
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vesalius.models.layers.attention import Attention
+from vesalius.models.layers.attention import Attention, Many, Places
 
 
 class TwoWayTokens(NamedTuple):
     """Both sides of the conversation."""
 
     prompt: Float[Tensor, "o s d"]
-    image: Float[Tensor, "o t d"]
+    image: Sequence[Float[Tensor, "_ _ d"]]
 
 
 class TwoWayLayer(nn.Module):
@@ -47,7 +50,7 @@ class TwoWayLayer(nn.Module):
         self.norm4 = nn.LayerNorm(width)
 
     def forward(
-        self, tokens: TwoWayTokens, prompt_position: Float[Tensor, "o s d"], image_position: Float[Tensor, "t d"]
+        self, tokens: TwoWayTokens, prompt_position: Float[Tensor, "o s d"], places: Places
     ) -> TwoWayTokens:
         """Exchange once between prompt and image."""
         prompt, image = tokens
@@ -57,11 +60,11 @@ class TwoWayLayer(nn.Module):
             placed = prompt + prompt_position
             prompt = prompt + self.self_attention(placed, placed, prompt)
         prompt = self.norm1(prompt)
-        placed_image = image + image_position  # [o t d]
-        prompt = self.norm2(prompt + self.prompt_to_image(prompt + prompt_position, placed_image, image))
+        many = Many(image, places)
+        prompt = self.norm2(prompt + self.prompt_to_image.of_many(prompt + prompt_position, many))
         prompt = self.norm3(prompt + self.mlp_out(functional.relu(self.mlp_in(prompt))))
-        answer = self.image_to_prompt(placed_image, prompt + prompt_position, prompt)  # [o t d]
-        return TwoWayTokens(prompt, self.norm4(image + answer))
+        answers = self.image_to_prompt.for_many(many, prompt + prompt_position, prompt)
+        return TwoWayTokens(prompt, [self.norm4(slab + answer) for slab, answer in answers])
 
 
 class TwoWayTransformer(nn.Module):
@@ -85,22 +88,22 @@ class TwoWayTransformer(nn.Module):
     def forward(
         self,
         prompt: Float[Tensor, "o s d"],
-        image: Float[Tensor, "t d"],
-        image_position: Float[Tensor, "t d"],
+        image: Sequence[Float[Tensor, "1 _ d"]],
+        places: Places,
     ) -> TwoWayTokens:
         """Let the prompts of several objects look at one image.
 
         Args:
             prompt: Tokens of each object.
-            image: Tokens of the image all objects share.
-            image_position: Where the image tokens lie.
+            image: Tokens of the image all objects share, in slabs; each slab is worked on at once.
+            places: Gives the dot products of vectors with the positions of the image tokens, in slabs as long.
 
         Returns:
             The prompt tokens, and for each object the image as it sees it.
         """
-        tokens = TwoWayTokens(prompt, image.expand(prompt.shape[0], *image.shape))
+        tokens = TwoWayTokens(prompt, image)
         for layer in self.layers:
-            tokens = layer(tokens, prompt, image_position)
+            tokens = layer(tokens, prompt, places)
         seen, image_of = tokens
-        seen = seen + self.final_attention(seen + prompt, image_of + image_position, image_of)
+        seen = seen + self.final_attention.of_many(seen + prompt, Many(image_of, places))
         return TwoWayTokens(self.final_norm(seen), image_of)

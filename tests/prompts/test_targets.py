@@ -1,0 +1,101 @@
+"""Targets of clicks: a name means one class or is refused; a new structure is asked for by name."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+from monai.apps.vista3d.transforms import VistaPreTransformd
+
+from vesalius.errors import UnknownClassError, UsageError
+from vesalius.labels.vista3d import SPECIAL, STRUCTURES
+from vesalius.labels.vocabulary import Vocabulary
+from vesalius.prompts import ClickTarget, resolve_target
+from vesalius.spec import VistaArchitecture
+
+PAIRS = [(structure.id, structure.name) for structure in STRUCTURES]
+VISTA3D = Vocabulary.of(PAIRS)
+ARCHITECTURE = VistaArchitecture()
+
+
+def resolve(text: str, **new_ids: int) -> ClickTarget:
+    return resolve_target(text, VISTA3D, ARCHITECTURE, new_ids)
+
+
+@pytest.mark.parametrize("text", ["spleen", "Spleen ", "3"])
+def test_a_class_is_named_by_name_or_id(text: str) -> None:
+    assert resolve(text) == ClickTarget(3, "spleen", supported=True, special=False, layer=None)
+
+
+def test_a_misspelt_class_is_refused_with_what_was_meant() -> None:
+    """In MONAI it silently becomes a new id, and is clicked as zero-shot."""
+    names = {"0": "background"} | {str(label): name for label, name in PAIRS}  # as in the bundle's metadata
+    monai = VistaPreTransformd(keys="image", labels_dict=names, subclass={"2": [14, 5]})
+    monais = monai({"label_prompt": ["splen"], "point_labels": [[1]]})
+    assert monais["label_prompt"] == [133]  # 132 is the last supported: zero-shot
+    with pytest.raises(UnknownClassError, match="did you mean 'spleen'"):
+        resolve("splen")
+
+
+@pytest.mark.parametrize("label", SPECIAL)
+def test_clicks_on_special_classes_are_special(label: int) -> None:
+    assert resolve(str(label)).special
+
+
+@pytest.mark.parametrize("label", [28, 29, 117])
+def test_clicks_on_what_monai_takes_for_special_are_not(label: int) -> None:
+    """MONAI's list of special classes is of an older numbering: it misses 23, 24, 57 and 128, and has these."""
+    monai = VistaPreTransformd(keys="image")
+    assert monai({"label_prompt": [label], "point_labels": [[1, 0]]})["point_labels"] == [[3, 2]]
+    assert monai({"label_prompt": [23], "point_labels": [[1, 0]]})["point_labels"] == [[1, 0]]
+    assert not resolve(str(label)).special
+
+
+def test_a_new_structure_gets_an_id_above_all_others_and_is_zero_shot() -> None:
+    """In MONAI a class above 132 is zero-shot only if ``prompt_class`` is given; left out, it counts as known."""
+    first = resolve("new: my lesion")
+    assert first == ClickTarget(first.id, "my lesion", supported=False, special=False, layer="new")
+    assert first.id > max(structure.id for structure in VISTA3D.structures)
+    assert resolve("new:other", **{"my lesion": first.id}).id == first.id + 1
+    assert resolve("new:my lesion", **{"my lesion": 240, "other": 241}).id == 240
+
+
+def test_no_new_structure_is_called_255() -> None:
+    """255 marks voxels that were not computed in files of the published bundle."""
+    assert resolve("new:b", a=254).id == 256
+
+
+@pytest.mark.parametrize(("text", "parts"), [("kidney", "left kidney, right kidney"), ("20", "and 1 more")])
+def test_what_stands_for_several_classes_is_refused_with_its_parts(text: str, parts: str) -> None:
+    with pytest.raises(UsageError, match=parts):
+        resolve(text)
+
+
+def test_a_group_is_refused_with_its_members() -> None:
+    with pytest.raises(UsageError, match="left kidney"):
+        resolve("kidneys")
+
+
+def test_a_class_the_model_never_learnt_is_refused_and_can_be_clicked_as_new() -> None:
+    with pytest.raises(UnknownClassError, match="new:"):
+        resolve("rectum")
+    assert not resolve("new:rectum").supported
+
+
+@pytest.mark.parametrize("text", ["new:", "new:  ", "new:Liver", ""])
+def test_new_stands_before_a_name_the_model_does_not_know(text: str) -> None:
+    with pytest.raises(UsageError):
+        resolve(text)
+
+
+def test_a_new_structure_without_its_prefix_is_pointed_out() -> None:
+    with pytest.raises(UnknownClassError, match="say `new:lesion`"):
+        resolve("lesion", lesion=133)
+
+
+def test_a_structure_inside_others_keeps_its_layer() -> None:
+    assert resolve("hepatic tumor").layer == VISTA3D.overlap_layer(26) != "new"
+
+
+def test_ids_above_the_last_supported_are_zero_shot_for_the_head() -> None:
+    vocabulary = Vocabulary.of([*PAIRS, (140, "mouse heart")])
+    assert not resolve_target("mouse heart", vocabulary, ARCHITECTURE, {}).supported
