@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vesalius.geometry.boxes import Box, Triple
+from vesalius.models.layers.planes import workspace
 from vesalius.models.vista3d import Vista3D
 from vesalius.prompts.encode import ObjectClicks, encode_clicks
 
@@ -137,7 +138,7 @@ def compute_image_map(
     """
     device = next(network.parameters()).device
     window = image[_window(start, window_size).slices][None, None].to(device)
-    with torch.inference_mode():
+    with torch.inference_mode(), workspace():
         mapped: Tensor = network.point_head.image_map(network.point_features(window))
     return mapped
 

@@ -142,10 +142,10 @@ class PointHead(nn.Module):
             return image_map.new_empty(1, 0, *window)
         tokens = self.tokens(self.position(points_ijk, window), point_labels, supported)  # [o s d]
         planes = PLANES_AT_ONCE if streams(image_map) else image_map.shape[2]
-        image = [rearrange(some, "1 d i j k -> 1 (i j k) d") for some in image_map.split(planes, dim=2)]
+        image = [rearrange(some, "1 d i j k -> 1 (i j k) d") for some in torch.split(image_map, planes, dim=2)]
         places = partial(self.position.compare, shape=image_map.shape[2:], planes=planes)
         logits = []
-        for some in tokens.split(1 if streams(image_map) else OBJECTS_AT_ONCE):
+        for some in torch.split(tokens, 1 if streams(image_map) else OBJECTS_AT_ONCE):
             prompt, seen = self.transformer(some, image, places)
             for row, vector in enumerate(self.mask_mlp(prompt[:, 0])):  # [d]
                 logits.append(self._mask(vector, [slab[row] for slab in seen], image_map))

@@ -75,8 +75,8 @@ def upsample_planes(
         add: Whether the result is added to ``out`` instead of replacing it.
     """
     length = max(1, slab_length(source) // TILE)
-    raised = upsampled(source.split(length), weight, bias=bias)
-    for some, target in zip(raised, out.split(2 * length), strict=True):
+    raised = upsampled(torch.split(source, length), weight, bias=bias)
+    for some, target in zip(raised, torch.split(out, 2 * length), strict=True):
         _put(some, target, add=add)
 
 

@@ -62,7 +62,7 @@ class FourierPosition(nn.Module):
         v, w = vectors.float()[..., None, :].chunk(2, dim=-1)  # [n 1 f]
         sine, cosine = i.sin(), i.cos()  # [i f]
         at_plane = torch.cat([v * cosine - w * sine, v * sine + w * cosine], dim=-1)  # [n i d]
-        for some in at_plane.split(planes, dim=-2):
+        for some in torch.split(at_plane, planes, dim=-2):
             rows = some.flatten(0, -2) @ plane.mT  # [(n i) (j k)]: one product, where broadcasting would make n
             yield rows.reshape(*vectors.shape[:-1], -1)  # [n (i j k)]
 
