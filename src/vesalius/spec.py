@@ -100,10 +100,44 @@ VIT_SMALL = VitArchitecture(width=384, heads=6)
 VIT_BASE = VitArchitecture()
 VIT_LARGE = VitArchitecture(width=1024, depth=24, heads=16)
 
-Architecture = VistaArchitecture | VitArchitecture
+
+@dataclass(frozen=True, kw_only=True)
+class MedDinoArchitecture:
+    """A vision transformer and a decoder that labels the pixels of slices."""
+
+    kind: Literal["meddinov3"] = "meddinov3"
+    encoder: VitArchitecture = VIT_BASE
+    taps: tuple[int, ...] = (2, 5, 8, 11)
+    """Blocks whose features are decoded, from 0; one makes a decoder of one depth."""
+    decoder: Literal["fused", "primus", "linear"] = "fused"
+    """``fused`` brings all depths to one width first, ``primus`` is the published one, ``linear`` is for probes."""
+    num_classes: int = 2
+    """Background included, which is 0."""
+
+    def __post_init__(self) -> None:
+        depth = self.encoder.depth
+        if not self.taps or min(self.taps) < 0 or max(self.taps) >= depth or self.num_classes < 1:
+            raise _bad_spec(f"taps from 0 to {depth - 1}, and at least one class", self)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the encoder's stem."""
+        return self.encoder.in_channels
+
+    @property
+    def size_multiple(self) -> int:
+        """Both sides of a slice should be a multiple of this; others are padded."""
+        return self.encoder.patch_size
+
+
+Architecture = VistaArchitecture | VitArchitecture | MedDinoArchitecture
 """One of the networks ``models.build`` knows."""
 
-_ARCHITECTURES: Mapping[str, type[Any]] = {"vista3d": VistaArchitecture, "vit": VitArchitecture}
+_ARCHITECTURES: Mapping[str, type[Any]] = {
+    "vista3d": VistaArchitecture,
+    "vit": VitArchitecture,
+    "meddinov3": MedDinoArchitecture,
+}
 
 Normalisation = Literal["window", "fixed", "slice"]
 Padding = Literal["constant", "replicate"]
@@ -155,7 +189,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         multiple = self.architecture.size_multiple
-        is_planar = isinstance(self.architecture, VitArchitecture)
+        is_planar = not isinstance(self.architecture, VistaArchitecture)
         if any(side % multiple for side in self.window_size[: 2 if is_planar else 3]):
             raise _bad_spec(f"window sides that are multiples of {multiple}", self.window_size)
         if is_planar and self.window_size[2] != 1:
@@ -183,12 +217,19 @@ class ModelSpec:
 
         Raises:
             NoHeadError: If it is a bare backbone.
+            CheckpointError: If it labels slices.
         """
-        if not isinstance(self.architecture, VistaArchitecture):
+        if isinstance(self.architecture, VitArchitecture):
             raise NoHeadError(
                 expected="a model with a head, which can segment",
                 got=f"{self.name}, a backbone that was trained without labels",
                 do=f"teach it: vesalius finetune --model {self.name} --data LIST --run DIR",
+            )
+        if isinstance(self.architecture, MedDinoArchitecture):
+            raise CheckpointError(
+                expected="a network of volumes that takes class prompts or clicks",
+                got=f"{self.name}, which labels slices",
+                do="load it with vesalius.checkpoints.load.load_slice_model",
             )
         return self.architecture
 
@@ -212,10 +253,17 @@ class ModelSpec:
         kind = fields["architecture"].get("kind")
         if not isinstance(kind, str) or kind not in _ARCHITECTURES:
             raise _bad_spec(f"an architecture of kind {' or '.join(_ARCHITECTURES)}", repr(kind))
-        fields["architecture"] = _build(_ARCHITECTURES[kind], fields["architecture"])
+        fields["architecture"] = _build_architecture(kind, fields["architecture"])
         spec = _build(cls, fields)
         assert isinstance(spec, ModelSpec)
         return spec
+
+
+def _build_architecture(kind: str, fields: dict[str, Any]) -> Any:
+    encoder = fields.get("encoder")
+    if kind == "meddinov3" and isinstance(encoder, dict):
+        fields = {**fields, "encoder": _build(VitArchitecture, encoder)}
+    return _build(_ARCHITECTURES[kind], fields)
 
 
 def _build(kind: type[Any], fields: dict[str, Any]) -> Any:
@@ -224,7 +272,7 @@ def _build(kind: type[Any], fields: dict[str, Any]) -> Any:
         raise _bad_spec(f"only the fields {sorted(known)}", f"also {sorted(set(fields) - known)}")
     try:
         return kind(**{name: _as_tuple(value) for name, value in fields.items()})
-    except (TypeError, ValueError, LookupError) as error:  # from the checks: too few entries, words for numbers
+    except (TypeError, ValueError, LookupError, AttributeError) as error:  # too few entries, words for numbers
         raise _bad_spec("every field with its own kind of value", error) from None
 
 

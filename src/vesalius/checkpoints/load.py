@@ -5,37 +5,46 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
+from torch import nn
 
 from vesalius.checkpoints.catalog import find_row
 from vesalius.checkpoints.store import MODEL_FILE, require_weights
-from vesalius.checkpoints.weights import LoadReport, open_weights
+from vesalius.checkpoints.weights import LoadReport, WeightsFile, open_weights
 from vesalius.errors import CheckpointError
 from vesalius.models.build import build, optimise_for_inference
+from vesalius.models.meddinov3 import MedDino
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit
-from vesalius.spec import ModelSpec, VitArchitecture
+from vesalius.spec import MedDinoArchitecture, ModelSpec, VitArchitecture
 
-__all__ = ["LoadReport", "LoadedEncoder", "LoadedModel", "find_weights_of", "load_encoder", "load_model"]
+__all__ = [
+    "LoadReport",
+    "Loaded",
+    "LoadedModel",
+    "find_weights_of",
+    "load_any",
+    "load_encoder",
+    "load_model",
+    "load_slice_model",
+]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadedModel:
+class Loaded(Generic[Network]):
     """A network with its weights, what it expects, and how it was loaded."""
 
-    network: Vista3D
+    network: Network
     spec: ModelSpec
     report: LoadReport
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoadedEncoder:
-    """A backbone with its weights, what it expects, and how it was loaded."""
-
-    network: Vit
-    spec: ModelSpec
-    report: LoadReport
+LoadedModel = Loaded[Vista3D]
+"""A model that takes class prompts or clicks."""
 
 
 def load_model(
@@ -59,17 +68,15 @@ def load_model(
         UnsafeCheckpointError: If they would execute code.
     """
     weights = open_weights(find_weights_of(source))
-    architecture = weights.spec.vista
-    with torch.device("meta"):
-        network = optimise_for_inference(build(architecture), dtype=dtype)
-    state = weights.read(like=network.state_dict(), device=device)
-    network.load_state_dict(state, strict=True, assign=True)
-    return LoadedModel(network=network, spec=weights.spec, report=weights.report)
+    _ = weights.spec.vista
+    network = _network(weights, dtype, device)
+    assert isinstance(network, Vista3D)
+    return Loaded(network=network, spec=weights.spec, report=weights.report)
 
 
 def load_encoder(
     source: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-) -> LoadedEncoder:
+) -> Loaded[Vit]:
     """Load a backbone, ready to be frozen; ``network.requires_grad_(True).train()`` makes it trainable.
 
     Args:
@@ -84,17 +91,58 @@ def load_encoder(
         UnsafeCheckpointError: If they would execute code.
     """
     weights = open_weights(find_weights_of(source))
-    architecture = weights.spec.architecture
-    if not isinstance(architecture, VitArchitecture):
-        raise CheckpointError(
-            expected=f"a backbone, a vision transformer, at {source}",
-            got=f"{weights.spec.name}, a {architecture.kind} network",
-            do="load it as a model, or name a backbone: `vesalius models list`",
-        )
+    if not isinstance(weights.spec.architecture, VitArchitecture):
+        raise _another(source, "a backbone, a vision transformer", weights.spec)
+    network = _network(weights, dtype, device)
+    assert isinstance(network, Vit)
+    return Loaded(network=network, spec=weights.spec, report=weights.report)
+
+
+def load_slice_model(
+    source: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Loaded[MedDino]:
+    """Load a network that labels slices, ready for inference.
+
+    Args:
+        source: A model folder, or a weights file: our safetensors, or a checkpoint of MedDINOv3's nnU-Net trainers,
+            of which only the network is read.
+        dtype: Precision of the maps that are nearly all of the network; the rest stays in float32.
+        device: Where the network goes.
+
+    Raises:
+        UnknownModelError: If there is no such model here; with the line to type.
+        CheckpointError: If the weights are damaged, do not fit, or label no slices.
+        UnsafeCheckpointError: If they would execute code.
+    """
+    weights = open_weights(find_weights_of(source))
+    if not isinstance(weights.spec.architecture, MedDinoArchitecture):
+        raise _another(source, "a network that labels slices", weights.spec)
+    network = _network(weights, dtype, device)
+    assert isinstance(network, MedDino)
+    return Loaded(network=network, spec=weights.spec, report=weights.report)
+
+
+def load_any(source: str | Path) -> Loaded[Vista3D | Vit | MedDino]:
+    """Load a network of any kind, in float32; raises as the others do."""
+    weights = open_weights(find_weights_of(source))
+    network = _network(weights, torch.float32, "cpu")
+    return Loaded(network=network, spec=weights.spec, report=weights.report)
+
+
+def _network(weights: WeightsFile, dtype: torch.dtype, device: torch.device | str) -> Vista3D | Vit | MedDino:
     with torch.device("meta"):
-        network = optimise_for_inference(build(architecture), dtype=dtype)
-    network.load_state_dict(weights.read(like=network.state_dict(), device=device), strict=True, assign=True)
-    return LoadedEncoder(network=network, spec=weights.spec, report=weights.report)
+        network = optimise_for_inference(build(weights.spec.architecture), dtype=dtype)
+    state = weights.read(like=network.state_dict(), device=device)
+    network.load_state_dict(state, strict=True, assign=True)
+    return network
+
+
+def _another(source: str | Path, expected: str, spec: ModelSpec) -> CheckpointError:
+    return CheckpointError(
+        expected=f"{expected}, at {source}",
+        got=f"{spec.name}, a {spec.architecture.kind} network",
+        do="name another model: `vesalius models list`",
+    )
 
 
 def find_weights_of(source: str | Path) -> Path:

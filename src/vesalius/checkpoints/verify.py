@@ -16,12 +16,14 @@ from typing import Literal
 import torch
 
 from vesalius.checkpoints.catalog import CATALOG, CatalogRow
-from vesalius.checkpoints.load import LoadedEncoder, LoadedModel, find_weights_of, load_encoder, load_model
+from vesalius.checkpoints.load import Loaded, find_weights_of, load_any
 from vesalius.checkpoints.probe import TOLERANCE, difference, monai_difference, our_answers, read_golden
 from vesalius.checkpoints.store import first_seen_sha256
-from vesalius.checkpoints.weights import open_weights
 from vesalius.errors import MissingExtraError, ModelError
-from vesalius.spec import VitArchitecture
+from vesalius.models.meddinov3 import MedDino
+from vesalius.models.vista3d import Vista3D
+from vesalius.models.vit import Vit
+from vesalius.spec import ModelSpec
 
 _ROUNDING = 2.0**-20
 """A change of the image of the size of rounding; sound weights answer to it far below the tolerance."""
@@ -74,13 +76,15 @@ def verify(source: str | Path) -> Verification:
     size = path.stat().st_size
     checks = [_check_hash(sha256, md5), _check_size(path)]
     try:
-        is_backbone = isinstance(open_weights(path).spec.architecture, VitArchitecture)
-        model = load_encoder(path) if is_backbone else load_model(path)
+        model = load_any(path)
     except ModelError as error:
         checks.append(Check("keys", "failed", f"{error.expected}; got {error.got}"))
     else:
         checks += [Check("keys", "passed", model.report.summary()), _check_values(model)]
-        checks.append(_no_peer() if isinstance(model, LoadedEncoder) else _check_answers(model, sha256))
+        if isinstance(model.network, Vista3D):
+            checks.append(_check_answers(model.network, model.spec, model.report.path, sha256))
+        else:
+            checks.append(Check("answers", "unknown", "a network of slices; nothing installed answers alike"))
     return Verification(
         path=path, size_bytes=size, sha256=sha256, md5=md5, checks=tuple(checks), verdict=_verdict(checks)
     )
@@ -124,7 +128,7 @@ def _check_size(path: Path) -> Check:
     return Check("size", "unknown", f"{size:,} bytes")
 
 
-def _check_values(model: LoadedModel | LoadedEncoder) -> Check:
+def _check_values(model: Loaded[Vista3D | Vit | MedDino]) -> Check:
     strange = [
         name for name, tensor in model.network.state_dict().items() if not bool(torch.isfinite(tensor).all())
     ]
@@ -133,15 +137,11 @@ def _check_values(model: LoadedModel | LoadedEncoder) -> Check:
     return Check("values", "passed", "all finite")
 
 
-def _no_peer() -> Check:
-    return Check("answers", "unknown", "a backbone; nothing that is installed answers to the same weights")
-
-
-def _check_answers(model: LoadedModel, sha256: str) -> Check:
+def _check_answers(network: Vista3D, spec: ModelSpec, path: Path, sha256: str) -> Check:
     """Compare our network with MONAI's on the same weights, and with answers kept beside them."""
-    ours = our_answers(model.network, model.spec)
+    ours = our_answers(network, spec)
     said, worst, has_peer = [], 0.0, False
-    golden = read_golden(model.report.path, sha256)
+    golden = read_golden(path, sha256)
     if golden is not None:
         apart = difference(ours, golden.answers)
         has_peer, worst = golden.from_monai is not None, max(apart, golden.from_monai or 0.0)
@@ -150,7 +150,7 @@ def _check_answers(model: LoadedModel, sha256: str) -> Check:
         )
         said.append(f"{apart:.1e} from the answers kept beside it ({was})")
     try:
-        apart = monai_difference(model.network, model.spec, ours)
+        apart = monai_difference(network, spec, ours)
     except MissingExtraError as error:
         said.append(f"not compared with MONAI now: {error.got}; {error.do}")
     else:
@@ -158,7 +158,7 @@ def _check_answers(model: LoadedModel, sha256: str) -> Check:
         said.append(f"{apart:.1e} from MONAI's network")
     outcome: Outcome = "failed" if worst > TOLERANCE else "passed" if has_peer else "unknown"
     if outcome == "failed":
-        wobble = difference(our_answers(model.network, model.spec, brighter_by=_ROUNDING), ours)
+        wobble = difference(our_answers(network, spec, brighter_by=_ROUNDING), ours)
         if worst <= 10 * wobble:
             outcome = "unknown"
             said.append(f"these weights amplify rounding: {_ROUNDING:.0e} in the image becomes {wobble:.1e}")

@@ -78,7 +78,7 @@ def segment_automatic(
         lambda window: network.mapped_features(window.to(device)),
         prepared.image,
         plan.layout,
-        width=spec.architecture.width,
+        width=spec.vista.width,
         dtype=plan.accumulate,
         device=device,
         is_empty=(lambda window: bool(window.max() <= air)) if pipeline.spare_air else (lambda _: False),

@@ -4,7 +4,8 @@
 from vesalius.models.adapters import adapt
 from vesalius.models.build import build, optimise_for_inference
 from vesalius.models.class_head import compare
+from vesalius.models.meddinov3 import MedDino
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import SliceWise, Vit
 
-__all__ = ["SliceWise", "Vista3D", "Vit", "adapt", "build", "compare", "optimise_for_inference"]
+__all__ = ["MedDino", "SliceWise", "Vista3D", "Vit", "adapt", "build", "compare", "optimise_for_inference"]

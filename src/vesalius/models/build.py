@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from vesalius.models.layers.transformer import AdaptableLinear
+from vesalius.models.meddinov3 import MedDino
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit
-from vesalius.spec import Architecture, VistaArchitecture, VitArchitecture
+from vesalius.spec import Architecture, MedDinoArchitecture, VistaArchitecture, VitArchitecture
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -20,13 +21,17 @@ Network = TypeVar("Network", bound=nn.Module)
 def build(architecture: VistaArchitecture) -> Vista3D: ...
 @overload
 def build(architecture: VitArchitecture) -> Vit: ...
-def build(architecture: Architecture) -> Vista3D | Vit:
+@overload
+def build(architecture: MedDinoArchitecture) -> MedDino: ...
+def build(architecture: Architecture) -> Vista3D | Vit | MedDino:
     """Return the network of an architecture, randomly initialised, in float32."""
     match architecture:
         case VistaArchitecture():
             return Vista3D(architecture)
         case VitArchitecture():
             return Vit(architecture)
+        case MedDinoArchitecture():
+            return MedDino(architecture)
         case _:
             assert_never(architecture)
 

@@ -1,0 +1,146 @@
+"""Decoders of a vision transformer: features at the grid of its patches -> logits of every pixel.
+
+``primus`` is MedDINOv3's (Li et al. 2025, arXiv:2509.02379, after Primus, Wald et al. 2025, arXiv:2503.01835) as
+published, for features of one depth or of several side by side. ``fused`` first brings those of all depths to the
+encoder's width, as FlexiCT does. ``linear`` is one map and interpolation, for probes. Layer norms over channels are
+the library's own, which keep one map for the gradient where the published ones, written out, keep four.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vesalius.errors import UsageError
+
+_NEGATIVE_SLOPE = 1e-2
+"""Of the leaky rectifier that the published initialisation reckons with."""
+
+
+class PrimusDecoder(nn.Module):
+    """Doubles the resolution and halves the channels until a patch is a pixel's size, then maps to classes.
+
+    Args:
+        width: Channels of all features together; halved once for every doubling.
+        patch_size: A power of two.
+        num_classes: Channels of the logits.
+    """
+
+    def __init__(self, width: int, *, patch_size: int, num_classes: int) -> None:
+        super().__init__()
+        doublings = int(math.log2(patch_size))
+        if 2**doublings != patch_size or width % 2**doublings:
+            raise UsageError(
+                expected="patches of 2, 4, 8, 16 pixels, and a width they divide",
+                got=f"patches of {patch_size}, width {width}",
+                do="use the linear decoder",
+            )
+        self.stages = nn.ModuleList(Doubling(width // 2**number) for number in range(doublings))
+        self.classify = nn.Conv2d(width // 2**doublings, num_classes, kernel_size=1)
+        initialise(self)
+
+    def forward(self, features: Sequence[Float[Tensor, "b d y x"]]) -> Float[Tensor, "b o h w"]:
+        """Return the logits of every pixel of the padded image.
+
+        Args:
+            features: Of every tap; side by side they have ``width`` channels.
+        """
+        first = self.stages[0]
+        assert isinstance(first, Doubling)
+        decoded = side_by_side(features, like=first.upsample.weight)
+        for stage in self.stages:
+            decoded = stage(decoded)
+        logits: Tensor = self.classify(decoded)
+        return logits
+
+
+class FusedDecoder(nn.Module):
+    """One map from all depths to the encoder's width, then ``PrimusDecoder``.
+
+    Args:
+        width: Channels of the features of one tap.
+        taps: Number of taps.
+        patch_size: A power of two.
+        num_classes: Channels of the logits.
+    """
+
+    def __init__(self, width: int, *, taps: int, patch_size: int, num_classes: int) -> None:
+        super().__init__()
+        self.fuse = nn.Conv2d(taps * width, width, kernel_size=1, bias=False)
+        self.norm = ChannelNorm(width)
+        self.decoder = PrimusDecoder(width, patch_size=patch_size, num_classes=num_classes)
+
+    def forward(self, features: Sequence[Float[Tensor, "b d y x"]]) -> Float[Tensor, "b o h w"]:
+        """Return the logits of every pixel of the padded image."""
+        fused = self.norm(self.fuse(side_by_side(features, like=self.fuse.weight)))
+        logits: Tensor = self.decoder([fused])
+        return logits
+
+
+class LinearDecoder(nn.Module):
+    """One map from features to classes at the grid of patches, interpolated to pixels.
+
+    Args:
+        width: Channels of all features together.
+        patch_size: Pixels along each side of a patch.
+        num_classes: Channels of the logits.
+    """
+
+    def __init__(self, width: int, *, patch_size: int, num_classes: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.classify = nn.Conv2d(width, num_classes, kernel_size=1)
+        initialise(self)
+
+    def forward(self, features: Sequence[Float[Tensor, "b d y x"]]) -> Float[Tensor, "b o h w"]:
+        """Return the logits of every pixel of the padded image."""
+        coarse = self.classify(side_by_side(features, like=self.classify.weight))
+        return functional.interpolate(coarse, scale_factor=float(self.patch_size), mode="bilinear")
+
+
+class Doubling(nn.Module):
+    """A transposed convolution that doubles the resolution and halves the channels; then norm and exact GELU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.upsample = nn.ConvTranspose2d(width, width // 2, kernel_size=2, stride=2)
+        self.norm = ChannelNorm(width // 2)
+
+    def forward(self, features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d2 h2 w2"]:
+        """Return twice the pixels along each side and half the channels."""
+        return functional.gelu(self.norm(self.upsample(features)))
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of each pixel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+        """Normalise; the result lies in memory with channels last."""
+        last = features.permute(0, 2, 3, 1)
+        normed = functional.layer_norm(last, (last.shape[3],), self.weight.to(last), self.bias.to(last), eps=1e-6)
+        return normed.permute(0, 3, 1, 2)
+
+
+def side_by_side(features: Sequence[Float[Tensor, "b d y x"]], *, like: Tensor) -> Float[Tensor, "b d2 y x"]:
+    """Join the features of all taps along their channels, in the precision of the weights that meet them."""
+    return torch.cat(list(features), dim=1).to(like.dtype)
+
+
+def initialise(decoder: nn.Module) -> None:
+    """Draw the kernels as the published decoder does: He's, for a leaky rectifier; biases are zero."""
+    for module in decoder.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight, a=_NEGATIVE_SLOPE)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
