@@ -9,6 +9,8 @@ need tensors annotate them with the same letters.
 
 from __future__ import annotations
 
+from typing import Any, Protocol, runtime_checkable
+
 import numpy as np
 from jaxtyping import Bool, Float64, Integer, Num
 
@@ -17,3 +19,22 @@ LabelArray = Integer[np.ndarray, "i j k"]
 MaskArray = Bool[np.ndarray, "i j k"]
 Affine = Float64[np.ndarray, "4 4"]
 Points = Num[np.ndarray, "*n 3"]
+
+
+@runtime_checkable
+class Voxels(Protocol):
+    """An array of three axes, in memory or on disk; indexing it reads what is asked."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along i, j and k."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the values."""
+        ...
+
+    def __getitem__(self, box: Any, /) -> np.ndarray:
+        """Return a box, given as three slices, as a plain array."""
+        ...

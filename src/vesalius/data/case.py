@@ -1,4 +1,4 @@
-"""A prepared case: image, labels, and which classes were looked for; one ``.npz`` on disk, without pickle.
+"""A prepared case: image, labels, and which classes were looked for; in memory, in a cache, or one ``.npz``.
 
 Labels are partial. ``annotated`` says which classes were looked for in the whole scan: one of them that has no
 voxel is absent, a class that is not among them may be anywhere.
@@ -8,16 +8,18 @@ voxel is absent, a class that is not among them may be anywhere.
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int16, UInt8
+from jaxtyping import Integer
 
 from vesalius.errors import FileFormatError, UsageError
 from vesalius.io.atomic import replacing
 from vesalius.labels.mapping import UNKNOWN
+from vesalius.shapes import Voxels
 
 __all__ = ["LARGEST_CLASS", "UNKNOWN", "Case", "load_case", "save_case"]
 
@@ -32,33 +34,53 @@ class Case:
     Args:
         name: Its file's name.
         group: Where it comes from, such as ``head-neck``; cases are drawn by group.
-        image_hu: Hounsfield units; None for a map of tissues, which is painted anew whenever it is drawn.
+        image_hu: Hounsfield units (int16), or what another scanner measured; None for a map of tissues, which is
+            painted anew whenever it is drawn.
         labels: Class ids, UNKNOWN, 0 is neither; in a map of tissues class ids go up to LARGEST_CLASS, and ids of
             tissues lie above.
         annotated: Class ids that were looked for in the whole scan.
+        places: Label id -> some of its voxels (n, 3), where they are known without reading the labels.
+        pseudo_labels: Class ids that a model gave, where there are any.
+        supervoxels: Numbers of parts without names, where there are any.
 
     Raises:
-        UsageError: If image and labels differ in shape, or nothing was looked for.
+        UsageError: If arrays differ in shape, or nothing was looked for and there are no pseudo labels.
     """
 
     name: str
     group: str
-    image_hu: Int16[np.ndarray, "_ _ _"] | None
-    labels: UInt8[np.ndarray, "i j k"]
+    image_hu: Voxels | None
+    labels: Voxels
     annotated: frozenset[int]
+    places: Mapping[int, Integer[np.ndarray, "_ 3"]] | None = None
+    pseudo_labels: Voxels | None = None
+    supervoxels: Voxels | None = None
 
     def __post_init__(self) -> None:
-        if self.image_hu is not None and self.image_hu.shape != self.labels.shape:
-            raise _refused(f"an image of {self.labels.shape} voxels, as its labels", self.image_hu.shape, self.name)
+        for layer in (self.image_hu, self.pseudo_labels, self.supervoxels):
+            if layer is not None and layer.shape != self.labels.shape:
+                raise _refused(f"layers of {self.labels.shape} voxels, as the labels", layer.shape, self.name)
         largest = LARGEST_CLASS if self.image_hu is None else UNKNOWN - 1
-        if not self.annotated or not all(0 < label <= largest for label in self.annotated):
+        is_learnt = bool(self.annotated) or self.pseudo_labels is not None
+        if not is_learnt or not all(0 < label <= largest for label in self.annotated):
             raise _refused(f"class ids from 1 to {largest} that were looked for", self.annotated, self.name)
 
     @cached_property
     def present(self) -> tuple[int, ...]:
         """Return the classes that were looked for and found, in order."""
-        found = np.flatnonzero(np.bincount(self.labels.ravel(), minlength=256)).tolist()
-        return tuple(label for label in found if label in self.annotated)
+        found = self.places if self.places is not None else np.unique(self._in_memory()).tolist()
+        return tuple(label for label in sorted(found) if label in self.annotated)
+
+    def place_of(self, label: int, rng: np.random.Generator) -> Integer[np.ndarray, " 3"]:
+        """Draw a voxel of a class that was found, each as likely as any other (of those in ``places``)."""
+        if self.places is not None:
+            some = self.places[label]
+            return np.array(some[int(rng.integers(len(some)))], dtype=np.int64)
+        voxels = np.flatnonzero(self._in_memory().ravel() == label)
+        return np.array(np.unravel_index(int(voxels[rng.integers(len(voxels))]), self.labels.shape))
+
+    def _in_memory(self) -> np.ndarray:
+        return self.labels[:, :, :]
 
 
 def save_case(case: Case, folder: Path) -> Path:
@@ -69,10 +91,10 @@ def save_case(case: Case, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{case.name}.npz"
-    image = np.zeros((0, 0, 0), np.int16) if case.image_hu is None else case.image_hu
+    image = np.zeros((0, 0, 0), np.int16) if case.image_hu is None else case.image_hu[:, :, :]
     annotated = np.array(sorted(case.annotated), dtype=np.uint8)
     with replacing(path) as part:
-        np.savez_compressed(part, group=case.group, image=image, labels=case.labels, annotated=annotated)
+        np.savez_compressed(part, group=case.group, image=image, labels=case.labels[:, :, :], annotated=annotated)
     return path
 
 

@@ -87,7 +87,7 @@ def _shares(size: int) -> Float[np.ndarray, "t n"]:
     edges = np.linspace(0, size, THUMBNAIL_SIDE + 1)
     first, last = np.arange(size), np.arange(1, size + 1)
     inside = np.minimum(edges[1:, None], last) - np.maximum(edges[:-1, None], first)
-    return np.clip(inside, 0, None) * (THUMBNAIL_SIDE / size)
+    return np.asarray(np.clip(inside, 0, None) * (THUMBNAIL_SIDE / size))
 
 
 def copies(traces: Sequence[Traces]) -> Iterator[tuple[Traces, Traces, Literal["image", "look", "label"]]]:

@@ -58,10 +58,8 @@ def draw_centre(case: Case, size: Sequence[int], rng: np.random.Generator) -> Fl
     shape, half = np.array(case.labels.shape), np.array(size) // 2
     if case.present and rng.random() < NEAR_A_CLASS:
         label = case.present[int(rng.integers(len(case.present)))]
-        voxels = np.flatnonzero(case.labels.ravel() == label)
-        at = np.array(np.unravel_index(int(voxels[rng.integers(len(voxels))]), case.labels.shape))
         reach = np.array(size) // 3
-        centre = at + rng.integers(-reach, reach + 1)
+        centre = case.place_of(label, rng) + rng.integers(-reach, reach + 1)
     else:
         centre = rng.integers(0, shape)
     inner = half - np.array(size) // BEYOND

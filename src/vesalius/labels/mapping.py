@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import UInt8
@@ -47,7 +46,7 @@ class LabelMapping:
         twice = set(self.classes) & (self.left_out | self.unknown)
         if wrong or twice:
             raise _refused("label ids from 1 to 65535, each once, with class ids from 1 to 254", wrong or twice)
-        object.__setattr__(self, "classes", MappingProxyType(dict(sorted(self.classes.items()))))
+        object.__setattr__(self, "classes", dict(sorted(self.classes.items())))
 
     @classmethod
     def of(

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Integer, Num, UInt8
+from jaxtyping import Float, Float64, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from vesalius.shapes import Voxels
 from vesalius.transforms.augment import Augmentation
 
 AIR_HU = -1024.0
@@ -66,14 +67,12 @@ def window_points(
 
 
 def sample(
-    data: Num[np.ndarray, "x y z"], points: Float[Tensor, "i j k 3"], *, nearest: bool, outside: float
+    data: Voxels, points: Float[Tensor, "i j k 3"], *, nearest: bool, outside: float
 ) -> Float[Tensor, "i j k"]:
     """Read a volume at points, interpolating linearly or taking the nearest voxel.
 
-    Only the part of the volume about the points is converted to float.
-
     Args:
-        data: The volume.
+        data: The volume; only the part about the points is read of it.
         points: In its voxels.
         nearest: Whether labels are read, which cannot be mixed.
         outside: Value half a voxel and more beyond the volume's last voxel centres; fades towards it, if not

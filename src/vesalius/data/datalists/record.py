@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 from vesalius.errors import UsageError
@@ -46,7 +45,7 @@ class ListedCase:
     fold: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "masks", MappingProxyType(dict(self.masks)))
+        object.__setattr__(self, "masks", dict(self.masks))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -83,7 +82,7 @@ class DataList:
     modality: Modality = "unknown"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "meanings", MappingProxyType(dict(sorted(self.meanings.items()))))
+        object.__setattr__(self, "meanings", dict(sorted(self.meanings.items())))
 
     def split(self, split: Split) -> tuple[ListedCase, ...]:
         """Return the cases that are for one thing."""

@@ -1,0 +1,105 @@
+"""ChunkedArray: an array on disk, compressed in chunks, of which a box can be read without the rest.
+
+Stored with Blosc2 (``.b2nd``), as nnU-Net v2 does. Which of the libraries, codec and chunk size was measured:
+``benchmarks/cache_formats.py``.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from vesalius.errors import FileFormatError, MissingExtraError
+
+CHUNK_SIDE = 64
+"""Voxels of a chunk's side: what is decompressed at least."""
+BLOCK_SIDE = 32
+"""Voxels of a block's side, the unit inside a chunk that a read can do with."""
+
+
+class ChunkedArray:
+    """An array on disk; indexing it reads the chunks that are touched, and gives a plain array.
+
+    Opened when first indexed, once in every process and thread, so that it can be handed to workers.
+
+    Args:
+        path: A file that ``write_chunked`` wrote.
+        shape: Of the array.
+        dtype: Of its values.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.path, self.shape, self.dtype = path, shape, dtype
+        self._opened = threading.local()
+
+    def __getitem__(self, box: tuple[slice, ...]) -> np.ndarray:
+        pid = os.getpid()
+        if getattr(self._opened, "pid", None) != pid:
+            self._opened.array, self._opened.pid = _open(self.path), pid
+        return np.asarray(self._opened.array[box])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("an array on disk cannot be given without a copy")
+        return self[tuple(slice(None) for _ in self.shape)].astype(dtype or self.dtype, copy=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "shape": self.shape, "dtype": self.dtype}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def write_chunked(path: Path, data: np.ndarray) -> None:
+    """Write an array, in chunks, losslessly.
+
+    Raises:
+        MissingExtraError: If Blosc2 is not installed.
+    """
+    blosc2 = _blosc2()
+    chunks = tuple(min(CHUNK_SIDE, side) for side in data.shape)
+    blocks = tuple(min(BLOCK_SIDE, side) for side in chunks)
+    settings = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "nthreads": 1}
+    blosc2.asarray(
+        np.ascontiguousarray(data), urlpath=str(path), mode="w", chunks=chunks, blocks=blocks, cparams=settings
+    )
+
+
+def open_chunked(path: Path) -> ChunkedArray:
+    """Return an array that ``write_chunked`` wrote; nothing of it is read yet.
+
+    Raises:
+        FileFormatError: If it is not such a file.
+        MissingExtraError: If Blosc2 is not installed.
+    """
+    array = _open(path)
+    return ChunkedArray(path, tuple(array.shape), array.dtype)
+
+
+def _open(path: Path) -> Any:
+    try:
+        return _blosc2().open(str(path), mode="r", dparams={"nthreads": 1})
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FileFormatError(
+            expected=f"an array of a cache at {path}",
+            got=(str(error).splitlines() or ["nothing"])[0],
+            do="delete its folder; it is made again",
+        ) from None
+
+
+def _blosc2() -> ModuleType:
+    try:
+        return importlib.import_module("blosc2")
+    except ImportError:
+        raise MissingExtraError(
+            expected="Blosc2, which the cache of prepared cases is compressed with",
+            got="a Python without it",
+            do="pip install 'vesalius[train]'",
+        ) from None

@@ -1,0 +1,228 @@
+"""Listed cases -> cases on a model's grid, each made once and kept in a cache that is read window by window.
+
+What is kept depends on the files' hashes, the spec's spacing and orientation, and what the label ids mean. Images
+stay in their own units: Hounsfield windows are applied when a window is drawn, so a change of the window leaves the
+cache as it is.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer, Num, UInt16
+
+from vesalius.data.cache import Cache, key_of
+from vesalius.data.case import Case
+from vesalius.data.chunked import open_chunked, write_chunked
+from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.data.reading import on_grid_of, read_drawn, read_image
+from vesalius.errors import FileFormatError
+from vesalius.geometry.boxes import bounding_box, enclosing_box
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.morphology import label_regions
+from vesalius.geometry.resample import axis_maps, is_orthogonal, resample_linear, resample_points
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.io.formats import read_labels
+from vesalius.labels.mapping import UNKNOWN, LabelMapping
+from vesalius.labels.vocabulary import Vocabulary
+from vesalius.shapes import LabelArray
+from vesalius.spec import ModelSpec
+from vesalius.transforms.preprocess import Preprocessing, body_box, margin_box, model_grid
+
+_FORMAT = 1
+"""Grows when what is kept, or how it is made, changes."""
+_PLACES = 4096
+"""Voxels of each class whose places are kept, to draw windows near it without reading its labels."""
+_LOWEST_HU = -1024.0
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How the cases of one list become a model's.
+
+    Args:
+        spec: Says spacing, orientation and vocabulary.
+        mapping: What the list's label ids are in it.
+    """
+
+    spec: ModelSpec
+    mapping: LabelMapping
+
+    def facts(self, case: ListedCase, cache: Cache) -> dict[str, Any]:
+        """Return everything that the prepared case depends on."""
+        files = {"label": case.label, "pseudo_labels": case.pseudo_label, "supervoxels": case.supervoxels}
+        return {
+            "format": _FORMAT,
+            "spacing_mm": self.spec.spacing_mm,
+            "orientation": self.spec.orientation,
+            "image": cache.sha256(case.image),
+            **{name: cache.sha256(path) for name, path in files.items() if path is not None},
+            "masks": {str(label): cache.sha256(path) for label, path in case.masks.items()},
+            "classes": {str(a): b for a, b in self.mapping.classes.items()},
+            "left_out": sorted(self.mapping.left_out),
+            "unknown": sorted(self.mapping.unknown),
+        }
+
+
+def prepare_list(
+    listed: DataList,
+    spec: ModelSpec,
+    cache: Cache,
+    *,
+    cases: Sequence[ListedCase] | None = None,
+    workers: int = 1,
+    on_case: Callable[[int], None] | None = None,
+) -> tuple[Case, ...]:
+    """Prepare cases of a list, or find them prepared; of a killed run only the cases in hand are begun again.
+
+    Args:
+        listed: The list.
+        spec: The model's; its vocabulary says what may be named.
+        cache: Where prepared cases are kept; several runs and processes may share it.
+        cases: Which; by default those for training.
+        workers: Processes that prepare at once.
+        on_case: Told after each case how many are done.
+
+    Returns:
+        The cases in order, their arrays on disk. ``group`` is the list's name.
+
+    Raises:
+        UnknownClassError: If a label's meaning is no class of the vocabulary.
+        InputError: A subclass that says what is wrong with a file.
+        MissingExtraError: If Blosc2 is not installed.
+        DiskError: If the cache cannot be written.
+    """
+    chosen = listed.split("training") if cases is None else cases
+    vocabulary = Vocabulary.of(spec.vocabulary)
+    preparation = Preparation(spec, listed.mapping(vocabulary))
+    work = partial(prepared_folder, listed=listed, preparation=preparation, cache=cache)
+    folders: list[Path] = []
+    for folder in _carried_out(work, chosen, workers):
+        folders.append(folder)
+        if on_case:
+            on_case(len(folders))
+    annotated = [listed.annotated(case, preparation.mapping, vocabulary) for case in chosen]
+    return tuple(
+        open_case(folder, name=case.name, group=listed.name, annotated=known)
+        for folder, case, known in zip(folders, chosen, annotated, strict=True)
+    )
+
+
+def _carried_out(work: Callable[[ListedCase], Path], cases: Sequence[ListedCase], workers: int) -> Iterator[Path]:
+    """Yield what the work gives for each case, in order."""
+    if workers == 1:
+        yield from map(work, cases)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(work, cases)
+
+
+def prepared_folder(case: ListedCase, *, listed: DataList, preparation: Preparation, cache: Cache) -> Path:
+    """Return the folder of a prepared case, made if it is not there."""
+    make = partial(_write, case=case, listed=listed, preparation=preparation)
+    return cache.ensure(key_of(preparation.facts(case, cache)), make)
+
+
+def open_case(folder: Path, *, name: str, group: str, annotated: frozenset[int]) -> Case:
+    """Return a prepared case; its arrays are read when they are indexed.
+
+    Raises:
+        FileFormatError: If the folder is not one that was prepared.
+    """
+    try:
+        facts = json.loads((folder / "case.json").read_text("utf-8"))
+        with np.load(folder / "places.npz", allow_pickle=False) as file:
+            places = {int(label): file[label] for label in file.files}
+        layers = {layer: open_chunked(folder / f"{layer}.b2nd") for layer in facts["layers"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileFormatError(
+            expected=f"a prepared case in {folder}",
+            got=str(error).splitlines()[0],
+            do="delete the folder; it is made again",
+        ) from None
+    return Case(
+        name,
+        group,
+        layers["image"],
+        layers["labels"],
+        annotated,
+        places=places,
+        pseudo_labels=layers.get("pseudo_labels"),
+        supervoxels=layers.get("supervoxels"),
+    )
+
+
+def _write(folder: Path, *, case: ListedCase, listed: DataList, preparation: Preparation) -> None:
+    """Fill the folder of one case; ``case.json`` says what is in it."""
+    image = read_image(case, listed.modality)
+    drawn = on_grid_of(image, read_drawn(case)) if case.is_labelled else None
+    maps: dict[str, LabelMap] = {} if drawn is None else {"labels": drawn}
+    for layer, path in (("pseudo_labels", case.pseudo_label), ("supervoxels", case.supervoxels)):
+        if path is not None:
+            maps[layer] = on_grid_of(image, read_labels(path))
+    kept, target = _kept(image, drawn, preparation.spec)
+    arrays = {"image": _image_on(kept, target)}
+    for layer, labels in maps.items():
+        data = preparation.mapping.apply(labels.data) if layer == "labels" else labels.data
+        arrays[layer] = _labels_on(data, image.grid, target)
+    arrays.setdefault("labels", np.zeros(target.shape, np.uint8))
+    for layer, array in arrays.items():
+        write_chunked(folder / f"{layer}.b2nd", array)
+    np.savez(folder / "places.npz", **{str(label): at for label, at in _places(arrays["labels"])})  # type: ignore[arg-type]
+    facts = {"layers": sorted(arrays), "shape": target.shape, "affine": target.affine.tolist()}
+    (folder / "case.json").write_text(json.dumps({**facts, "modality": image.modality}), encoding="utf-8")
+
+
+def _kept(image: Volume, drawn: LabelMap | None, spec: ModelSpec) -> tuple[Volume, Grid]:
+    """Return the part of an image that shows the body and what was drawn, and the model's grid over it.
+
+    The slices of a tilted gantry are kept whole.
+    """
+    if not is_orthogonal(image.grid):
+        return image, image.grid.upright().reoriented(spec.orientation).respaced(spec.spacing_mm)
+    shown = (body_box(image), bounding_box(drawn.data > 0) if drawn is not None else None)
+    box = enclosing_box([box for box in shown if box is not None])
+    return model_grid(image, spec, Preprocessing(), margin_box(box, image.grid) if box else None)
+
+
+def _image_on(image: Volume, target: Grid) -> Num[np.ndarray, "i j k"]:
+    """Return an image on a grid: int16 for CT and for whole numbers that fit, else float32."""
+    data = image.data[0]
+    if is_orthogonal(image.grid):
+        fine = resample_linear(data, image.grid, target).numpy()
+    else:
+        fine = resample_points(data, image.grid, target, outside=float(data.min()))
+    if image.modality == "CT":
+        return np.asarray(np.clip(np.round(fine), _LOWEST_HU, np.iinfo(np.int16).max), dtype=np.int16)
+    is_whole = np.issubdtype(data.dtype, np.integer) and max(-int(data.min()), int(data.max())) < 2**15
+    return np.round(fine).astype(np.int16) if is_whole else fine
+
+
+def _labels_on(data: LabelArray, source: Grid, target: Grid) -> Integer[np.ndarray, "x y z"]:
+    """Return labels on a grid: those of the nearest voxels."""
+    if not is_orthogonal(source):
+        return resample_points(data, source, target, nearest=True)
+    moved = LabelMap(data, source, {}).reoriented(target.axis_codes)
+    nearest = [axis.nearest().numpy() for axis in axis_maps(moved.grid, target)]
+    return np.ascontiguousarray(moved.data[np.ix_(*nearest)])
+
+
+def _places(labels: LabelArray) -> Iterator[tuple[int, UInt16[np.ndarray, "n 3"]]]:
+    """Yield where each class lies: its voxels, or an even choice of them."""
+    rng = np.random.default_rng(0)
+    for label, region in label_regions(labels).items():
+        if label == UNKNOWN:
+            continue
+        at = np.argwhere(labels[region.box.slices] == label) + np.array(region.box.start)
+        if len(at) > _PLACES:
+            at = at[np.sort(rng.choice(len(at), _PLACES, replace=False))]
+        yield label, at.astype(np.uint16)
