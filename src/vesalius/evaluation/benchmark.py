@@ -1,0 +1,170 @@
+"""Files against files, and a model over a data set: every case measured, none left out.
+
+A case that cannot be read or segmented ends the evaluation with its error. In VISTA3D's evaluation code such a case
+vanishes from the mean; here it is to be mended, or taken out of the list where everybody can see it.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vesalius.errors import UnknownClassError, UsageError
+from vesalius.evaluation.label_files import FilePair, read_label_file
+from vesalius.evaluation.matching import canonical
+from vesalius.evaluation.references import ReferenceCase
+from vesalius.evaluation.scores import CaseScores, Score, ScoringOptions, complete, score_case
+from vesalius.evaluation.summary import Comparison, Summary, compare, summarise
+from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.labels.vocabulary import Target, Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured.
+
+    Args:
+        scores: Every class in every case.
+        options: How it was measured.
+        only_in_references: Classes that the results say nothing about, with the number of such cases.
+        only_in_results: Classes that the references say nothing about.
+    """
+
+    scores: tuple[Score, ...]
+    options: ScoringOptions
+    only_in_references: Mapping[str, int]
+    only_in_results: Mapping[str, int]
+
+    @classmethod
+    def of(cls, cases: Sequence[CaseScores], options: ScoringOptions) -> Evaluation:
+        """Put the cases of one run together."""
+        return cls(
+            scores=complete(cases),
+            options=options,
+            only_in_references=Counter(name for case in cases for name in case.only_truth),
+            only_in_results=Counter(name for case in cases for name in case.only_found),
+        )
+
+    def summary(self) -> Summary:
+        """Return the table."""
+        return summarise(self.scores)
+
+    def compared_with(self, other: Evaluation) -> Comparison:
+        """Say what this result gives more than another one of the same cases."""
+        return compare(other.scores, self.scores)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON states it."""
+        return {
+            "metrics": {
+                "tolerance_mm": self.options.tolerance_mm,
+                "dice, nsd": "mean over the cases that have the class",
+                "hd95_mm": "median over the cases that have the class; null is infinite",
+                "dice_all": "mean over all cases in which it was looked for: absent and not found 1, found 0",
+                "intervals": "95 %, percentiles of bootstrap draws of cases",
+            },
+            "summary": self.summary().as_dict(),
+            "not_compared": {
+                "only_in_references": dict(self.only_in_references),
+                "only_in_results": dict(self.only_in_results),
+            },
+            "scores": [score.as_dict() for score in self.scores],
+        }
+
+
+def evaluate_files(
+    pairs: Sequence[FilePair],
+    options: ScoringOptions | None = None,
+    *,
+    on_case: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Measure label files against references.
+
+    Args:
+        pairs: Which belongs to which (``label_files.pair_files``).
+        options: How.
+        on_case: Hears the name of each case before it is measured.
+
+    Raises:
+        InputError: If a file is refused, or two of a pair do not lie on the same voxels.
+        UsageError: If two have no class in common.
+    """
+    options = options or ScoringOptions()
+    cases = []
+    for pair in pairs:
+        on_case(pair.name)
+        found, truth = read_label_file(pair.found), read_label_file(pair.truth)
+        cases.append(score_case(pair.name, found, truth, options=options))
+    return Evaluation.of(cases, options)
+
+
+def evaluate_model(
+    segmenter: Segmenter,
+    cases: Iterable[ReferenceCase],
+    options: ScoringOptions | None = None,
+    *,
+    how: SegmentOptions | None = None,
+    on_case: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Segment cases with a model, as a user would, and measure what it finds.
+
+    It is asked for those classes of each reference that it can name.
+
+    Args:
+        segmenter: The model.
+        cases: Scans with their references.
+        options: How to measure.
+        how: How to segment.
+        on_case: Hears the name of each case before it is segmented.
+
+    Raises:
+        UsageError: If a reference has no class that the model can name.
+        VesaliusError: Whatever segmenting may raise.
+    """
+    options = options or ScoringOptions()
+    measured = []
+    for case in cases:
+        on_case(case.name)
+        asked = askable(case.truth.names.values(), segmenter.vocabulary, chosen=options.classes)
+        result = segmenter.segment(case.volume, asked, options=how)
+        expected = {finding.name: finding.confidence for finding in result.findings.classes}
+        measured.append(
+            score_case(
+                case.name, result.labels, case.truth, options=options, unknown=case.unknown, confidence=expected
+            )
+        )
+    return Evaluation.of(measured, options)
+
+
+def askable(names: Iterable[str], vocabulary: Vocabulary, *, chosen: Sequence[str] = ()) -> list[str]:
+    """Return those classes of a reference that a model can be asked for, by the model's own names.
+
+    Args:
+        names: What the reference states.
+        vocabulary: The model's.
+        chosen: Of these only; none at all means all.
+
+    Raises:
+        UsageError: If there are none.
+    """
+    wanted, stated = {canonical(name) for name in chosen}, list(names)
+    asked = [name for name in stated if not wanted or canonical(name) in wanted]
+    targets = [target for name in asked if (target := _target(name, vocabulary)) is not None]
+    if not targets:
+        raise UsageError(
+            expected="references with classes that the model can name",
+            got=", ".join(asked or stated) or "references without names",
+            do="see `vesalius models info`; a list says what its label ids mean in label_mapping",
+        )
+    return list(dict.fromkeys(target.name for target in targets))
+
+
+def _target(name: str, vocabulary: Vocabulary) -> Target | None:
+    try:
+        targets = vocabulary.resolve([vocabulary.by_name(name).name])
+    except UnknownClassError:
+        return None
+    return targets[0]

@@ -1,0 +1,172 @@
+"""Which class of one label map is which of another: by the names stored with them, or by their ids."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from vesalius.errors import UnknownClassError, UsageError
+from vesalius.labels.spelling import loose_key
+from vesalius.labels.structure import Structure
+from vesalius.labels.vista3d import TABLE
+from vesalius.labels.vocabulary import Vocabulary
+
+MatchBy = Literal["auto", "names", "ids"]
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class ClassPair:
+    """One class in both label maps.
+
+    Args:
+        name: What it is called in the results.
+        found: Ids of what was found that make it up.
+        truth: Ids of the reference that make it up.
+    """
+
+    name: str
+    found: tuple[int, ...]
+    truth: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What can be compared, and what cannot.
+
+    Args:
+        pairs: Classes that both maps could hold.
+        by_names: Whether they were matched by names that both maps state.
+        only_truth: Names of the reference that the other map does not state.
+        only_found: Names of what was found that the reference does not state: nobody looked for them.
+    """
+
+    pairs: tuple[ClassPair, ...]
+    by_names: bool
+    only_truth: tuple[str, ...] = ()
+    only_found: tuple[str, ...] = ()
+
+
+def match_classes(
+    found: Mapping[int, str],
+    truth: Mapping[int, str],
+    *,
+    by: MatchBy = "auto",
+    classes: Sequence[str] = (),
+) -> Matching:
+    """Match the classes of two label maps.
+
+    By names, where both maps state any: spelling and synonyms do not matter (``Kidney_Left``, ``left kidney``). A
+    structure that others lie in is compared whole: a liver is compared with its tumours and vessels, on both sides,
+    however each map stores them. By ids otherwise.
+
+    Args:
+        found: Label id -> name of what was found; ``label 7`` is no name.
+        truth: The same of the reference.
+        by: ``auto`` as above; ``names`` and ``ids`` insist.
+        classes: Names of the classes to compare; none at all means all.
+
+    Raises:
+        UsageError: If names are wanted and one map states none, or they have none in common.
+        UnknownClassError: If one of ``classes`` is not among those that can be compared.
+    """
+    named = _is_named(found) and _is_named(truth)
+    if by == "names" and not named:
+        raise _nameless(found, truth)
+    matching = _by_names(found, truth) if named and by != "ids" else _by_ids(found, truth)
+    if not classes:
+        return matching
+    return Matching(_chosen(matching.pairs, classes), matching.by_names, matching.only_truth, matching.only_found)
+
+
+def canonical(name: str) -> str:
+    """Return what all spellings and synonyms of a name have in common."""
+    structure = _known(name)
+    return structure.name if structure else loose_key(name)
+
+
+def _is_named(names: Mapping[int, str]) -> bool:
+    return any(name != f"label {label}" for label, name in names.items())
+
+
+def _by_names(found: Mapping[int, str], truth: Mapping[int, str]) -> Matching:
+    found_ids, truth_ids = _ids_by_name(found), _ids_by_name(truth)
+    shown = {canonical(name): name for names in (found, truth) for name in names.values()}
+    shared = [name for name in truth_ids if name in found_ids]
+    if not shared:
+        raise UsageError(
+            expected="label maps with classes in common",
+            got=f"{_listed(found.values())} in one and {_listed(truth.values())} in the other",
+            do="if their ids mean the same, match by ids (--match ids)",
+        )
+    return Matching(
+        tuple(ClassPair(shown[name], _whole(name, found_ids), _whole(name, truth_ids)) for name in shared),
+        by_names=True,
+        only_truth=tuple(shown[name] for name in truth_ids if name not in found_ids),
+        only_found=tuple(shown[name] for name in found_ids if name not in truth_ids),
+    )
+
+
+def _by_ids(found: Mapping[int, str], truth: Mapping[int, str]) -> Matching:
+    names = {**found, **truth} if _is_named(truth) or not _is_named(found) else {**truth, **found}
+    return Matching(tuple(ClassPair(names[i], (i,), (i,)) for i in sorted(names)), by_names=False)
+
+
+def _ids_by_name(names: Mapping[int, str]) -> dict[str, tuple[int, ...]]:
+    ids: dict[str, tuple[int, ...]] = {}
+    for label, name in names.items():
+        ids[canonical(name)] = (*ids.get(canonical(name), ()), label)
+    return ids
+
+
+def _whole(name: str, ids: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the ids of a class and of those that lie inside it and count as part of it."""
+    structure = _known(name)
+    inside = [part.name for part in TABLE if structure and part.id in structure.includes]
+    return tuple(label for part in (name, *inside) for label in ids.get(part, ()))
+
+
+def _chosen(pairs: Sequence[ClassPair], classes: Sequence[str]) -> tuple[ClassPair, ...]:
+    by_name = {canonical(pair.name): pair for pair in pairs}
+    for name in classes:
+        if canonical(name) not in by_name:
+            raise UnknownClassError(
+                expected=f"classes of both label maps: {_listed(pair.name for pair in pairs)}",
+                got=repr(name),
+                do="name some of these, or leave --classes out",
+            )
+    return tuple(by_name[name] for name in dict.fromkeys(canonical(name) for name in classes))
+
+
+@cache
+def _table() -> Vocabulary:
+    return Vocabulary.of([(structure.id, structure.name) for structure in TABLE])
+
+
+@cache
+def _known(name: str) -> Structure | None:
+    try:
+        return _table().by_name(name)
+    except UnknownClassError:
+        return None
+
+
+def _listed(names: Iterable[str]) -> str:
+    all_names = list(names)
+    more = f" and {len(all_names) - _SHOWN} more" if len(all_names) > _SHOWN else ""
+    return ", ".join(all_names[:_SHOWN]) + more if all_names else "none"
+
+
+def _nameless(found: Mapping[int, str], truth: Mapping[int, str]) -> UsageError:
+    without = [
+        what for what, names in (("what was found", found), ("the reference", truth)) if not _is_named(names)
+    ]
+    return UsageError(
+        expected="names of the classes in both label maps",
+        got=f"none in {' and '.join(without)}",
+        do='put a labels.json ({"1": "liver"}) beside the files, or match by ids',
+    )

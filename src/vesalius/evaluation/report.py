@@ -1,0 +1,309 @@
+"""The files of an evaluation: ``evaluation.json``, two tables as CSV, and one self-contained HTML page."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import vesalius
+from vesalius.errors import DiskError
+from vesalius.evaluation.benchmark import Evaluation
+from vesalius.evaluation.scores import Score
+from vesalius.evaluation.summary import ClassSummary, Comparison
+from vesalius.io.atomic import replacing
+from vesalius.metrics.calibration import GOOD_DICE
+from vesalius.metrics.intervals import Interval
+from vesalius.views.page import box, cell, facts, heading, name_cell, number, page, table
+
+_WORST = 12
+_CLASS_COLUMNS = (
+    "class", "cases", "present", "missed", "absent", "false_positives", "false_positive_ml", "dice", "dice_low",
+    "dice_high", "nsd", "nsd_low", "nsd_high", "hd95_mm", "hd95_mm_low", "hd95_mm_high", "dice_all", "dice_all_low",
+    "dice_all_high", "lesions", "lesions_detected", "findings", "false_findings",
+)  # fmt: skip
+
+
+def write_report(
+    folder: Path,
+    evaluation: Evaluation,
+    *,
+    about: Mapping[str, Any],
+    comparison: Comparison | None = None,
+    sections: Sequence[str] = (),
+    more: Mapping[str, Any] | None = None,
+) -> tuple[Path, ...]:
+    """Write every file of an evaluation.
+
+    Args:
+        folder: Where to; made if absent, files of an earlier evaluation are replaced.
+        evaluation: What was measured.
+        about: What was evaluated and how, for the page and the JSON: plain data.
+        comparison: Against another result.
+        sections: HTML to put above the table of cases.
+        more: Further keys of the JSON object.
+
+    Returns:
+        The files, the page first.
+
+    Raises:
+        DiskError: If one cannot be written.
+    """
+    record = as_record(evaluation, about=about, comparison=comparison) | dict(more or {})
+    files = {
+        "report.html": render(evaluation, about=about, comparison=comparison, sections=sections),
+        "evaluation.json": json.dumps(record, indent=2, allow_nan=False) + "\n",
+        "classes.csv": classes_csv(evaluation.summary().classes),
+        "scores.csv": scores_csv(evaluation.scores),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(expected=f"to make the folder {folder}", got=error.strerror or str(error),
+                        do="name another one with -o") from None  # fmt: skip
+    for name, text in files.items():
+        with replacing(folder / name) as part:
+            part.write_text(text, encoding="utf-8", newline="\n")
+    return tuple(folder / name for name in files)
+
+
+def as_record(
+    evaluation: Evaluation, *, about: Mapping[str, Any], comparison: Comparison | None = None
+) -> dict[str, Any]:
+    """Return everything as one object of plain data."""
+    record: dict[str, Any] = {"vesalius": vesalius.__version__, "about": dict(about), **evaluation.as_dict()}
+    if comparison is not None:
+        record["comparison"] = comparison.as_dict()
+    return record
+
+
+def classes_csv(classes: Sequence[ClassSummary]) -> str:
+    """Return the table of classes as CSV; an infinite or unknown number is an empty cell."""
+    return _csv(_CLASS_COLUMNS, (_class_cells(row.as_dict()) for row in classes))
+
+
+def scores_csv(scores: Sequence[Score]) -> str:
+    """Return every score as CSV, a row for each case and class; an infinite or unknown number is an empty cell."""
+    rows = [score.as_dict() for score in scores]
+    columns = tuple(rows[0]) if rows else ("case", "class")
+    return _csv(columns, ([row[column] for column in columns] for row in rows))
+
+
+def render(
+    evaluation: Evaluation,
+    *,
+    about: Mapping[str, Any],
+    comparison: Comparison | None = None,
+    sections: Sequence[str] = (),
+) -> str:
+    """Return the page of an evaluation; arguments as ``write_report``."""
+    summary = evaluation.summary()
+    title = str(about.get("title") or "How good the results are")
+    line = [
+        f"{summary.cases} cases, {len(summary.classes)} classes",
+        f"mean Dice {in_words(summary.dice)}" if summary.dice else "",
+        f"absent classes counted {in_words(summary.dice_all)}" if summary.dice_all else "",
+    ]
+    return page(
+        title,
+        [
+            heading(title, line),
+            box("Look at these", _warnings(evaluation)),
+            _class_table(summary.classes, evaluation.options.tolerance_mm),
+            _comparison_table(comparison) if comparison else "",
+            *sections,
+            _worst_table(evaluation.scores),
+            facts("About", [(key, value) for key, value in about.items() if key != "title"]),
+            facts("Confidence", _confidence_facts(summary.ranking)),
+        ],
+    )
+
+
+def as_text(evaluation: Evaluation, comparison: Comparison | None = None) -> str:
+    """Return the table of classes as lines for a terminal."""
+    summary = evaluation.summary()
+    surface = f"NSD, {evaluation.options.tolerance_mm:g} mm"
+    rows = [("class", "present", "Dice (95 %)", surface, "HD95, mm", "false positives")]
+    for row in summary.classes:
+        wrong = f"{row.false_positives} of {row.absent} absent" if row.absent else ""
+        distance = f"{row.hd95_mm.estimate:.1f}" if row.hd95_mm else ""
+        rows.append((row.name, str(row.present), in_words(row.dice), in_words(row.nsd), distance, wrong))
+    rows.append(("mean over classes", "", in_words(summary.dice), in_words(summary.nsd), "", ""))
+    rows.append(("absent ones counted", "", in_words(summary.dice_all), "", "", ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if comparison is not None:
+        gained = comparison.overall
+        change = in_words(gained.interval, "+.4f")
+        lines.append(f"Dice gained, paired: {change}; better in {gained.better} cases, worse in {gained.worse}")
+    return "\n".join(lines)
+
+
+def in_words(interval: Interval | None, form: str = ".3f") -> str:
+    """Return an interval as people read it: ``0.912 (0.885 to 0.934)``."""
+    if interval is None:
+        return ""
+    ends = [format(end, form) for end in (interval.low, interval.high) if end is not None]
+    return f"{interval.estimate:{form}}" + (f" ({' to '.join(ends)})" if ends else "")
+
+
+def notes(evaluation: Evaluation) -> list[str]:
+    """Say what was not compared, and why."""
+    only = [
+        (evaluation.only_in_references, "the results say nothing about"),
+        (evaluation.only_in_results, "the references say nothing about"),
+    ]
+    return [f"not compared, because {why} them: {', '.join(names)}" for names, why in only if names]
+
+
+def _warnings(evaluation: Evaluation) -> list[str]:
+    wrong = [score for score in evaluation.scores if score.is_false_positive]
+    missed = [score for score in evaluation.scores if score.is_missed]
+    found = [
+        (missed, "structures were missed altogether"),
+        (wrong, "structures were found where the reference has none"),
+    ]
+    counted = [f"{len(scores)} {what}: {_listed(scores)}" for scores, what in found if scores]
+    return [*counted, *notes(evaluation)]
+
+
+def _listed(scores: Sequence[Score]) -> str:
+    names = [f"{score.name} in {score.case}" for score in scores[:_WORST]]
+    return ", ".join(names) + (f" and {len(scores) - _WORST} more" if len(scores) > _WORST else "")
+
+
+def _class_table(classes: Sequence[ClassSummary], tolerance_mm: float) -> str:
+    with_lesions = any(row.detection for row in classes)
+    columns = [
+        "class",
+        "cases",
+        "present",
+        "missed",
+        "Dice",
+        "95 %",
+        f"NSD, {tolerance_mm:g} mm",
+        "95 %",
+        "HD95, mm",
+        "absent",
+        "false positives",
+        "ml each",
+        "Dice, absent counted",
+        *(["lesions found", "findings right"] if with_lesions else []),
+    ]
+    rows = [_class_row(row, with_lesions=with_lesions) for row in classes]
+    note = (
+        "Dice and NSD: mean over the cases that have the class, with its 95 % interval over cases; HD95: median. "
+        "Absent counted: 1 where nothing was found of an absent class, 0 where anything was."
+    )
+    return table("Classes", columns, rows, note=note)
+
+
+def _class_row(row: ClassSummary, *, with_lesions: bool) -> list[str]:
+    seen = row.detection
+    lesions = [
+        cell(f"{seen.detected} of {seen.lesions}" if seen else "", sort=seen.sensitivity if seen else ""),
+        cell(f"{seen.findings - seen.false_findings} of {seen.findings}" if seen else "",
+             sort=seen.precision if seen else ""),
+    ]  # fmt: skip
+    return [
+        name_cell(row.name, is_faint=not row.present),
+        number(row.cases, "d"),
+        number(row.present, "d"),
+        number(row.missed or None, "d"),
+        _estimate(row.dice),
+        _ends(row.dice),
+        _estimate(row.nsd),
+        _ends(row.nsd),
+        _distance(row.hd95_mm.estimate if row.hd95_mm else None),
+        number(row.absent, "d"),
+        number(row.false_positives or None, "d"),
+        number(row.false_positive_ml, ".2f"),
+        _estimate(row.dice_all),
+        *(lesions if with_lesions else []),
+    ]
+
+
+def _comparison_table(comparison: Comparison) -> str:
+    rows = [("mean over classes", comparison.overall), *comparison.classes]
+    cells = [
+        [
+            name_cell(name),
+            number(difference.interval.n, "d"),
+            number(difference.interval.estimate, "+.4f"),
+            _ends(difference.interval, "+.4f"),
+            number(difference.better, "d"),
+            number(difference.worse, "d"),
+            cell("yes" if difference.is_clear else "", sort=int(difference.is_clear)),
+        ]
+        for name, difference in rows
+    ]
+    columns = ["class", "cases", "Dice gained", "95 %", "cases better", "worse", "clear"]
+    note = (
+        "Paired: both results of a case are drawn together. Dice with absent classes counted; clear: the interval "
+        "excludes 0. Many classes are compared here, so some will look clear by chance."
+    )
+    return table("Against the other result", columns, cells, note=note)
+
+
+def _worst_table(scores: Sequence[Score]) -> str:
+    worst = sorted(scores, key=lambda score: score.dice)[:_WORST]
+    rows = [
+        [
+            name_cell(score.case),
+            cell(score.name, sort=score.name),
+            number(score.dice, ".3f", low=GOOD_DICE),
+            number(score.nsd, ".3f", low=GOOD_DICE),
+            _distance(score.hd95_mm),
+            number(score.truth_ml, ".2f"),
+            number(score.found_ml, ".2f"),
+            number(score.confidence, ".2f", low=GOOD_DICE),
+        ]
+        for score in worst
+    ]
+    columns = ["case", "class", "Dice", "NSD", "HD95, mm", "reference, ml", "found, ml", "confidence"]
+    return table("Worst results", columns, rows, note="Every result is in scores.csv.")
+
+
+def _confidence_facts(ranking: float | None) -> list[tuple[str, object]]:
+    if ranking is None:
+        return []
+    meaning = f"how often, of a result below Dice {GOOD_DICE:g} and another, the one below has the lower confidence"
+    return [("ranking area", f"{ranking:.3f}: {meaning} (0.5 is guessing)")]
+
+
+def _estimate(interval: Interval | None) -> str:
+    return number(interval.estimate if interval else None, ".3f", low=GOOD_DICE)
+
+
+def _ends(interval: Interval | None, form: str = ".3f") -> str:
+    if interval is None or interval.low is None or interval.high is None:
+        return cell("", sort="")
+    return cell(f"{interval.low:{form}} to {interval.high:{form}}", sort=interval.low)
+
+
+def _distance(value: float | None) -> str:
+    if value is not None and math.isinf(value):
+        return cell("\N{INFINITY}", sort="Infinity", is_low=True)
+    return number(value, ".1f")
+
+
+def _class_cells(row: Mapping[str, Any]) -> list[object]:
+    cells = [row[column] for column in _CLASS_COLUMNS[:7]]
+    for metric in ("dice", "nsd", "hd95_mm", "dice_all"):
+        interval = row[metric] or {}
+        cells += [interval.get(end) for end in ("estimate", "low", "high")]
+    seen = row["detection"] or {}
+    return [*cells, *(seen.get(key) for key in ("lesions", "detected", "findings", "false_findings"))]
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(["" if value is None else value for value in row] for row in rows)
+    return text.getvalue()

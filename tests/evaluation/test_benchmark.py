@@ -1,0 +1,84 @@
+"""Every case is measured, and a model is asked for what its references hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from evaluation.scenes import written
+from interactive.cubes import slabs
+from interactive.small_session import SHAPE, scan
+from vesalius.errors import FileFormatError, UnknownClassError, UsageError
+from vesalius.evaluation.benchmark import askable, evaluate_files, evaluate_model
+from vesalius.evaluation.label_files import pair_files
+from vesalius.evaluation.references import ReferenceCase
+from vesalius.evaluation.scores import ScoringOptions
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.labels.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.of([(1, "liver"), (2, "left kidney"), (3, "right kidney")])
+NAMES = {1: "liver", 2: "spleen"}
+
+
+def test_files_are_measured_case_by_case(tmp_path: Path) -> None:
+    for case, shift in (("a", 0), ("b", 1)):
+        written(tmp_path / "found" / f"{case}.nii.gz", {1: (2 + shift, 12 + shift, 10, 8)}, NAMES)
+        written(tmp_path / "truth" / f"{case}.nii.gz", {1: (2, 12, 10, 8)}, NAMES)
+    heard: list[str] = []
+    pairs = pair_files(tmp_path / "found", tmp_path / "truth")
+    evaluation = evaluate_files(pairs, on_case=heard.append)
+    assert heard == ["a", "b"]
+    assert [(s.case, s.name, s.dice) for s in evaluation.scores] == [
+        ("a", "liver", 1.0),
+        ("a", "spleen", 1.0),
+        ("b", "liver", 0.9),
+        ("b", "spleen", 1.0),
+    ]
+    (tmp_path / "found" / "b.nii.gz").write_bytes(b"damaged")
+    with pytest.raises(FileFormatError):
+        evaluate_files(pairs)  # a case that cannot be read is not left out
+
+
+def reference(names: dict[int, str]) -> ReferenceCase:
+    data = np.zeros(SHAPE, np.uint8)
+    data[:, :, 3:7] = 1  # where the stand-in for a model finds its class 1
+    data[5:10, 5:10, 15:20] = 2
+    volume = scan()
+    return ReferenceCase(name="one", volume=volume, truth=LabelMap(data, volume.grid, names))
+
+
+def test_a_model_is_asked_for_what_the_reference_holds() -> None:
+    model, asked = slabs(), []
+
+    def segment(volume: Volume, classes: list[str], **_: object) -> SimpleNamespace:
+        asked.append(classes)
+        finding = SimpleNamespace(name="liver", confidence=0.8)
+        return SimpleNamespace(labels=model(volume, classes), findings=SimpleNamespace(classes=(finding,)))
+
+    model.segment = segment  # type: ignore[method-assign]
+    evaluation = evaluate_model(model, [reference({1: "Liver", 2: "larynx", 3: "Spleens"})])
+    assert asked == [["liver", "spleen"]]
+    liver, spleen = evaluation.scores
+    assert (liver.name, liver.dice, liver.confidence) == ("Liver", pytest.approx(0.87, abs=0.02), 0.8)
+    assert (spleen.name, spleen.is_false_positive, spleen.confidence) == ("Spleens", True, None)
+    assert evaluation.only_in_references == {"larynx": 1}
+    evaluate_model(model, [reference({1: "Liver", 3: "Spleens"})], ScoringOptions(classes=("spleen",)))
+    assert asked[1] == ["spleen"]
+
+
+def test_what_can_be_asked_for() -> None:
+    assert askable(["Left_Kidney", "liver", "larynx"], VOCABULARY) == ["left kidney", "liver"]
+    assert askable(["kidney"], VOCABULARY) == ["kidney"]  # made of its parts
+    assert askable(["liver", "left kidney"], VOCABULARY, chosen=["LIVER"]) == ["liver"]
+    with pytest.raises(UsageError, match="larynx"):
+        askable(["larynx"], VOCABULARY)
+    with pytest.raises(UsageError, match="without names"):
+        askable([], VOCABULARY)
+
+
+def test_a_class_to_compare_that_nobody_has_is_refused() -> None:
+    with pytest.raises((UnknownClassError, UsageError)):
+        evaluate_model(slabs(), [reference({1: "liver"})], ScoringOptions(classes=("aorta",)))

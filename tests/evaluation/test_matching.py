@@ -1,0 +1,65 @@
+"""Classes are matched by what their names mean, else by ids, and nothing is compared that nobody stated."""
+
+from __future__ import annotations
+
+import pytest
+
+from vesalius.errors import UnknownClassError, UsageError
+from vesalius.evaluation.matching import canonical, match_classes
+
+OURS = {1: "liver", 2: "left kidney", 3: "hepatic tumor", 4: "my own structure"}
+THEIRS = {5: "Liver", 6: "kidney_left", 7: "spleen", 9: "My-Own Structures"}
+
+
+def test_names_are_matched_however_they_are_spelled() -> None:
+    matching = match_classes(OURS, THEIRS)
+    assert matching.by_names
+    assert [(pair.name, pair.found, pair.truth) for pair in matching.pairs] == [
+        ("Liver", (1, 3), (5,)),
+        ("kidney_left", (2,), (6,)),
+        ("My-Own Structures", (4,), (9,)),
+    ]
+    assert matching.only_truth == ("spleen",)
+    assert matching.only_found == ("hepatic tumor",)
+
+
+def test_a_liver_is_compared_with_what_lies_in_it_on_both_sides() -> None:
+    names = {1: "liver", 2: "hepatic tumour"}
+    pairs = {pair.name: pair for pair in match_classes(names, names).pairs}
+    assert pairs["liver"].found == pairs["liver"].truth == (1, 2)
+    assert pairs["hepatic tumour"].truth == (2,)
+
+
+def test_synonyms_mean_the_same() -> None:
+    assert canonical("kidney_left") == canonical("Left Kidney")
+    assert canonical("hepatic tumour") == canonical("hepatic tumor")
+    assert canonical("left kidney") != canonical("right kidney")
+    assert canonical("foo bars") == canonical("Bar-foo")
+
+
+@pytest.mark.parametrize("nameless", [OURS, THEIRS], ids=["found", "truth"])
+def test_ids_are_matched_where_one_side_has_no_names(nameless: dict[int, str]) -> None:
+    numbers = {1: "label 1", 5: "label 5"}
+    found, truth = (numbers, THEIRS) if nameless is OURS else (OURS, numbers)
+    matching = match_classes(found, truth)
+    assert not matching.by_names
+    pairs = {pair.found: pair.name for pair in matching.pairs}
+    assert pairs[1,] == ("label 1" if nameless is OURS else "liver")
+    assert pairs[5,] == ("Liver" if nameless is OURS else "label 5")
+
+
+def test_ids_can_be_insisted_on_and_so_can_names() -> None:
+    assert not match_classes(OURS, THEIRS, by="ids").by_names
+    with pytest.raises(UsageError, match="none in the reference"):
+        match_classes(OURS, {1: "label 1"}, by="names")
+
+
+def test_maps_without_a_name_in_common_are_refused() -> None:
+    with pytest.raises(UsageError, match="match by ids"):
+        match_classes({1: "liver"}, {1: "spleen"})
+
+
+def test_some_classes_can_be_chosen_by_any_spelling() -> None:
+    assert [pair.name for pair in match_classes(OURS, THEIRS, classes=["left_kidney"]).pairs] == ["kidney_left"]
+    with pytest.raises(UnknownClassError, match="'spleen'"):
+        match_classes(OURS, THEIRS, classes=["spleen"])

@@ -1,0 +1,129 @@
+"""One case against answers worked out by hand: boxes, layers, axes, absent classes, voxels nobody judged."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from evaluation.scenes import GRID, labels
+from vesalius.errors import GeometryError, UsageError
+from vesalius.evaluation.scores import Score, ScoringOptions, complete, score_case
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import LabelMap
+from vesalius.metrics.overlap import Detection
+
+NAMES = {1: "liver", 2: "spleen", 3: "pancreas"}
+
+
+def by_name(scores: tuple[Score, ...]) -> dict[str, Score]:
+    return {score.name: score for score in scores}
+
+
+def test_a_box_shifted_by_one_voxel() -> None:
+    truth = labels({1: (2, 12, 10, 8), 2: (14, 17, 4, 4)}, NAMES)
+    found = labels({1: (3, 13, 10, 8)}, NAMES)
+    seen = by_name(score_case("a", found, truth, options=ScoringOptions(tolerance_mm=1.0)).scores)
+    assert list(seen) == ["liver", "spleen", "pancreas"]
+    liver = seen["liver"]
+    assert liver.truth_ml == liver.found_ml == pytest.approx(800 * 0.016)
+    assert liver.dice == 0.9
+    # 416 surface voxels each; of each 80 (a face) and 48 (the inside of the other's face) lie 2 mm off
+    assert liver.nsd == pytest.approx(1 - 128 / 416)
+    assert liver.hd95_mm == 2.0
+    assert (seen["spleen"].dice, seen["spleen"].nsd, seen["spleen"].hd95_mm) == (0, 0, math.inf)
+    assert seen["spleen"].is_missed
+    assert (seen["pancreas"].dice, seen["pancreas"].nsd, seen["pancreas"].hd95_mm) == (1, 1, 0)
+    assert seen["pancreas"].is_absent
+    assert not seen["pancreas"].is_false_positive
+
+
+def test_what_is_found_of_an_absent_class_costs() -> None:
+    seen = by_name(score_case("a", labels({3: (1, 2, 1, 1)}, NAMES), labels({}, NAMES)).scores)
+    assert seen["pancreas"].is_false_positive
+    assert seen["pancreas"].dice == 0
+    assert seen["pancreas"].found_ml == pytest.approx(0.016)
+
+
+def test_other_axes_are_the_same_voxels_and_other_voxels_are_refused() -> None:
+    truth = labels({1: (2, 12, 10, 8)}, NAMES)
+    turned = labels({1: (2, 12, 10, 8)}, NAMES).reoriented("PIR")
+    assert score_case("a", turned, truth).scores[0].dice == 1
+    moved = LabelMap(truth.data, Grid(GRID.shape, GRID.affine + np.eye(4, k=3)), NAMES)
+    with pytest.raises(GeometryError, match="first voxel at 1, 0, 0"):
+        score_case("a", moved, truth)
+    rounded = LabelMap(truth.data, Grid(GRID.shape, GRID.affine + 1e-4 * np.eye(4, k=3)), NAMES)
+    assert score_case("a", rounded, truth).scores[0].dice == 1
+
+
+def test_a_structure_inside_another_counts_in_both_however_it_is_stored() -> None:
+    names = {1: "liver", 26: "hepatic tumor"}
+    in_layers = labels({1: (2, 12, 10, 8)}, names, overlaps={"tumors": {26: (4, 6, 3, 3)}})
+    in_one = labels({1: (2, 12, 10, 8), 26: (4, 6, 3, 3)}, names)
+    for found, truth in ((in_layers, in_one), (in_one, in_layers)):
+        seen = by_name(score_case("a", found, truth).scores)
+        assert seen["liver"].dice == seen["hepatic tumor"].dice == 1
+        assert seen["liver"].truth_ml == pytest.approx(800 * 0.016)
+        assert seen["hepatic tumor"].truth_ml == pytest.approx(18 * 0.016)
+
+
+def test_voxels_nobody_judged_are_left_out_on_both_sides() -> None:
+    truth = labels({1: (2, 12, 10, 8), 9: (10, 14, 10, 8)}, {1: "liver", 9: "ignore"})
+    found = labels({1: (2, 14, 10, 8)}, NAMES)
+    scores = score_case("a", found, truth, unknown={9}).scores
+    assert [score.name for score in scores] == ["liver"]
+    assert scores[0].dice == 1
+    assert scores[0].truth_ml == pytest.approx(640 * 0.016)
+
+
+def test_lesions_and_confidence_are_noted_where_they_are_asked_for() -> None:
+    truth = labels({1: (2, 12, 10, 8), 2: (14, 17, 4, 4)}, NAMES)
+    seen = by_name(
+        score_case(
+            "a",
+            truth,
+            truth,
+            options=ScoringOptions(lesions=("Spleen",)),
+            confidence={"spleen": 0.8, "liver": None},
+        ).scores
+    )
+    assert seen["spleen"].detection == Detection(lesions=1, detected=1, findings=1)
+    assert seen["liver"].detection is None
+    assert (seen["spleen"].confidence, seen["liver"].confidence) == (0.8, None)
+    assert seen["spleen"].as_dict()["lesions_detected"] == 1
+
+
+def test_without_stated_names_a_class_was_looked_for_if_any_reference_holds_it() -> None:
+    cases = [
+        score_case("a", labels({1: (2, 12, 10, 8), 4: (14, 16, 2, 2)}), labels({1: (2, 12, 10, 8)})),
+        score_case("b", labels({}), labels({2: (2, 4, 3, 3)})),
+        score_case("c", labels({1: (2, 4, 3, 3)}), labels({2: (2, 4, 3, 3)})),
+    ]
+    seen = {(score.case, score.name): score.dice for score in complete(cases)}
+    assert seen == {
+        ("a", "label 1"): 1.0,
+        ("a", "label 2"): 1.0,  # in no file of this case, and rightly so
+        ("b", "label 1"): 1.0,
+        ("b", "label 2"): 0.0,
+        ("c", "label 1"): 0.0,  # a false positive
+        ("c", "label 2"): 0.0,
+    }  # label 4 was found, but nobody looked for it
+
+
+def test_stated_names_say_what_was_looked_for() -> None:
+    cases = [
+        score_case("a", labels({1: (2, 12, 10, 8)}, NAMES), labels({1: (2, 12, 10, 8)}, {1: "liver"})),
+        score_case("b", labels({}, NAMES), labels({2: (2, 4, 3, 3)}, {2: "spleen"})),
+    ]
+    assert [(score.case, score.name) for score in complete(cases)] == [("a", "liver"), ("b", "spleen")]
+
+
+def test_an_infinite_distance_is_null_in_json() -> None:
+    score = score_case("a", labels({}, NAMES), labels({1: (2, 12, 10, 8)}, NAMES)).scores[0]
+    assert score.as_dict()["hd95_mm"] is None
+
+
+def test_a_negative_tolerance_is_refused() -> None:
+    with pytest.raises(UsageError):
+        ScoringOptions(tolerance_mm=-1.0)
