@@ -63,7 +63,7 @@ def test_a_folder_whose_labels_are_slicer_s_is_read(folder: Path) -> None:
 def test_a_layer_that_is_not_in_the_folder_is_refused(folder: Path, name: str) -> None:
     record = json.loads((folder / "labels.json").read_text())
     (folder / "labels.json").write_text(json.dumps({**record, "overlaps": {"tumours": name}}))
-    with pytest.raises(FileFormatError, match="the layers that labels.json names"):
+    with pytest.raises(FileFormatError, match=r"the layers that labels\.json names"):
         read_earlier_labels(folder, VOLUME)
 
 

@@ -25,6 +25,7 @@ from vesalius.errors import UsageError
 
 COMMANDS: Mapping[str, str] = {
     "segment": "a scan -> labels, volumes, a picture and a report",
+    "refine": "replay clicks on a result, or on nothing",
     "batch": "many scans, one folder each; a rerun goes on where it stopped",
     "series": "what a folder of DICOM holds, and which series would be used",
     "dataset": "a data set: check it before learning from it, or take its fingerprint",

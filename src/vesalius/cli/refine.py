@@ -1,0 +1,207 @@
+"""``vesalius refine``: replay clicks on a result, or on nothing, without a browser; the folder is ``segment``'s."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vesalius.cli import request as requests
+from vesalius.cli.progress import Console
+from vesalius.cli.scan import Scan, facts_of, identify_weights, open_scan, result_options
+from vesalius.cli.segment import print_result
+from vesalius.errors import FileFormatError, NoHeadError, UsageError
+
+if TYPE_CHECKING:
+    from vesalius.geometry.volume import Volume
+    from vesalius.inference.segmenter import Segmentation, Segmenter
+    from vesalius.interactive.session import Session
+    from vesalius.prompts.types import PointPrompt
+
+_CLICKS, _JOURNAL = "clicks.json", "session.jsonl"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``vesalius refine``."""
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="NIfTI, NRRD or MHA; a folder or zip of DICOM")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="L",
+        help="what to correct: a label file, or the folder of a result with all its layers; default: nothing",
+    )
+    parser.add_argument(
+        "--clicks",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="clicks.json, or a point list of 3D Slicer (.mrk.json) labelled liver, liver- or new:lesion, say",
+    )
+    parser.add_argument("--target", metavar="NAME", help="what fiducials belong to whose labels do not say it")
+    parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="the folder of the result; made by the run")
+    requests.add_arguments(parser, automatic=False)
+    parser.add_argument("--series", metavar="UID", help="which series, when a folder holds several")
+    parser.add_argument("--source", type=Path, metavar="FOLDER",
+                        help="the DICOM series of an input that is not DICOM, for --format dicom-seg")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay the clicks and print where the result is."""
+    if args.out is None and not args.dry_run:
+        raise UsageError(expected="a folder for the result", got="none", do="add -o OUT")
+    request = requests.request_of(args)
+    given = {"--labels": args.labels, "--clicks": args.clicks, "--target": args.target}
+    more = {flag: value for flag, value in given.items() if value is not None}
+    out = args.out or Path("OUT")
+    scan = Scan(args.image, out, request, args.series, args.source, command="refine", more=more)
+    weights = identify_weights(request.model)
+    check_clickable(request.model)
+    clicks = read_prompts(args.clicks, default_target=args.target)
+    if args.dry_run:
+        return _dry_run(scan, clicks, as_json=args.json)
+    from vesalius.inference.result_folder import locked
+
+    assert scan.sha256  # a missing input is noticed before anything is made
+    with locked(scan.out):
+        is_done = scan.is_done(weights, overwrite=args.overwrite)
+        if not is_done:
+            _refine(scan, clicks, weights, overwrite=args.overwrite)
+    print_result(scan.out, is_done=is_done, as_json=args.json)
+    return 0
+
+
+def check_clickable(model: str) -> None:
+    """Refuse a model that was not taught what a click means, before its weights are read.
+
+    Raises:
+        NoHeadError: If it has no click branch.
+        ModelError: If there is no such model.
+    """
+    from vesalius.checkpoints.load import find_weights_of
+    from vesalius.checkpoints.weights import open_weights
+
+    spec = open_weights(find_weights_of(model)).spec
+    if not spec.vista.point_branch:
+        raise NoHeadError(
+            expected="a model with a click branch",
+            got=f"{spec.name} {spec.version}, which segments by names only",
+            do="name another with --model: vista3d has one (see `vesalius models list`)",
+        )
+
+
+def read_prompts(path: Path, *, default_target: str | None) -> list[PointPrompt]:
+    """Read clicks from ``clicks.json`` or from a point list of 3D Slicer.
+
+    Args:
+        path: The file; one that ends in ``.mrk.json`` is Slicer's.
+        default_target: What fiducials belong to whose labels do not say it.
+
+    Raises:
+        FileFormatError: If it is neither, or holds no click.
+        UsageError: If a default target is given for ``clicks.json``, where every click has its own.
+    """
+    from vesalius.io.markups import read_fiducials
+    from vesalius.prompts.click_files import click_of_fiducial, read_clicks
+
+    if path.name.lower().endswith(".mrk.json"):
+        points = read_fiducials(path)
+        clicks = [click_of_fiducial(point.label, point.ras_mm, default_target=default_target) for point in points]
+    elif default_target is not None:
+        raise UsageError(
+            expected="--target only with a point list of 3D Slicer (.mrk.json)",
+            got=f"--target {default_target} with {path.name}, whose clicks name their targets",
+            do="leave it out",
+        )
+    else:
+        clicks = read_clicks(path)
+    if not clicks:
+        raise FileFormatError(expected="at least one click", got=f"{path.name} without any", do="add a click")
+    return clicks
+
+
+def _refine(scan: Scan, clicks: Sequence[PointPrompt], weights: Mapping[str, str], *, overwrite: bool) -> None:
+    from vesalius.inference.result_files import write_result
+    from vesalius.inference.result_folder import staged
+    from vesalius.prompts.click_files import write_clicks
+
+    segmenter = scan.request.load()
+    with Console().closing() as console, staged(scan.out, overwrite=overwrite) as folder:
+        console.phase("reading")
+        opened = open_scan(scan)
+        result = _replayed(scan, clicks, segmenter, opened.volume, journal=folder / _JOURNAL, say=console.phase)
+        console.phase("writing")
+        write_clicks(folder / _CLICKS, clicks)
+        facts = dataclasses.replace(facts_of(opened, segmenter, weights), more={"clicks": _counted(clicks)})
+        options = result_options(scan.request)
+        write_result(folder, opened.volume, result, facts, options=options, like=opened.like)
+
+
+def _replayed(
+    scan: Scan,
+    clicks: Sequence[PointPrompt],
+    segmenter: Segmenter,
+    volume: Volume,
+    *,
+    journal: Path,
+    say: Callable[[str], None],
+) -> Segmentation:
+    """Do what a user would: give all clicks, look once, accept."""
+    from vesalius.inference.review import measure_labels
+    from vesalius.inference.segmenter import Segmentation
+
+    say("clicks")
+    started = time.perf_counter()
+    with closing(_open_session(scan, segmenter, volume, journal=journal)) as session:
+        for click in clicks:
+            session.add(click)
+        session.predict()
+        labels = session.accept()
+    say("measuring")
+    predicted = time.perf_counter()
+    findings = measure_labels(volume, labels)
+    return Segmentation(
+        labels=labels,
+        findings=findings,
+        plan=None,
+        seconds={"clicks": predicted - started, "measuring": time.perf_counter() - predicted},
+        probability={},
+        unvalidated=segmenter.check(volume, scan.request.options()),
+    )
+
+
+def _open_session(scan: Scan, segmenter: Segmenter, volume: Volume, *, journal: Path | None) -> Session:
+    from vesalius.inference.result_labels import read_earlier_labels
+    from vesalius.interactive.session import Session
+
+    earlier = scan.more.get("--labels")
+    labels = read_earlier_labels(earlier, volume) if isinstance(earlier, Path) else None
+    return Session(segmenter, volume, labels=labels, journal=journal, options=scan.request.options())
+
+
+def _counted(clicks: Sequence[PointPrompt]) -> dict[str, dict[str, int]]:
+    """Return target -> how many clicks are positive and negative."""
+    counts = Counter((click.target, click.positive) for click in clicks)
+    names = dict.fromkeys(click.target for click in clicks)
+    return {name: {"positive": counts[name, True], "negative": counts[name, False]} for name in names}
+
+
+def _dry_run(scan: Scan, clicks: Sequence[PointPrompt], *, as_json: bool) -> int:
+    """Check everything that can be without a prediction, and say what would be done."""
+    segmenter = scan.request.load()
+    session = _open_session(scan, segmenter, open_scan(scan).volume, journal=None)
+    for click in clicks:
+        session.add(click)
+    counted = _counted(clicks)
+    if as_json:
+        print(json.dumps({"plan": {"clicks": counted, "structures": list(session.pending)}}, indent=2))
+        return 0
+    for name, count in counted.items():
+        print(f"{name}: {count['positive']} positive and {count['negative']} negative clicks")
+    return 0
