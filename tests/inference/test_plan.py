@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from inference.small_model import small_spec
 from vesalius.errors import MemoryBudgetError
 from vesalius.geometry.grid import Grid
 from vesalius.inference.pipelines import pipeline
-from vesalius.inference.plan import Demand, make_plan, window_flops
+from vesalius.inference.plan import Demand, Plan, make_plan, window_flops
 from vesalius.spec import ModelSpec, VistaArchitecture
 
 GB = 10**9
@@ -104,3 +105,20 @@ def test_a_plan_is_json() -> None:
     told = json.loads(json.dumps(plan.as_dict()))
     assert told["windows"] == plan.layout.num_windows
     assert told["peak_bytes"] == max(sum(parts.values()) for parts in told["bytes"].values())
+
+
+def test_windows_run_at_once_as_threads_and_memory_allow_and_memory_changes_no_rounding() -> None:
+    def plan(threads: int | None, limit: int = 64 * GB) -> Plan:
+        asked = replace(demand(), threads=threads)
+        return make_plan(asked, precision="bf16", max_bytes=limit, flops_per_second=steady)
+
+    assert [(p.at_once, p.threads_each) for p in map(plan, (None, 1, 2, 8))] == [(1, None), (1, 1), (2, 1), (4, 2)]
+    two, one = (plan(2).phases["windows"]["network"], plan(1).phases["windows"]["network"])
+    assert 2 * one < two < 2.5 * one
+    wide = replace(
+        demand(), grid=Grid((200, 200, 200), np.eye(4)), target=Grid((200, 200, 200), np.eye(4)), threads=2
+    )
+    roomy = make_plan(wide, precision="bf16", max_bytes=64 * GB, flops_per_second=steady)
+    tight = make_plan(wide, precision="bf16", max_bytes=roomy.peak_bytes - 1, flops_per_second=steady)
+    assert (roomy.at_once, tight.at_once) == (2, 1)
+    assert (tight.threads_each, tight.gave_way) == (1, False)

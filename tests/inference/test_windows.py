@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 import torch
@@ -102,6 +103,66 @@ def test_spared_windows_count_as_zero_and_are_reported() -> None:
     assert 0 < sum(heard) < layout.num_windows
     assert whole[-1].abs().max() == 0
     assert whole[0].min() > 1.9
+
+
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_windows_that_run_at_once_are_blended_as_if_one_by_one(at_once: int) -> None:
+    image, layout, threads = torch.rand(SHAPE), layout_along(2), torch.get_num_threads()
+    delays = itertools.cycle([0.004, 0.0, 0.001])  # so that they end in another order than they began
+    running, most = [], []
+
+    def sees_its_window(window: torch.Tensor) -> torch.Tensor:
+        running.append(window)
+        most.append(len(running))
+        time.sleep(next(delays))
+        running.pop()
+        return window - window.mean()
+
+    def blended(count: int) -> torch.Tensor:
+        blocks = blended_features(
+            sees_its_window, image, layout, width=1, dtype=torch.float32, at_once=count, threads_each=1
+        )
+        return collect(blocks, layout, 1)
+
+    expected = blended(1)
+    assert max(most) == 1
+    most.clear()
+    assert torch.equal(blended(at_once), expected)
+    assert 1 < max(most) <= at_once
+    assert torch.get_num_threads() == threads
+
+
+def test_a_window_that_fails_beside_others_fails_the_run() -> None:
+    count = itertools.count()
+
+    def fails_later(window: torch.Tensor) -> torch.Tensor:
+        if next(count) == 3:
+            raise ZeroDivisionError
+        return window
+
+    layout = layout_along(2)
+    blocks = blended_features(fails_later, torch.rand(SHAPE), layout, width=1, dtype=torch.float32, at_once=2)
+    with pytest.raises(ZeroDivisionError):
+        collect(blocks, layout, 1)
+
+
+def test_a_run_given_up_runs_no_further_windows() -> None:
+    ran = []
+    layout = layout_along(2)
+    blocks = blended_features(
+        lambda window: ran.append(1) or window,
+        torch.rand(SHAPE),
+        layout,
+        width=1,
+        dtype=torch.float32,
+        at_once=2,
+        threads_each=1,
+    )
+    next(blocks)
+    blocks.close()
+    done = len(ran)
+    time.sleep(0.02)
+    assert len(ran) == done < layout.num_windows
 
 
 @given(length=st.integers(1, 400), side=st.integers(4, 64), overlap=st.floats(0, 0.9))

@@ -81,6 +81,8 @@ def segment_automatic(
         width=spec.vista.width,
         dtype=plan.accumulate,
         device=device,
+        at_once=plan.at_once,
+        threads_each=plan.threads_each,
         is_empty=(lambda window: bool(window.max() <= air)) if pipeline.spare_air else (lambda _: False),
         on_window=on_window,
     )

@@ -30,6 +30,9 @@ DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.
 _ACTIVATIONS = 3.0
 """Peak memory of one window's pass on a processor, in feature maps of its finest level; 2.5 were measured with
 the full width at 128³ (benchmarks/big_scan.py holds the forecast against the whole run)."""
+_MOST_AT_ONCE = 4
+"""More windows at once would cost more memory than a laptop spares; where there are more threads they share them.
+How many threads compute a window changes its rounding, so it depends on their number alone, not on free memory."""
 _EFFICIENCY = {"winograd": 1.1, "direct": 0.75}
 """Speed of a whole pass as part of the speed of a direct convolution: Winograd's halves the multiplications.
 1.2 was measured with the full width on one quiet core, 1.0 beside other work; 0.75 is an estimate for processors
@@ -49,6 +52,8 @@ class Plan:
         precision: In which the network runs.
         accumulate: In which features are blended.
         gave_way: Whether either is coarser than asked for, to keep to the memory allowed.
+        at_once: Windows that run at the same time.
+        threads_each: Threads that each of them computes with; None where they run on no processor's threads.
         num_empty: Windows that hold only air and are skipped.
         num_classes: Classes that are segmented.
         phases: Phase -> part -> bytes; the peak is the largest phase.
@@ -60,6 +65,8 @@ class Plan:
     precision: Precision
     accumulate: torch.dtype
     gave_way: bool
+    at_once: int
+    threads_each: int | None
     num_empty: int
     num_classes: int
     phases: Mapping[str, Mapping[str, int]]
@@ -81,6 +88,7 @@ class Plan:
             "precision": self.precision,
             "accumulate": str(self.accumulate).removeprefix("torch."),
             "gave_way_to_memory": self.gave_way,
+            "windows_at_once": self.at_once,
             "classes": self.num_classes,
             "peak_bytes": self.peak_bytes,
             "bytes": {phase: dict(parts) for phase, parts in self.phases.items()},
@@ -103,6 +111,7 @@ class Demand:
         resident_bytes: What the process holds already, input and network included.
         num_empty: Windows known to hold only air.
         overlap: Asked for by the user; None leaves it to the pipeline, then to the model.
+        threads: Threads that torch computes with where windows run on the processor; None elsewhere.
     """
 
     spec: ModelSpec
@@ -115,6 +124,7 @@ class Demand:
     resident_bytes: int
     num_empty: int = 0
     overlap: float | None = None
+    threads: int | None = None
 
 
 def place_windows(spec: ModelSpec, pipeline: Pipeline, shape: Triple, overlap: float | None) -> WindowLayout:
@@ -164,12 +174,15 @@ def make_plan(
         ways += [(chosen, torch.float16) for chosen in (precision, fallback) if chosen is not None]
     layout = place_windows(demand.spec, demand.pipeline, demand.grid.shape, demand.overlap)
     speed_of = flops_per_second or measure_flops_per_second
+    most_at_once = min(demand.threads or 1, _MOST_AT_ONCE)
     plans = []
     for way in dict.fromkeys(ways):
-        plan = _plan(demand, layout, *way, speed_of(demand.spec.vista, way[0]), gave_way=way != ways[0])
-        if plan.peak_bytes <= limit:
-            return plan
-        plans.append(plan)
+        speed = speed_of(demand.spec.vista, way[0])
+        for at_once in range(most_at_once, 0, -1):
+            plan = _plan(demand, layout, *way, speed, gave_way=way != ways[0], at_once=at_once)
+            if plan.peak_bytes <= limit:
+                return plan
+            plans.append(plan)
     smallest = min(plan.peak_bytes for plan in plans)
     raise MemoryBudgetError(
         expected=f"at most {_gigabytes(limit)} of memory",
@@ -186,6 +199,7 @@ def _plan(
     speed: float,
     *,
     gave_way: bool,
+    at_once: int,
 ) -> Plan:
     voxels = demand.target.num_voxels
     windows = layout.num_windows - demand.num_empty
@@ -198,15 +212,17 @@ def _plan(
         precision=precision,
         accumulate=accumulate,
         gave_way=gave_way,
+        at_once=at_once,
+        threads_each=demand.threads and max(1, demand.threads // _MOST_AT_ONCE),
         num_empty=demand.num_empty,
         num_classes=demand.num_classes,
-        phases=_phases(demand, layout, precision, accumulate),
+        phases=_phases(demand, layout, precision, accumulate, at_once),
         seconds=_SECONDS_OF_START + windows * flops / (speed * _EFFICIENCY[way]) + per_class,
     )
 
 
 def _phases(
-    demand: Demand, layout: WindowLayout, precision: Precision, accumulate: torch.dtype
+    demand: Demand, layout: WindowLayout, precision: Precision, accumulate: torch.dtype, at_once: int
 ) -> dict[str, dict[str, int]]:
     width = demand.spec.vista.width
     model_voxels = demand.grid.num_voxels
@@ -216,6 +232,7 @@ def _phases(
     plane_voxels = math.prod(plane)
     slab = (thickness + 1) * plane_voxels * width * accumulate.itemsize
     activation = math.prod(layout.window_size) * width * DTYPES[precision].itemsize
+    network = int(activation * (_ACTIVATIONS * at_once + (at_once > 1)))  # one more result may be waiting
     planes_of_target = demand.target.num_voxels * thickness / demand.grid.shape[layout.axis]
     labelling = int(plane_voxels * thickness * 8 + planes_of_target * 14) + 8 * _LABEL_BYTES_PER_ROW * (
         width + demand.num_classes
@@ -223,7 +240,7 @@ def _phases(
     held = {"held already": demand.resident_bytes, "labels": labels}
     return {
         "preparing": {"held already": demand.resident_bytes, "image": 4 * model_voxels + image},
-        "windows": {**held, "image": image, "slab": slab, "network": int(activation * _ACTIVATIONS)},
+        "windows": {**held, "image": image, "slab": slab, "network": network},
         "labelling": {**held, "image": image, "slab": slab, "interpolation": labelling},
         "measuring": {**held, "components": 5 * demand.target.num_voxels},
     }

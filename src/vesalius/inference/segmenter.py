@@ -220,8 +220,16 @@ class Segmenter:
             labels = LabelMap(
                 layers.pop(BASE_LAYER), volume.grid, {t.id: t.name for t in targets}, layers, volume.source
             )
-            dice = predicted_dice(self.spec, targets, found.confidence)
-            findings = measure(volume, labels, targets, self.vocabulary, dice, removed=removed)
+            findings = measure(
+                volume,
+                labels,
+                targets,
+                self.vocabulary,
+                confidence=lambda finding: predicted_dice(
+                    self.spec.confidence, finding, found.confidence.get(finding.class_id)
+                ),
+                removed=removed,
+            )
         return Segmentation(
             labels=labels,
             findings=findings,
@@ -318,6 +326,7 @@ class Segmenter:
             resident_bytes=resident_bytes(),
             num_empty=num_empty,
             overlap=options.overlap,
+            threads=torch.get_num_threads() if next(self.network.parameters()).device.type == "cpu" else None,
         )
         return make_plan(demand, precision=precision, fallback=fallback, max_bytes=options.max_memory)
 

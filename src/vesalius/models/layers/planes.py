@@ -10,6 +10,7 @@ results overwrite what is no longer needed: a residual block needs two maps, not
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -60,23 +61,27 @@ def windows_of(features: Float[Tensor, "b c i j k"]) -> list[Tensor]:
 
 
 class Workspace:
-    """Memory that is lent again and again: new memory costs a page fault per 4 kB, 7 % of a window's time."""
+    """Memory that is lent again and again: new memory costs a page fault per 4 kB, 7 % of a window's time.
+
+    Threads may share one.
+    """
 
     def __init__(self) -> None:
         self._free: list[Tensor] = []
+        self._lock = threading.Lock()
 
     def take(self, size: int) -> Tensor:
         """Return at least ``size`` bytes: the smallest block that was given back and fits, else a new one."""
-        fitting = [block for block in self._free if len(block) >= size]
-        if not fitting:
-            return torch.empty(size, dtype=torch.uint8)
-        block = min(fitting, key=len)
-        self._free = [other for other in self._free if other is not block]
-        return block
+        with self._lock:
+            fitting = [number for number, block in enumerate(self._free) if len(block) >= size]
+            if fitting:
+                return self._free.pop(min(fitting, key=lambda number: len(self._free[number])))
+        return torch.empty(size, dtype=torch.uint8)
 
     def give_back(self, block: Tensor) -> None:
         """Keep a block for whoever asks next."""
-        self._free.append(block)
+        with self._lock:
+            self._free.append(block)
 
 
 _workspace: ContextVar[Workspace | None] = ContextVar("workspace", default=None)
