@@ -20,7 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,10 @@ def plain_layers() -> Iterator[None]:
 
 def streamed(_: Tensor) -> Callable[[Tensor], Tensor]:
     """Ours, as it is."""
-    network = MappedFeatures()
+    from vesalius.models.layers.planes import workspace
+
+    network, shared = MappedFeatures(), ExitStack()
+    shared.enter_context(workspace())
     return torch.inference_mode()(network.forward)
 
 

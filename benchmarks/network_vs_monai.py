@@ -86,7 +86,9 @@ def measure_side(options: argparse.Namespace) -> None:
     network = make(precision == "bf16", class_ids, torch.full((1, 1, 3), options.window / 2.5).floor())
     gc.collect()
     forget_peak()
-    with torch.inference_mode():
+    from vesalius.models.layers.planes import workspace
+
+    with torch.inference_mode(), workspace():  # which MONAI's side makes no use of
         logits, seconds = timed(network.segment, window, options.times)
         peak = peak_gigabytes()
         classes = logits[0, :, ::4, ::4, ::4].float().clone()
