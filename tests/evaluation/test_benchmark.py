@@ -12,7 +12,7 @@ from evaluation.scenes import written
 from interactive.cubes import slabs
 from interactive.small_session import SHAPE, scan
 from vesalius.errors import FileFormatError, UnknownClassError, UsageError
-from vesalius.evaluation.benchmark import askable, evaluate_files, evaluate_model
+from vesalius.evaluation.benchmark import askable, evaluate_files, evaluate_model, others
 from vesalius.evaluation.label_files import pair_files
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.evaluation.scores import ScoringOptions
@@ -67,12 +67,15 @@ def test_a_model_is_asked_for_what_the_reference_holds() -> None:
     assert evaluation.only_in_references == {"larynx": 1}
     evaluate_model(model, [reference({1: "Liver", 3: "Spleens"})], ScoringOptions(classes=("spleen",)))
     assert asked[1] == ["spleen"]
+    evaluate_model(model, [reference({1: "Liver"})], everything=True)
+    assert asked[2] == ["liver", "spleen", "left kidney", "right kidney", "aorta"]
 
 
 def test_what_can_be_asked_for() -> None:
     assert askable(["Left_Kidney", "liver", "larynx"], VOCABULARY) == ["left kidney", "liver"]
     assert askable(["kidney"], VOCABULARY) == ["kidney"]  # made of its parts
     assert askable(["liver", "left kidney"], VOCABULARY, chosen=["LIVER"]) == ["liver"]
+    assert others(["kidney"], VOCABULARY) == ["liver"]  # not its parts
     with pytest.raises(UsageError, match="larynx"):
         askable(["larynx"], VOCABULARY)
     with pytest.raises(UsageError, match="without names"):

@@ -106,17 +106,20 @@ def evaluate_model(
     cases: Iterable[ReferenceCase],
     options: ScoringOptions | None = None,
     *,
+    everything: bool = False,
     how: SegmentOptions | None = None,
     on_case: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Segment cases with a model, as a user would, and measure what it finds.
 
-    It is asked for those classes of each reference that it can name.
+    It is asked for those classes of each reference that it can name. Classes compete for voxels, so that the same
+    model can score otherwise when it is asked for all it knows.
 
     Args:
         segmenter: The model.
         cases: Scans with their references.
         options: How to measure.
+        everything: Also ask for everything that the model segments when no classes are named.
         how: How to segment.
         on_case: Hears the name of each case before it is segmented.
 
@@ -129,6 +132,7 @@ def evaluate_model(
     for case in cases:
         on_case(case.name)
         asked = askable(case.truth.names.values(), segmenter.vocabulary, chosen=options.classes)
+        asked += others(asked, segmenter.vocabulary) if everything else []
         result = segmenter.segment(case.volume, asked, options=how)
         expected = {finding.name: finding.confidence for finding in result.findings.classes}
         measured.append(
@@ -160,6 +164,12 @@ def askable(names: Iterable[str], vocabulary: Vocabulary, *, chosen: Sequence[st
             do="see `vesalius models info`; a list says what its label ids mean in label_mapping",
         )
     return list(dict.fromkeys(target.name for target in targets))
+
+
+def others(asked: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+    """Return what a model segments when no classes are named, without what is asked for and its parts."""
+    taken = {label for target in vocabulary.resolve(asked) for label in (target.id, *target.members)}
+    return [vocabulary.by_id(label).name for label in vocabulary.everything if label not in taken]
 
 
 def _target(name: str, vocabulary: Vocabulary) -> Target | None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from vesalius.errors import UnknownClassError, UsageError
 from vesalius.evaluation.balls import ball_radius_mm, balls
+from vesalius.evaluation.benchmark import others
 from vesalius.evaluation.matching import ClassPair, match_classes
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.evaluation.scores import Score, ScoringOptions, placed_on, score_masks
@@ -116,6 +117,7 @@ def evaluate_clicks(
     protocol: ClickProtocol | None = None,
     *,
     options: ScoringOptions | None = None,
+    everything: bool = False,
     how: SegmentOptions | None = None,
     on_structure: Callable[[str], None] = lambda _: None,
 ) -> ClickEvaluation:
@@ -129,6 +131,7 @@ def evaluate_clicks(
         cases: Scans with their references.
         protocol: What the user does.
         options: How to measure, and which classes.
+        everything: Whether the automatic result is asked for everything, not for these structures alone.
         how: How to segment automatically.
         on_structure: Hears ``case: structure`` before each.
 
@@ -143,7 +146,9 @@ def evaluate_clicks(
     for case in cases:
         pairs = _clickable(case, segmenter, options.classes, skipped)
         targets = {pair.name: _target(pair.name, segmenter, is_new=protocol.new) for pair in pairs}
-        start = _start(case.volume, targets.values(), segmenter, how) if protocol.start == "automatic" else None
+        start = None
+        if protocol.start == "automatic":
+            start = _automatic(case.volume, targets.values(), segmenter, everything=everything, how=how)
         truth = placed_on(case.volume.grid, case.truth, case.name)
         judged = ~np.isin(truth.data, list(case.unknown)) if case.unknown else np.True_
         for pair in pairs:
@@ -241,10 +246,17 @@ def _target(name: str, segmenter: Segmenter, *, is_new: bool) -> str:
     return f"{NEW}{_UNNAMED}" if is_new else target.name
 
 
-def _start(
-    volume: Volume, targets: Iterable[str], segmenter: Segmenter, how: SegmentOptions | None
+def _automatic(
+    volume: Volume,
+    targets: Iterable[str],
+    segmenter: Segmenter,
+    *,
+    everything: bool,
+    how: SegmentOptions | None,
 ) -> LabelMap | None:
+    """Return what the model finds by itself of structures it has names for; None where it has none."""
     named = [target for target in targets if not target.startswith(NEW)]
+    named += others(named, segmenter.vocabulary) if everything and named else []
     return segmenter(volume, named, options=how) if named else None
 
 

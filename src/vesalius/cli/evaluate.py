@@ -1,0 +1,271 @@
+"""``vesalius evaluate``: results against references, or a model on a data set, by itself or click by click."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vesalius.cli.refine import check_clickable
+from vesalius.cli.request import Request, number_of_threads, size_in_bytes
+from vesalius.errors import UsageError
+
+if TYPE_CHECKING:
+    from vesalius.evaluation.benchmark import Evaluation
+    from vesalius.evaluation.scores import ScoringOptions
+    from vesalius.evaluation.summary import Comparison
+
+_MODEL = ("model", "device", "precision", "max_memory", "threads")
+_DATA_ONLY = (*_MODEL, "split", "root", "channel", "modality", "clicks")
+_FILES_ONLY = ("against",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``vesalius evaluate``."""
+    parser.add_argument(
+        "found",
+        nargs="?",
+        type=Path,
+        metavar="PRED",
+        help="what was found: a label file, a result folder, or a folder of them",
+    )
+    parser.add_argument(
+        "truth",
+        nargs="?",
+        type=Path,
+        metavar="REF",
+        help="the reference: a label file, or a folder with files of the same names",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="OUT",
+        help="gets report.html, evaluation.json, classes.csv and scores.csv",
+    )
+    _add_measuring(parser.add_argument_group("what is measured"))
+    _add_model(parser.add_argument_group("a model on a data set, instead of PRED REF"))
+    _add_clicks(parser.add_argument_group("with --data: click by click, by a simulated user in a real session"))
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, progress on stderr")
+
+
+def _add_measuring(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--classes", type=_names, default=(), metavar="A,B", help="default: all that can be compared"
+    )
+    group.add_argument(
+        "--lesions", type=_names, default=(), metavar="A,B", help="classes to count lesion by lesion, too"
+    )
+    group.add_argument(
+        "--tolerance",
+        type=float,
+        default=2.0,
+        metavar="MM",
+        help="within which a surface counts as right; default %(default)s",
+    )
+    group.add_argument(
+        "--match",
+        choices=("auto", "names", "ids"),
+        default="auto",
+        help="classes by the names in the files, or by ids; auto: by names where both have them",
+    )
+    group.add_argument(
+        "--against",
+        type=Path,
+        metavar="PRED",
+        help="another result of the same cases: what does PRED gain over it?",
+    )
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--data", type=Path, metavar="LIST", help="a MONAI or MSD list, an nnU-Net or TotalSegmentator folder, ..."
+    )
+    group.add_argument(
+        "--split",
+        choices=("training", "validation", "test"),
+        help="default: the first of test, validation and training that has labels",
+    )
+    group.add_argument(
+        "--root", type=Path, metavar="FOLDER", help="where the list's paths begin; default its own folder"
+    )
+    group.add_argument("--allow-outside", action="store_true", help="let paths and links leave that folder")
+    group.add_argument("--channel", type=int, metavar="N", help="which channel, where nnU-Net has several")
+    group.add_argument("--modality", choices=("CT", "MR"), help="where the list does not say")
+    group.add_argument(
+        "--everything", action="store_true", help="ask for all that the model names, not only for what REF holds"
+    )
+    group.add_argument("--model", metavar="NAME|PATH", help=f"default {Request().model}")
+    group.add_argument("--device", metavar="D", help="auto, cpu, cuda or mps")
+    group.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default auto")
+    group.add_argument("--max-memory", type=size_in_bytes, metavar="8GB", help="resident memory not to exceed")
+    group.add_argument("--threads", type=number_of_threads, metavar="N", help="default: as torch chooses")
+    group.add_argument("--unvalidated", action="store_true", help="go on outside what the model was made for")
+
+
+def _add_clicks(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--clicks", type=int, metavar="N", help="how many clicks each structure may get")
+    group.add_argument(
+        "--start",
+        choices=("automatic", "nothing"),
+        default="automatic",
+        help="what the user begins with; default %(default)s",
+    )
+    group.add_argument(
+        "--new", action="store_true", help="as if the model had no name for anything; needs --start nothing"
+    )
+    group.add_argument(
+        "--aim", choices=("centre", "border"), default="centre", help="of the largest error; default %(default)s"
+    )
+    group.add_argument(
+        "--jitter",
+        type=float,
+        default=2.0,
+        metavar="MM",
+        help="standard deviation of the hand; default %(default)s",
+    )
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the hand; default %(default)s")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, write what was asked for, and print the table."""
+    from vesalius.evaluation.scores import ScoringOptions
+
+    _check(args)
+    options = ScoringOptions(
+        tolerance_mm=args.tolerance, match=args.match, classes=args.classes, lesions=args.lesions
+    )
+    outcome = _of_files(args, options) if args.data is None else _of_model(args, options)
+    files = _written(args.out, outcome) if args.out is not None else ()
+    _print(outcome, files, as_json=args.json)
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What was measured, and what is to be told beside it."""
+
+    evaluation: Evaluation
+    about: Mapping[str, Any]
+    comparison: Comparison | None = None
+    sections: Sequence[str] = ()
+    """Further parts of the page."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys of the JSON object."""
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse a mixture of the two ways to evaluate."""
+    has_files, do = args.found is not None, "see `vesalius evaluate --help`"
+    if has_files == (args.data is not None) or (has_files and args.truth is None):
+        got = "only PRED" if has_files and args.data is None else "both" if has_files else "neither"
+        raise UsageError(expected="either PRED REF, or --data LIST with --model", got=got, do=do)
+    for name in _DATA_ONLY if has_files else _FILES_ONLY:
+        if getattr(args, name) is not None:
+            way = "PRED REF" if has_files else "--data"
+            raise UsageError(expected=f"options that go with {way}", got=f"--{name.replace('_', '-')}", do=do)
+
+
+def _of_files(args: argparse.Namespace, options: ScoringOptions) -> _Outcome:
+    from vesalius.evaluation.benchmark import evaluate_files
+    from vesalius.evaluation.label_files import pair_files
+
+    evaluation = evaluate_files(pair_files(args.found, args.truth), options, on_case=_say)
+    about = {"results": str(args.found), "reference": str(args.truth)}
+    if args.against is None:
+        return _Outcome(evaluation=evaluation, about=about)
+    other = evaluate_files(pair_files(args.against, args.truth), options, on_case=_say)
+    about["against"] = str(args.against)
+    return _Outcome(evaluation=evaluation, about=about, comparison=evaluation.compared_with(other))
+
+
+def _of_model(args: argparse.Namespace, options: ScoringOptions) -> _Outcome:
+    from vesalius.data.datalists.read import read_list
+    from vesalius.evaluation.benchmark import evaluate_model
+    from vesalius.evaluation.references import labelled, read_references
+
+    where = {"root": args.root, "allow_outside": args.allow_outside}
+    listed = read_list(args.data, channel=args.channel, modality=args.modality, **where)
+    split, cases = labelled(listed, args.split)
+    asked = {name: getattr(args, name) for name in _MODEL if getattr(args, name) is not None}
+    request = Request(**asked, unvalidated=args.unvalidated)
+    if args.clicks is not None:
+        check_clickable(request.model)
+    segmenter = request.load()
+    about = {
+        "data": f"{listed.name}, {split}, {len(cases)} cases",
+        "model": f"{segmenter.spec.name} {segmenter.spec.version}",
+        "precision": segmenter.precision,
+    }
+    references = read_references(listed, cases, segmenter.vocabulary)
+    if args.clicks is None:
+        evaluation = evaluate_model(
+            segmenter, references, options, everything=args.everything, how=request.options(), on_case=_say
+        )
+        return _Outcome(evaluation=evaluation, about=about)
+    from vesalius.evaluation import click_summary
+    from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
+
+    protocol = ClickProtocol(
+        clicks=args.clicks, start=args.start, new=args.new, style=args.aim, jitter_mm=args.jitter, seed=args.seed
+    )
+    result = evaluate_clicks(
+        segmenter,
+        references,
+        protocol,
+        options=options,
+        everything=args.everything,
+        how=request.options(),
+        on_structure=_say,
+    )
+    before, after = (click_summary.evaluation_after(result, n, options) for n in (0, args.clicks))
+    return _Outcome(
+        evaluation=after,
+        about=about | {"tables": f"after {args.clicks} clicks a structure; gained: over the beginning"},
+        comparison=after.compared_with(before),
+        sections=click_summary.click_sections(result),
+        more={"clicks": click_summary.clicks_as_dict(result)},
+    )
+
+
+def _written(out: Path, outcome: _Outcome) -> tuple[Path, ...]:
+    from vesalius.evaluation.report import write_report
+
+    return write_report(
+        out,
+        outcome.evaluation,
+        about=outcome.about,
+        comparison=outcome.comparison,
+        sections=outcome.sections,
+        more=outcome.more,
+    )
+
+
+def _print(outcome: _Outcome, files: Sequence[Path], *, as_json: bool) -> None:
+    from vesalius.evaluation.report import as_record, as_text, notes
+
+    if as_json:
+        record = as_record(outcome.evaluation, about=outcome.about, comparison=outcome.comparison)
+        print(json.dumps(record | dict(outcome.more), indent=2))
+        return
+    print(as_text(outcome.evaluation, outcome.comparison))
+    for note in notes(outcome.evaluation):
+        print(note, file=sys.stderr)
+    for file in files[:1]:
+        print(file)
+
+
+def _say(case: str) -> None:
+    print(case, file=sys.stderr, flush=True)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("no class is named")
+    return names

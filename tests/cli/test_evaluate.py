@@ -1,0 +1,147 @@
+"""``vesalius evaluate``: files against files, a model on a list, clicks, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.scenes import written
+from inference.small_model import small_network, small_spec
+from vesalius.checkpoints.safetensors import write_model
+from vesalius.cli.main import main
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import LabelMap
+from vesalius.io.formats import write
+from vesalius.spec import VistaArchitecture
+
+NAMES = {1: "liver", 2: "spleen"}
+TRUTH = {1: (2, 12, 10, 8), 2: (14, 17, 4, 4)}
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    for case in ("a", "b"):
+        written(tmp_path / "truth" / f"{case}.nii.gz", TRUTH, NAMES)
+        written(tmp_path / "good" / f"{case}.nii.gz", {**TRUTH, 1: (3, 13, 10, 8)}, NAMES)
+        written(tmp_path / "bad" / f"{case}.nii.gz", {1: (5, 15, 10, 8)}, NAMES)
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = main(["evaluate", *map(str, words)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_two_folders(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folders / "out"
+    code, text, progress = run(capsys, folders / "good", folders / "truth", "-o", out, "--tolerance", 1)
+    assert code == 0
+    assert "liver" in text
+    assert "0.900 (0.900 to 0.900)" in text
+    assert text.splitlines()[-1] == str(out / "report.html")
+    assert progress.split() == ["a", "b"]
+    assert sorted(file.name for file in out.iterdir()) == [
+        "classes.csv",
+        "evaluation.json",
+        "report.html",
+        "scores.csv",
+    ]
+
+
+def test_one_object_on_stdout_and_the_gain_over_another_result(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (folders / "good", folders / "truth", "--against", folders / "bad", "--lesions", "spleen", "--json")
+    code, text, _ = run(capsys, *words)
+    record = json.loads(text)
+    assert code == 0
+    assert record["comparison"]["overall"]["estimate"] == pytest.approx((0.9 - 0.7 + 1) / 2)
+    spleen = record["summary"]["classes"][1]
+    assert spleen["detection"]["sensitivity"] == 1.0
+
+
+def test_labels_on_other_grids_are_refused_with_what_to_do(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = LabelMap(np.ones((5, 5, 5), np.uint8), Grid((5, 5, 5), np.eye(4)), NAMES)
+    write(other, folders / "other.nii.gz")
+    code, _, error = run(capsys, folders / "other.nii.gz", folders / "truth" / "a.nii.gz")
+    assert code == 3
+    assert "nearest neighbours" in error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("good",),
+        ("good", "truth", "--data", "list.json"),
+        ("good", "truth", "--clicks", "3"),
+        ("good", "truth", "--model", "m"),
+        ("--data", "list.json", "--against", "bad"),
+        ("good", "truth", "--classes", ","),
+        ("good", "truth", "--tolerance", "-1"),
+    ],
+    ids=" ".join,
+)
+def test_a_mixture_of_ways_is_refused(
+    words: tuple[str, ...], folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders)
+    assert run(capsys, *words)[0] == 2
+
+
+def test_a_model_on_a_list(tiny_model: Path, make_scan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = []
+    for seed in (0, 1):
+        scan = make_scan(tmp_path / f"{seed}.nii.gz", seed)
+        data = np.zeros((24, 22, 20), np.uint8)
+        data[8:14, 8:14, 8:14] = 5
+        grid = Grid((24, 22, 20), np.diag([-4.0, 4.0, 4.0, 1.0]))
+        write(LabelMap(data, grid, {5: "liver"}), tmp_path / f"{seed}_label.nii.gz")
+        entries.append({"image": scan.name, "label": f"{seed}_label.nii.gz"})
+    listed = tmp_path / "list.json"
+    listed.write_text(json.dumps({"labels": {"5": "liver", "6": "spleen"}, "test": entries}))
+    words = ("--data", listed, "--model", tiny_model, "--precision", "fp32", "--json")
+    code, text, _ = run(capsys, *words)
+    assert code == 0
+    record = json.loads(text)
+    assert [row["class"] for row in record["summary"]["classes"]] == ["liver", "spleen"]
+    assert record["about"] == {"data": "list, test, 2 cases", "model": "tiny 1", "precision": "fp32"}
+    assert record["summary"]["classes"][1]["absent"] == 2
+    assert run(capsys, *words, "--clicks", "2")[0] == 4  # it has no click branch
+
+
+@pytest.fixture
+def clickable_model(tmp_path: Path) -> Path:
+    """A folder with a model of random weights that can be clicked."""
+    architecture = VistaArchitecture(width=8, blocks_down=(1, 1), num_embeddings=8)
+    spec = small_spec(architecture=architecture, window_size=(16, 16, 16), spacing_mm=(4.0, 4.0, 4.0))
+    write_model(tmp_path / "clickable", small_network(spec).state_dict(), spec)
+    return tmp_path / "clickable"
+
+
+def test_clicks_in_a_real_session(
+    clickable_model: Path, make_scan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = make_scan(tmp_path / "s.nii.gz")
+    data = np.zeros((24, 22, 20), np.uint8)
+    data[8:14, 8:14, 8:14] = 5
+    write(LabelMap(data, Grid((24, 22, 20), np.diag([-4.0, 4.0, 4.0, 1.0])), {5: "liver"}), tmp_path / "l.nii.gz")
+    listed = tmp_path / "list.json"
+    listed.write_text(json.dumps({"labels": {"5": "liver"}, "test": [{"image": scan.name, "label": "l.nii.gz"}]}))
+    out = tmp_path / "out"
+    words = ("--data", listed, "--model", clickable_model, "--clicks", "2", "--precision", "fp32", "-o", out)
+    code, text, _ = run(capsys, *words)
+    assert code == 0
+    assert "Dice gained" in text
+    record = json.loads((out / "evaluation.json").read_text())
+    assert record["clicks"]["protocol"]["start"] == "automatic"
+    (curve,) = record["clicks"]["curves"]
+    assert len(curve["dice"]) == 3
+    assert len(curve["seconds"]) == 2
+    assert "data:image/png" in (out / "report.html").read_text()
