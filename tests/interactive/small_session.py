@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from inference.small_model import small_network, small_spec
 from vesalius.geometry.grid import Grid
@@ -25,7 +26,11 @@ def scan(shape: tuple[int, int, int] = SHAPE, spacing: float = 3.0) -> Volume:
 def segmenter(**changes: object) -> Segmenter:
     spec = small_spec(window_size=(16, 16, 16))
     spec = replace(spec, architecture=replace(spec.architecture, point_branch=True), **changes)
-    return Segmenter(small_network(spec), spec)
+    network = small_network(spec)
+    generator = torch.Generator().manual_seed(1)
+    for buffer in network.buffers():  # the frequencies of positions, which no seed of the parameters reaches
+        buffer.copy_(torch.randn(buffer.shape, generator=generator))
+    return Segmenter(network, spec)
 
 
 def organs(volume: Volume) -> LabelMap:

@@ -6,14 +6,14 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, assert_never
 
 import numpy as np
 
 from vesalius.errors import VesaliusError
-from vesalius.geometry.boxes import Box
+from vesalius.geometry.boxes import Box, Triple
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.packed_mask import PackedMask
 from vesalius.prompts.types import ClassPrompt, MaskPrompt, PointPrompt, Prompt
@@ -158,10 +158,15 @@ def prompt_from_json(fields: Mapping[str, Any]) -> Prompt:
     if "class" in fields:
         return ClassPrompt(target=str(fields["class"]))
     if "mask" in fields:
-        start, stop = fields["box"]
-        packed = PackedMask(Box(tuple(start), tuple(stop)), base64.b64decode(fields["bits"]))
-        i, j, k = fields["shape"]
-        grid = Grid((i, j, k), np.asarray(fields["affine"], dtype=np.float64))
+        start, stop, shape = (_triple(ends) for ends in (*fields["box"], fields["shape"]))
+        packed = PackedMask(Box(start, stop), base64.b64decode(fields["bits"]))
+        grid = Grid(shape, np.asarray(fields["affine"], dtype=np.float64))
         return MaskPrompt(target=str(fields["mask"]), mask=packed.within(Box((0, 0, 0), grid.shape)), grid=grid)
-    place = {name: fields[name] for name in ("ras_mm", "voxel") if name in fields}
-    return PointPrompt(target=str(fields["target"]), positive=bool(fields["positive"]), **place)
+    name = "ras_mm" if "ras_mm" in fields else "voxel"
+    i, j, k = (float(part) for part in fields[name])
+    return PointPrompt(target=str(fields["target"]), positive=bool(fields["positive"]), **{name: (i, j, k)})
+
+
+def _triple(values: Sequence[int]) -> Triple:
+    i, j, k = (int(value) for value in values)
+    return i, j, k

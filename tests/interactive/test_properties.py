@@ -1,0 +1,133 @@
+"""Random sequences of edits: undo restores, redo returns, locks hold, what is shown is what the state says, and a
+journal gives it all again."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interactive.cubes import cubes, slabs
+from interactive.small_session import SHAPE, click, organs, scan
+from vesalius.errors import VesaliusError
+from vesalius.geometry.boxes import Box
+from vesalius.geometry.volume import LabelMap
+from vesalius.interactive.canvas import Canvas
+from vesalius.interactive.history import State
+from vesalius.interactive.naming import imported_labels
+from vesalius.interactive.session import Session
+from vesalius.prompts.types import ClassPrompt, MaskPrompt
+
+VOLUME = scan()
+ORGANS = organs(VOLUME)
+SLABS = slabs()
+TARGETS = ("liver", "spleen", "aorta", "hepatic tumor", "new:cyst", "new:clip")
+
+targets = st.sampled_from(TARGETS)
+voxels = st.tuples(*(st.integers(0, n - 1) for n in SHAPE))
+clicks = st.builds(lambda t, v, p: click(t, *v, positive=p), targets, voxels, st.booleans())
+boxes = st.builds(lambda a, n: Box(a, tuple(x + n for x in a)), voxels, st.integers(1, 6))
+
+
+def mask_prompt(target: str, box: Box) -> MaskPrompt:
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[box.slices] = True
+    return MaskPrompt(target=target, mask=mask, grid=VOLUME.grid)
+
+
+prompts = st.one_of(
+    clicks, clicks, st.builds(mask_prompt, targets, boxes), st.builds(lambda t: ClassPrompt(target=t), targets)
+)
+ids = st.integers(1, 6)
+edits = st.one_of(
+    st.tuples(st.just("add"), prompts),
+    st.tuples(st.just("predict")),
+    st.tuples(st.just("remove"), ids),
+    st.tuples(st.just("move"), ids, clicks),
+    st.tuples(st.sampled_from(["lock", "unlock"]), targets),
+    st.tuples(st.just("rename"), targets, st.sampled_from(["one", "two"])),
+    st.tuples(st.sampled_from(["accept", "undo", "redo", "predict"])),
+)
+
+
+def seen(session: Session) -> dict[str, Any]:
+    """All that a user can see of a session, comparable."""
+    return seen_labels(session.labels) | {
+        "prompts": [(n, repr_of(prompt)) for n, prompt in session.prompts.items()],
+        "locked": session.locked,
+        "pending": session.pending,
+    }
+
+
+def seen_labels(labels: LabelMap) -> dict[str, Any]:
+    layers = {"labels": labels.data, **labels.overlaps}
+    return {
+        "names": dict(labels.names),
+        "layers": {name: (str(array.dtype), array.tobytes("F")) for name, array in layers.items()},
+    }
+
+
+def repr_of(prompt: object) -> str:
+    return f"mask {prompt.target} {prompt.mask.tobytes().hex()}" if isinstance(prompt, MaskPrompt) else repr(prompt)
+
+
+def shown_from_nothing(labels: LabelMap | None, state: State) -> LabelMap:
+    """The labels of a state, composed at once, on no way of edits."""
+    canvas = Canvas(VOLUME.grid, labels)
+    names = labels.names if labels else {}
+    canvas.show(State(labels=imported_labels(names, canvas.layers, SLABS.vocabulary)), state)
+    return canvas.label_map(state)
+
+
+def check(steps: list[tuple[Any, ...]], begin: LabelMap | None) -> None:
+    with cubes(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "session.jsonl"
+        session = Session(SLABS, VOLUME, labels=begin, journal=path)
+        past, future, held = [seen(session)], [], {}
+        for verb, *arguments in steps:
+            before, revision = seen(session), session.revision
+            with suppress(VesaliusError):
+                getattr(session, verb)(*arguments)
+            after = seen(session)
+            if session.revision == revision:
+                assert after == before, "a refused edit changes nothing"
+            elif verb == "undo":
+                future.append(past.pop())
+                assert after == past[-1], "undo restores"
+            elif verb == "redo":
+                past.append(future.pop())
+                assert after == past[-1], "redo returns"
+            else:
+                past, future = [*past, after], []
+            held = {name: held.get(name, before["layers"]) for name in session.locked}
+            for name in session.locked:
+                masks = session.mask(name)
+                label = next(n for n, known in after["names"].items() if known == name)
+                locked = [np.frombuffer(data, kind) == label for kind, data in held[name].values()]
+                assert np.array_equal(np.any(locked, axis=0), masks.ravel("F")), "locks are never broken"
+            assert seen_labels(shown_from_nothing(begin, session.state)) == seen_labels(session.labels)
+        end = seen(session)
+        session.close()
+        again = Session.open(path, SLABS, VOLUME, labels=begin)
+        again.close()
+        assert seen(again) == end, "a journal gives the same again"
+        assert again.differences == ()
+
+
+@settings(max_examples=12, deadline=None)
+@given(steps=st.lists(edits, min_size=4, max_size=22), begin=st.sampled_from([ORGANS, None]))
+def test_any_sequence_of_edits(steps: list[tuple[Any, ...]], begin: LabelMap | None) -> None:
+    check(steps, begin)
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None)
+@given(steps=st.lists(edits, min_size=10, max_size=50), begin=st.sampled_from([ORGANS, None]))
+def test_any_long_sequence_of_edits(steps: list[tuple[Any, ...]], begin: LabelMap | None) -> None:
+    check(steps, begin)

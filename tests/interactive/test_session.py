@@ -1,0 +1,414 @@
+"""A session with a real, small network: clicks, their removal, locks, names, layers, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from interactive.cubes import cubes, slabs
+from interactive.small_session import SHAPE, click, organs, scan, segmenter
+from vesalius.errors import (
+    GeometryError,
+    InputError,
+    LockedStructureError,
+    NoHeadError,
+    NotValidatedError,
+    StaleRevisionError,
+    UnknownClassError,
+    UsageError,
+)
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.interactive.session import Session
+from vesalius.prompts.click_files import read_clicks
+from vesalius.prompts.types import ClassPrompt, MaskPrompt, PointPrompt
+
+VOLUME = scan()
+
+
+@pytest.fixture(scope="module")
+def model() -> Segmenter:
+    return segmenter()
+
+
+def begin(model: Segmenter, **options: object) -> Session:
+    return Session(model, VOLUME, labels=organs(VOLUME), **options)
+
+
+def same(one: LabelMap, other: LabelMap) -> bool:
+    layers = [{"": labels.data, **labels.overlaps} for labels in (one, other)]
+    return layers[0].keys() == layers[1].keys() and all(
+        np.array_equal(layers[0][n], layers[1][n]) for n in layers[0]
+    )
+
+
+def test_a_click_changes_its_structure_and_says_where(model: Segmenter) -> None:
+    session = begin(model)
+    before = session.labels
+    session.add(click("liver", 14, 12, 10))
+    assert session.pending == ("liver",)
+    assert same(session.labels, before), "nothing is computed yet"
+    prediction = session.predict()
+    after = session.labels
+    assert prediction.targets == ("liver",)
+    assert session.pending == ()
+    changed = np.argwhere(after.data != before.data)
+    assert tuple(changed.min(0)) == prediction.box.start
+    assert tuple(changed.max(0) + 1) == prediction.box.stop
+    assert np.array_equal(prediction.layers["labels"], after.data[prediction.box.slices])
+    assert np.array_equal(session.mask("liver"), after.data == 1)
+
+
+def test_in_the_same_windows_the_result_does_not_depend_on_how_often_one_predicts(model: Segmenter) -> None:
+    once, often = begin(model), begin(model)
+    for session in (once, often):
+        session.add(click("liver", 14, 12, 10))
+        session.predict()
+    for prompt in (click("liver", 12, 10, 9, positive=False), click("liver", 11, 13, 9)):
+        once.add(prompt)
+        often.add(prompt)
+        often.predict()
+    once.predict()
+    assert len(once.state.windows) == len(often.state.windows) == 1
+    assert same(once.labels, often.labels)
+
+
+def test_removing_a_click_takes_its_effect_and_its_window_back(model: Segmenter) -> None:
+    session = begin(model)
+    session.add(click("liver", 9, 9, 9))
+    session.predict()
+    with_one, image_maps = session.labels, session.image_maps
+    second = session.add(click("liver", 16, 20, 14))
+    session.predict()
+    assert image_maps.misses == 2, "another window, which sees the first click, too"
+    assert not same(session.labels, with_one)
+    session.remove(second)
+    session.predict()
+    assert same(session.labels, with_one)
+    assert image_maps.misses == 2
+
+
+def test_a_structure_whose_only_click_is_removed_is_what_it_was(model: Segmenter) -> None:
+    session = begin(model)
+    before = session.labels
+    only = session.add(click("spleen", 10, 12, 10))
+    session.predict()
+    assert not same(session.labels, before)
+    session.remove(only)
+    assert session.pending == ("spleen",)
+    session.predict()
+    assert same(session.labels, before)
+
+
+def test_only_what_was_prompted_anew_is_computed(model: Segmenter) -> None:
+    session = begin(model)
+    session.add(click("liver", 14, 12, 10))
+    session.add(click("spleen", 10, 12, 10))
+    assert session.predict().targets == ("liver", "spleen")
+    assert session.predict().targets == ()
+    assert session.revision == 3, "a prediction of nothing is no edit"
+    session.add(click("spleen", 15, 12, 10))
+    assert session.predict().targets == ("spleen",)
+    assert session.image_maps.hits >= 1
+
+
+def test_a_moved_click_is_as_if_it_had_been_there_from_the_start(model: Segmenter) -> None:
+    moved, direct = begin(model), begin(model)
+    number = moved.add(click("liver", 14, 12, 10))
+    moved.predict()
+    moved.move(number, click("liver", 9, 9, 9))
+    moved.predict()
+    direct.add(click("liver", 9, 9, 9))
+    direct.predict()
+    assert moved.prompts == {number: click("liver", 9, 9, 9)}
+    if moved.state.windows[0] == direct.state.windows[0]:
+        assert same(moved.labels, direct.labels)
+    assert moved.predict().targets == ()
+
+
+def test_a_click_in_the_world_is_the_click_on_its_voxel(model: Segmenter) -> None:
+    in_voxels, in_mm = begin(model), begin(model)
+    in_voxels.add(click("liver", 14, 12, 10))
+    in_mm.add(PointPrompt(target="liver", ras_mm=(42.0, 36.0, 30.0)))
+    in_voxels.predict()
+    in_mm.predict()
+    assert same(in_voxels.labels, in_mm.labels)
+
+
+def test_a_click_where_no_body_is_works_up_to_the_last_voxel(model: Segmenter) -> None:
+    from_nothing = Session(model, VOLUME)
+    for corner in ((0.0, 0.0, 0.0), tuple(n - 0.5 for n in SHAPE)):
+        from_nothing.add(PointPrompt(target="new:table", voxel=corner))
+        from_nothing.predict()
+    assert len(from_nothing.state.windows) == 2
+    with cubes():
+        session = Session(model, VOLUME)
+        session.add(click("new:table", 0, 0, 0))
+        session.predict()
+        assert session.mask("table")[:3, :3, :3].all()
+
+
+def test_a_finer_scan_is_clicked_in_its_own_voxels() -> None:
+    fine = scan((39, 45, 36), spacing=2.0)
+    with cubes():
+        session = Session(slabs(), fine)
+        session.add(click("liver", 38, 20, 17))
+        session.predict()
+        centre = np.argwhere(session.mask("liver")).mean(0)
+    assert np.abs(centre - (37.5, 20, 17)).max() <= 0.5
+
+
+def test_eviction_changes_no_result(model: Segmenter) -> None:
+    keeping, forgetting = begin(model), begin(model, cache_bytes=0)
+    for session in (keeping, forgetting):
+        for voxel in ((9, 9, 9), (16, 20, 14), (10, 9, 9)):
+            session.add(click("liver", *voxel))
+            session.predict()
+    assert same(keeping.labels, forgetting.labels)
+    assert (keeping.image_maps.misses, forgetting.image_maps.hits) == (2, 0)
+
+
+def test_a_structure_inside_others_takes_nothing_from_them() -> None:
+    with cubes():
+        session = Session(slabs(), VOLUME, labels=organs(VOLUME))
+        session.add(click("new:cyst", 9, 12, 10))
+        session.add(click("hepatic tumor", 7, 9, 7))
+        session.predict()
+        labels = session.labels
+    assert np.array_equal(labels.data, organs(VOLUME).data)
+    assert (labels.overlaps["new"] == 8).sum() == 125, (
+        "above the composite kidney, which the model makes of its sides"
+    )
+    assert labels.overlaps["lesions"][7, 9, 7] == 5, "the layer in which the map had tumours, not the table's"
+    assert labels.names[8] == "cyst"
+
+
+def test_a_later_click_wins_and_a_negative_one_claims_nothing() -> None:
+    with cubes():
+        session = Session(slabs(), VOLUME)
+        session.add(click("liver", 10, 10, 10))
+        session.add(click("spleen", 12, 10, 10))
+        session.predict()
+        assert session.labels.data[11, 10, 10] == 2
+        session.add(click("liver", 3, 3, 3, positive=False))
+        session.predict()
+        assert session.labels.data[11, 10, 10] == 2
+        again = session.add(click("liver", 10, 10, 9))
+        session.predict()
+        assert session.labels.data[11, 10, 10] == 1
+        session.remove(again)
+        session.predict()
+        assert session.labels.data[11, 10, 10] == 2
+
+
+def test_a_class_prompt_is_the_segmenter_s_mask_and_a_mask_prompt_replaces_it() -> None:
+    with cubes():
+        session = Session(slabs(), VOLUME, labels=organs(VOLUME))
+        session.add(ClassPrompt(target="aorta"))
+        session.add(click("aorta", 12, 12, 12))
+        session.predict()
+        expected = np.zeros(SHAPE, dtype=bool)
+        expected[:, :, 18:22] = expected[10:15, 10:15, 10:15] = True
+        assert np.array_equal(session.mask("aorta"), expected)
+        own = np.zeros(SHAPE, dtype=bool)
+        own[1:3] = True
+        session.add(MaskPrompt(target="aorta", mask=own, grid=VOLUME.grid))
+        session.predict()
+        expected = own.copy()
+        expected[10:15, 10:15, 10:15] = True
+        assert np.array_equal(session.mask("aorta"), expected)
+
+
+def test_the_automatic_branch_runs_in_a_session(model: Segmenter) -> None:
+    session = Session(model, VOLUME)
+    session.add(ClassPrompt(target="kidneys"))
+    assert session.predict().targets == ("left kidney", "right kidney")
+    alone = model(VOLUME, ["kidneys"])
+    assert np.array_equal(session.labels.data, alone.data)
+    assert session.labels.data.any()
+
+
+def test_what_is_locked_stays_and_its_voxels_with_it() -> None:
+    with cubes():
+        session = Session(slabs(), VOLUME, labels=organs(VOLUME))
+        mine = session.add(click("spleen", 15, 12, 10))
+        session.lock("spleen")
+        spleen = session.mask("spleen")
+        session.add(click("liver", 13, 12, 10))
+        session.predict()
+        assert np.array_equal(session.mask("spleen"), spleen)
+        assert session.locked == ("spleen",)
+        for refused in (lambda: session.add(click("spleen", 1, 1, 1)), lambda: session.remove(mine)):
+            with pytest.raises(LockedStructureError, match="spleen"):
+                refused()
+        box = session.unlock("spleen")
+        assert box is not None
+        assert session.labels.data[13, 12, 10] == 1
+        assert session.pending == ("spleen",)
+
+
+def test_accepting_keeps_what_is_seen_and_undo_brings_the_clicks_back(tmp_path: Path) -> None:
+    with cubes():
+        session = Session(slabs(), VOLUME, labels=organs(VOLUME))
+        first = session.add(click("liver", 14, 12, 10))
+        session.predict()
+        late = session.add(click("spleen", 3, 3, 3))
+        before = session.labels
+        assert same(session.accept(), before)
+        assert list(session.prompts) == [late]
+        session.add(click("liver", 14, 12, 10, positive=False))
+        session.predict()
+        assert not session.mask("liver")[12:17, 10:15, 8:13].any(), "the accepted cube is base now"
+        session.export_clicks(tmp_path / "clicks.json")
+        assert [c.voxel[0] for c in read_clicks(tmp_path / "clicks.json")] == [14, 3, 14]
+        for _ in range(3):
+            session.undo()
+        assert same(session.labels, before)
+        assert list(session.prompts) == [first, late]
+
+
+def test_names_of_an_imported_map_keep_their_ids() -> None:
+    data = np.zeros(SHAPE, dtype=np.uint8)
+    data[2:4], data[6:8], data[10:12] = 1, 7, 9
+    imported = LabelMap(data, VOLUME.grid, {1: "Spleen", 7: "my organ", 9: "kidney_left"})
+    with cubes():
+        session = Session(slabs(), VOLUME, labels=imported)
+        for target in ("spleen", "my organ", "liver", "left kidney", "new:my organ"):
+            session.add(click(target, 15, 15, 15))
+        names = session.labels.names
+    assert names == {1: "Spleen", 7: "my organ", 9: "kidney_left", 10: "liver"}
+
+
+def test_a_renamed_structure_answers_to_its_new_name() -> None:
+    with cubes():
+        session = Session(slabs(), VOLUME, labels=organs(VOLUME))
+        session.add(click("new:thing", 15, 15, 15))
+        session.rename("thing", "metastasis")
+        session.rename("liver", "Leber")
+        session.add(click("metastasis", 3, 3, 3))
+        session.add(click("Leber", 9, 9, 9))
+        session.add(click("liver", 9, 9, 8))
+        assert {session.labels.names[n] for n in (1, 8)} == {"Leber", "metastasis"}
+        assert len(session.labels.names) == 4
+        with pytest.raises(UsageError, match="no other structure"):
+            session.rename("spleen", "leber")
+
+
+def test_labels_beyond_255_take_wider_integers_and_undo_gives_the_narrow_ones_back() -> None:
+    names = {label: f"part {label}" for label in range(1, 255)}
+    data = np.zeros(SHAPE, dtype=np.uint8)
+    data[3, 3, 3] = 254
+    with cubes():
+        session = Session(slabs(), VOLUME, labels=LabelMap(data, VOLUME.grid, names))
+        session.add(click("new:cyst", 15, 15, 15))
+        session.predict()
+        labels = session.labels
+        assert labels.names[256] == "cyst", "255 means something else in other people's files"
+        assert labels.overlaps["new"].dtype == labels.data.dtype == np.uint16
+        assert (labels.overlaps["new"] == 256).sum() == 125
+        session.undo()
+        session.undo()
+        assert session.labels.data.dtype == np.uint8
+
+
+def test_a_stale_edit_is_refused(model: Segmenter) -> None:
+    session = begin(model)
+    seen = session.revision
+    session.add(click("liver", 14, 12, 10), revision=seen)
+    for late in (
+        lambda: session.add(click("liver", 1, 1, 1), revision=seen),
+        lambda: session.remove(1, revision=seen),
+        lambda: session.predict(revision=seen),
+        lambda: session.undo(revision=seen),
+    ):
+        with pytest.raises(StaleRevisionError, match="revision 1"):
+            late()
+    assert list(session.prompts) == [1]
+
+
+def test_ids_are_never_used_twice(model: Segmenter) -> None:
+    session = begin(model)
+    first = session.add(click("liver", 14, 12, 10))
+    session.undo()
+    assert session.add(click("liver", 13, 12, 10)) != first
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error", "words"),
+    [
+        (click("livre", 1, 1, 1), UnknownClassError, "liver"),
+        (click("kidneys", 1, 1, 1), UsageError, "left kidney"),
+        (click("new:liver", 1, 1, 1), UsageError, "without `new:`"),
+        (click("liver", 40, 1, 1), UsageError, "inside the volume"),
+        (ClassPrompt(target="livre"), UnknownClassError, "liver"),
+    ],
+)
+def test_a_prompt_that_makes_no_sense_is_refused_before_it_is_said(
+    model: Segmenter, tmp_path: Path, prompt: object, error: type[Exception], words: str
+) -> None:
+    session = begin(model, journal=tmp_path / "session.jsonl")
+    content = (tmp_path / "session.jsonl").read_bytes()
+    with pytest.raises(error, match=words):
+        session.add(prompt)
+    assert (tmp_path / "session.jsonl").read_bytes() == content
+    assert (session.revision, dict(session.prompts)) == (0, {})
+
+
+def test_a_whole_beside_its_part_is_refused(model: Segmenter) -> None:
+    session = Session(model, VOLUME)
+    session.add(ClassPrompt(target="kidney"))
+    with pytest.raises(UsageError, match="kidney"):
+        session.add(ClassPrompt(target="left kidney"))
+
+
+def test_a_mask_on_another_grid_is_refused(model: Segmenter) -> None:
+    mask, grid = np.ones((4, 4, 4), dtype=bool), Grid((4, 4, 4), np.eye(4))
+    with pytest.raises(GeometryError, match="own grid"):
+        begin(model).add(MaskPrompt(target="liver", mask=mask, grid=grid))
+    with pytest.raises(GeometryError, match="volume's grid"):
+        Session(model, VOLUME, labels=LabelMap(mask.astype(np.uint8), grid, {1: "liver"}))
+
+
+def test_a_model_without_click_branch_is_refused_when_clicked() -> None:
+    from inference.small_model import small_network, small_spec
+
+    spec = small_spec()
+    session = Session(Segmenter(small_network(spec), spec), VOLUME)
+    with pytest.raises(NoHeadError, match="click"):
+        session.add(click("liver", 5, 5, 5))
+    session.add(ClassPrompt(target="liver"))
+
+
+def test_images_the_model_was_not_made_for_are_refused_unless_told_to_go_on(model: Segmenter) -> None:
+    magnetic = Volume(VOLUME.data, VOLUME.grid, "MR")
+    with pytest.raises(NotValidatedError):
+        Session(model, magnetic)
+    Session(model, magnetic, options=SegmentOptions(unvalidated=True))
+    with pytest.raises(InputError, match="2 channels"):
+        Session(model, Volume(np.concatenate([VOLUME.data] * 2), VOLUME.grid, "CT"))
+
+
+def test_at_its_beginning_a_session_has_nothing_to_undo_or_redo(model: Segmenter) -> None:
+    session = begin(model)
+    with pytest.raises(UsageError, match="undo"):
+        session.undo()
+    with pytest.raises(UsageError, match="redo"):
+        session.redo()
+    with pytest.raises(UsageError, match="id of a prompt"):
+        session.remove(4)
+    with pytest.raises(UsageError, match="locked"):
+        session.unlock("liver")
+    assert session.revision == 0
+
+
+def test_a_tilted_scan_is_clicked_in_its_own_voxels() -> None:
+    affine = np.diag([3.0, 3.0, 3.0, 1.0])
+    affine[1, 2] = 0.9
+    with cubes():
+        session = Session(slabs(), Volume(VOLUME.data, Grid(SHAPE, affine), "CT"))
+        session.add(click("liver", 12, 14, 20))
+        session.predict()
+        assert np.argwhere(session.mask("liver")).mean(0) == pytest.approx((12, 14, 20))
