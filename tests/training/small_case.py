@@ -7,7 +7,7 @@ import numpy as np
 from vesalius.data.case import Case
 from vesalius.engine.settings import LoopSettings, Optimisation
 from vesalius.spec import ModelSpec, VistaArchitecture
-from vesalius.training.recipes import ClassPrompting, ClassPromptRecipe
+from vesalius.training.recipes import ClassPrompting, VistaRecipe
 from vesalius.transforms.augment import Augmentation
 
 SPEC = ModelSpec(
@@ -16,6 +16,22 @@ SPEC = ModelSpec(
     window_size=(16, 16, 16),
     window_hu=(-200.0, 200.0),
     vocabulary=((1, "bright ball"), (2, "dark ball"), (3, "left"), (4, "right"), (5, "nothing")),
+)
+CLICK_SPEC = ModelSpec(
+    name="clicked balls",
+    architecture=VistaArchitecture(
+        width=8, blocks_down=(1, 1), num_embeddings=8, last_supported=7, special_classes=(6,)
+    ),
+    window_size=(16, 16, 16),
+    window_hu=(-200.0, 200.0),
+    vocabulary=(
+        (1, "bright ball"),
+        (2, "dark ball"),
+        (3, "left"),
+        (4, "right"),
+        (5, "liver"),
+        (6, "hepatic tumor"),
+    ),
 )
 GENTLE = Augmentation(
     keep_sharp=0.7, degrees=5.0, scale=(0.95, 1.05), cut=0.0, low_resolution=0.0, noise=0.0, drift=0.0
@@ -41,7 +57,7 @@ def case_with(label: int, seed: int) -> Case:
     return Case(f"ball-{label}-{seed}", "balls", image, labels, frozenset((label, 5)))
 
 
-def recipe(**changes: object) -> ClassPromptRecipe:
+def recipe(**changes: object) -> VistaRecipe:
     fields: dict[str, object] = {
         "window_size": (16, 16, 16),
         "shares": {"balls": 1.0},
@@ -50,4 +66,4 @@ def recipe(**changes: object) -> ClassPromptRecipe:
         "optimisation": Optimisation(learning_rate=0.05, ema_decay=0.9),
         "loop": LoopSettings(steps=6, precision="fp32", log_every=1),
     }
-    return ClassPromptRecipe(**{**fields, **changes})  # type: ignore[arg-type]
+    return VistaRecipe(**{**fields, **changes})  # type: ignore[arg-type]

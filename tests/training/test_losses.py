@@ -9,7 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from vesalius.training.losses import FEWEST_VOXELS, cross_entropy_loss, dice_loss, recall_loss
+from vesalius.training.losses import (
+    FEWEST_VOXELS,
+    cross_entropy_loss,
+    dice_loss,
+    recall_loss,
+    squared_dice_loss,
+)
 
 
 def random_masks(seed: int, shape: tuple[int, ...] = (3, 4, 5, 6)) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,7 +90,54 @@ def test_a_perfect_answer_costs_nothing_and_the_opposite_nearly_one() -> None:
     assert 0.98 < float(dice_loss(-sure, targets, known)) < 1
 
 
-@pytest.mark.parametrize("loss", [dice_loss, cross_entropy_loss])
+def monai_loss(logits: Tensor, targets: Tensor, **changes: object) -> Tensor:
+    """VISTA3D's loss as its training script builds it: a channel each, prompts along the batch."""
+    from monai.losses import DiceCELoss
+
+    settings: dict[str, object] = {"sigmoid": True, "squared_pred": True, "smooth_nr": 0, "smooth_dr": 1e-5}
+    loss: Tensor = DiceCELoss(**{**settings, **changes})(logits[:, None], targets[:, None].float())
+    return loss
+
+
+def ours_as_vista3d(logits: Tensor, targets: Tensor) -> Tensor:
+    known = torch.ones_like(targets)
+    return squared_dice_loss(logits, targets, known) + cross_entropy_loss(logits, targets, known)
+
+
+def agreeing(seed: int) -> tuple[Tensor, Tensor]:
+    logits, targets, _ = random_masks(seed, (4, 11, 12, 13))
+    targets[3] = False  # absent: Dice is 1 and cross-entropy teaches it
+    return logits.requires_grad_(), targets
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_vista3d_s_loss_and_its_gradient_are_monai_s(seed: int) -> None:
+    logits, targets = agreeing(seed)
+    ours, theirs = ours_as_vista3d(logits, targets), monai_loss(logits, targets)
+    assert float(ours.detach()) == pytest.approx(float(theirs.detach()), rel=1e-6)
+    (own,), (official,) = torch.autograd.grad(ours, logits), torch.autograd.grad(theirs, logits)
+    assert float((own - official).abs().max() / official.abs().max()) < 1e-5  # float32 sums of 1,716 voxels
+
+
+@pytest.mark.parametrize(
+    "mutation", [{"squared_pred": False}, {"smooth_nr": 1.0}, {"batch": True}, {"lambda_ce": 0.99}], ids=str
+)
+def test_the_parity_with_monai_notices_another_loss(mutation: dict[str, object]) -> None:
+    logits, targets = agreeing(0)
+    ours, theirs = ours_as_vista3d(logits, targets), monai_loss(logits, targets, **mutation)
+    assert abs(float(ours.detach()) / float(theirs.detach()) - 1) > 1e-5
+    (own,), (official,) = torch.autograd.grad(ours, logits), torch.autograd.grad(theirs, logits)
+    assert float((own - official).abs().max() / official.abs().max()) > 1e-4
+
+
+def test_an_absent_mask_has_no_gradient_by_the_squared_dice() -> None:
+    logits, targets = agreeing(1)
+    (gradient,) = torch.autograd.grad(squared_dice_loss(logits, targets, torch.ones_like(targets)), logits)
+    assert gradient[3].eq(0).all()
+    assert gradient[:3].ne(0).any(dim=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("loss", [dice_loss, squared_dice_loss, cross_entropy_loss])
 def test_voxels_that_are_not_known_have_no_gradient_and_no_weight(loss: object) -> None:
     assert callable(loss)
     logits, targets, known = random_masks(2)
@@ -100,6 +153,7 @@ def test_voxels_that_are_not_known_have_no_gradient_and_no_weight(loss: object) 
 def test_no_mask_costs_nothing() -> None:
     none, masks = torch.zeros(0, 2, 2, 2), torch.zeros(0, 2, 2, 2, dtype=torch.bool)
     assert float(dice_loss(none, masks, masks)) == float(recall_loss(none, masks)) == 0
+    assert float(squared_dice_loss(none, masks, masks)) == float(cross_entropy_loss(none, masks, masks)) == 0
 
 
 def test_a_mask_of_which_nothing_is_known_costs_nothing() -> None:

@@ -7,9 +7,23 @@ from dataclasses import asdict, fields
 
 import pytest
 
-from training.small_case import recipe
+from training.small_case import CLICK_SPEC, recipe
+from vesalius.engine.learner import Learner
 from vesalius.errors import UsageError
-from vesalius.training.recipes import VESALIUS_SMALL, VESALIUS_SMALL_BEGIN
+from vesalius.training.networks import new_network
+from vesalius.training.recipes import (
+    FINETUNE,
+    STAGE_1,
+    STAGE_2,
+    STAGE_3,
+    STAGE_4,
+    VESALIUS_SMALL,
+    VESALIUS_SMALL_BEGIN,
+    VESALIUS_SMALL_CLICKS,
+    ClickPrompting,
+    VistaRecipe,
+    for_machine,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,7 +32,9 @@ from vesalius.training.recipes import VESALIUS_SMALL, VESALIUS_SMALL_BEGIN
         {"window_size": (16, 0, 16)},
         {"recall": -0.1},
         {"shares": {"balls": -1.0}},
-        {"shares": {}},
+        {"drop_label": 1.5},
+        {"drop_point": -0.1},
+        {"batch": 0},
         {"mirror": {"others": 0.5}},
         {"mirror": {"balls": 1.1}},
     ],
@@ -35,17 +51,53 @@ def test_a_recipe_does_not_change_with_the_mapping_it_was_made_from() -> None:
     assert chosen.shares == {"balls": 1.0}
 
 
-def test_the_second_stage_is_the_first_and_its_differences() -> None:
-    differing = {
-        field.name
-        for field in fields(VESALIUS_SMALL)
-        if getattr(VESALIUS_SMALL, field.name) != getattr(VESALIUS_SMALL_BEGIN, field.name)
-    }
-    assert differing == {"window_size", "shares", "optimisation", "loop"}
+def differing(one: VistaRecipe, other: VistaRecipe) -> set[str]:
+    return {field.name for field in fields(one) if getattr(one, field.name) != getattr(other, field.name)}
+
+
+def test_a_stage_is_the_one_before_and_its_differences() -> None:
+    assert differing(STAGE_1, STAGE_2) == {"clicking"}
+    assert differing(STAGE_1, STAGE_3) == {"drop_label", "drop_point", "optimisation", "loop"}
+    assert differing(STAGE_3, STAGE_4) == {"loop"}
+    assert differing(VESALIUS_SMALL_BEGIN, VESALIUS_SMALL) == {"window_size", "shares", "optimisation", "loop"}
     assert VESALIUS_SMALL.shares.keys() == VESALIUS_SMALL_BEGIN.shares.keys() == VESALIUS_SMALL.mirror.keys()
 
 
+def test_stages_freeze_what_vista3d_s_freeze() -> None:
+    """Stages 3 and 4 there: encoder, click decoder and point head for more epochs than there are."""
+    for chosen, learning in (
+        (STAGE_1, {"encoder", "point_decoder", "point_head"}),
+        (STAGE_4, {"automatic_decoder", "class_head"}),
+        (FINETUNE, {"encoder", "point_decoder", "point_head", "automatic_decoder", "class_head"}),
+        (VESALIUS_SMALL_CLICKS, {"point_decoder", "point_head"}),
+    ):
+        learner = Learner(new_network(CLICK_SPEC, seed=0), chosen.optimisation)
+        found = {name.split(".")[0] for name, p in learner.network.named_parameters() if p.requires_grad}
+        assert found == learning
+
+
+def test_a_small_machine_gets_small_windows_and_a_cluster_many() -> None:
+    small = for_machine(STAGE_3, "cpu")
+    assert small.window_size == (64, 64, 64)
+    assert small.prompting.present_classes == 16
+    assert (small.drop_label, small.optimisation) == (STAGE_3.drop_label, STAGE_3.optimisation)
+    assert differing(STAGE_3, for_machine(STAGE_3, "cluster")) == {"loop"}
+    assert for_machine(STAGE_3, "cluster").loop.windows == 64
+    assert for_machine(VESALIUS_SMALL_BEGIN, "cpu").window_size == (48, 48, 48)
+
+
+def test_kinds_of_objects_that_are_more_than_all_are_refused() -> None:
+    with pytest.raises(UsageError):
+        ClickPrompting(part=0.5, joined=0.5, unseen=0.1)
+    with pytest.raises(UsageError):
+        ClickPrompting(rounds=0)
+
+
 def test_json_holds_all_of_a_recipe() -> None:
-    assert json.loads(json.dumps(asdict(VESALIUS_SMALL)))["prompting"] == {"absent_classes": 4, "other_classes": 2}
+    assert json.loads(json.dumps(asdict(VESALIUS_SMALL)))["prompting"] == {
+        "present_classes": 32,
+        "absent_classes": 4,
+        "other_classes": 2,
+    }
     changed = json.dumps(asdict(recipe(recall=0.2)))
     assert changed != json.dumps(asdict(recipe(recall=0.1)))

@@ -1,4 +1,10 @@
-"""Choose what a window is asked for: what lies in it, what was looked for and does not, what nobody looked for."""
+"""Choose what a window is asked for: what lies in it, what was looked for and does not, what nobody looked for.
+
+VISTA3D (section 3.3; MONAI's ``sample_prompt_pairs``) asks for classes in the window, up to a number, and for some
+that were looked for and are absent. So does this, with two differences: the background is never asked for (MONAI's
+trains embedding 0 where a data set lists it), and classes nobody looked for may be asked for where something is
+known of them.
+"""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,6 +18,7 @@ from jaxtyping import Bool, Int, Integer
 from torch import Tensor
 
 from vesalius.data.case import UNKNOWN
+from vesalius.training.overlaps import Overlaps
 from vesalius.training.recipes import ClassPrompting
 
 
@@ -34,7 +41,7 @@ class ClassQuestion:
 def ask(
     labels: Integer[Tensor, "i j k"],
     annotated: Set[int],
-    class_ids: Set[int],
+    overlaps: Overlaps,
     prompting: ClassPrompting,
     rng: np.random.Generator,
 ) -> ClassQuestion:
@@ -43,29 +50,49 @@ def ask(
     Args:
         labels: Class ids of the window's voxels.
         annotated: Class ids that were looked for in its case, at least one.
-        class_ids: Every class the network can be asked for.
-        prompting: How many absent and other classes are asked for.
+        overlaps: What the network can be asked for, and which classes include others.
+        prompting: How many classes of each kind are asked for.
         rng: Where the choice comes from.
     """
-    inside = sorted(set(torch.unique(labels).tolist()) & annotated)
+    inside = classes_in(labels, annotated, overlaps)
     outside = rng.permutation(sorted(annotated - set(inside)))[: prompting.absent_classes].tolist()
-    others = rng.permutation(sorted(class_ids - annotated))[: prompting.other_classes].tolist()
+    others = rng.permutation(sorted(overlaps.trainable - annotated))[: prompting.other_classes].tolist()
+    if len(inside) > prompting.present_classes:
+        inside = sorted(rng.permutation(inside)[: prompting.present_classes].tolist())
     asked = [*inside, *outside, *others]
     return ClassQuestion(
         torch.tensor(asked, dtype=torch.long), len(inside), torch.arange(len(asked)) < len(asked) - len(others)
     )
 
 
-def targets(labels: Integer[Tensor, "i j k"], question: ClassQuestion) -> Bool[Tensor, "o i j k"]:
-    """Return where each class is, as far as anybody knows."""
-    return labels[None] == question.class_ids.to(labels.device)[:, None, None, None]
+def classes_in(labels: Integer[Tensor, "i j k"], annotated: Set[int], overlaps: Overlaps) -> list[int]:
+    """Return the classes that were looked for and have a voxel in the window, in order; 0 is no class."""
+    found = set(torch.unique(labels).tolist()) - {0, UNKNOWN}
+    return sorted(label for label in annotated if overlaps.voxels_of(label) & found)
 
 
-def known(labels: Integer[Tensor, "i j k"], question: ClassQuestion) -> Bool[Tensor, "o i j k"]:
+def targets(
+    labels: Integer[Tensor, "i j k"], question: ClassQuestion, overlaps: Overlaps
+) -> Bool[Tensor, "o i j k"]:
+    """Return where each class is, as far as anybody knows; of one that includes others, their voxels too."""
+    masks = [torch.isin(labels, _as(labels, overlaps.voxels_of(label))) for label in question.class_ids.tolist()]
+    return torch.stack(masks) if masks else labels.new_zeros((0, *labels.shape), dtype=torch.bool)
+
+
+def known(labels: Integer[Tensor, "i j k"], question: ClassQuestion, overlaps: Overlaps) -> Bool[Tensor, "o i j k"]:
     """Return where it is known whether a voxel belongs to each class.
 
-    Of a class that was looked for: everywhere. Of another: only where some structure was found, because structures
-    of one vocabulary do not overlap; unlabelled voxels may be its own. Voxels marked UNKNOWN: for no class.
+    Of a class that was looked for: everywhere. Of another: where it was found nevertheless, and where some
+    structure was found that does not overlap with it; unlabelled voxels may be its own, and so may those of an
+    organ, if the class lies inside organs. Voxels marked UNKNOWN: for no class.
     """
-    annotated = question.annotated.to(labels.device)[:, None, None, None]
-    return (annotated | (labels > 0)[None]) & (labels != UNKNOWN)[None]
+    found = [label for label in torch.unique(labels).tolist() if label not in (0, UNKNOWN)]
+    masks = []
+    for label, annotated in zip(question.class_ids.tolist(), question.annotated.tolist(), strict=True):
+        telling = {other for other in found if overlaps.excludes(label, other)} | overlaps.voxels_of(label)
+        masks.append(labels != UNKNOWN if annotated else torch.isin(labels, _as(labels, telling)))
+    return torch.stack(masks) if masks else labels.new_zeros((0, *labels.shape), dtype=torch.bool)
+
+
+def _as(labels: Tensor, ids: Set[int]) -> Tensor:
+    return torch.tensor(sorted(ids), dtype=labels.dtype, device=labels.device)

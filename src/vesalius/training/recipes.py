@@ -1,57 +1,115 @@
-"""Recipes: everything chosen about a training, as plain data without torch; each states what it differs in."""
+"""Recipes: everything chosen about a training, as plain data without torch; each states what it differs in.
+
+The stages are VISTA3D's (arXiv:2406.05285; its ``hyper_parameters_stage{1..4}.yaml``): clicks first, with the
+encoder; then classes, with all of that frozen; each stage once more on the best data. Rates are parts of a tensor's
+own size (``Optimisation.learning_rate``); 0.001 of it is about the 2e-5 of VISTA3D's stages for its full-width
+network, whose weights begin near 0.02.
+"""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from vesalius.engine.settings import LoopSettings, Optimisation
+from vesalius.engine.settings import LoopSettings, Optimisation, Part
 from vesalius.errors import UsageError
 from vesalius.transforms.augment import Augmentation
+
+Loss = Literal["vista3d", "vesalius"]
+Preset = Literal["cpu", "gpu", "cluster"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassPrompting:
-    """What a window is asked for, beside the classes that lie in it."""
+    """Which classes a window is asked for."""
 
+    present_classes: int = 32
+    """At most so many of those that lie in it."""
     absent_classes: int = 4
     """Classes that were looked for and are not in the window: the network learns to answer with nothing."""
     other_classes: int = 2
     """Classes that nobody looked for; only voxels of other structures are known not to be theirs."""
 
     def __post_init__(self) -> None:
-        if self.absent_classes < 1 or self.other_classes < 0:
+        if self.present_classes < 1 or self.absent_classes < 1 or self.other_classes < 0:
             raise UsageError(
-                expected="at least one absent class, so that a window of background asks for something",
+                expected="at least one present and one absent class, so that every window asks for something",
                 got=str(self),
                 do="change the prompting",
             )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassPromptRecipe:
-    """How a network learns from class prompts."""
+class ClickPrompting:
+    """Which objects of a window are clicked on, and how often."""
+
+    objects: int = 4
+    """At most so many in a window."""
+    clicks: int = 3
+    """At most so many first clicks of either sign on an object."""
+    rounds: int = 5
+    """Most rounds of clicks on an object; each after the first lies on the network's own errors. A window learns
+    from its last round, whose number is drawn."""
+    as_new: float = 0.0
+    """Part of the objects that are asked for as structures without a name, so that the network cannot rely on it
+    having seen them; VISTA3D does so with those changed by supervoxels only."""
+    part: float = 0.1
+    """Of the objects where supervoxels are given: part asked for a piece of an organ, or what is left of it."""
+    joined: float = 0.1
+    """Part asked for an organ with a neighbouring piece."""
+    unseen: float = 0.1
+    """Part asked for a supervoxel that nothing labelled is in."""
+    united: float = 0.1
+    """Part asked for a supervoxel with the organs it reaches into."""
+
+    def __post_init__(self) -> None:
+        if min(self.objects, self.clicks, self.rounds) < 1:
+            raise _refused("at least one object, click and round", self)
+        kinds = (self.part, self.joined, self.unseen, self.united)
+        if min(*kinds, self.as_new) < 0 or sum(kinds) > 1 or self.as_new > 1:
+            raise _refused("parts of at least 0 that make up 1 at most", self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VistaRecipe:
+    """How a VISTA3D network learns from class prompts, clicks, or both."""
 
     window_size: tuple[int, int, int]
     """Voxels of a window. The spec's own must come last, because instance norm sees the whole window; smaller
     ones before it learn faster."""
-    shares: Mapping[str, float]
-    """How often a window comes from each group of cases, in any unit."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """How often a window comes from each group of cases, in any unit; none given: each case as often as another."""
     mirror: Mapping[str, float] = field(default_factory=dict)
     """Group -> part of its windows that are mirrored left to right, classes renamed; 0 where not named."""
+    novel: tuple[int, ...] = ()
+    """Classes kept out of the training, to be clicked on later as if nobody had named them."""
+    drop_label: float = 0.0
+    """Part of the windows without class prompts: only clicked on."""
+    drop_point: float = 1.0
+    """Part of the others without clicks."""
+    batch: int = 1
+    """Windows that pass the network together; ``loop.windows`` such samples make a step."""
+    loss: Loss = "vesalius"
+    """Of class prompts: VISTA3D's, or ours, which wakes small structures. Clicks always have VISTA3D's."""
     recall: float = 0.1
-    """Weight of the loss that wakes small structures, on the plateau of the rate; it falls with the rate."""
+    """Weight of the part of our loss that wakes, on the plateau of the rate; it falls with the rate."""
     prompting: ClassPrompting = field(default_factory=ClassPrompting)
+    clicking: ClickPrompting = field(default_factory=ClickPrompting)
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimisation: Optimisation = field(default_factory=Optimisation)
     loop: LoopSettings
 
     def __post_init__(self) -> None:
-        if min(self.window_size) < 1 or self.recall < 0 or min(self.shares.values(), default=-1) < 0:
+        if min(self.window_size) < 1 or self.recall < 0 or min(self.shares.values(), default=0) < 0:
             raise _refused("a window of voxels, and shares and weights of at least 0", self)
-        if set(self.mirror) - set(self.shares) or not all(0 <= part <= 1 for part in self.mirror.values()):
-            raise _refused("parts in [0, 1] of groups that have a share", self.mirror)
+        if not all(0 <= part <= 1 for part in (*self.mirror.values(), self.drop_label, self.drop_point)):
+            raise _refused("parts in [0, 1]", self)
+        if self.shares and set(self.mirror) - set(self.shares):
+            raise _refused("mirrored groups that have a share", self.mirror)
+        if self.batch < 1:
+            raise _refused("at least one window in a sample", self)
         object.__setattr__(self, "shares", dict(self.shares))
         object.__setattr__(self, "mirror", dict(self.mirror))
 
@@ -60,10 +118,109 @@ def _refused(expected: str, got: object) -> UsageError:
     return UsageError(expected=expected, got=str(got), do="change the recipe")
 
 
-VESALIUS_SMALL_BEGIN = ClassPromptRecipe(
+AUTOMATIC = ("automatic_decoder.*", "class_head.*")
+"""What class prompts teach beside the encoder."""
+INTERACTIVE = ("point_decoder.*", "point_head.*")
+"""What clicks teach beside the encoder."""
+
+
+def frozen(*names: str) -> tuple[Part, ...]:
+    """Return parts of a network that do not learn, by patterns of their names."""
+    return tuple(Part(names=name, rate=0.0) for name in names)
+
+
+_AS_PUBLISHED = Augmentation(
+    keep_sharp=0.8,
+    degrees=0.0,
+    scale=(0.8, 1.2),
+    stretch=0.0,
+    cut=0.0,
+    low_resolution=0.2,
+    noise=0.2,
+    drift=0.2,
+)
+"""Near VISTA3D's: zoom, coarser voxels, noise and drift of one window in five each; no turning, no mirroring."""
+
+STAGE_1 = VistaRecipe(
+    window_size=(128, 128, 128),
+    drop_label=1.0,
+    drop_point=0.0,
+    loss="vista3d",
+    augmentation=_AS_PUBLISHED,
+    optimisation=Optimisation(learning_rate=1e-3, warm_up=0.0, plateau=0.0, parts=frozen(*AUTOMATIC)),
+    loop=LoopSettings(steps=300_000),
+)
+"""Clicks on every data set, supervoxels included: encoder, click decoder and point head learn.
+
+Command: ``vesalius train stage-1 --data LIST --run DIR --preset gpu``. Time and score: not measured. VISTA3D gives
+300 epochs on 32 GB cards and neither a number of cards nor hours.
+"""
+
+STAGE_2 = replace(STAGE_1, clicking=replace(STAGE_1.clicking, part=0.0, joined=0.0, unseen=0.0, united=0.0))
+"""Clicks on data sets labelled by people, without supervoxels (as the paper says; its configuration keeps them).
+
+Command: as stage 1, with ``stage-2`` and the first stage's weights. Time and score: not measured.
+"""
+
+STAGE_3 = replace(
+    STAGE_1,
+    drop_label=0.0,
+    drop_point=1.0,
+    optimisation=replace(STAGE_1.optimisation, parts=frozen("encoder.*", *INTERACTIVE)),
+    loop=replace(STAGE_1.loop, steps=200_000),
+)
+"""Class prompts on every data set: automatic decoder and class head learn, all that clicks taught is frozen.
+
+Command: as stage 1, with ``stage-3`` and the second stage's weights. Time and score: not measured.
+"""
+
+STAGE_4 = replace(STAGE_3, loop=replace(STAGE_3.loop, steps=100_000))
+"""Class prompts on data sets labelled by people, and synthetic ones.
+
+Command: as stage 1, with ``stage-4`` and the third stage's weights. Time and score: not measured.
+"""
+
+FINETUNE = replace(
+    STAGE_4,
+    drop_label=0.25,
+    drop_point=0.25,
+    loss="vesalius",
+    augmentation=Augmentation(),
+    optimisation=Optimisation(learning_rate=2.5e-3, plateau=0.04),
+    loop=LoopSettings(steps=2_000, validate_every=200, patience=5),
+)
+"""New classes from a few cases, by class prompts and by clicks, the whole network learning.
+
+Command: ``vesalius finetune --model M --data LIST --run DIR``. Time and score: not measured.
+"""
+
+
+def for_machine(recipe: VistaRecipe, preset: Preset) -> VistaRecipe:
+    """Return a recipe as a machine can bear it.
+
+    Args:
+        recipe: Any.
+        preset: ``cpu``: two cores and 16 GB, so windows of at most 64 voxels a side, few prompts and one window a
+            core. ``gpu``: one card of 24 GB and more. ``cluster``: many, 64 windows a step over all of them.
+    """
+    if preset == "cpu":
+        side_i, side_j, side_k = (min(side, 64) for side in recipe.window_size)
+        return replace(
+            recipe,
+            window_size=(side_i, side_j, side_k),
+            batch=1,
+            prompting=replace(recipe.prompting, present_classes=min(recipe.prompting.present_classes, 16)),
+            clicking=replace(recipe.clicking, objects=min(recipe.clicking.objects, 4)),
+            loop=replace(recipe.loop, windows=2),
+        )
+    return replace(recipe, loop=replace(recipe.loop, windows=64 if preset == "cluster" else 2))
+
+
+VESALIUS_SMALL_BEGIN = VistaRecipe(
     window_size=(48, 48, 48),
     shares={"head-neck": 0.55, "abdomen": 0.16, "chest": 0.08, "atlas": 0.09, "phantom": 0.1, "limb": 0.02},
     mirror={"head-neck": 0.5, "limb": 0.5, "abdomen": 0.25, "chest": 0.25, "atlas": 0.25, "phantom": 0.25},
+    augmentation=Augmentation(bend=0.3),
     loop=LoopSettings(minutes=47.0),
 )
 """The built-in model's first stage: small windows, of which one core learns from one a second.
@@ -86,4 +243,33 @@ VESALIUS_SMALL = replace(
 Command and data: as before it. Time: its minutes. Score: not measured with this recipe yet. The weights inside the
 package come from one run with these windows and shares, changed on the way under a single schedule; their scores
 are in their ``MODEL_CARD.md``.
+"""
+
+VESALIUS_SMALL_CLICKS_BEGIN = replace(
+    VESALIUS_SMALL_BEGIN,
+    drop_label=1.0,
+    drop_point=0.0,
+    shares={"head-neck": 0.42, "abdomen": 0.26, "chest": 0.12, "atlas": 0.08, "phantom": 0.12},
+    mirror={"head-neck": 0.5, "abdomen": 0.25, "chest": 0.25, "atlas": 0.25, "phantom": 0.25},
+    clicking=ClickPrompting(rounds=3, as_new=0.3),
+    optimisation=Optimisation(plateau=0.5, floor=0.3, parts=frozen("encoder.*", *AUTOMATIC)),
+    loop=LoopSettings(minutes=12.0),
+)
+"""The click branch, learnt beside a finished automatic one: encoder, automatic decoder and class head are frozen,
+so what class prompts find does not change by a bit. The click decoder begins as a copy of the automatic one.
+
+Command and data: as before it. Time: its minutes. Score: not meant to be used alone.
+"""
+
+VESALIUS_SMALL_CLICKS = replace(
+    VESALIUS_SMALL_CLICKS_BEGIN,
+    window_size=VESALIUS_SMALL.window_size,
+    optimisation=replace(
+        VESALIUS_SMALL_CLICKS_BEGIN.optimisation, learning_rate=0.006, warm_up=0.01, plateau=0.01, floor=0.01
+    ),
+    loop=replace(VESALIUS_SMALL_CLICKS_BEGIN.loop, minutes=8.0),
+)
+"""The click branch's second stage, from the average of its first: the spec's own window, a rate that only falls.
+
+Command and data: as before it. Time: its minutes. Score: not measured yet.
 """

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from vesalius.errors import UsageError
 
-_PROBABILITIES = ("keep_sharp", "cut", "low_resolution", "noise", "drift")
+_PROBABILITIES = ("keep_sharp", "bend", "cut", "low_resolution", "noise", "drift")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,10 @@ class Augmentation:
     """Range of the size, the same for all axes."""
     stretch: float = 0.05
     """Standard deviation of the logarithm of each axis' own size."""
+    bend: float = 0.0
+    """Windows that are bent smoothly: where few people lend all organs, so that places and shapes vary."""
+    bend_mm: float = 9.0
+    """Largest standard deviation of the bending at its knots, of which a window has six a side."""
     cut: float = 0.1
     """Windows that end early along one axis, as a scan does."""
     low_resolution: float = 0.1
@@ -49,7 +53,7 @@ class Augmentation:
         ranges = (self.scale, self.coarseness, self.drift_factor)
         if any(not 0 < low <= high for low, high in ranges) or self.coarseness[0] < 1:
             raise _refused("positive ranges from small to large, and voxels that only grow", ranges)
-        if min(self.degrees, self.stretch, self.noise_hu, self.drift_hu) < 0:
+        if min(self.degrees, self.stretch, self.bend_mm, self.noise_hu, self.drift_hu) < 0:
             raise _refused("deviations of at least 0", self)
 
 

@@ -1,4 +1,4 @@
-"""Move voxels: turn, scale and mirror what a window shows, and end a scan early.
+"""Move voxels: turn, scale, bend and mirror what a window shows, and end a scan early.
 
 Image and labels are sampled at the same points. Left and right swap names when a scan is mirrored.
 """
@@ -19,6 +19,7 @@ from vesalius.transforms.augment import Augmentation
 
 AIR_HU = -1024.0
 """What lies outside a scan."""
+_KNOTS = (6, 6, 6)
 
 
 def random_map(
@@ -64,6 +65,25 @@ def window_points(
     axes = [torch.arange(n, dtype=torch.float32) - float(h) for n, h in zip(size, half, strict=True)]
     offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)  # [i j k 3]
     return offsets @ torch.from_numpy(linear.T.astype(np.float32)) + torch.from_numpy(centre_ijk.astype(np.float32))
+
+
+def random_bend(
+    config: Augmentation, spacing_mm: Sequence[float], size: Sequence[int], rng: np.random.Generator
+) -> Float[Tensor, "i j k 3"] | None:
+    """Draw how far every voxel of a window is moved, in voxels, smoothly between random knots; None for not at all.
+
+    Args:
+        config: How often, and how far.
+        spacing_mm: Of the voxels: the bending is one in millimetres.
+        size: Voxels of the window.
+        rng: Where it comes from.
+    """
+    if rng.random() >= config.bend:
+        return None
+    amount = rng.uniform(0.3, 1.0) * config.bend_mm / np.asarray(spacing_mm)
+    knots = torch.from_numpy((rng.standard_normal((3, *_KNOTS)) * amount[:, None, None, None]).astype(np.float32))
+    bend: Tensor = functional.interpolate(knots[None], size=tuple(size), mode="trilinear", align_corners=True)[0]
+    return bend.permute(1, 2, 3, 0)  # [i j k 3]
 
 
 def sample(

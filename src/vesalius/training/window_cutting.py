@@ -1,0 +1,138 @@
+"""Cut training windows from cases, and change them: place, shape, contrast, resolution, sides.
+
+Everything random about a window comes from one generator. Image, labels and supervoxels move together.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer, UInt8
+from torch import Tensor
+
+from vesalius.data.case import LARGEST_CLASS, UNKNOWN, Case
+from vesalius.data.crops import cases_by_group, draw_case, draw_centre
+from vesalius.errors import UsageError
+from vesalius.spec import ModelSpec
+from vesalius.training.recipes import VistaRecipe
+from vesalius.training.supervoxel_targets import Supervoxels
+from vesalius.transforms.deformation import (
+    AIR_HU,
+    end_early,
+    random_bend,
+    random_map,
+    rename,
+    sample,
+    window_points,
+)
+from vesalius.transforms.degradation import degrade
+from vesalius.transforms.intensity import scale_hu_
+
+Painter = Callable[[UInt8[Tensor, "i j k"], np.random.Generator], Float[Tensor, "i j k"]]
+"""From a window of tissue ids to Hounsfield units."""
+Recontrast = Callable[[Float[Tensor, "i j k"], UInt8[Tensor, "i j k"], np.random.Generator], Float[Tensor, "i j k"]]
+"""From a window and its labels to the same window in another phase of contrast, say."""
+
+_IDS = 256
+"""Class ids are below: a supervoxel's number times this travels with them through what cuts both."""
+
+
+@dataclass(frozen=True, eq=False)
+class CutWindow:
+    """A window before anything is asked of it.
+
+    Args:
+        image: Intensities in 0..1.
+        labels: Class ids, UNKNOWN, 0.
+        supervoxels: Their numbers, 0 in air; None where the case has none.
+        annotated: Class ids that were looked for in its case, as they are called in this window.
+        group: Where the case comes from.
+    """
+
+    image: Float[Tensor, "1 i j k"]
+    labels: Integer[Tensor, "i j k"]
+    supervoxels: Integer[Tensor, "i j k"] | None
+    annotated: frozenset[int]
+    group: str
+
+
+class WindowCutter:
+    """Cases to cut windows from; its arguments are those of ``Vista3DTask``.
+
+    Raises:
+        UsageError: If cases, groups and window do not fit.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        spec: ModelSpec,
+        *,
+        recipe: VistaRecipe,
+        mirrored: Mapping[int, int] | None = None,
+        paint: Painter | None = None,
+        recontrast: Mapping[str, Recontrast] | None = None,
+        supervoxels: Mapping[str, Supervoxels] | None = None,
+    ) -> None:
+        counts = Counter(case.group for case in cases)
+        self._shares = recipe.shares or {group: float(count) for group, count in counts.items()}
+        self._groups = cases_by_group(cases, self._shares)
+        self._spec, self._recipe, self._paint = spec, recipe, paint
+        self._mirrored, self._recontrast = dict(mirrored or {}), dict(recontrast or {})
+        self._supervoxels = dict(supervoxels or {})
+        pictureless = [case.name for case in cases if case.image_hu is None and paint is None]
+        if pictureless:
+            raise _refused("a way to paint cases that have no image", pictureless[0])
+        multiple = spec.vista.size_multiple
+        if any(side % multiple for side in recipe.window_size):
+            raise _refused(f"window sides that are multiples of {multiple}", recipe.window_size)
+
+    def cut(self, rng: np.random.Generator) -> CutWindow:
+        """Draw a case, cut a window from it, and change it."""
+        recipe = self._recipe
+        case = draw_case(self._groups, self._shares, rng)
+        centre = draw_centre(case, recipe.window_size, rng)
+        is_mirrored = rng.random() < recipe.mirror.get(case.group, 0.0)
+        points = self._points(centre, rng, is_mirrored=is_mirrored)
+        image_hu, labels = self._shown(case, points, rng)
+        annotated = case.annotated
+        if is_mirrored:
+            labels = rename(labels, self._mirrored)
+            annotated = frozenset(self._mirrored.get(label, label) for label in annotated)
+        labels = rename(labels, dict.fromkeys(recipe.novel, 0)).long()
+        if case.name in self._supervoxels:
+            numbers = sample(self._supervoxels[case.name], points, nearest=True, outside=0.0).long()
+            labels = labels + _IDS * numbers
+        image_hu, labels = end_early(image_hu, labels, recipe.augmentation, rng)
+        image = scale_hu_(degrade(image_hu, recipe.augmentation, rng), self._spec.window_hu)
+        supervoxels = labels // _IDS if case.name in self._supervoxels else None
+        return CutWindow(image[None], labels % _IDS, supervoxels, annotated - set(recipe.novel), case.group)
+
+    def _points(self, centre: np.ndarray, rng: np.random.Generator, *, is_mirrored: bool) -> Tensor:
+        """Return where each voxel of a window lies in its case."""
+        config, spacing_mm, size = self._recipe.augmentation, self._spec.spacing_mm, self._recipe.window_size
+        linear = random_map(config, spacing_mm, rng)
+        points = window_points(centre, linear @ np.diag([-1.0, 1.0, 1.0]) if is_mirrored else linear, size)
+        bend = random_bend(config, spacing_mm, size, rng)
+        return points if bend is None else points + bend
+
+    def _shown(self, case: Case, points: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return a window in Hounsfield units and its class ids, without the names of a mirrored one."""
+        labels = sample(case.labels, points, nearest=True, outside=0.0).to(torch.uint8)
+        if case.image_hu is not None:
+            image_hu = sample(case.image_hu, points, nearest=False, outside=AIR_HU)
+            if case.group in self._recontrast:
+                image_hu = self._recontrast[case.group](image_hu, labels, rng)
+            return image_hu, labels
+        assert self._paint is not None
+        is_tissue = (labels > LARGEST_CLASS) & (labels != UNKNOWN)
+        return self._paint(labels, rng), labels.masked_fill(is_tissue, 0)
+
+
+def _refused(expected: str, got: object) -> UsageError:
+    return UsageError(expected=expected, got=str(got), do="prepare the cases for this model, or change the recipe")

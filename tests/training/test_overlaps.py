@@ -1,0 +1,38 @@
+"""Overlaps: names decide what includes what, and composites are never asked for."""
+
+from __future__ import annotations
+
+from vesalius.labels.vista3d import TABLE
+from vesalius.training.overlaps import Overlaps
+
+VISTA3D = Overlaps.of([(s.id, s.name) for s in TABLE if s.id <= 132])
+OFFICIAL = {1: {25, 26}, 4: {24}, 132: {57}}
+"""MERGE_LIST of MONAI's ``apps/vista3d/sampler.py``."""
+
+
+def test_vista3d_s_own_ids_merge_as_its_training_merges_them() -> None:
+    from monai.apps.vista3d.sampler import MERGE_LIST
+
+    assert {label: set(parts) for label, parts in MERGE_LIST.items()} == OFFICIAL
+    assert {label: set(parts) for label, parts in VISTA3D.includes.items()} == OFFICIAL
+
+
+def test_a_vocabulary_of_one_s_own_merges_by_what_its_ids_are_called_and_not_by_the_ids() -> None:
+    """VISTA3D's fine-tuning merges a user's label 25 into 1, whatever they are."""
+    mine = Overlaps.of([(1, "femur"), (25, "tibia"), (26, "patella"), (7, "liver"), (8, "hepatic tumor")])
+    assert mine.includes == {7: frozenset((8,))}
+    assert mine.voxels_of(1) == {1}
+    assert mine.excludes(1, 25)
+    assert not mine.excludes(7, 8)
+    assert mine.inside == {8}
+
+
+def test_composites_and_what_was_never_trained_are_not_asked_for() -> None:
+    assert not VISTA3D.trainable & {2, 16, 18, 20, 21, 129, 130, 131}
+    assert len(VISTA3D.trainable) == 124
+
+
+def test_a_class_inside_others_is_excluded_by_none_and_excludes_none() -> None:
+    assert not VISTA3D.excludes(23, 28)
+    assert not VISTA3D.excludes(28, 23)
+    assert VISTA3D.excludes(28, 29)
