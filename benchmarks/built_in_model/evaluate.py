@@ -31,8 +31,10 @@ import vesalius
 from vesalius.checkpoints.load import load_model
 from vesalius.geometry.resample import resample_points
 from vesalius.geometry.volume import LabelMap, Volume
-from vesalius.inference.confidence import fit_line
+from vesalius.inference.confidence import Outcome, fit_expectations, predicted_dice
 from vesalius.inference.segmenter import Segmentation, Segmenter, SegmentOptions
+from vesalius.labels.findings import Finding
+from vesalius.metrics.calibration import GOOD_DICE, ranking_area
 from vesalius.models.build import build, optimise_for_inference
 
 FIVE = ("brainstem", "spinal cord", "left parotid gland", "right parotid gland", "mandible")
@@ -132,32 +134,79 @@ def segmentation(segmenter: Segmenter, scan: Volume) -> Segmentation:
     return segmenter.segment(scan, names, options=SegmentOptions(unvalidated=True))
 
 
-def ranking(per_case: Mapping[str, Mapping[str, float]], probability: Mapping[str, Mapping[str, float]]) -> Any:
+Evidence = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Case -> class -> ``probability``, ``volume_ml``, ``is_cut`` of a result that has voxels."""
+
+
+def evidence(found: Segmentation) -> dict[str, dict[str, float]]:
+    """Return what a prediction of Dice is made of, for every class that was found."""
+    return {
+        finding.name: {
+            "probability": round(found.probability[finding.class_id], 4),
+            "volume_ml": round(finding.volume_ml, 3),
+            "is_cut": finding.touches_border,
+        }
+        for finding in found.findings.found
+        if finding.class_id in found.probability
+    }
+
+
+def outcomes(
+    per_case: Mapping[str, Mapping[str, float]], seen: Evidence, *, but: str = ""
+) -> dict[str, list[Outcome]]:
+    """Return class name -> results whose Dice is known, of all cases but one."""
+    found: dict[str, list[Outcome]] = {}
+    for case, values in per_case.items():
+        for name, value in values.items():
+            if case != but and name in seen[case]:
+                signs = seen[case][name]
+                one = Outcome(signs["probability"], signs["volume_ml"], bool(signs["is_cut"]), value)
+                found.setdefault(name, []).append(one)
+    return found
+
+
+def ranking(per_case: Mapping[str, Mapping[str, float]], seen: Evidence) -> Any:
     """Say how well predicted Dice ranks results below 0.7 under the others, each case left out of its own fit.
 
     Returns:
-        The area under the ROC curve (0.5 is chance, None where all lie on one side), over all results of classes
-        with a fit, and how many results there were and lay below 0.7.
+        The area under the ROC curve (0.5 is chance, None where all lie on one side), with its 95 % bootstrap
+        interval over cases, for all results of classes with a fit; how many results there were and lay below 0.7.
     """
-    good: list[float] = []
-    bad: list[float] = []
-    errors: list[float] = []
-    for name in FIVE:
-        pairs = {c: (probability[c][name], v[name]) for c, v in per_case.items() if name in probability[c]}
-        for case, (mine, dice_of_mine) in pairs.items():
-            others = [pair for other, pair in pairs.items() if other != case]
-            line = fit_line([p for p, _ in others], [d for _, d in others])
-            if line:
-                predicted = line[0] + line[1] * mine
-                (bad if dice_of_mine < 0.7 else good).append(predicted)
-                errors.append(abs(predicted - dice_of_mine))
-    wins = [float(b < g) + 0.5 * float(b == g) for b in bad for g in good]
+    predicted: dict[str, list[tuple[float, float]]] = {}
+    for case, values in per_case.items():
+        fit = fit_expectations({n: some for n, some in outcomes(per_case, seen, but=case).items() if n in FIVE})
+        for name in set(values) & set(seen[case]):
+            expected = predicted_dice(fit, _as_finding(name, seen[case][name]), seen[case][name]["probability"])
+            if expected is not None:
+                predicted.setdefault(case, []).append((expected, values[name]))
+    pairs = np.array([pair for some in predicted.values() for pair in some])
+    if not len(pairs):
+        return {"auc_below_0.7": None, "n": 0, "below_0.7": 0, "mean_absolute_error": None}
+    area, interval = ranking_area(pairs[:, 0], pairs[:, 1]), _area_interval(list(predicted.values()))
     return {
-        "auc_below_0.7": round(float(np.mean(wins)), 3) if wins else None,
-        "n": len(good) + len(bad),
-        "below_0.7": len(bad),
-        "mean_absolute_error": round(float(np.mean(errors)), 4) if errors else None,
+        "auc_below_0.7": None if area is None else round(area, 3),
+        "interval_95": interval,
+        "n": len(pairs),
+        "below_0.7": int((pairs[:, 1] < GOOD_DICE).sum()),
+        "mean_absolute_error": round(float(np.abs(pairs[:, 0] - pairs[:, 1]).mean()), 4),
     }
+
+
+def _as_finding(name: str, signs: Mapping[str, float]) -> Finding:
+    return Finding(
+        class_id=ID[name], name=name, colour=(0, 0, 0), snomed=None, volume_ml=signs["volume_ml"], voxels=1,
+        mean_hu=None, confidence=None, touches_border=bool(signs["is_cut"]), components=1,
+    )  # fmt: skip
+
+
+def _area_interval(cases: Sequence[Sequence[tuple[float, float]]]) -> list[float]:
+    rng = np.random.default_rng(0)
+    areas = []
+    for _ in range(2000):
+        pairs = np.array([pair for index in rng.integers(len(cases), size=len(cases)) for pair in cases[index]])
+        area = ranking_area(pairs[:, 0], pairs[:, 1])
+        areas += [] if area is None else [area]
+    return [round(float(value), 3) for value in np.percentile(areas, [2.5, 97.5])] if areas else []
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float | None:
@@ -261,20 +310,18 @@ def main() -> None:
     segmenter = segmenter_of(arguments, arguments.precision)
     for name in [*arguments.sets, *(["example"] if arguments.final else [])]:
         per_case: dict[str, dict[str, float]] = {}
-        probability: dict[str, dict[str, float]] = {}
+        seen: dict[str, dict[str, dict[str, float]]] = {}
         for reference in list(SETS[name](arguments.data))[: arguments.limit]:
             start = time.perf_counter()
             found = segmentation(segmenter, reference.scan)
             per_case[reference.name] = scores(found.labels, reference)
-            probability[reference.name] = {
-                segmenter.spec.names[label]: round(value, 4) for label, value in found.probability.items()
-            }
+            seen[reference.name] = evidence(found)
             print(
                 f"{reference.name:20s} {time.perf_counter() - start:5.1f} s  {per_case[reference.name]}", flush=True
             )
-        results[name] = {"summary": summary(per_case), "per_case": per_case, "probability": probability}
+        results[name] = {"summary": summary(per_case), "per_case": per_case, "evidence": seen}
         if name == "head-neck":
-            results["confidence"] = ranking(per_case, probability)
+            results["confidence"] = ranking(per_case, seen)
         print(json.dumps(results[name]["summary"], indent=1))
     if arguments.final:
         results["bf16 against fp32"] = between_precisions(arguments.data, arguments)

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evaluate import BY_RULE, FIVE, UNIONS
+from evaluate import BY_RULE, FIVE, UNIONS, outcomes
 from specification import SPEC
 
 from vesalius.checkpoints.safetensors import write_model
-from vesalius.inference.confidence import fit_line
+from vesalius.inference.confidence import Expectation, fit_expectations
 from vesalius.spec import ModelSpec
 
 FOLDER = Path("src/vesalius/checkpoints/builtin/vesalius-small")
@@ -58,23 +58,15 @@ def specified(results: dict[str, Any] | None) -> ModelSpec:
         dice={name: round(dice[name], 3) for name in sorted(dice)},
         dice_source=source,
         everything=everything,
-        confidence=lines(results["head-neck"]),
+        confidence=expectations(results["head-neck"]),
     )
 
 
-def lines(measured: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """Return class name -> the line that predicts its Dice, where there are enough development cases."""
-    fitted: dict[str, tuple[float, float]] = {}
-    for _, name in SPEC.vocabulary:
-        both = [
-            (measured["probability"][case][name], dice[name])
-            for case, dice in measured["per_case"].items()
-            if name in dice and name in measured["probability"][case]
-        ]
-        line = fit_line([p for p, _ in both], [d for _, d in both])
-        if line:
-            fitted[name] = (round(line[0], 4), round(line[1], 4))
-    return fitted
+def expectations(measured: dict[str, Any]) -> dict[str, Expectation]:
+    """Return class name -> what predicts its Dice, where there are enough development cases."""
+    fitted = fit_expectations(outcomes(measured["per_case"], measured["evidence"]))
+    rounded = {name: [round(number, 4) for number in numbers] for name, numbers in fitted.items()}
+    return {name: (a, b, c, d) for name, (a, b, c, d) in rounded.items()}
 
 
 def card(spec: ModelSpec, results: dict[str, Any], size_bytes: int) -> str:
@@ -110,7 +102,8 @@ def _cell(entry: dict[str, Any]) -> str:
 
 def _ranked(ranking: dict[str, Any]) -> str:
     area = ranking["auc_below_0.7"]
-    told = "all on one side of 0.7" if area is None else f"area under the curve {area:.2f}"
+    low, high = ranking.get("interval_95") or (0.0, 1.0)
+    told = "all on one side of 0.7" if area is None else f"area under the curve {area:.2f} ({low:.2f}-{high:.2f})"
     return (
         f"{told} ({ranking['below_0.7']} of {ranking['n']} results below 0.7), mean absolute error "
         f"{ranking['mean_absolute_error']:.3f}"

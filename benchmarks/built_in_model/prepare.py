@@ -4,8 +4,7 @@
 
     python benchmarks/built_in_model/prepare.py --data ../shared/data --cache runs/built_in_model/cases
 
-Each case is one ``.npz``: image (i, j, k) int16, labels uint8, and the ids that were looked for in it. A class that
-was not looked for is never a negative.
+Each becomes a ``vesalius.data.case.Case``. A class that was not looked for is never a negative.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -36,6 +34,7 @@ from vocabulary import (
     VESSEL,
 )
 
+from vesalius.data.case import Case, save_case
 from vesalius.data.phantom import PhantomConfig, make_phantom
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.resample import resample_linear, resample_points
@@ -53,44 +52,6 @@ OBELISK = {1: "spleen", 3: "left kidney", 6: "liver", 7: "stomach"}
 
 DEVELOPMENT = ("lits-volume-0", "3DCT_lung_baseline")
 """Torso cases kept for development; of head and neck it is the folder ``val``, which this script never opens."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One scan on the working grid.
-
-    Args:
-        name: Its file's name.
-        group: Where it comes from: ``head-neck``, ``abdomen``, ``chest``, ``limb`` or ``atlas``.
-        image: Hounsfield units (i, j, k), int16; empty for the atlas, which is painted anew each time.
-        labels: Class ids, tissue ids of the atlas, and UNKNOWN.
-        annotated: Class ids that were looked for: absent from ``labels`` means absent from the scan.
-    """
-
-    name: str
-    group: str
-    image: np.ndarray
-    labels: np.ndarray
-    annotated: frozenset[int]
-
-    def save(self, folder: Path) -> None:
-        """Write the case as ``folder/<name>.npz``."""
-        folder.mkdir(parents=True, exist_ok=True)
-        annotated = np.array(sorted(self.annotated), dtype=np.uint8)
-        np.savez_compressed(
-            folder / f"{self.name}.npz",
-            group=self.group,
-            image=self.image,
-            labels=self.labels,
-            annotated=annotated,
-        )
-
-    @classmethod
-    def load(cls, path: Path) -> Case:
-        """Read a case that ``save`` wrote."""
-        with np.load(path) as file:
-            annotated = frozenset(int(label) for label in file["annotated"])
-            return cls(path.stem, str(file["group"]), file["image"], file["labels"], annotated)
 
 
 def read(path: Path) -> tuple[np.ndarray, Grid]:
@@ -248,7 +209,7 @@ def atlas(folder: Path) -> Iterator[Case]:
     labels = resample_points(tissues, grid, grid.respaced(SPACING_MM), nearest=True)
     labels[_body(labels) & (labels == 0)] = FAT
     looked_for = HEAD_AND_NECK | frozenset((1, 2, 3, 4, 6, 7, 8, 9))
-    yield Case("spl-atlas", "atlas", np.zeros((0, 0, 0), np.int16), labels, looked_for)
+    yield Case("spl-atlas", "atlas", None, labels, looked_for)
 
 
 _ATLAS: dict[int, tuple[int, ...]] = {
@@ -307,9 +268,9 @@ def main() -> None:
     for source in (head_and_neck, abdomen, chests, limbs, atlas):
         for case in source(arguments.data):
             if case.name not in DEVELOPMENT:
-                case.save(arguments.cache)
+                save_case(case, arguments.cache)
     for case in phantoms():
-        case.save(arguments.cache)
+        save_case(case, arguments.cache)
     print(len(list(arguments.cache.glob("*.npz"))), "cases in", arguments.cache)
 
 

@@ -14,12 +14,12 @@ ARCHITECTURE = VistaArchitecture(
     last_supported=47,
     special_classes=(),
     class_branch=True,
-    point_branch=False,
+    point_branch=True,
 )
 
 SPEC = ModelSpec(
     name="vesalius-small",
-    version="1",
+    version="2",
     architecture=ARCHITECTURE,
     modality="CT",
     regions=("head and neck", "chest", "abdomen"),
