@@ -126,7 +126,7 @@ class TestBlending:
         assert (line.diff() >= 0).all()
 
     def test_the_share_falls_smoothly_at_inner_faces_and_not_at_the_volumes_edge(self) -> None:
-        share = constant((0, 6, 8)).share()
+        share = constant((0, 6, 8)).share(*np.ix_(range(16), range(6, 22), range(8, 24)))
         assert share.shape == SIZE
         assert share[0, 8, 15] == share[13, 8, 2] == 1
         assert 0 < share[15, 8, 8] < 0.2 < share[14, 8, 8] < 0.9
@@ -144,7 +144,9 @@ class TestBlending:
         assert monais[0, 0, 30, 14, 12].isnan()
         apart = constant((0, 6, 4), (24, 6, 4))
         assert apart.box == Box((0, 6, 4), (40, 22, 20))
-        assert apart.share()[16:24].eq(0).all()
+        share = apart.share(np.arange(40), np.array([14]), np.array([12]))
+        assert share[[0, 8, 13]].min() == 1
+        assert share[16:24].max() == 0
         assert apart.blended()[16:24].eq(0).all()
         assert apart.blended().isfinite().all()
 

@@ -10,28 +10,31 @@ and padding clicks do, too). A click beside several components takes the nearest
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 from vesalius.geometry.boxes import Box, bounding_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import components, depth_mm
-from vesalius.geometry.resample import is_orthogonal, resample_linear, resample_points
-from vesalius.geometry.volume import Volume
+from vesalius.geometry.resample import axis_maps, is_orthogonal, resample_linear, resample_points
+from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.points import PointLogits
 from vesalius.prompts.encode import ObjectClicks
 from vesalius.shapes import MaskArray
 
 LOGIT_RANGE = 8.0
-"""Where an earlier mask counts, its logit is the distance to its border in mm, up to this; so are the clicks'."""
+"""Where an earlier mask counts, its logit is the distance to its border in mm, up to this; clicks' logits, too."""
 
 SEARCH_MARGINS = (0, 1, 2)
 """A click takes a component at its voxel, or one or two voxels beside it."""
 
 _EMPTY = Box((0, 0, 0), (0, 0, 0))
+_ALIGNED = 0.01  # of a voxel: axes that drift apart by less over a box are parallel
 _SHORT_BY = 0.25  # of a voxel: so much the volume's outermost voxels may lie beyond the model's grid
 
 
@@ -77,8 +80,8 @@ def propose(
     """Return the mask the point head would draw, on the volume's own grid, blended into the earlier mask.
 
     Inside the windows the border is where the logits are 0. Towards their faces it passes smoothly into the border
-    of the earlier mask: there the sign of ``share`` · logit + (1 - ``share``) · distance decides, with the signed
-    distance to the earlier mask's border in mm, and both within ±8.
+    of the earlier mask: where the two masks differ, the sign of ``share`` · logit ± (1 - ``share``) · distance
+    decides, with the distance to the earlier mask's border in mm, and both at most 8.
 
     Args:
         logits: Of the object.
@@ -94,19 +97,16 @@ def propose(
     before = earlier[box.slices]
     if box.is_empty:
         return box, before.copy()
-    source, target = model_grid.cropped(logits.box), grid.cropped(box)
-    fresh = _on_own_grid(blended, source, target)
+    fresh = _on_own_grid(blended, model_grid.cropped(logits.box), grid.cropped(box))
     proposal = fresh > 0
-    apart = bounding_box(proposal != before)  # elsewhere both signs are the same, and shares mean nothing
-    if apart is None:
-        return box, proposal
-    share = _on_own_grid(logits.share(), source, target.cropped(apart))
-    unsure = bounding_box((share < 1) & (proposal != before)[apart.slices])
-    if unsure is not None:
-        share, here = share[unsure.slices], unsure.moved(apart.start)
-        clipped = fresh[here.slices].clip(-LOGIT_RANGE, LOGIT_RANGE)
-        blend = share * clipped + (1 - share) * _signed_distance_mm(before, here, grid)
-        proposal[here.slices] = blend > 0
+    share = logits.share(*_places(box, model_grid, grid))
+    unsure = (proposal != before) & (share < 1)  # where both agree, shares mean nothing
+    part = bounding_box(unsure)
+    if part is not None:
+        here = part.slices
+        distance = _border_distance_mm(earlier, part.moved(box.start), model_grid=model_grid, grid=grid)
+        says = share[here] * np.abs(fresh[here]).clip(max=LOGIT_RANGE)
+        proposal[here] ^= unsure[here] & (says <= (1 - share[here]) * distance)
     return box, proposal
 
 
@@ -213,13 +213,45 @@ def _on_own_grid(values: Float[Tensor, "i j k"], source: Grid, target: Grid) -> 
     return resample_linear(turned.data[0], turned.grid, target).numpy()
 
 
-def _signed_distance_mm(mask: MaskArray, box: Box, grid: Grid) -> Float[np.ndarray, "x y z"]:
-    """Return the distance to the border of a mask in a part of it, positive inside, within ±``LOGIT_RANGE``."""
-    reach = [int(np.ceil(LOGIT_RANGE / spacing)) for spacing in grid.spacing_mm]
-    around = box.grown((reach[0], reach[1], reach[2])).clipped((mask.shape[0], mask.shape[1], mask.shape[2]))
-    near = mask[around.slices]
+def _places(box: Box, model_grid: Grid, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return where the voxels of a box lie along each axis of the model's grid, as arrays that broadcast to it.
+
+    Where the grids are aligned, an axis of the model depends on one axis of the box, and its array is a line.
+    """
+    to_model = np.linalg.inv(model_grid.affine) @ grid.cropped(box).affine
+    steps = np.ogrid[tuple(slice(0, side) for side in box.shape)]
+    i, j, k = (
+        sum(row[a] * steps[a] for a in range(3) if abs(row[a]) * box.shape[a] > _ALIGNED) + row[3]
+        for row in to_model[:3]
+    )
+    return i, j, k
+
+
+def _border_distance_mm(
+    mask: MaskArray, box: Box, *, model_grid: Grid, grid: Grid
+) -> Float[np.ndarray, "x y z"] | float:
+    """Return how far the voxels of a box lie from the border of a mask, inside or outside, at most 8 mm.
+
+    Measured on the model's grid and interpolated: that has far fewer voxels, and the sign is known.
+    """
+    reach = [math.ceil(LOGIT_RANGE / spacing) + 1 for spacing in model_grid.spacing_mm]
+    ends = [(place.min(), place.max()) for place in _places(box, model_grid, grid)]
+    start = [math.floor(low) - r for (low, _), r in zip(ends, reach, strict=True)]
+    stop = [math.ceil(high) + r + 1 for (_, high), r in zip(ends, reach, strict=True)]
+    around = model_grid.cropped(Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])))
+    near = _on_model_grid(mask, grid, around)
     if near.all() or not near.any():
-        return np.full(box.shape, LOGIT_RANGE if near.any() else -LOGIT_RANGE, dtype=np.float32)
-    inside, outside = (depth_mm(part, grid.spacing_mm, outside=True) for part in (near, ~near))
-    distance: np.ndarray = (inside - outside)[box.relative_to(around.start).slices]
-    return distance.clip(-LOGIT_RANGE, LOGIT_RANGE)
+        return LOGIT_RANGE
+    inside, outside = (depth_mm(side, around.spacing_mm, outside=True) for side in (near, ~near))
+    distance = torch.from_numpy((inside + outside).clip(max=LOGIT_RANGE))
+    return _on_own_grid(distance, around, grid.cropped(box))
+
+
+def _on_model_grid(mask: MaskArray, grid: Grid, target: Grid) -> Bool[np.ndarray, "x y z"]:
+    """Look up the nearest voxel of a mask of the volume for each voxel of a grid of the model's."""
+    if not is_orthogonal(grid):
+        return resample_points(mask.view(np.uint8), grid, target, nearest=True).astype(bool)
+    turned = LabelMap(mask.view(np.uint8), grid, {}).reoriented(target.axis_codes)
+    nearest = (axis.nearest().numpy() for axis in axis_maps(turned.grid, target))
+    found: np.ndarray = turned.data[np.ix_(*nearest)]
+    return found.astype(bool)

@@ -9,13 +9,13 @@ There are no -9999 logits and no NaN: where no window is, nothing is said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from vesalius.geometry.boxes import Box, Triple
@@ -61,30 +61,38 @@ class PointLogits:
         if len(self.starts) == 1:
             return self.windows[0]
         total, weight = torch.zeros(self.box.shape), torch.zeros(self.box.shape)
-        for logits, share, part in zip(self.windows, self._shares(), self._parts(), strict=True):
+        for start, logits in zip(self.starts, self.windows, strict=True):
+            window = _window(start, logits.shape)
+            i, j, k = (np.arange(a, b) for a, b in zip(window.start, window.stop, strict=True))
+            share = torch.from_numpy(self._share_of(window, i[:, None, None], j[:, None], k))
+            part = window.relative_to(self.box.start).slices
             total[part] += share * logits
             weight[part] += share
         return total.div_(weight.clamp_(min=torch.finfo().tiny))
 
-    def share(self) -> Float[Tensor, "i j k"]:
-        """Return how much the logits of ``box`` count against an earlier mask, 0 to 1.
+    def share(self, i: np.ndarray, j: np.ndarray, k: np.ndarray) -> Float[np.ndarray, "*shape"]:
+        """Return how much the logits count against an earlier mask at places of the model's grid, 0 to 1.
 
         It is 1 where some window's face is a margin away, or where that face is the grid's own; from there it
         falls smoothly to the outer faces of all windows, and is 0 where no window is.
+
+        Args:
+            i: Places along the first axis, in voxels; the three broadcast together.
+            j: Along the second.
+            k: Along the third.
         """
-        remaining = torch.ones(self.box.shape)
-        for share, part in zip(self._shares(), self._parts(), strict=True):
-            remaining[part] *= 1 - share
+        remaining = np.ones(np.broadcast_shapes(i.shape, j.shape, k.shape), dtype=np.float32)
+        for start, logits in zip(self.starts, self.windows, strict=True):
+            remaining *= 1 - self._share_of(_window(start, logits.shape), i, j, k)
         return 1 - remaining
 
-    def _parts(self) -> Iterator[tuple[slice, slice, slice]]:
-        for start, logits in zip(self.starts, self.windows, strict=True):
-            yield _window(start, logits.shape).relative_to(self.box.start).slices
-
-    def _shares(self) -> Iterator[Float[Tensor, "i j k"]]:
-        for start, logits in zip(self.starts, self.windows, strict=True):
-            i, j, k = (_ramp(a, n, whole) for a, n, whole in zip(start, logits.shape, self.shape, strict=True))
-            yield i[:, None, None] * j[:, None] * k
+    def _share_of(self, window: Box, *places: np.ndarray) -> Float32[np.ndarray, "*shape"]:
+        i, j, k = (
+            _ramp(place, a, b, whole)
+            for place, a, b, whole in zip(places, window.start, window.stop, self.shape, strict=True)
+        )
+        share: np.ndarray = i * j * k
+        return share
 
 
 def window_starts(
@@ -219,10 +227,13 @@ def _served(click: np.ndarray, starts: Sequence[Triple], shape: Triple, size: np
     return bool((above & below).all(axis=1).any())
 
 
-def _ramp(start: int, side: int, whole: int) -> Float[Tensor, " w"]:
+def _ramp(places: np.ndarray, start: int, stop: int, whole: int) -> Float32[np.ndarray, "*shape"]:
     """Return the share along one axis: a smooth step over the margin at a face that is not the grid's own."""
-    voxels, margin = torch.arange(side) + 0.5, max(side // MARGIN_OF_SIDE, 1)
-    rise = (voxels / margin).clamp(max=1)
-    rise = rise * rise * (3 - 2 * rise)
-    ones = torch.ones(side)
-    return (ones if start == 0 else rise) * (ones if start + side == whole else rise.flip(0))
+    margin = max((stop - start) // MARGIN_OF_SIDE, 1)
+    rise = np.ones(places.shape)
+    if start > 0:
+        rise = np.minimum(rise, (places - (start - 0.5)) / margin)
+    if stop < whole:
+        rise = np.minimum(rise, (stop - 0.5 - places) / margin)
+    rise = rise.clip(0, 1)
+    return (rise * rise * (3 - 2 * rise)).astype(np.float32)
