@@ -90,7 +90,7 @@ def _deliver(volume: Volume, target: np.ndarray) -> dict[str, float]:
     targets = vocabulary.resolve([])
     labels = LabelMap(target, volume.grid, {t.id: t.name for t in targets})
     start = time.perf_counter()
-    findings = measure(volume, labels, targets, vocabulary, {})
+    findings = measure(volume, labels, targets, vocabulary)
     measured = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         write(labels, Path(folder) / "labels.nii.gz", like=volume)

@@ -43,7 +43,7 @@ def main() -> None:
     volume, labels = timed(seconds, "phantom", lambda: cut_phantom(shape))
     vocabulary = Vocabulary.of(VISTA3D_SPEC.vocabulary, everything=VISTA3D_SPEC.everything)
     targets = vocabulary.resolve(())
-    findings = timed(seconds, "measuring", lambda: measure(volume, labels, targets, vocabulary, {}))
+    findings = timed(seconds, "measuring", lambda: measure(volume, labels, targets, vocabulary))
     result = Segmentation(labels=labels, findings=findings, plan=plan_of(volume), seconds={})
     with tempfile.TemporaryDirectory() as folder:
         for name in ("labels.nii.gz", "labels.seg.nrrd"):

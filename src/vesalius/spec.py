@@ -179,9 +179,10 @@ class ModelSpec:
     """Name -> mean Dice as measured (``dice_source`` says on what); empty where never measured."""
     dice_source: str = ""
     """What ``dice`` was measured on, with n and who drew the labels."""
-    confidence: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Name -> intercept and slope of the line that predicts Dice from mean probability; see
-    ``inference.confidence``. Absent for classes with too few development cases."""
+    confidence: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    """Name -> what predicts the Dice of a result: intercept, slope along mean probability, slope along what is
+    missing of the usual volume, usual volume in ml; see ``inference.confidence``. Absent for classes with too few
+    development cases."""
     licence: str = ""
     provenance: str = ""
     """Where the weights come from: file, revision, training script."""
@@ -203,6 +204,8 @@ class ModelSpec:
         unknown = {*self.everything, *self.single_piece} - {label for label, _ in self.vocabulary}
         if unknown:
             raise _bad_spec("`everything` and `single_piece` to name ids of the vocabulary", sorted(unknown))
+        if any(len(numbers) != 4 for numbers in self.confidence.values()):
+            raise _bad_spec("four numbers of `confidence` for a class", dict(self.confidence))
         object.__setattr__(self, "dice", dict(self.dice))
         object.__setattr__(self, "confidence", dict(self.confidence))
 

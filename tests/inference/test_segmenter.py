@@ -116,7 +116,7 @@ def test_findings_are_those_counted_by_hand(segmenter: Segmenter) -> None:
     volume = scan()
     labels = segmenter(volume)
     targets = segmenter.vocabulary.resolve([])
-    findings = measure(volume, labels, targets, segmenter.vocabulary, {1: 0.5})
+    findings = measure(volume, labels, targets, segmenter.vocabulary)
     assert [f.name for f in findings.classes] == ["liver", "spleen", "left kidney", "right kidney", "aorta"]
     for finding in findings.found:
         mask = labels.data == finding.class_id
@@ -134,7 +134,10 @@ def test_mirrored_sides_and_weak_results_are_pointed_out(segmenter: Segmenter) -
     volume = scan()
     labels = LabelMap(data, volume.grid, {3: "left kidney", 4: "right kidney"})
     targets = segmenter.vocabulary.resolve(["kidneys"])
-    warnings = measure(volume, labels, targets, segmenter.vocabulary, {3: 0.4, 4: 0.95}).warnings
+    expected = {3: 0.4, 4: 0.95}
+    warnings = measure(
+        volume, labels, targets, segmenter.vocabulary, confidence=lambda finding: expected[finding.class_id]
+    ).warnings
     assert any("mirrored" in w for w in warnings)
     assert any("left kidney: low confidence, a Dice of 0.40" in w for w in warnings)
     assert any(w.startswith("left kidney: 13.5 ml") for w in warnings)
@@ -145,15 +148,15 @@ def test_two_pieces_of_one_organ_are_pointed_out(segmenter: Segmenter) -> None:
     data = np.zeros((30, 34, 28), dtype=np.uint8)
     data[5:20, 5:20, 5:15] = data[24:26, 24:26, 20:22] = 2
     labels = LabelMap(data, scan().grid, {2: "spleen"})
-    warnings = measure(scan(), labels, segmenter.vocabulary.resolve(["spleen"]), segmenter.vocabulary, {}).warnings
+    warnings = measure(scan(), labels, segmenter.vocabulary.resolve(["spleen"]), segmenter.vocabulary).warnings
     assert warnings == ("spleen: in 2 pieces, one is expected",)
 
 
-def test_confidence_is_the_dice_the_spec_s_line_predicts() -> None:
-    spec = small_spec(confidence={"liver": (-0.2, 1.0), "spleen": (5.0, 0.0)})
-    found = Segmenter(small_network(spec), spec).segment(scan()).findings.found
-    by_name = {finding.name: finding.confidence for finding in found}
-    assert 0.3 < by_name["liver"] < 0.8
+def test_confidence_is_the_dice_the_spec_s_fit_predicts() -> None:
+    spec = small_spec(confidence={"liver": (-0.2, 1.0, 0.0, 1.0), "spleen": (5.0, 0.0, 0.0, 1.0)})
+    result = Segmenter(small_network(spec), spec).segment(scan())
+    by_name = {finding.name: finding.confidence for finding in result.findings.found}
+    assert by_name["liver"] == pytest.approx(result.probability[1] - 0.2)
     assert by_name["spleen"] == 1.0
     assert by_name["aorta"] is None
 

@@ -56,7 +56,7 @@ def test_what_was_taken_away_is_pointed_out_where_it_is_no_crumb() -> None:
     data[5:25, 5:25, 5:20] = 1  # 162 ml
     labels, targets = LabelMap(data, volume.grid, {1: "liver"}), vocabulary.resolve(["liver"])
     crumb, piece = (
-        measure(volume, labels, targets, vocabulary, {}, removed={1: Removed(2, taken)}) for taken in (16.0, 17.0)
+        measure(volume, labels, targets, vocabulary, removed={1: Removed(2, taken)}) for taken in (16.0, 17.0)
     )
     sentence = "liver: the largest piece has 162.0 ml; 2 more with 17.0 ml were taken away"
     assert sentence in piece.warnings

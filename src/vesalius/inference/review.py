@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Num
@@ -30,8 +31,8 @@ def measure(
     labels: LabelMap,
     targets: Sequence[Target],
     vocabulary: Vocabulary,
-    confidence: Mapping[int, float],
     *,
+    confidence: Callable[[Finding], float | None] = lambda _: None,
     removed: Mapping[int, Removed] | None = None,
 ) -> Findings:
     """Measure every structure that was looked for, and say what a person should look at.
@@ -41,7 +42,7 @@ def measure(
         labels: The result.
         targets: What was looked for.
         vocabulary: Gives colours, codes and left-right partners.
-        confidence: Label id -> predicted Dice, where the model can predict it.
+        confidence: A finding without confidence -> predicted Dice, where it can be predicted.
         removed: Label id -> pieces that were taken away already.
     """
     removed = removed or {}
@@ -53,7 +54,7 @@ def measure(
         regions |= in_layer
         pieces |= component_counts(layer)
         values |= mean_values(volume.data[0], layer)
-    findings = tuple(
+    measured = [
         Finding(
             class_id=target.id,
             name=target.name,
@@ -62,14 +63,15 @@ def measure(
             volume_ml=_voxels(regions, target) * labels.grid.voxel_volume_ml,
             voxels=_voxels(regions, target),
             mean_hu=values.get(target.id),
-            confidence=confidence.get(target.id) if target.id in regions else None,
+            confidence=None,
             touches_border=target.id in regions and _touches(regions[target.id].box, labels.grid.shape),
             components=pieces.get(target.id, 0),
             pieces_removed=removed.get(target.id, _NOTHING).pieces,
             removed_ml=removed.get(target.id, _NOTHING).volume_ml,
         )
         for target in sorted(targets, key=lambda target: target.id)
-    )
+    ]
+    findings = tuple(replace(finding, confidence=confidence(finding)) for finding in measured)
     return Findings(findings, tuple(_warnings(findings, regions, vocabulary, labels.grid)))
 
 
@@ -82,7 +84,7 @@ def measure_labels(volume: Volume, labels: LabelMap) -> Findings:
     """
     vocabulary = Vocabulary.of(tuple(labels.names.items()))
     targets = [Target(label, name, (label,)) for label, name in labels.names.items()]
-    return measure(volume, labels, targets, vocabulary, {})
+    return measure(volume, labels, targets, vocabulary)
 
 
 def _snomed(vocabulary: Vocabulary, target: Target) -> str | None:
