@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from evaluation.scenes import written
+from evaluation.scenes import labels, written
 from interactive.cubes import slabs
 from interactive.small_session import SHAPE, scan
 from vesalius.errors import FileFormatError, UnknownClassError, UsageError
@@ -17,6 +18,7 @@ from vesalius.evaluation.label_files import pair_files
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.evaluation.scores import ScoringOptions
 from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.io.formats import layer_of, write
 from vesalius.labels.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.of([(1, "liver"), (2, "left kidney"), (3, "right kidney")])
@@ -40,6 +42,19 @@ def test_files_are_measured_case_by_case(tmp_path: Path) -> None:
     (tmp_path / "found" / "b.nii.gz").write_bytes(b"damaged")
     with pytest.raises(FileFormatError):
         evaluate_files(pairs)  # a case that cannot be read is not left out
+
+
+def test_a_result_folder_is_measured_with_its_layers(tmp_path: Path) -> None:
+    names, box, tumour = {1: "liver", 26: "hepatic tumor"}, (2, 12, 10, 8), (4, 6, 3, 3)
+    result = labels({1: box}, names, overlaps={"tumors": {26: tumour}})
+    folder = tmp_path / "found" / "one"
+    folder.mkdir(parents=True)
+    write(result, folder / "labels.nii.gz")
+    write(layer_of(result, "tumors"), folder / "overlap_tumors.nii.gz")
+    (folder / "labels.json").write_text(json.dumps({"overlaps": {"tumors": "overlap_tumors.nii.gz"}}))
+    written(tmp_path / "truth" / "one.nii.gz", {1: box, 26: tumour}, names)
+    evaluation = evaluate_files(pair_files(tmp_path / "found", tmp_path / "truth"))
+    assert [(score.name, score.dice) for score in evaluation.scores] == [("liver", 1.0), ("hepatic tumor", 1.0)]
 
 
 def reference(names: dict[int, str]) -> ReferenceCase:

@@ -1,4 +1,4 @@
-"""Files are paired by name, nothing is dropped silently, and a result folder is read with all its layers."""
+"""Files are paired by name, and nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.scenes import labels, painted, written
+from evaluation.scenes import written
 from vesalius.errors import FileFormatError, UsageError
-from vesalius.evaluation.label_files import pair_files, read_label_file
-from vesalius.io.formats import layer_of, write
+from vesalius.evaluation.label_files import pair_files
 
 BOX = {1: (2, 12, 10, 8)}
 
@@ -29,6 +28,7 @@ def test_folders_are_paired_by_name_across_formats_and_result_folders(tmp_path: 
         found / ".c.nii.gz",
     ):
         written(path, BOX)
+    (found / "b" / "labels.json").write_text("{}")
     for path in (truth / "a.mha", truth / "b.nii.gz"):
         written(path, BOX)
     (truth / "README.txt").write_text("not a label file")
@@ -57,12 +57,3 @@ def test_what_cannot_be_a_pair_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "files" / "a.mha", BOX)
     with pytest.raises(UsageError, match=r"a\.mha and a\.nii\.gz"):
         pair_files(tmp_path / "files", tmp_path / "files")
-
-
-def test_a_result_folder_is_read_with_its_layers(tmp_path: Path) -> None:
-    result = labels(BOX, {1: "liver", 26: "hepatic tumor"}, overlaps={"tumors": {26: (4, 6, 3, 3)}})
-    write(result, tmp_path / "labels.nii.gz")
-    write(layer_of(result, "tumors"), tmp_path / "overlap_tumors.nii.gz")
-    seen = read_label_file(tmp_path)
-    assert (seen.mask("hepatic tumor") == (painted({26: (4, 6, 3, 3)}) > 0)).all()
-    assert (seen.mask("liver") == (painted(BOX) > 0)).all()

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from vesalius.errors import UnknownClassError, UsageError
-from vesalius.evaluation.label_files import FilePair, read_label_file
+from vesalius.evaluation.label_files import FilePair
 from vesalius.evaluation.matching import canonical
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.evaluation.scores import CaseScores, Score, ScoringOptions, complete, score_case
 from vesalius.evaluation.summary import Comparison, Summary, compare, summarise
+from vesalius.inference.result_labels import read_result_labels
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.labels.vocabulary import Target, Vocabulary
 
@@ -96,7 +97,7 @@ def evaluate_files(
     cases = []
     for pair in pairs:
         on_case(pair.name)
-        found, truth = read_label_file(pair.found), read_label_file(pair.truth)
+        found, truth = read_result_labels(pair.found), read_result_labels(pair.truth)
         cases.append(score_case(pair.name, found, truth, options=options))
     return Evaluation.of(cases, options)
 

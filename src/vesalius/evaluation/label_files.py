@@ -1,4 +1,4 @@
-"""Which label files belong together, by their names, and how one is read with its overlap layers."""
+"""Which label files belong together, by their names."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vesalius.errors import FileFormatError, UsageError
-from vesalius.geometry.volume import LabelMap
-from vesalius.io.formats import read_labels
+from vesalius.inference.result_labels import is_result
 
 _SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd", ".seg.dcm", ".dcm")
-_RESULTS = ("labels.nii.gz", "labels.seg.nrrd", "labels.seg.dcm")
 _SHOWN = 5
 
 
@@ -70,26 +68,8 @@ def pair_files(found: Path, truth: Path) -> tuple[FilePair, ...]:
     return tuple(FilePair(name, results[name], references[name]) for name in references)
 
 
-def read_label_file(path: Path) -> LabelMap:
-    """Read a label file, or the labels of a folder that ``vesalius segment`` wrote, with its overlap layers.
-
-    Raises:
-        InputError: A subclass that says what is wrong with the file and what to do.
-    """
-    file = _result_in(path) or path
-    labels = read_labels(file)
-    if file == path or file.name != _RESULTS[0]:
-        return labels
-    layers = {part.name: read_labels(part).data for part in sorted(path.glob("overlap_*.nii.gz"))}
-    return LabelMap(labels.data, labels.grid, labels.names, layers, labels.source)
-
-
 def _is_one(path: Path) -> bool:
-    return path.is_file() or _result_in(path) is not None
-
-
-def _result_in(folder: Path) -> Path | None:
-    return next((folder / name for name in _RESULTS if (folder / name).is_file()), None)
+    return path.is_file() or is_result(path)
 
 
 def _named(folder: Path) -> dict[str, Path]:

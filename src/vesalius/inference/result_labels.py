@@ -28,7 +28,7 @@ def read_earlier_labels(path: Path, volume: Volume) -> LabelMap:
         GeometryError: If they lie on other voxels.
         InputError: As ``read_labels``.
     """
-    labels = _read_result(path) if path.is_dir() and (path / "labels.json").is_file() else read_labels(path)
+    labels = read_result_labels(path)
     _check_names(path, labels)
     placed = labels.reoriented(volume.grid.axis_codes)
     if not placed.grid.is_close(volume.grid):
@@ -38,6 +38,21 @@ def read_earlier_labels(path: Path, volume: Volume) -> LabelMap:
             do="give the labels that were made of this image",
         )
     return LabelMap(placed.data, volume.grid, placed.names, placed.overlaps, volume.source)
+
+
+def read_result_labels(path: Path) -> LabelMap:
+    """Read a label file, or all layers of a result folder, on their own grid.
+
+    Raises:
+        FileFormatError: If there are no labels, or a layer that ``labels.json`` names is missing.
+        InputError: As ``read_labels``.
+    """
+    return _read_folder(path) if is_result(path) else read_labels(path)
+
+
+def is_result(path: Path) -> bool:
+    """Say whether a folder is one that ``vesalius segment`` wrote."""
+    return (path / "labels.json").is_file()
 
 
 def _check_names(path: Path, labels: LabelMap) -> None:
@@ -51,7 +66,7 @@ def _check_names(path: Path, labels: LabelMap) -> None:
         )
 
 
-def _read_result(folder: Path) -> LabelMap:
+def _read_folder(folder: Path) -> LabelMap:
     if not (folder / "labels.nii.gz").is_file():
         for name in _WITH_ALL_LAYERS:
             if (folder / name).is_file():
