@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -106,3 +107,14 @@ def test_every_truncation_is_a_typed_error(tmp_path: Path, zipped: bool, tenth: 
 def test_a_published_file_in_the_old_format_is_read(shared_data: Path) -> None:
     state = read_pytorch(shared_data / "obelisk-tcia-weights" / "obeliskhybrid_tcia_fold1.pth")
     assert 200_000 < sum(tensor.numel() for tensor in state.tensors.values()) < 260_000
+
+
+def test_numbers_of_numpy_may_stand_beside_the_weights_and_nothing_else_of_it(tmp_path: Path) -> None:
+    numbers = {"dice": np.float64(0.5), "epoch": np.int64(3), "scores": [np.float32(1.5), np.bool_(True)]}
+    torch.save({"network_weights": STATE, **numbers}, tmp_path / "model.pth")
+    state = read_pytorch(tmp_path / "model.pth")
+    assert state.wrapper == "network_weights"
+    assert state.around == numbers
+    torch.save({"network_weights": STATE, "array": np.arange(3)}, tmp_path / "model.pth")
+    with pytest.raises(UnsafeCheckpointError):
+        read_pytorch(tmp_path / "model.pth")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from parity.seeded_vit import meta_shapes, seeded_images, seeded_vit
 from vesalius.checkpoints.formats import dinov3_official, meddinov3_official, timm_vit, transformers_vit
-from vesalius.checkpoints.formats.vit_layout import VitLayout, translate
+from vesalius.checkpoints.formats.vit_layout import VitLayout, translate_encoder
 from vesalius.models import Vit, build
 from vesalius.models.vit import VitTokens
 
@@ -36,7 +36,7 @@ def golden() -> Iterator[dict[str, Tensor]]:
 
 def load(layout: VitLayout, state: dict[str, Tensor]) -> Vit:
     """Return our network with the weights of a foreign state dict."""
-    translation = translate(layout, {name: tuple(tensor.shape) for name, tensor in state.items()})
+    translation = translate_encoder(layout, {name: tuple(tensor.shape) for name, tensor in state.items()})
     network = build(translation.architecture)
     network.load_state_dict(translation.assemble(state))
     return network.eval()

@@ -1,8 +1,8 @@
 """PyTorch's own checkpoint files, read with its restricted unpickler and nothing else.
 
-``torch.load(weights_only=True)`` knows tensors and plain containers; a file that asks for anything more is refused
-before the asked-for thing is looked up, and none of it runs. Archives are memory-mapped, so reading one needs no
-second copy of the weights.
+``torch.load(weights_only=True)`` knows tensors and plain containers, and here numpy's numbers, which nnU-Net keeps
+beside its weights; a file that asks for anything more is refused before the asked-for thing is looked up, and none
+of it runs. Archives are memory-mapped, so reading one needs no second copy of the weights.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -14,7 +14,9 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,7 +36,15 @@ _DAMAGE = (
 )
 """What PyTorch's unpickler and archive reader raise on truncated or scrambled bytes."""
 
-_WRAPPERS = ("model", "state_dict", "teacher")
+_WRAPPERS = ("model", "state_dict", "teacher", "network_weights")
+
+_NUMPY_NUMBERS: tuple[Any, ...] = (
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
+)
+"""What a pickled number of numpy is made of: its type and its bytes. None of it looks up or runs anything else."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,13 @@ class PyTorchState:
     tensors: Mapping[str, Tensor]
     wrapper: str
     """The key the state dict stood under, or nothing."""
-    beside: tuple[str, ...]
-    """What stood beside the state dict (epoch, optimiser, ...) and was left out."""
+    around: Mapping[str, Any]
+    """What stood beside the state dict: epoch, optimiser, plans, ..."""
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The names of what stood beside the state dict."""
+        return tuple(sorted(self.around))
 
 
 def read_pytorch(path: Path) -> PyTorchState:
@@ -57,7 +72,7 @@ def read_pytorch(path: Path) -> PyTorchState:
     """
     content = recognise(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(_NUMPY_NUMBERS)):
             # PyTorch warns of unusual pickles and asks for an issue to be filed; we answer with an error of ours.
             warnings.simplefilter("ignore")
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=content == "torch zip")
@@ -78,11 +93,11 @@ def read_pytorch(path: Path) -> PyTorchState:
 
 def _unwrap(path: Path, loaded: object) -> PyTorchState:
     wrapper = ""
-    beside: tuple[str, ...] = ()
+    around: dict[str, Any] = {}
     if isinstance(loaded, Mapping):
         for key in _WRAPPERS:
             if isinstance(loaded.get(key), Mapping):
-                wrapper, beside = key, tuple(sorted(str(other) for other in loaded if other != key))
+                wrapper, around = key, {str(other): value for other, value in loaded.items() if other != key}
                 loaded = loaded[key]
                 break
     if not isinstance(loaded, Mapping) or not loaded:
@@ -90,7 +105,7 @@ def _unwrap(path: Path, loaded: object) -> PyTorchState:
     strange = [str(name) for name, value in loaded.items() if not _is_plain_tensor(name, value)]
     if strange:
         raise _no_state_dict(path, f"entries that are not plain tensors: {', '.join(sorted(strange)[:8])}")
-    return PyTorchState(dict(loaded), wrapper, beside)
+    return PyTorchState(dict(loaded), wrapper, around)
 
 
 def _is_plain_tensor(name: object, value: object) -> bool:

@@ -20,11 +20,13 @@ from vesalius.checkpoints.content import Content, file_sha256, recognise
 from vesalius.checkpoints.formats import (
     dinov3_official,
     meddinov3_official,
+    nnunet_meddinov3,
     timm_vit,
     transformers_vit,
     vista3d_official,
     vit_layout,
 )
+from vesalius.checkpoints.formats.nnunet_meddinov3 import SliceTranslation
 from vesalius.checkpoints.formats.vit_layout import VitTranslation
 from vesalius.checkpoints.header import Header, Shape, read_header
 from vesalius.checkpoints.pytorch import PyTorchState, read_pytorch
@@ -92,7 +94,7 @@ class WeightsFile:
     report: LoadReport
     names: Mapping[str, str]
     """Name in the file -> our name, where tensors are taken as they are."""
-    _translation: VitTranslation | None = field(default=None, repr=False)
+    _translation: VitTranslation | SliceTranslation | None = field(default=None, repr=False)
     """How tensors are put together, where they are not."""
     _header: Header | None = field(default=None, repr=False)
     _state: PyTorchState | None = field(default=None, repr=False)
@@ -114,7 +116,10 @@ class WeightsFile:
         return result
 
     def _assemble(
-        self, translation: VitTranslation, like: Mapping[str, Tensor] | None, device: torch.device | str
+        self,
+        translation: VitTranslation | SliceTranslation,
+        like: Mapping[str, Tensor] | None,
+        device: torch.device | str,
     ) -> dict[str, Tensor]:
         if self._header is not None:
             stored = read_tensors(self.report.path, {name: name for name in translation.used}, header=self._header)
@@ -148,13 +153,13 @@ def open_weights(path: Path) -> WeightsFile:
         account |= {"wrapper": state.wrapper, "beside": state.beside}
     spec = stated_spec(path, header)
     names: Mapping[str, str] = {}
-    translated: VitTranslation | None = None
-    layout = next((layout for layout in VIT_LAYOUTS if layout.recognises(shapes)), None)
-    if layout is not None:
-        translated = vit_layout.translate(layout, shapes)
+    translated = _translate_slices(shapes)
+    if isinstance(translated, VitTranslation):
         spec = spec or vit_layout.spec_of(translated)
-        account |= {"format": layout.name, "prefix": layout.prefix}
-        account |= {"dropped": translated.dropped, "missing": translated.absent}
+        account |= {"format": translated.layout.name, "prefix": translated.layout.prefix}
+    elif translated is not None:
+        spec = spec or nnunet_meddinov3.spec_of(translated, state.around if state else {})
+        account |= {"format": nnunet_meddinov3.ENCODER.name}
     elif vista3d_official.recognises(shapes):
         translation = vista3d_official.translate(shapes)
         spec, names = spec or vista3d_official.spec_of(translation), translation.names
@@ -169,10 +174,19 @@ def open_weights(path: Path) -> WeightsFile:
         account |= {"format": OURS}
     else:
         raise _no_format(path, shapes)
-    ours = translated.shapes if translated else {names[name]: shapes[name] for name in names}
-    _check_fit(path, spec, ours)
+    if translated is not None:
+        account |= {"dropped": translated.dropped, "missing": translated.absent}
+    _check_fit(path, spec, translated.shapes if translated else {names[name]: shapes[name] for name in names})
     report = LoadReport(loaded=len(shapes) - len(account.get("dropped", ())), **account)
     return WeightsFile(spec=spec, report=report, names=names, _translation=translated, _header=header, _state=state)
+
+
+def _translate_slices(shapes: Mapping[str, Shape]) -> VitTranslation | SliceTranslation | None:
+    """Return how the tensors of a foreign network of slices are put together, or nothing if it is none."""
+    if nnunet_meddinov3.recognises(shapes):
+        return nnunet_meddinov3.translate(shapes)
+    layout = next((layout for layout in VIT_LAYOUTS if layout.recognises(shapes)), None)
+    return vit_layout.translate_encoder(layout, shapes) if layout else None
 
 
 def _check_fit(path: Path, spec: ModelSpec, shapes: Mapping[str, Shape]) -> None:

@@ -16,7 +16,7 @@ from parity.seeded_vit import meta_shapes, seeded_vit
 from vesalius.checkpoints.catalog import DINOV3_SPECS, FLEXICT_SPEC, MEDDINOV3_SPEC
 from vesalius.checkpoints.convert import convert_model
 from vesalius.checkpoints.formats import dinov3_official, meddinov3_official, timm_vit, transformers_vit
-from vesalius.checkpoints.formats.vit_layout import VitLayout, spec_of, translate
+from vesalius.checkpoints.formats.vit_layout import VitLayout, spec_of, translate_encoder
 from vesalius.checkpoints.header import Shape
 from vesalius.checkpoints.load import load_encoder, load_model
 from vesalius.checkpoints.safetensors import write_model
@@ -55,7 +55,7 @@ def recognised(shapes: dict[str, Shape]) -> list[str]:
 def test_metas_file_has_188_tensors_of_which_175_are_used() -> None:
     shapes = meta_shapes(**PUBLISHED_B)
     assert len(shapes) == 188
-    translation = translate(dinov3_official.LAYOUT, shapes)
+    translation = translate_encoder(dinov3_official.LAYOUT, shapes)
     assert recognised(shapes) == ["dinov3"]
     assert len(translation.dropped) == 13
     assert (spec_of(translation).name, spec_of(translation).licence) == ("dinov3-b", "DINOv3 License")
@@ -64,14 +64,16 @@ def test_metas_file_has_188_tensors_of_which_175_are_used() -> None:
 @pytest.mark.parametrize(("number", "sizes"), [(0, (384, 12, 6)), (1, (768, 12, 12)), (2, (1024, 24, 16))])
 def test_the_published_sizes_are_known_by_name(number: int, sizes: tuple[int, int, int]) -> None:
     width, depth, heads = sizes
-    translation = translate(dinov3_official.LAYOUT, meta_shapes(width=width, depth=depth, heads=heads, patch=16))
+    translation = translate_encoder(
+        dinov3_official.LAYOUT, meta_shapes(width=width, depth=depth, heads=heads, patch=16)
+    )
     assert spec_of(translation) == replace(DINOV3_SPECS[number], provenance=spec_of(translation).provenance)
 
 
 def test_meddinov3s_encoder_has_164_tensors_and_its_spec() -> None:
     shapes = meddinov3_shapes(**PUBLISHED_B)
     assert len([name for name in shapes if name.startswith("backbone.")]) == 164
-    translation = translate(meddinov3_official.LAYOUT, shapes)
+    translation = translate_encoder(meddinov3_official.LAYOUT, shapes)
     assert recognised(shapes) == ["meddinov3"]
     assert set(translation.dropped) == {
         "backbone.rope_embed.periods",
@@ -87,7 +89,7 @@ def test_flexicts_stem_for_slices_is_taken() -> None:
     published = flexict_shapes(width=864, depth=16, heads=12)
     assert len([name for name in published if name.startswith("backbone.")]) == 219
     assert recognised(published) == ["flexict"]
-    translation = translate(meddinov3_official.FLEXICT, published)
+    translation = translate_encoder(meddinov3_official.FLEXICT, published)
     assert translation.architecture == FLEXICT_SPEC.architecture
     assert "backbone.patch_embed_3D.proj.weight" in translation.dropped
     assert spec_of(translation).normalisation == "slice"
@@ -104,7 +106,7 @@ def test_flexicts_stem_for_slices_is_taken() -> None:
 )
 def test_the_names_are_those_of_the_libraries(library: str, layout: VitLayout, absent: tuple[str, ...]) -> None:
     shapes = {name: tuple(shape) for name, shape in NAMES[library].items()}
-    translation = translate(layout, shapes)
+    translation = translate_encoder(layout, shapes)
     assert recognised(shapes) == [layout.name]
     assert set(translation.used) == set(shapes)
     assert translation.absent == absent
@@ -114,15 +116,15 @@ def test_the_names_are_those_of_the_libraries(library: str, layout: VitLayout, a
 def test_files_that_transformers_4_wrote_are_known() -> None:
     shapes = {name.removeprefix("model."): tuple(shape) for name, shape in NAMES["transformers"].items()}
     assert recognised(shapes) == ["transformers 4"]
-    assert translate(transformers_vit.VERSION_4, shapes).dropped == ()
+    assert translate_encoder(transformers_vit.VERSION_4, shapes).dropped == ()
 
 
 def test_a_file_without_registers_or_with_another_head_width_is_read() -> None:
     shapes = meta_shapes(width=96, depth=2, heads=3, patch=8, registers=4)
-    assert translate(dinov3_official.LAYOUT, shapes).architecture.heads == 3
+    assert translate_encoder(dinov3_official.LAYOUT, shapes).architecture.heads == 3
     del shapes["storage_tokens"]
     with pytest.raises(CheckpointError, match="storage_tokens"):
-        translate(dinov3_official.LAYOUT, shapes)
+        translate_encoder(dinov3_official.LAYOUT, shapes)
 
 
 Shapes = dict[str, Shape]
@@ -149,11 +151,11 @@ FAULTS: dict[str, tuple[Callable[[Shapes], object], str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_tensor_must_be_accounted_for(fault: str) -> None:
     shapes = meta_shapes(**SMALL)
-    translate(dinov3_official.LAYOUT, shapes)
+    translate_encoder(dinov3_official.LAYOUT, shapes)
     change, said = FAULTS[fault]
     change(shapes)
     with pytest.raises(CheckpointError, match=said):
-        translate(dinov3_official.LAYOUT, shapes)
+        translate_encoder(dinov3_official.LAYOUT, shapes)
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ class VitTranslation:
             )
 
 
-def translate(layout: VitLayout, shapes: Mapping[str, Shape]) -> VitTranslation:
+def translate_encoder(layout: VitLayout, shapes: Mapping[str, Shape]) -> VitTranslation:
     """Match the tensors of a file, by name and shape, with those of the network they make.
 
     Args:

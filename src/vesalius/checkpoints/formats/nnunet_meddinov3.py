@@ -1,0 +1,179 @@
+"""Checkpoints of MedDINOv3's nnU-Net trainers (``fold_k/checkpoint_*.pth``): the network, and what it expects.
+
+The file holds the whole training; only ``network_weights`` is used, and of ``init_args`` the plans and labels that
+say what the network expects: spacing, patch, intensities, names of classes. nnU-Net takes slices as the image file
+stores them; here they are read as radiologists see them (``PLS``), the same for files stored the usual way.
+Trainers that start from Meta's weights are refused: they train biases of keys, which our network does not have.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vesalius.checkpoints.formats.meddinov3_official import LAYOUT as MEDDINOV3
+from vesalius.checkpoints.formats.vit_layout import VitTranslation, translate_encoder
+from vesalius.checkpoints.header import Shape
+from vesalius.errors import CheckpointError
+from vesalius.models.build import build
+from vesalius.spec import MedDinoArchitecture, ModelSpec, VitArchitecture
+
+WRAPPER = "network_weights"
+_DECODER = "up_projection.decode."
+_TAPS = (2, 5, 8, 11)
+
+ENCODER = replace(MEDDINOV3, name="nnunet meddinov3", prefix="dino_encoder.", heads=(), optional=("registers",))
+"""The layout of the encoder; trainers that dropped the registers have none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceTranslation:
+    """What a file of these trainers holds, in our words."""
+
+    encoder: VitTranslation
+    architecture: MedDinoArchitecture
+    names: Mapping[str, str]
+    """Name in the file -> our name, of the decoder."""
+    shapes: Mapping[str, Shape]
+    """Our name -> shape."""
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Names in the file of the tensors that are in use, and of those that are compared."""
+        return (*self.encoder.used, *self.names)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Tensors of the file that are left out."""
+        return self.encoder.dropped
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Tensors of ours that the file lacks; they are empty."""
+        return tuple(f"encoder.{name}" for name in self.encoder.absent)
+
+    def assemble(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors under our names; see ``VitTranslation.assemble``."""
+        encoder = {f"encoder.{name}": tensor for name, tensor in self.encoder.assemble(tensors).items()}
+        return encoder | {ours: tensors[name] for name, ours in self.names.items()}
+
+
+def recognises(names: Iterable[str]) -> bool:
+    """Say whether these are the names of a network of these trainers."""
+    return {f"{_DECODER}0.0.weight", "dino_encoder.cls_token"} <= set(names)
+
+
+def translate(shapes: Mapping[str, Shape]) -> SliceTranslation:
+    """Match the tensors of a file, by name and shape, with those of the network they make.
+
+    Raises:
+        CheckpointError: If a tensor is missing, unknown, or of a wrong shape; with the names.
+    """
+    encoder = translate_encoder(
+        ENCODER, {name: shape for name, shape in shapes.items() if name.startswith("dino_encoder.")}
+    )
+    architecture = _infer_architecture(encoder.architecture, shapes)
+    with torch.device("meta"):
+        state = build(architecture).state_dict()
+    ours = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    doublings = (architecture.encoder.patch_size - 1).bit_length()
+    names = {_their_name(name, doublings): name for name in ours if name.startswith("decoder.")}
+    theirs = {name: shape for name, shape in shapes.items() if not name.startswith("dino_encoder.")}
+    wrong = sorted(set(names) ^ set(theirs)) or sorted(n for n in names if theirs[n] != ours[names[n]])
+    if wrong:
+        raise CheckpointError(
+            expected=f"the {len(names)} tensors of MedDINOv3's decoder below {_DECODER}",
+            got=f"{len(wrong)} missing, unknown or of another shape: {', '.join(wrong[:6])}",
+            do="take a checkpoint of the trainers meddinov3_base_primus_multiscale or meddinov3_base_primus",
+        )
+    return SliceTranslation(encoder=encoder, architecture=architecture, names=names, shapes=ours)
+
+
+def spec_of(translation: SliceTranslation, around: Mapping[str, Any]) -> ModelSpec:
+    """Return what the network expects, as the plans in the checkpoint say.
+
+    Args:
+        translation: Of its tensors.
+        around: What stood beside the weights.
+
+    Raises:
+        CheckpointError: If the checkpoint does not say it, or says what we have no word for.
+    """
+    try:
+        arguments = around["init_args"]
+        plans, labels = arguments["plans"], arguments["dataset_json"]["labels"]
+        configuration = _resolved(plans["configurations"], arguments["configuration"])
+        intensities = plans["foreground_intensity_properties_per_channel"]["0"]
+        classes = {str(name): int(label) for name, label in labels.items() if not isinstance(label, list | tuple)}
+        height, width = (int(side) for side in configuration["patch_size"])
+        spacing = [float(side) for side in configuration["spacing"]][-2:]
+        window = (float(intensities["percentile_00_5"]), float(intensities["percentile_99_5"]))
+        mean_std = (float(intensities["mean"]), float(intensities["std"]))
+        schemes, dataset = list(configuration["normalization_schemes"]), str(plans["dataset_name"])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _no_plans(f"{type(error).__name__}: {error}") from None
+    count = translation.architecture.num_classes
+    if schemes != ["CTNormalization"] or sorted(classes.values()) != list(range(count)):
+        raise _no_plans(f"{', '.join(schemes)}, and labels {dict(labels)} for {count} channels")
+    vocabulary = tuple(sorted((label, name) for name, label in classes.items() if label))
+    return ModelSpec(
+        name=dataset,
+        version="unknown",
+        architecture=translation.architecture,
+        spacing_mm=(spacing[0], spacing[1], 0.0),
+        orientation="PLS",
+        window_hu=window,
+        normalisation="fixed",
+        mean_std_hu=mean_std,
+        window_size=(height, width, 1),
+        vocabulary=vocabulary,
+        everything=tuple(label for label, _ in vocabulary),
+        licence="unknown",
+        provenance=f"a checkpoint of MedDINOv3's nnU-Net trainers, configuration {arguments['configuration']}",
+    )
+
+
+def _their_name(ours: str, doublings: int) -> str:
+    parts = ours.split(".")
+    if parts[1] == "classify":
+        return f"{_DECODER}{doublings}.{parts[2]}"
+    return f"{_DECODER}{parts[2]}.{'0' if parts[3] == 'upsample' else '1'}.{parts[4]}"
+
+
+def _infer_architecture(encoder: VitArchitecture, shapes: Mapping[str, Shape]) -> MedDinoArchitecture:
+    doublings = (encoder.patch_size - 1).bit_length()
+    first, last = shapes[f"{_DECODER}0.0.weight"], shapes.get(f"{_DECODER}{doublings}.weight", ())
+    depths = first[0] / encoder.width if first else 0
+    taps = {1: (encoder.depth - 1,), len(_TAPS): _TAPS}.get(int(depths) if depths == int(depths) else 0)
+    if taps is None or max(taps) >= encoder.depth or len(last) != 4 or not 1 <= last[0] <= 10_000:
+        raise CheckpointError(
+            expected="MedDINOv3's decoder of one depth or of four, and a last map to classes",
+            got=f"a first map of shape {list(first)} for width {encoder.width}, a last of {list(last)}",
+            do="take a checkpoint of the trainers meddinov3_base_primus_multiscale or meddinov3_base_primus",
+        )
+    return MedDinoArchitecture(encoder=encoder, taps=taps, decoder="primus", num_classes=last[0])
+
+
+def _resolved(configurations: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a configuration of plans with what it inherits; each at most once."""
+    chain: list[str] = []
+    while name not in chain:
+        chain.append(name)
+        name = configurations[name].get("inherits_from", name)
+    resolved: dict[str, Any] = {}
+    for ancestor in reversed(chain):
+        resolved |= configurations[ancestor]
+    return resolved
+
+
+def _no_plans(got: str) -> CheckpointError:
+    return CheckpointError(
+        expected="plans and labels of one CT channel with plain classes, in init_args of the checkpoint",
+        got=got[:300],
+        do="put a spec.json beside it that says what the network expects, and call the file model.pth",
+    )

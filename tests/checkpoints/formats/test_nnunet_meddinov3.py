@@ -1,0 +1,210 @@
+"""Checkpoints of MedDINOv3's nnU-Net trainers: network and what it expects are read, and nothing is executed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from parity.published_decoder import PatchDecode
+from parity.seeded_vit import meta_shapes, seeded_vit
+from vesalius.checkpoints.convert import convert_model
+from vesalius.checkpoints.load import load_encoder, load_model, load_slice_model
+from vesalius.errors import CheckpointError, UnsafeCheckpointError
+from vesalius.models import build
+from vesalius.spec import MedDinoArchitecture
+
+WIDTH, DEPTH, CLASSES = 64, 12, 3
+
+
+def network_weights(*, taps: int = 4, registers: int = 4, classes: int = CLASSES) -> dict[str, Tensor]:
+    shapes: dict[str, tuple[int, ...]] = {
+        f"dino_encoder.{name}": shape
+        for name, shape in meta_shapes(
+            width=WIDTH, depth=DEPTH, heads=2, patch=16, registers=max(registers, 1), qkv_bias=False
+        ).items()
+    }
+    if not registers:
+        del shapes["dino_encoder.storage_tokens"]
+    decoder = PatchDecode(taps * WIDTH, patch_size=16, num_classes=classes).state_dict()
+    shapes |= {f"up_projection.{name}": tuple(tensor.shape) for name, tensor in decoder.items()}
+    state = seeded_vit(shapes)
+    state["dino_encoder.rope_embed.periods"] = state["dino_encoder.rope_embed.periods"].bfloat16()
+    return state
+
+
+def checkpoint(**sizes: int) -> dict[str, Any]:
+    """A checkpoint as nnU-Net 2.5.2 saves it: plain containers, numpy's numbers and a device."""
+    plans = {
+        "dataset_name": "Dataset220_KiTS2023",
+        "configurations": {
+            "2d": {
+                "patch_size": [512, 512],
+                "spacing": [0.78125, 0.78125],
+                "batch_size": 12,
+                "normalization_schemes": ["CTNormalization"],
+            },
+            "2d_896": {"inherits_from": "2d", "patch_size": [896, 896], "spacing": [0.44642857, 0.44642857]},
+        },
+        "foreground_intensity_properties_per_channel": {
+            "0": {"mean": 104.5, "std": 75.25, "percentile_00_5": -58.0, "percentile_99_5": 302.0}
+        },
+    }
+    return {
+        "network_weights": network_weights(**sizes),
+        "optimizer_state": {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": np.float64(3e-4)}]},
+        "grad_scaler_state": {"scale": 65536.0},
+        "logging": {"mean_fg_dice": [np.float64(0.8), np.float32(0.5)], "epoch_start_timestamps": [1.5]},
+        "_best_ema": np.float64(0.81),
+        "current_epoch": 1000,
+        "init_args": {
+            "plans": plans,
+            "configuration": "2d_896",
+            "fold": 0,
+            "dataset_json": {"labels": {"background": 0, "kidney": 1, "tumour": 2}},
+            "device": torch.device("cpu"),
+        },
+        "trainer_name": "meddinov3_base_primus_multiscale_Trainer",
+        "inference_allowed_mirroring_axes": (0, 1),
+    }
+
+
+def save(tmp_path: Path, content: dict[str, Any]) -> Path:
+    path = tmp_path / "fold_0" / "checkpoint_best.pth"
+    path.parent.mkdir(exist_ok=True)
+    torch.save(content, path)
+    return path
+
+
+def test_the_network_and_what_it_expects_are_read(tmp_path: Path) -> None:
+    saved = checkpoint()
+    loaded = load_slice_model(save(tmp_path, saved))
+    spec = loaded.spec
+    assert spec.architecture == loaded.network.architecture
+    assert loaded.network.architecture.taps == (2, 5, 8, 11)
+    assert loaded.network.architecture.decoder == "primus"
+    assert (spec.name, spec.vocabulary, spec.everything) == (
+        "Dataset220_KiTS2023",
+        ((1, "kidney"), (2, "tumour")),
+        (1, 2),
+    )
+    assert (spec.window_hu, spec.normalisation, spec.mean_std_hu) == ((-58, 302), "fixed", (104.5, 75.25))
+    assert (spec.window_size, spec.spacing_mm) == ((896, 896, 1), (0.44642857, 0.44642857, 0))
+    assert loaded.report.wrapper == "network_weights"
+    assert "optimizer_state" in loaded.report.beside
+    assert loaded.report.dropped == ("dino_encoder.rope_embed.periods",)
+    state, weights = loaded.network.state_dict(), saved["network_weights"]
+    assert torch.equal(
+        state["encoder.blocks.3.mlp.contract.weight"], weights["dino_encoder.blocks.3.mlp.fc2.weight"]
+    )
+    assert torch.equal(state["decoder.stages.2.norm.bias"], weights["up_projection.decode.2.1.bias"])
+    assert torch.equal(state["decoder.classify.weight"], weights["up_projection.decode.4.weight"])
+
+
+def test_its_answers_are_those_of_the_published_decoder_on_its_encoder(tmp_path: Path) -> None:
+    saved = checkpoint()
+    network = load_slice_model(save(tmp_path, saved)).network
+    published = PatchDecode(4 * WIDTH, patch_size=16, num_classes=CLASSES)
+    weights = {
+        name.removeprefix("up_projection."): tensor
+        for name, tensor in saved["network_weights"].items()
+        if name.startswith("up_projection.")
+    }
+    published.load_state_dict(weights)
+    image = torch.randn(1, 1, 32, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = published(torch.cat(network.encoder.feature_maps(image, [2, 5, 8, 11]), dim=1))
+        assert ((network(image) - wanted).abs().max() / wanted.abs().max()).item() <= 1e-5
+
+
+def test_the_decoder_of_one_depth_and_an_encoder_without_registers_are_read(tmp_path: Path) -> None:
+    loaded = load_slice_model(save(tmp_path, checkpoint(taps=1, registers=0)))
+    architecture = loaded.network.architecture
+    assert (architecture.taps, architecture.encoder.registers) == ((11,), 0)
+    assert loaded.report.missing == ("encoder.registers",)
+    assert loaded.network(torch.zeros(1, 1, 16, 16)).shape == (1, CLASSES, 16, 16)
+
+
+def test_it_becomes_a_model_of_ours(tmp_path: Path) -> None:
+    path = save(tmp_path, checkpoint())
+    convert_model(path, tmp_path / "ours")
+    before, after = load_slice_model(path), load_slice_model(tmp_path / "ours")
+    image = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(before.network(image), after.network(image))
+    assert after.spec.vocabulary == before.spec.vocabulary
+    with pytest.raises(CheckpointError, match="labels slices"):
+        load_model(tmp_path / "ours")
+    with pytest.raises(CheckpointError, match="a meddinov3 network"):
+        load_encoder(tmp_path / "ours")
+
+
+def set_labels(saved: dict[str, Any], labels: dict[str, Any]) -> None:
+    saved["init_args"]["dataset_json"]["labels"] = labels
+
+
+FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "no arguments": (lambda s: s.pop("init_args"), "plans and labels"),
+    "another configuration": (lambda s: s["init_args"].update(configuration="3d"), "plans and labels"),
+    "regions": (lambda s: set_labels(s, {"background": 0, "kidney": [1, 2], "tumour": 2}), "3 channels"),
+    "too few labels": (lambda s: set_labels(s, {"background": 0, "kidney": 1}), "3 channels"),
+    "another normalisation": (
+        lambda s: s["init_args"]["plans"]["configurations"]["2d"].update(normalization_schemes=["ZScore"]),
+        "ZScore",
+    ),
+    "a tensor missing": (lambda s: s["network_weights"].pop("up_projection.decode.1.1.bias"), "decode.1.1.bias"),
+    "a tensor nobody knows": (lambda s: s["network_weights"].update(extra=torch.ones(2)), "extra"),
+    "biases of keys": (
+        lambda s: s["network_weights"].update(
+            {f"dino_encoder.blocks.{n}.attn.qkv.bias": torch.zeros(3 * WIDTH) for n in range(DEPTH)}
+        ),
+        "bias_mask",
+    ),
+    "two depths": (
+        lambda s: s["network_weights"].update(
+            {"up_projection.decode.0.0.weight": torch.zeros(2 * WIDTH, 2 * WIDTH, 2, 2)}
+        ),
+        "of one depth or of four",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_not_said_or_does_not_fit_is_refused(tmp_path: Path, fault: str) -> None:
+    change, said = FAULTS[fault]
+    saved = checkpoint()
+    change(saved)
+    with pytest.raises(CheckpointError, match=said):
+        load_slice_model(save(tmp_path, saved))
+
+
+class Planted:
+    """Unpickles to a call that leaves a file behind."""
+
+    def __init__(self, evidence: Path) -> None:
+        self.evidence = evidence
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.evidence,)
+
+
+def test_nothing_is_executed_wherever_it_stands(tmp_path: Path) -> None:
+    saved = copy.copy(checkpoint())
+    saved["logging"] = {"mean_fg_dice": [Planted(tmp_path / "executed")]}
+    path = save(tmp_path, saved)
+    with pytest.raises(UnsafeCheckpointError):
+        load_slice_model(path)
+    assert not (tmp_path / "executed").exists()
+    torch.load(path, weights_only=False)
+    assert (tmp_path / "executed").exists()
+
+
+def test_the_published_sizes_are_those_of_the_description() -> None:
+    with torch.device("meta"):
+        whole = build(MedDinoArchitecture(decoder="primus", num_classes=16))
+    assert round(sum(parameter.numel() for parameter in whole.parameters()) / 1e6, 2) == 110.72
