@@ -1,0 +1,88 @@
+"""``vesalius train``: a recipe, from a list of cases to a model; goes on where it stopped."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from vesalius.cli.request import number_of_threads
+from vesalius.training.recipes import STAGE_1, STAGE_2, STAGE_3, STAGE_4, VistaRecipe, for_machine
+
+RECIPES: Mapping[str, VistaRecipe] = {
+    "stage-1": STAGE_1,
+    "stage-2": STAGE_2,
+    "stage-3": STAGE_3,
+    "stage-4": STAGE_4,
+}
+"""Name -> recipe; what each is for stands in ``training/recipes.py``."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``vesalius train``."""
+    parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=f"one of {', '.join(RECIPES)}")
+    parser.add_argument("--data", type=Path, required=True, metavar="LIST", help="see `vesalius dataset check`")
+    parser.add_argument("--run", type=Path, required=True, dest="folder", metavar="DIR", help="the run folder")
+    parser.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped, if there is one")
+    parser.add_argument("--preset", choices=("cpu", "gpu", "cluster"), default="cpu", help="default: %(default)s")
+    parser.add_argument(
+        "--model",
+        default="vesalius-small",
+        metavar="NAME|PATH",
+        help="begin with its weights, and keep what it expects and names; default %(default)s",
+    )
+    parser.add_argument("--at-random", action="store_true", help="begin with random weights of that network")
+    parser.add_argument("--steps", type=int, metavar="N", help="end after so many; default: the recipe's")
+    parser.add_argument("--minutes", type=float, metavar="M", help="end after so many minutes instead")
+    parser.add_argument("--windows", type=int, metavar="N", help="samples a step, over all processes")
+    parser.add_argument("--validate-every", type=int, metavar="N", help="steps; needs validation cases in LIST")
+    parser.add_argument("--patience", type=int, metavar="N", help="end after so many validations in vain")
+    parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="of prepared cases; default: RUN/cache")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
+    parser.add_argument("--threads", type=number_of_threads, metavar="N", help="samples worked on at once")
+    parser.add_argument("--tensorboard", action="store_true", help="also write events for TensorBoard")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; what comes out is a model folder: ``vesalius segment --model DIR``."""
+    import torch
+
+    from vesalius.data.cache import Cache
+    from vesalius.data.datalists.read import read_list
+    from vesalius.engine.team import joined
+    from vesalius.inference.segmenter import choose_device
+    from vesalius.training.course import Beginning, Course, carry_out, refuse_existing
+
+    logging.getLogger("vesalius").setLevel(logging.INFO)
+    recipe = recipe_of(args)
+    if not args.resume:
+        refuse_existing(args.folder)
+    beginning = Beginning.of(args.model, recipe, at_random=args.at_random)
+    course = Course(recipe=recipe, beginning=beginning, listed=read_list(args.data))
+    with joined() as team:
+        carry_out(
+            course,
+            args.folder,
+            cache=Cache(args.cache or args.folder / "cache"),
+            device=choose_device(args.device),
+            workers=args.threads or torch.get_num_threads(),
+            team=team,
+            tensorboard=args.tensorboard,
+        )
+        if team.is_first:
+            print(args.folder)
+    return 0
+
+
+def recipe_of(args: argparse.Namespace) -> VistaRecipe:
+    """Return the recipe that was named, as the machine can bear it, with what was typed in its place."""
+    recipe = for_machine(RECIPES[args.recipe], args.preset)
+    names = ("steps", "minutes", "windows", "validate_every", "patience", "seed")
+    typed = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if "minutes" in typed and "steps" not in typed:
+        typed["steps"] = None
+    return replace(recipe, loop=replace(recipe.loop, **typed))

@@ -1,0 +1,223 @@
+"""Course: a recipe carried out, from a model to begin with and a list of cases to a model that others can use."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vesalius.checkpoints.catalog import find_row
+from vesalius.checkpoints.load import find_weights_of
+from vesalius.checkpoints.safetensors import write_model
+from vesalius.checkpoints.weights import open_weights
+from vesalius.data.cache import Cache
+from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.data.prepare import prepare_list
+from vesalius.engine.learner import Learner
+from vesalius.engine.loop import train
+from vesalius.engine.run import CHECKPOINT, RunFolder, opened
+from vesalius.engine.settings import Optimisation
+from vesalius.engine.task import Task
+from vesalius.engine.team import ALONE, Team
+from vesalius.errors import UsageError
+from vesalius.labels.vocabulary import Vocabulary
+from vesalius.models.vista3d import Vista3D
+from vesalius.spec import ModelSpec
+from vesalius.training.networks import grown_network, new_network
+from vesalius.training.recipes import AUTOMATIC, INTERACTIVE, VistaRecipe
+from vesalius.training.validation import Judged, WholeScans
+from vesalius.training.vista3d_task import Vista3DTask, VistaSample
+
+_CLICKS = 3
+"""Clicks on each structure in a validation of clicks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """What a network is before the training.
+
+    Args:
+        spec: What it expects and names; with a click branch if the recipe clicks.
+        state: The weights to begin with; None begins at random.
+        source: Which model that was: its name and the hash of its weights.
+    """
+
+    spec: ModelSpec
+    state: Mapping[str, Tensor] | None
+    source: str
+
+    @classmethod
+    def of(cls, model: str | Path, recipe: VistaRecipe, *, at_random: bool = False) -> Beginning:
+        """Take the spec of a model, and its weights unless these are to begin at random.
+
+        Raises:
+            ModelError: If there is no such model, or its weights are refused.
+        """
+        weights = None if at_random else open_weights(find_weights_of(model))
+        spec = weights.spec if weights else _spec_of(model)
+        if _clicks(recipe) and not spec.vista.point_branch:
+            spec = replace(spec, architecture=replace(spec.vista, point_branch=True))
+        if weights is None:
+            return cls(spec=spec, state=None, source=f"the architecture of {spec.name}, at random")
+        return cls(spec=spec, state=weights.read(), source=f"{spec.name}, SHA-256 {weights.report.sha256}")
+
+    def network(self, *, seed: int) -> Vista3D:
+        """Return the network; what no weights were given for is random.
+
+        Raises:
+            CheckpointError: If the weights are of another network.
+        """
+        network = new_network(self.spec, seed=seed)
+        if self.state is None:
+            return network
+        if self.state.keys() != network.state_dict().keys():
+            return grown_network(self.spec, self.state, seed=seed)
+        network.load_state_dict(self.state)
+        return network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What is learnt, from what, and where it begins."""
+
+    recipe: VistaRecipe
+    beginning: Beginning
+    listed: DataList
+
+    def optimisation(self) -> Optimisation:
+        """Return the recipe's, without what it says of a branch that the network does not have."""
+        vista, settings = self.beginning.spec.vista, self.recipe.optimisation
+        absent = (*(() if vista.class_branch else AUTOMATIC), *(() if vista.point_branch else INTERACTIVE))
+        return replace(settings, parts=tuple(part for part in settings.parts if part.names not in absent))
+
+    def config(self) -> dict[str, Any]:
+        """Return all that decides the result, as plain data."""
+        listed = self.listed
+        return {
+            "recipe": asdict(self.recipe),
+            "model": self.beginning.source,
+            "data": {
+                "name": listed.name,
+                "training": [case.name for case in listed.split("training")],
+                "validation": [case.name for case in listed.split("validation")],
+            },
+        }
+
+    def validation_cases(self) -> tuple[ListedCase, ...]:
+        """Return the labelled validation cases, if the recipe validates.
+
+        Raises:
+            UsageError: If it does and there are none.
+        """
+        if self.recipe.loop.validate_every is None:
+            return ()
+        cases = tuple(case for case in self.listed.split("validation") if case.is_labelled)
+        if not cases:
+            raise UsageError(
+                expected=f"labelled validation cases in {self.listed.path.name}, as validations need them",
+                got="none",
+                do="put some cases under `validation`, or train without --validate-every",
+            )
+        return cases
+
+
+def carry_out(
+    course: Course,
+    folder: Path,
+    *,
+    cache: Cache,
+    device: str = "cpu",
+    workers: int = 1,
+    team: Team = ALONE,
+    tensorboard: bool = False,
+    on_case: Callable[[int], None] | None = None,
+) -> None:
+    """Prepare the cases, train or go on, and write the model into the run folder.
+
+    Args:
+        course: What to do.
+        folder: The run folder, new or of this very course.
+        cache: Where prepared cases are kept.
+        device: Where the network is.
+        workers: Samples worked on at once.
+        team: The processes that train together.
+        tensorboard: Also write events.
+        on_case: Told after each prepared case how many are done.
+
+    Raises:
+        VesaliusError: Whatever preparing, training and writing may raise.
+    """
+    task = _task(course, cache, workers=workers, on_case=on_case)
+    network = course.beginning.network(seed=course.recipe.loop.seed).to(device)
+    learner = Learner(network, course.optimisation())
+    with opened(folder, course.config(), team=team, tensorboard=tensorboard) as run:
+        train(task, learner, run, course.recipe.loop, workers=workers, team=team)
+        if team.is_first:
+            _write(course, learner, run)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuse a folder in which a training has begun.
+
+    Raises:
+        UsageError: If it has a checkpoint.
+    """
+    if (folder / CHECKPOINT).exists():
+        raise UsageError(
+            expected=f"a new run folder, or to be told to resume {folder}",
+            got=f"a folder with a {CHECKPOINT}",
+            do="add --resume, or name another folder",
+        )
+
+
+def _clicks(recipe: VistaRecipe) -> bool:
+    return recipe.drop_label > 0 or recipe.drop_point < 1
+
+
+def _spec_of(model: str | Path) -> ModelSpec:
+    """Return the spec of a model; of one with a name, its weights need not be here."""
+    row = None if Path(model).exists() else find_row(str(model))
+    return row.spec if row and row.spec else open_weights(find_weights_of(model)).spec
+
+
+def _task(
+    course: Course, cache: Cache, *, workers: int, on_case: Callable[[int], None] | None
+) -> Task[Vista3D, VistaSample]:
+    recipe, spec, listed = course.recipe, course.beginning.spec, course.listed
+    held_out = course.validation_cases()
+    vocabulary = Vocabulary.of(spec.vocabulary)
+    mirrored = {label: vocabulary.left_right_partner(label) or label for label in spec.names}
+    cases = prepare_list(listed, spec, cache, workers=workers, on_case=on_case)
+    task = Vista3DTask(cases, spec, recipe=recipe, mirrored=mirrored)
+    if not held_out:
+        return task
+    judge = WholeScans(
+        listed=listed,
+        cases=held_out,
+        spec=spec,
+        precision=recipe.loop.precision,
+        automatic=recipe.drop_label < 1,
+        clicks=_CLICKS if _clicks(recipe) else 0,
+    )
+    return Judged(task, judge)
+
+
+def _write(course: Course, learner: Learner[Vista3D], run: RunFolder) -> None:
+    """Write the best weights, or else the running average, with a spec that claims nothing about them."""
+    best, spec = run.best(), course.beginning.spec
+    state = learner.average.state_dict() if best is None else best["network"]
+    trained = replace(
+        spec,
+        name=run.path.resolve().name,
+        version="1",
+        dice={},
+        dice_source="",
+        confidence={},
+        provenance=f"trained with Vesalius on {course.listed.name}, from {course.beginning.source}",
+    )
+    write_model(run.path, {name: tensor.to(torch.device("cpu")) for name, tensor in state.items()}, trained)

@@ -1,0 +1,134 @@
+"""Validation: a network on whole scans that it does not learn from, as a user would meet it.
+
+Scans are read and segmented by what ``vesalius segment`` runs, windows sliding, and measured by what ``vesalius
+evaluate`` runs; clicks are those of its simulated user, in the session that users work in. Absent structures count:
+1 where nothing was found of what was looked for and is not there, 0 where anything was.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from torch import nn
+
+from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.engine.settings import Precision
+from vesalius.engine.task import Outcome, Task, Validation
+from vesalius.evaluation.benchmark import askable
+from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
+from vesalius.evaluation.matching import match_classes
+from vesalius.evaluation.references import ReferenceCase, read_references
+from vesalius.evaluation.scores import placed_on, score_case
+from vesalius.geometry.volume import LabelMap
+from vesalius.inference.plan import DTYPES
+from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.labels.vocabulary import Vocabulary
+from vesalius.models.build import optimise_for_inference
+from vesalius.models.vista3d import Vista3D
+from vesalius.spec import ModelSpec
+from vesalius.views.comparison import render_comparison
+
+Trained = TypeVar("Trained", bound=nn.Module)
+Sample = TypeVar("Sample")
+
+_OPTIONS = SegmentOptions(unvalidated=True)
+"""A model that is being made for something was not made for it yet."""
+
+
+@dataclass(frozen=True)
+class Judged(Generic[Trained, Sample]):
+    """A task that learns as another, and validates.
+
+    Args:
+        task: What is learnt.
+        judge: Says how good a network is, without changing it.
+    """
+
+    task: Task[Trained, Sample]
+    judge: Callable[[Trained], Validation]
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """Draw a sample of the task."""
+        return self.task.draw(rng)
+
+    def outcome(self, network: Trained, sample: Sample) -> Outcome:
+        """Ask the network as the task does."""
+        return self.task.outcome(network, sample)
+
+    def weights(self, rate: float) -> Mapping[str, float]:
+        """Return the task's weights."""
+        return self.task.weights(rate)
+
+    def validate(self, network: Trained) -> Validation:
+        """Ask the judge."""
+        return self.judge(network)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeScans:
+    """Judges by the mean Dice, over classes, of their means over scans; by class prompts, by clicks, or by both.
+
+    Args:
+        listed: The list, which says what label ids mean.
+        cases: Its labelled cases to judge by; read anew each time, one after the other.
+        spec: Of the network.
+        precision: In which the network runs.
+        automatic: Whether to segment by class prompts.
+        clicks: So many simulated clicks on each structure, beginning with nothing; 0 is none.
+    """
+
+    listed: DataList
+    cases: tuple[ListedCase, ...]
+    spec: ModelSpec
+    precision: Precision
+    automatic: bool = True
+    clicks: int = 0
+
+    def __call__(self, network: Vista3D) -> Validation:
+        """Judge a network; the score is the mean of what is asked for, the picture is of the first scan."""
+        vocabulary = Vocabulary.of(self.spec.vocabulary)
+        segmenter = Segmenter(
+            optimise_for_inference(copy.deepcopy(network), dtype=DTYPES[self.precision]), self.spec
+        )
+        dice: dict[str, dict[str, list[float]]] = {"": {}, "clicks, ": {}}
+        pictures: dict[str, np.ndarray] = {}
+        for case in read_references(self.listed, self.cases, vocabulary):
+            if self.automatic:
+                asked = askable(case.truth.names.values(), segmenter.vocabulary)
+                found = segmenter.segment(case.volume, asked, options=_OPTIONS).labels
+                for score in score_case(case.name, found, case.truth, unknown=case.unknown).scores:
+                    dice[""].setdefault(score.name, []).append(score.dice)
+                if not pictures:
+                    pictures[case.name] = self._picture(case, found, vocabulary)
+            if self.clicks:
+                protocol = ClickProtocol(clicks=self.clicks, start="nothing")
+                for curve in evaluate_clicks(segmenter, [case], protocol, how=_OPTIONS).curves:
+                    last = curve.after(self.clicks)
+                    dice["clicks, "].setdefault(last.name, []).append(last.dice)
+        numbers = {
+            f"{kind}dice of {name}": _mean(values) for kind, of in dice.items() for name, values in of.items()
+        }
+        kinds = [_mean(map(_mean, of.values())) for of in dice.values() if of]
+        return Validation(_mean(kinds), numbers, pictures)
+
+    def _picture(self, case: ReferenceCase, found: LabelMap, vocabulary: Vocabulary) -> np.ndarray:
+        """Draw the result below the reference, both in the result's ids."""
+        truth = placed_on(case.volume.grid, case.truth, case.name)
+        table = np.zeros(max(truth.names) + 1, found.data.dtype)
+        for pair in match_classes(found.names, truth.names).pairs:
+            table[list(pair.truth)] = pair.found[0]
+        table = np.append(table, found.data.dtype.type(0))  # of ids without a name
+        renamed = LabelMap(np.take(table, truth.data, mode="clip"), truth.grid, found.names)
+        colours = {label: vocabulary.by_name(name).colour for label, name in found.names.items()}
+        shown = render_comparison(case.volume, renamed, found, colours=colours, window=self.spec.window_hu)
+        return np.asarray(shown)
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else float("nan")

@@ -1,0 +1,67 @@
+"""``vesalius train``: what is typed becomes a recipe; what comes out is a model; a stopped run goes on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from training.small_list import write_list, write_tiny
+from vesalius.cli import train
+from vesalius.cli.main import main, make_parser
+from vesalius.engine.settings import LoopSettings
+from vesalius.errors import UsageError
+
+TINY = replace(train.RECIPES["stage-3"], window_size=(16, 16, 16))
+
+
+def typed(*words: str) -> argparse.Namespace:
+    return make_parser("train").parse_args(["train", *words, "--data", "list.json", "--run", "run"])
+
+
+def test_what_is_typed_takes_the_place_of_the_recipe_s() -> None:
+    loop = train.recipe_of(typed("stage-3", "--steps", "7", "--seed", "3", "--validate-every", "2")).loop
+    assert (loop.steps, loop.seed, loop.validate_every, loop.patience) == (7, 3, 2, None)
+    assert train.recipe_of(typed("stage-3", "--minutes", "2")).loop.progress(0, 60.0) == 0.5
+
+
+def test_a_preset_makes_it_bearable() -> None:
+    small, large = (train.recipe_of(typed("stage-3", "--preset", preset)) for preset in ("cpu", "cluster"))
+    assert max(small.window_size) < max(large.window_size)
+    assert small.loop.windows < large.loop.windows
+
+
+def test_what_cannot_be_meant_is_refused() -> None:
+    with pytest.raises(UsageError):
+        train.recipe_of(typed("stage-3", "--patience", "2"))
+    with pytest.raises(UsageError, match="stage-9"):
+        typed("stage-9")
+
+
+def test_it_ends_with_a_model_and_is_told_apart_from_a_new_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "RECIPES", {"stage-3": TINY})
+    listed, model = write_list(tmp_path / "data"), write_tiny(tmp_path / "tiny")
+    words = ["train", "stage-3", "--data", str(listed), "--run", str(tmp_path / "run"), "--model", str(model)]
+    words += ["--threads", "1", "--steps", "2", "--device", "cpu"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "spec.json").read_text())["name"] == "run"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]["loop"]["steps"] == 2
+
+    assert main(words) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 0
+    events = [
+        json.loads(line).get("event") for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert [event for event in events if event] == ["started", "finished", "resumed", "finished"]
+
+
+def test_the_recipes_of_the_command_last_long_enough_to_be_meant() -> None:
+    assert all(isinstance(recipe.loop, LoopSettings) for recipe in train.RECIPES.values())
+    assert all((recipe.loop.steps or 0) >= 1000 for recipe in train.RECIPES.values())

@@ -1,0 +1,110 @@
+"""A course: from a list and a model to a run folder that is a model, the same whether or not it was stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.line_task import same
+from training.small_case import recipe
+from training.small_list import SPEC, write_list, write_tiny
+from vesalius.checkpoints.load import load_model
+from vesalius.data.cache import Cache
+from vesalius.data.datalists.read import read_list
+from vesalius.engine.run import RunFolder
+from vesalius.engine.settings import LoopSettings, Part
+from vesalius.errors import UnknownModelError, UsageError
+from vesalius.training.course import Beginning, Course, carry_out, refuse_existing
+from vesalius.training.recipes import ClickPrompting, VistaRecipe, frozen
+
+BY_CLASSES = recipe(shares={}, loop=LoopSettings(steps=4, precision="fp32", log_every=1, validate_every=2))
+BY_CLICKS = replace(
+    BY_CLASSES, drop_label=1.0, drop_point=0.0, clicking=ClickPrompting(objects=1, clicks=1, rounds=1)
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a list, a tiny model and a cache that its tests share."""
+    folder = tmp_path_factory.mktemp("course")
+    write_list(folder / "data")
+    write_tiny(folder / "tiny")
+    return folder
+
+
+def course(place: Path, chosen: VistaRecipe, **changes: object) -> Course:
+    beginning = Beginning.of(place / "tiny", chosen)
+    fields = {"recipe": chosen, "beginning": beginning, "listed": read_list(place / "data" / "list.json")}
+    return Course(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_the_run_folder_is_a_model_of_the_best_weights_that_claims_nothing(place: Path, tmp_path: Path) -> None:
+    carry_out(course(place, BY_CLASSES), tmp_path / "liver", cache=Cache(place / "cache"))
+    model, run = load_model(tmp_path / "liver"), RunFolder(tmp_path / "liver")
+    best = run.best()
+    assert best is not None
+    assert same(dict(model.network.state_dict()), dict(best["network"]))
+    assert (model.spec.name, model.spec.dice, model.spec.dice_source) == ("liver", {}, "")
+    assert "from tiny, SHA-256" in model.spec.provenance
+    validated = [record for record in run.metrics() if record.get("event") == "validated"]
+    assert [record["step"] for record in validated] == [0, 2, 4]
+    assert all(0 <= record["dice of liver"] <= 1 for record in validated)
+    assert len(list((tmp_path / "liver" / "pictures").iterdir())) == 3
+
+
+def test_clicks_are_taught_to_a_model_without_a_click_branch(place: Path, tmp_path: Path) -> None:
+    carry_out(course(place, BY_CLICKS), tmp_path / "clicks", cache=Cache(place / "cache"))
+    spec = load_model(tmp_path / "clicks").spec
+    assert spec.vista.point_branch
+    assert replace(spec.vista, point_branch=False) == SPEC.architecture
+    record = next(r for r in RunFolder(tmp_path / "clicks").metrics() if r.get("event") == "validated")
+    assert 0 <= record["clicks, dice of liver"] <= 1
+
+
+def test_what_a_recipe_says_of_a_branch_that_is_not_there_is_left_out(place: Path) -> None:
+    parts = (*frozen("encoder.*", "point_decoder.*"), Part(names="class_head.*", rate=0.5))
+    chosen = replace(BY_CLASSES, optimisation=replace(BY_CLASSES.optimisation, parts=parts))
+    names = [part.names for part in course(place, chosen).optimisation().parts]
+    assert names == ["encoder.*", "class_head.*"]
+
+
+def test_a_training_begins_with_the_weights_of_the_model_or_at_random(place: Path) -> None:
+    given = load_model(place / "tiny").network.state_dict()
+    begun = Beginning.of(place / "tiny", BY_CLASSES).network(seed=1).state_dict()
+    assert all(torch.equal(begun[name], tensor) for name, tensor in given.items())
+    first, again, other = (
+        Beginning.of(place / "tiny", BY_CLASSES, at_random=True).network(seed=seed).state_dict()
+        for seed in (1, 1, 2)
+    )
+    name = next(name for name, tensor in given.items() if tensor.ndim == 5)
+    assert torch.equal(first[name], again[name])
+    assert not torch.equal(first[name], other[name])
+    assert not torch.equal(first[name], given[name])
+
+
+def test_at_random_the_weights_of_a_named_model_need_not_be_here() -> None:
+    assert Beginning.of("vista3d", BY_CLASSES, at_random=True).spec.vista.width == 48
+    with pytest.raises(UnknownModelError):
+        Beginning.of("vista4d", BY_CLASSES, at_random=True)
+
+
+def test_validations_without_validation_cases_are_refused_before_anything_is_prepared(
+    place: Path, tmp_path: Path
+) -> None:
+    alone = read_list(write_list(tmp_path / "data", validation=0))
+    with pytest.raises(UsageError, match="validation cases"):
+        carry_out(course(place, BY_CLASSES, listed=alone), tmp_path / "run", cache=Cache(tmp_path / "cache"))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_another_course_in_the_same_folder_is_refused(place: Path, tmp_path: Path) -> None:
+    short = replace(BY_CLASSES, loop=LoopSettings(steps=1, precision="fp32"))
+    carry_out(course(place, short), tmp_path / "run", cache=Cache(place / "cache"))
+    with pytest.raises(UsageError, match=r"recipe\.recall"):
+        carry_out(course(place, replace(short, recall=0.7)), tmp_path / "run", cache=Cache(place / "cache"))
+    with pytest.raises(UsageError, match="--resume"):
+        refuse_existing(tmp_path / "run")
+    refuse_existing(tmp_path / "new")

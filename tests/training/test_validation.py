@@ -1,0 +1,89 @@
+"""Validation: whole scans are judged as a user would meet them, and nothing about the network changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.line_task import LineTask, line_learner
+from inference.small_model import Threshold, small_spec
+from vesalius.data.datalists.read import read_list
+from vesalius.data.datalists.record import DataList
+from vesalius.engine.task import Validating, Validation
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.io.formats import write
+from vesalius.training.validation import Judged, WholeScans
+
+GRID = Grid((30, 26, 24), np.diag([3.0, 3.0, 3.0, 1.0]))
+SPEC = small_spec()
+
+
+def listed(folder: Path, shifts: list[int | None]) -> DataList:
+    """A scan with a bright block for each shift by which its label lies off the block; None: nothing is there."""
+    entries = []
+    for number, shift in enumerate(shifts):
+        image, labels = np.full((1, *GRID.shape), 0, np.int16), np.zeros(GRID.shape, np.uint8)
+        if shift is not None:
+            image[0, 8:18, 8:18, 8:18] = 900
+            labels[8 + shift : 18 + shift, 8:18, 8:18] = 1
+        write(Volume(image, GRID, "CT"), folder / f"image-{number}.nii.gz")
+        write(LabelMap(labels, GRID, {1: "liver"}), folder / f"label-{number}.nii.gz")
+        entries.append({"image": f"image-{number}.nii.gz", "label": f"label-{number}.nii.gz"})
+    content = {"training": [], "validation": entries, "label_mapping": {"1": "liver"}}
+    (folder / "list.json").write_text(json.dumps(content))
+    return read_list(folder / "list.json")
+
+
+def judge(listed: DataList, **changes: object) -> WholeScans:
+    fields = {"listed": listed, "cases": listed.split("validation"), "spec": SPEC, "precision": "fp32"}
+    return WholeScans(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def threshold() -> Threshold:
+    return Threshold(SPEC.architecture)  # type: ignore[arg-type]
+
+
+def test_the_score_is_the_mean_dice_and_absent_structures_count(tmp_path: Path) -> None:
+    right = judge(listed(tmp_path, [0, 5, None]))(threshold())
+    assert right.score == pytest.approx((1.0 + 0.5 + 1.0) / 3)
+    assert right.numbers == {"dice of liver": right.score}
+
+
+def test_the_picture_shows_the_first_scan(tmp_path: Path) -> None:
+    (name, picture), *others = judge(listed(tmp_path, [5, 0]))(threshold()).pictures.items()
+    assert name == "image-0"
+    assert others == []
+    assert picture.dtype == np.uint8
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+
+
+def test_judging_changes_nothing(tmp_path: Path) -> None:
+    network = threshold().train().requires_grad_(True)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    judge(listed(tmp_path, [0]), precision="bf16")(network)
+    assert network.training
+    assert all(parameter.requires_grad and parameter.dtype == torch.float32 for parameter in network.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_a_judged_task_learns_as_the_other_and_can_validate() -> None:
+    task, seen = LineTask(), []
+
+    def one(network: torch.nn.Module) -> Validation:
+        seen.append(network)
+        return Validation(0.5)
+
+    judged, network = Judged(task, one), line_learner().network
+    assert isinstance(judged, Validating)
+    assert not isinstance(task, Validating)
+    first, second = (some.draw(np.random.default_rng(3)) for some in (task, judged))
+    assert torch.equal(first, second)
+    assert torch.equal(judged.outcome(network, first).terms["square"], task.outcome(network, first).terms["square"])
+    assert judged.weights(0.5) == task.weights(0.5)
+    assert judged.validate(network).score == 0.5
+    assert seen == [network]
