@@ -124,6 +124,22 @@ def test_the_way_users_run_gives_monais_answer_for_each_object(
         assert difference(one.windows[0], expected[0, 0]) <= TOLERANCE
 
 
+def test_a_new_structure_is_zero_shot_without_being_said_twice(
+    ours: Featured, monai: PointMappingSAM, features: Tensor
+) -> None:
+    """In MONAI an id above 132 is zero-shot only where ``prompt_class`` is given as well; without, it is known."""
+    target = ClickTarget(133, "lesion", supported=False, special=False, layer="new")
+    clicks = replace(objects()[0], target=target)
+    alone = encode_clicks([clicks], WINDOW)
+    known, zero_shot = (
+        monai(features, alone.points_ijk, alone.point_labels, class_vector=given)[0, 0]
+        for given in (None, torch.tensor([133]))
+    )
+    (found,) = segment_points(ours, torch.zeros(SHAPE), [clicks], [WINDOW.start], window_size=(SIDE, SIDE, SIDE))
+    assert difference(found.windows[0], zero_shot) <= TOLERANCE
+    assert difference(found.windows[0], known) > 10 * TOLERANCE
+
+
 def test_the_fused_head_equals_the_convolution_it_replaces(ours: Featured) -> None:
     head, side = ours.point_head, SIDE // 2
     vector, view = torch.randn(48), torch.randn(side**3, 48)
