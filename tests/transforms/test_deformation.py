@@ -130,3 +130,14 @@ def test_a_scan_that_ends_early_is_air_and_unlabelled_from_one_face_on() -> None
 def test_an_augmentation_that_cannot_be_meant_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Augmentation(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_mirrored_window_that_leaves_the_scan_shows_its_voxels_and_nothing_beyond() -> None:
+    data = np.random.default_rng(0).integers(-500, 500, (9, 8, 7)).astype(np.int16)
+    points = window_points(np.array([2.0, 7.0, 3.0]), np.diag([-1.0, 1.0, 1.0]), (6, 5, 7))
+    first = points[0, 0, 0].long().tolist()
+    padded = np.pad(data, 10, constant_values=-1024)
+    i, j, k = (start + 10 for start in first)
+    wanted = padded[i - 5 : i + 1, j : j + 5, k : k + 7][::-1]
+    assert (wanted == -1024).any()
+    assert np.array_equal(sample(data, points, nearest=False, outside=-1024.0).numpy(), wanted)

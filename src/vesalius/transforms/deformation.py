@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Integer, UInt8
+from jaxtyping import Float, Float64, Int, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -62,9 +62,12 @@ def window_points(
     half = (np.asarray(size) - 1) / 2
     if np.array_equal(np.abs(linear), np.eye(3)):
         centre_ijk = np.floor(centre_ijk) + half % 1
-    axes = [torch.arange(n, dtype=torch.float32) - float(h) for n, h in zip(size, half, strict=True)]
-    offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)  # [i j k 3]
-    return offsets @ torch.from_numpy(linear.T.astype(np.float32)) + torch.from_numpy(centre_ijk.astype(np.float32))
+    i, j, k = (torch.arange(n, dtype=torch.float64) - float(h) for n, h in zip(size, half, strict=True))
+    points = torch.empty(*size, 3)
+    for axis, (row, centre) in enumerate(zip(linear.tolist(), centre_ijk.tolist(), strict=True)):
+        plane = (centre + row[0] * i)[:, None] + row[1] * j  # a sixth of the time of a matrix product per point
+        torch.add(plane.float()[..., None], (row[2] * k).float(), out=points[..., axis])
+    return points
 
 
 def random_bend(
@@ -98,18 +101,47 @@ def sample(
         outside: Value half a voxel and more beyond the volume's last voxel centres; fades towards it, if not
             nearest, within one voxel.
     """
-    first, last = points.flatten(0, 2).aminmax(dim=0)
-    low, high = first.floor().long() - 1, last.ceil().long() + 2
+    rows = _rows(points)
+    if rows is not None:
+        return _voxels(data, rows, outside=outside)
+    ends = [points[..., axis].aminmax() for axis in range(3)]
+    low = torch.stack([low for low, _ in ends]).floor().long() - 1
+    high = torch.stack([high for _, high in ends]).ceil().long() + 2
     shape = torch.tensor(data.shape)
     start = torch.minimum(low.clamp(min=0), shape - 1)
     stop = torch.maximum(torch.minimum(high, shape), start + 1)
     box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
     part = torch.from_numpy(data[box].astype(np.float32)) - outside
-    unit = (2 * (points - start) + 1) / (stop - start) - 1  # -1 and 1 are the outer faces of the part
+    scale = 2 / (stop - start).float()
+    unit = torch.addcmul(scale * (0.5 - start) - 1, points, scale)  # -1 and 1 are the outer faces of the part
     mode = "nearest" if nearest else "bilinear"
     grid = unit.flip(-1)[None]  # grid_sample names the axes k, j, i
     sampled: Tensor = functional.grid_sample(part[None, None], grid, mode=mode, align_corners=False)
     return sampled[0, 0] + outside
+
+
+def _rows(points: Float[Tensor, "i j k 3"]) -> list[Int[np.ndarray, " n"]] | None:
+    """Return the indices along each axis of points that are whole voxels in straight rows; None of others."""
+    rows = (points[:, :1, :1, 0], points[:1, :, :1, 1], points[:1, :1, :, 2])
+    if any(bool((row != row.round()).any()) for row in rows):
+        return None
+    if not all(bool((points[..., axis] == row).all()) for axis, row in enumerate(rows)):
+        return None
+    return [row.flatten().long().numpy() for row in rows]
+
+
+def _voxels(data: Voxels, rows: list[Int[np.ndarray, " _"]], *, outside: float) -> Float[Tensor, "i j k"]:
+    """Read whole voxels: nothing is interpolated."""
+    result = torch.full([len(row) for row in rows], outside)
+    held = [np.flatnonzero((row >= 0) & (row < n)) for row, n in zip(rows, data.shape, strict=True)]
+    if any(len(places) == 0 for places in held):
+        return result
+    within = [row[places] for row, places in zip(rows, held, strict=True)]
+    box = tuple(slice(int(row.min()), int(row.max()) + 1) for row in within)
+    part = data[box][np.ix_(*(row - row.min() for row in within))]
+    i, j, k = (slice(int(places[0]), int(places[-1]) + 1) for places in held)
+    result[i, j, k] = torch.from_numpy(part.astype(np.float32))
+    return result
 
 
 def rename(labels: UInt8[Tensor, "i j k"], table: Mapping[int, int]) -> UInt8[Tensor, "i j k"]:
