@@ -76,6 +76,18 @@ def test_an_image_of_odd_sides_is_as_the_filled_up_one() -> None:
     assert torch.equal(network(odd)[0].patches, network(filled)[0].patches)
 
 
+def test_a_stem_of_other_channels_answers_alike_where_they_are_alike() -> None:
+    network, grey = encoder(), images(1, 1, 8, 8)
+    before = network(grey.expand(-1, 3, -1, -1))[0].patches
+    network.set_channels(5)
+    assert network.architecture.in_channels == 5
+    torch.testing.assert_close(network(grey.expand(-1, 5, -1, -1))[0].patches, before, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network(grey)[0].patches, before, atol=1e-5, rtol=1e-5)
+    assert build(network.architecture).load_state_dict(network.state_dict())
+    with pytest.raises(UsageError):
+        network.set_channels(0)
+
+
 def test_samples_of_a_batch_do_not_see_each_other() -> None:
     network, image = encoder(), images(3, 3, 8, 12)
     alone = network(image[1:2])[0]

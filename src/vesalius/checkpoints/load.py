@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -75,13 +75,19 @@ def load_model(
 
 
 def load_encoder(
-    source: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    source: str | Path,
+    *,
+    in_channels: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> Loaded[Vit]:
     """Load a backbone, ready to be frozen; ``network.requires_grad_(True).train()`` makes it trainable.
 
     Args:
         source: A catalog name, a repository that was pulled, a model folder, or a weights file: our safetensors,
             or a DINOv3 ViT as Meta, MedDINOv3, FlexiCT (its stem for slices), timm or transformers store it.
+        in_channels: Channels its stem shall have, by default as many as it learnt with; an image repeated over
+            them gives the same answers (``fold_channels``). One channel is accepted by every stem.
         dtype: Precision of the maps that are nearly all of the network; the rest stays in float32.
         device: Where the network goes.
 
@@ -95,7 +101,11 @@ def load_encoder(
         raise _another(source, "a backbone, a vision transformer", weights.spec)
     network = _network(weights, dtype, device)
     assert isinstance(network, Vit)
-    return Loaded(network=network, spec=weights.spec, report=weights.report)
+    spec = weights.spec
+    if in_channels is not None:
+        network.set_channels(in_channels)
+        spec = replace(spec, architecture=network.architecture)
+    return Loaded(network=network, spec=spec, report=weights.report)
 
 
 def load_slice_model(

@@ -3,7 +3,7 @@
 ``primus`` is MedDINOv3's (Li et al. 2025, arXiv:2509.02379, after Primus, Wald et al. 2025, arXiv:2503.01835) as
 published, for features of one depth or of several side by side. ``fused`` first brings those of all depths to the
 encoder's width, as FlexiCT does. ``linear`` is one map and interpolation, for probes. Layer norms over channels are
-the library's own, which keep one map for the gradient where the published ones, written out, keep four.
+the library's own, which keep fewer maps for the gradient than the published ones, written out, do.
 """
 # SPDX-License-Identifier: Apache-2.0
 

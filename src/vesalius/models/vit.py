@@ -10,6 +10,7 @@ is filled up instead of cut off; one channel stands for all channels of the stem
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -100,6 +101,17 @@ class Vit(nn.Module):
         for block in self.blocks:
             assert isinstance(block, RotaryBlock)
             block.drop_path = probability
+
+    def set_channels(self, channels: int) -> None:
+        """Give the stem another number of channels; an image repeated over them is answered as before.
+
+        Raises:
+            UsageError: If it is no number of channels.
+        """
+        if channels < 1:
+            raise UsageError(expected="at least one channel", got=str(channels), do="choose a positive number")
+        self.architecture = replace(self.architecture, in_channels=channels)
+        self.patch_embedding.set_channels(channels)
 
     def forward(
         self,

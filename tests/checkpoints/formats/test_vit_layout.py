@@ -281,6 +281,17 @@ def test_a_load_in_bf16_keeps_norms_in_fp32(teacher: Path) -> None:
     assert kinds["blocks.0.norm1.weight"] == kinds["blocks.0.scale1.gamma"] == kinds["class_token"] == torch.float32
 
 
+def test_a_backbone_takes_another_number_of_channels(teacher: Path) -> None:
+    loaded = load_encoder(teacher, in_channels=5)
+    assert loaded.spec.architecture == loaded.network.architecture
+    assert loaded.network.architecture.in_channels == 5
+    image = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    wanted = load_encoder(teacher).network(image)[0].patches
+    found = loaded.network(image.expand(-1, 5, -1, -1))[0].patches
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    assert not loaded.network.patch_embedding.projection.weight.requires_grad
+
+
 def test_only_one_layout_has_the_marks_of_a_file() -> None:
     files = [meta_shapes(**SMALL), meddinov3_shapes(**SMALL), flexict_shapes(), *NAMES.values()]
     assert [len(recognised(shapes)) for shapes in files] == [1] * 6

@@ -39,6 +39,14 @@ class PatchEmbedding(nn.Module):
             images = functional.pad(images, (0, right, 0, bottom), mode="replicate")
         return functional.conv2d(images.to(weight.dtype), weight, self.projection.bias, stride=self.patch_size)
 
+    def set_channels(self, channels: int) -> None:
+        """Give the stem another number of channels (``fold_channels``)."""
+        weight = self.projection.weight
+        self.projection.in_channels = channels
+        self.projection.weight = nn.Parameter(
+            fold_channels(weight.detach(), channels), requires_grad=weight.requires_grad
+        )
+
 
 def fold_channels(weight: Float[Tensor, "d c h w"], channels: int) -> Float[Tensor, "d e h w"]:
     """Return the kernels of a stem for another number of channels.
