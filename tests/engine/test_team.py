@@ -51,6 +51,8 @@ def training(folder, rank, kind):
     def before(drawn):
         if kind == "stopped" and rank == 1 and drawn == 7:
             os.kill(os.getpid(), signal.SIGTERM)
+        if kind == "killed" and rank == 1 and drawn == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
     task, learner = JudgedLineTask(before), line_learner()
     if rank == 1:  # begins elsewhere, as one with another seed would
         with torch.no_grad():
@@ -76,7 +78,7 @@ def sums(folder, rank, _):
         told = [None if part is None else part.tolist() for part in total], state["a"].tolist(), state["step"]
         (folder / f"sums.{rank}").write_text(json.dumps([*told, team.gather(rank * 10)]))
 
-def in_two(work, folder, kind=""):
+def in_two(work, folder, kind="", expected=(0, 0)):
     folder.mkdir(exist_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
@@ -90,7 +92,7 @@ def in_two(work, folder, kind=""):
             os._exit(0)
         pids.append(pid)
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-    if any(codes):
+    if tuple(codes) != expected:
         sys.exit(f"{folder.name}: exit codes {codes}")
 
 with opened(base / "warm-up", {}) as run:  # what torch loads late, it loads here
@@ -100,6 +102,7 @@ in_two(training, base / "whole")
 in_two(training, base / "control", "unsynchronised")
 in_two(training, base / "stopped", "stopped")
 (base / "stopped").rename(base / "stopped once")
+in_two(training, base / "killed", "killed", expected=(0, -signal.SIGKILL))
 import shutil
 shutil.copytree(base / "stopped once" / "run", base / "stopped" / "run")
 in_two(training, base / "stopped", "resumed")
@@ -178,6 +181,11 @@ def test_a_signal_to_any_process_stops_all_at_one_step_and_they_go_on_as_if_it_h
     assert checkpoint is not None
     assert checkpoint["step"] == 4  # the eighth draw of the second process is of the fourth step
     assert same(learners(pairs / "stopped"), learners(pairs / "whole"))
+
+
+def test_where_one_is_killed_the_other_ends_and_says_so(pairs: Path) -> None:
+    assert "gone" in (pairs / "killed" / "stopped.0").read_text()
+    assert not (pairs / "killed" / "stopped.1").exists()
 
 
 def test_sums_take_every_layout_and_none_counts_as_nothing(pairs: Path) -> None:

@@ -30,6 +30,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from vesalius.errors import InterruptedRun
+
 Thing = TypeVar("Thing")
 
 _LONGEST_WAIT = timedelta(hours=6)
@@ -56,7 +58,8 @@ class Team:
         """Return what every process gave, in the order of their ranks."""
         things = [thing] * self.size
         if self.size > 1:
-            dist.all_gather_object(things, thing)
+            with _others_there():
+                dist.all_gather_object(things, thing)
         return things
 
     def first(self, state: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -64,7 +67,8 @@ class Team:
         if self.size == 1:
             return state
         packed = [_packed(state) if self.is_first else b""]
-        dist.broadcast_object_list(packed)
+        with _others_there():
+            dist.broadcast_object_list(packed)
         return torch.load(io.BytesIO(packed[0]), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
 
     def summed(self, gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> Sequence[Tensor | None]:
@@ -73,6 +77,9 @@ class Team:
         Args:
             gradients: Those of this process.
             like: A tensor of the shape of each.
+
+        Raises:
+            InterruptedRun: Here as in ``gather`` and ``first``, if another process is gone.
         """
         if self.size == 1:
             return gradients
@@ -82,7 +89,8 @@ class Team:
             for gradient, tensor in zip(gradients, like, strict=True)
         ]
         buffer = torch.cat([present, *(part.flatten() for part in parts)])
-        dist.all_reduce(buffer)
+        with _others_there():
+            dist.all_reduce(buffer)
         counts, *sums = torch.split(buffer, [len(parts), *(part.numel() for part in parts)])
         return [
             total.view(tensor.shape) if count else None
@@ -110,6 +118,18 @@ def joined() -> Iterator[Team]:
         yield Team(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def _others_there() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # of gloo and NCCL alike
+        raise InterruptedRun(
+            expected="every process of the training to go on",
+            got=f"one that is gone or cannot be reached: {str(error).splitlines()[0]}",
+            do="look at what it printed, and resume: the run goes on from its last checkpoint",
+        ) from error
 
 
 def _packed(state: Mapping[str, Any] | None) -> bytes:
