@@ -23,14 +23,17 @@ README = ROOT / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 SENTENCES: Mapping[str, str] = {
-    "auto_vs_monai.json": "One 128³ window of the full-width network, 117 classes, one thread, against MONAI "
-    "{machine[monai]} in fp32: {sides[vesalius][window_s_ratio]:.2f} of the time by default "
+    "auto_vs_monai.json": "One 128³ window of the full-width network, 117 classes, against MONAI {machine[monai]} "
+    "in fp32, {threads} threads each: {sides[vesalius][window_s_ratio]:.2f} of the time by default "
     "({sides[vesalius][precision]}), {sides[vesalius-compat-fp32][window_s_ratio]:.2f} in fp32; whole example scan "
     "with files: "
     "{sides[vesalius][total_s_ratio]:.2f} of the time, {sides[vesalius][peak_gb_ratio]:.2f} of the peak memory "
     "({sides[vesalius][peak_gb]:.1f} GB against {sides[monai-fp32][peak_gb]:.1f} GB); one class instead of 117 "
     "takes {sides[vesalius-1-class][peak_gb]:.1f} GB. Labels on the model's grid with `--compat bundle`, fp32: "
     "{agreement[same_label]:.4%} of voxels as MONAI's",
+    "backends.json": "One 128³ window in bf16 against plain torch {machine[torch]} as we run it: torch.compile "
+    "{sides[torch-compile][window_ratio]:.2f} of the time, OpenVINO {openvino} "
+    "{sides[openvino][window_ratio]:.2f}, torch without planes and Winograd {sides[torch-plain-layers][window_ratio]:.2f}",
     "big_scan.json": "A phantom of {shape} voxels at {spacing_mm} mm, full width, {classes} classes: "
     "{peak_gb:.1f} GB (forecast {forecast_peak_gb:.1f}), {seconds:.0f} s (forecast {forecast_seconds:.0f})",
     "built_in_model.json": "`vesalius-small`, head and neck, human labels, "
@@ -40,6 +43,10 @@ SENTENCES: Mapping[str, str] = {
     "on: liver {example[per_case][example_ct][liver]:.2f}, spleen {example[per_case][example_ct][spleen]:.2f}, "
     "kidneys {example[per_case][example_ct][kidneys]:.2f}, lungs {example[per_case][example_ct][lungs]:.2f}; "
     "labels in bf16 against fp32: mean Dice {bf16 against fp32[mean][mean]:.4f}",
+    "clicks_vs_monai.json": "Clicks at full width against MONAI {machine[monai]} in fp32: the first in a window "
+    "{ratios[first_click]:.2f} of the time, later ones {ratios[later_click]:.3f}, ten as a simulated user makes "
+    "them {ratios[session]:.2f} ({sides[vesalius][session_misses]} windows seen, {sides[vesalius][session_hits]} times "
+    "again), 20 objects in one new window {ratios[20_objects]:.2f}",
     "handover.json": "From features to labels, statistics and files, {shape[0]} x {shape[1]} x {shape[2]} voxels, "
     "{classes} classes: {ours[total]:.1f} s; {voxels_that_differ} of {voxels} voxels differ from the dense "
     "computation, which takes {dense[total]:.1f} s",
