@@ -116,6 +116,25 @@ def test_a_model_on_a_list(tiny_model: Path, make_scan, tmp_path: Path, capsys: 
     assert run(capsys, *words, "--clicks", "2")[0] == 4  # it has no click branch
 
 
+def test_a_suite_says_what_ids_mean_and_that_cases_are_missing(
+    tiny_model: Path, make_scan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = make_scan(tmp_path / "s.nii.gz")
+    grid = Grid((24, 22, 20), np.diag([-4.0, 4.0, 4.0, 1.0]))
+    write(LabelMap(np.ones(grid.shape, np.uint8), grid, {1: "label 1"}), tmp_path / "l.nii.gz")
+    listed = tmp_path / "list.json"
+    listed.write_text(json.dumps({"training": [{"image": scan.name, "label": "l.nii.gz"}]}))
+    words = ("--data", listed, "--model", tiny_model, "--precision", "fp32", "--json")
+    code, text, _ = run(capsys, *words, "--suite", "vista3d-msd09")
+    record = json.loads(text)
+    assert code == 0
+    assert [row["class"] for row in record["summary"]["classes"]] == ["spleen"]
+    assert record["about"]["beware"] == "the authors' list has 8 test cases, this one 1"
+    assert record["metrics"]["tolerance_mm"] == 2.0
+    assert run(capsys, *words, "--suite", "vista3d-kits")[0] == 4  # all clicks, and this model has no click branch
+    assert run(capsys, *words, "--suite", "vista3d-msd9")[0] == 2
+
+
 @pytest.fixture
 def clickable_model(tmp_path: Path) -> Path:
     """A folder with a model of random weights that can be clicked."""

@@ -80,7 +80,7 @@ def test_a_model_is_asked_for_what_the_reference_holds() -> None:
     assert (liver.name, liver.dice, liver.confidence) == ("Liver", pytest.approx(0.87, abs=0.02), 0.8)
     assert (spleen.name, spleen.is_false_positive, spleen.confidence) == ("Spleens", True, None)
     assert evaluation.only_in_references == {"larynx": 1}
-    evaluate_model(model, [reference({1: "Liver", 3: "Spleens"})], ScoringOptions(classes=("spleen",)))
+    evaluate_model(model, [reference({1: "Liver", 3: "Spleens"})], options=ScoringOptions(classes=("spleen",)))
     assert asked[1] == ["spleen"]
     evaluate_model(model, [reference({1: "Liver"})], everything=True)
     assert asked[2] == ["liver", "spleen", "left kidney", "right kidney", "aorta"]
@@ -99,4 +99,4 @@ def test_what_can_be_asked_for() -> None:
 
 def test_a_class_to_compare_that_nobody_has_is_refused() -> None:
     with pytest.raises((UnknownClassError, UsageError)):
-        evaluate_model(slabs(), [reference({1: "liver"})], ScoringOptions(classes=("aorta",)))
+        evaluate_model(slabs(), [reference({1: "liver"})], options=ScoringOptions(classes=("aorta",)))

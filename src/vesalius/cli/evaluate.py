@@ -17,11 +17,13 @@ from vesalius.errors import UsageError
 
 if TYPE_CHECKING:
     from vesalius.evaluation.benchmark import Evaluation
+    from vesalius.evaluation.clicks import ClickProtocol
     from vesalius.evaluation.scores import ScoringOptions
+    from vesalius.evaluation.suites import Suite
     from vesalius.evaluation.summary import Comparison
 
 _MODEL = ("model", "device", "precision", "max_memory", "threads")
-_DATA_ONLY = (*_MODEL, "split", "root", "channel", "modality", "clicks")
+_DATA_ONLY = (*_MODEL, "suite", "split", "root", "channel", "modality", "clicks")
 _FILES_ONLY = ("against",)
 
 
@@ -64,9 +66,8 @@ def _add_measuring(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tolerance",
         type=float,
-        default=2.0,
         metavar="MM",
-        help="within which a surface counts as right; default %(default)s",
+        help="within which a surface counts as right; default 2, or the suite's",
     )
     group.add_argument(
         "--match",
@@ -86,6 +87,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--data", type=Path, metavar="LIST", help="a MONAI or MSD list, an nnU-Net or TotalSegmentator folder, ..."
     )
+    group.add_argument("--suite", metavar="NAME", help="a paper's benchmark (vista3d-msd09): what LIST's ids mean")
     group.add_argument(
         "--split",
         choices=("training", "validation", "test"),
@@ -135,12 +137,18 @@ def _add_clicks(group: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, write what was asked for, and print the table."""
     from vesalius.evaluation.scores import ScoringOptions
+    from vesalius.evaluation.suites import suite as suite_of
 
     _check(args)
+    suite = None if args.suite is None else suite_of(args.suite)
+    tolerance_mm = (suite and suite.tolerance_mm) or ScoringOptions.tolerance_mm
     options = ScoringOptions(
-        tolerance_mm=args.tolerance, match=args.match, classes=args.classes, lesions=args.lesions
+        tolerance_mm=tolerance_mm if args.tolerance is None else args.tolerance,
+        match=args.match,
+        classes=args.classes,
+        lesions=args.lesions,
     )
-    outcome = _of_files(args, options) if args.data is None else _of_model(args, options)
+    outcome = _of_files(args, options) if args.data is None else _of_model(args, options, suite)
     files = _written(args.out, outcome) if args.out is not None else ()
     _print(outcome, files, as_json=args.json)
     return 0
@@ -184,7 +192,7 @@ def _of_files(args: argparse.Namespace, options: ScoringOptions) -> _Outcome:
     return _Outcome(evaluation=evaluation, about=about, comparison=evaluation.compared_with(other))
 
 
-def _of_model(args: argparse.Namespace, options: ScoringOptions) -> _Outcome:
+def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | None) -> _Outcome:
     from vesalius.data.datalists.read import read_list
     from vesalius.evaluation.benchmark import evaluate_model
     from vesalius.evaluation.references import labelled, read_references
@@ -192,9 +200,10 @@ def _of_model(args: argparse.Namespace, options: ScoringOptions) -> _Outcome:
     where = {"root": args.root, "allow_outside": args.allow_outside}
     listed = read_list(args.data, channel=args.channel, modality=args.modality, **where)
     split, cases = labelled(listed, args.split)
+    protocol = _protocol(args, suite)
     asked = {name: getattr(args, name) for name in _MODEL if getattr(args, name) is not None}
     request = Request(**asked, unvalidated=args.unvalidated)
-    if args.clicks is not None:
+    if protocol is not None:
         check_clickable(request.model)
     segmenter = request.load()
     about = {
@@ -202,34 +211,41 @@ def _of_model(args: argparse.Namespace, options: ScoringOptions) -> _Outcome:
         "model": f"{segmenter.spec.name} {segmenter.spec.version}",
         "precision": segmenter.precision,
     }
+    if suite is not None:
+        listed = suite.applied_to(listed)
+        about |= {"suite": f"{suite.title}: {suite.paper}", "beware": "; ".join(suite.remarks(len(cases)))}
     references = read_references(listed, cases, segmenter.vocabulary)
-    if args.clicks is None:
-        evaluation = evaluate_model(
-            segmenter, references, options, everything=args.everything, how=request.options(), on_case=_say
-        )
-        return _Outcome(evaluation=evaluation, about=about)
+    how = {"options": options, "everything": args.everything, "how": request.options()}
+    if protocol is None:
+        return _Outcome(evaluation=evaluate_model(segmenter, references, on_case=_say, **how), about=about)
     from vesalius.evaluation import click_summary
-    from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
+    from vesalius.evaluation.clicks import evaluate_clicks
 
-    protocol = ClickProtocol(
-        clicks=args.clicks, start=args.start, new=args.new, style=args.aim, jitter_mm=args.jitter, seed=args.seed
-    )
-    result = evaluate_clicks(
-        segmenter,
-        references,
-        protocol,
-        options=options,
-        everything=args.everything,
-        how=request.options(),
-        on_structure=_say,
-    )
-    before, after = (click_summary.evaluation_after(result, n, options) for n in (0, args.clicks))
+    result = evaluate_clicks(segmenter, references, protocol, on_structure=_say, **how)
+    before, after = (click_summary.evaluation_after(result, n, options) for n in (0, protocol.clicks))
     return _Outcome(
         evaluation=after,
-        about=about | {"tables": f"after {args.clicks} clicks a structure; gained: over the beginning"},
+        about=about | {"tables": f"after {protocol.clicks} clicks a structure; gained: over the beginning"},
         comparison=after.compared_with(before),
         sections=click_summary.click_sections(result),
         more={"clicks": click_summary.clicks_as_dict(result)},
+    )
+
+
+def _protocol(args: argparse.Namespace, suite: Suite | None) -> ClickProtocol | None:
+    """Return what a simulated user does; None where there is none. Suites of new structures are all clicks."""
+    from vesalius.evaluation.clicks import ClickProtocol
+
+    is_new = suite is not None and suite.kind == "new"
+    if args.clicks is None and not is_new:
+        return None
+    return ClickProtocol(
+        clicks=ClickProtocol.clicks if args.clicks is None else args.clicks,
+        start="nothing" if is_new else args.start,
+        new=is_new or args.new,
+        style=args.aim,
+        jitter_mm=args.jitter,
+        seed=args.seed,
     )
 
 
@@ -254,8 +270,9 @@ def _print(outcome: _Outcome, files: Sequence[Path], *, as_json: bool) -> None:
         print(json.dumps(record | dict(outcome.more), indent=2))
         return
     print(as_text(outcome.evaluation, outcome.comparison))
-    for note in notes(outcome.evaluation):
-        print(note, file=sys.stderr)
+    for note in (*notes(outcome.evaluation), outcome.about.get("beware")):
+        if note:
+            print(note, file=sys.stderr)
     for file in files[:1]:
         print(file)
 

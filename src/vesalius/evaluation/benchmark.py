@@ -105,8 +105,8 @@ def evaluate_files(
 def evaluate_model(
     segmenter: Segmenter,
     cases: Iterable[ReferenceCase],
-    options: ScoringOptions | None = None,
     *,
+    options: ScoringOptions | None = None,
     everything: bool = False,
     how: SegmentOptions | None = None,
     on_case: Callable[[str], None] = lambda _: None,
