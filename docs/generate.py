@@ -33,7 +33,8 @@ SENTENCES: Mapping[str, str] = {
     "{agreement[same_label]:.4%} of voxels as MONAI's",
     "backends.json": "One 128³ window in bf16 against plain torch {machine[torch]} as we run it: torch.compile "
     "{sides[torch-compile][window_ratio]:.2f} of the time, OpenVINO {openvino} "
-    "{sides[openvino][window_ratio]:.2f}, torch without planes and Winograd {sides[torch-plain-layers][window_ratio]:.2f}",
+    "{sides[openvino][window_ratio]:.2f}, torch without planes and Winograd "
+    "{sides[torch-plain-layers][window_ratio]:.2f}",
     "big_scan.json": "A phantom of {shape} voxels at {spacing_mm} mm, full width, {classes} classes: "
     "{peak_gb:.1f} GB (forecast {forecast_peak_gb:.1f}), {seconds:.0f} s (forecast {forecast_seconds:.0f})",
     "built_in_model.json": "`vesalius-small`, head and neck, human labels, "
@@ -45,8 +46,8 @@ SENTENCES: Mapping[str, str] = {
     "labels in bf16 against fp32: mean Dice {bf16 against fp32[mean][mean]:.4f}",
     "clicks_vs_monai.json": "Clicks at full width against MONAI {machine[monai]} in fp32: the first in a window "
     "{ratios[first_click]:.2f} of the time, later ones {ratios[later_click]:.3f}, ten as a simulated user makes "
-    "them {ratios[session]:.2f} ({sides[vesalius][session_misses]} windows seen, {sides[vesalius][session_hits]} times "
-    "again), 20 objects in one new window {ratios[20_objects]:.2f}",
+    "them {ratios[session]:.2f} ({sides[vesalius][session_misses]} windows seen, {sides[vesalius][session_hits]} "
+    "times again), 20 objects in one new window {ratios[20_objects]:.2f}",
     "handover.json": "From features to labels, statistics and files, {shape[0]} x {shape[1]} x {shape[2]} voxels, "
     "{classes} classes: {ours[total]:.1f} s; {voxels_that_differ} of {voxels} voxels differ from the dense "
     "computation, which takes {dense[total]:.1f} s",
