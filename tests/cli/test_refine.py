@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cli.conftest import write_scan
 from vesalius.checkpoints.safetensors import write_model
@@ -319,3 +322,24 @@ def test_json_is_one_object(
     assert result["status"] == "done"
     assert {row["name"] for row in result["classes"]} >= {"liver", "spleen", "lesion"}
     assert printed.err.splitlines()[:2] == ["reading", "clicks"]
+
+
+def test_the_script_that_draws_before_and_after_runs_with_any_model_that_takes_clicks(
+    refined: Case, clicking_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "refine_pictures.py"
+    spec = importlib.util.spec_from_file_location("refine_pictures", path)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    sys.modules["refine_pictures"] = script
+    spec.loader.exec_module(script)
+    words = ["--model", clicking_model, "--image", refined.scan, "--truth", refined.earlier, "--clicks", "2"]
+    script.main([*map(str, words), "--out", str(tmp_path / "picture.png")])
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(" clicks")[0] for line in said] == ["0", "1", "2"]
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size == (3 * script.PANEL, 2 * (script.PANEL + script.CAPTION))
+        upper = picture.crop((0, 0, picture.width, picture.height // 2))
+        lower = picture.crop((0, picture.height // 2, *picture.size))
+        assert upper.tobytes() != lower.tobytes()
