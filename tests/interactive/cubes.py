@@ -53,8 +53,5 @@ def cubes() -> Iterator[None]:
     """Let clicks be cubes within the block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vesalius.interactive.prediction.change_mask", change_by_cubes)
-        patch.setattr(
-            "vesalius.interactive.prediction.segment_points",
-            lambda network, image, objects, windows, **_: tuple(None for _ in objects),
-        )
+        patch.setattr("vesalius.interactive.logits.ClickLogits.of", lambda *_: None)
         yield

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from interactive.cubes import cubes, slabs
 from interactive.small_session import SHAPE, click, organs, scan, segmenter
@@ -113,6 +114,38 @@ def test_only_what_was_prompted_anew_is_computed(model: Segmenter) -> None:
     session.add(click("spleen", 15, 12, 10))
     assert session.predict().targets == ("spleen",)
     assert session.image_maps.hits >= 1
+
+
+def test_what_is_said_of_one_structure_does_not_depend_on_the_others(model: Segmenter) -> None:
+    alone, among = begin(model), begin(model)
+    for session in (alone, among):
+        session.add(click("new:cyst", 14, 12, 10))
+        session.predict()
+        session.add(click("new:cyst", 13, 13, 10))
+    for voxel in ((13, 12, 10), (12, 12, 10), (11, 11, 10)):
+        among.add(click("liver", *voxel))
+    alone.predict()
+    assert among.predict().targets == ("cyst", "liver")
+    assert alone.mask("cyst").any()
+    assert np.array_equal(alone.mask("cyst"), among.mask("cyst"))
+
+
+def test_windows_in_which_nothing_new_was_said_are_not_asked_again(
+    model: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...]] = []
+    logits = type(model.network.point_head).logits
+
+    def counted(head: object, image_map: object, points: torch.Tensor, *rest: object) -> object:
+        asked.append(tuple(points.shape))
+        return logits(head, image_map, points, *rest)
+
+    monkeypatch.setattr(type(model.network.point_head), "logits", counted)
+    session = begin(model)
+    for voxel in ((4, 4, 4), (24, 28, 20), (23, 28, 20)):
+        session.add(click("liver", *voxel))
+        session.predict()
+    assert asked == [(1, 1, 3), (1, 1, 3), (1, 2, 3)], "the first window holds the first click alone"
 
 
 def test_a_moved_click_is_as_if_it_had_been_there_from_the_start(model: Segmenter) -> None:

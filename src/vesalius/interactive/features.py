@@ -1,39 +1,35 @@
-"""ImageMapCache: what the point head needs of a window, kept for the next click, within a bound.
+"""TensorCache: what the network has said, kept for the next click, within a bound of bytes.
 
-Windows never move, so the start of one names its map. A map is a function of the volume and the network alone: one
-that was dropped (the least recently used first) and is computed again is the same: eviction changes only time.
+Windows never move, so the start of one names its image map; and what the point head says in a window depends on
+that map and on the clicks of one object there. Both are functions: what was dropped (the least recently used first)
+and is computed again is the same, and eviction changes only time.
 """
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
-from jaxtyping import Float
 from torch import Tensor
 
 from vesalius.errors import UsageError
-from vesalius.geometry.boxes import Triple
 
 CACHE_BYTES = 1 << 30
-"""By default: forty windows of VISTA3D in bf16 (25 MB each), twenty in fp32."""
+"""By default: image maps of 32 windows of VISTA3D in bf16 (25 MB each), 16 in fp32, and logits of as many."""
 
 
-class ImageMapCache:
-    """Image maps by the start of their window; a function from the one to the other.
+class TensorCache:
+    """Tensors by a key that says all they depend on.
 
     Args:
-        compute: Gives the map of a window that is not here.
-        max_bytes: Held at most. A map that is larger alone is computed every time.
+        max_bytes: Held at most. A tensor that is larger alone is not kept.
 
     Raises:
         UsageError: If ``max_bytes`` is negative.
     """
 
-    def __init__(
-        self, compute: Callable[[Triple], Float[Tensor, "1 d i2 j2 k2"]], *, max_bytes: int = CACHE_BYTES
-    ) -> None:
+    def __init__(self, max_bytes: int) -> None:
         if max_bytes < 0:
             raise UsageError(
                 expected="a cache of 0 bytes or more", got=f"{max_bytes} bytes", do="give 0 to keep nothing"
@@ -42,25 +38,24 @@ class ImageMapCache:
         self.hits = 0
         self.misses = 0
         self.held_bytes = 0
-        self._compute = compute
-        self._maps: OrderedDict[Triple, Float[Tensor, "1 d i2 j2 k2"]] = OrderedDict()
+        self._tensors: OrderedDict[Hashable, Tensor] = OrderedDict()
 
-    def __call__(self, start: Triple) -> Float[Tensor, "1 d i2 j2 k2"]:
-        """Return the image map of the window at ``start``, computed where it is not here."""
-        if start in self._maps:
+    def get(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+        """Return the tensor of a key, computed where it is not here."""
+        if key in self._tensors:
             self.hits += 1
-            self._maps.move_to_end(start)
-            return self._maps[start]
+            self._tensors.move_to_end(key)
+            return self._tensors[key]
         self.misses += 1
-        image_map = self._compute(start)
-        self._keep(start, image_map)
-        return image_map
+        tensor = compute()
+        self._keep(key, tensor)
+        return tensor
 
-    def _keep(self, start: Triple, image_map: Tensor) -> None:
-        if image_map.nbytes > self.max_bytes:
+    def _keep(self, key: Hashable, tensor: Tensor) -> None:
+        if tensor.nbytes > self.max_bytes:
             return
-        while self.held_bytes + image_map.nbytes > self.max_bytes:
-            _, dropped = self._maps.popitem(last=False)
+        while self.held_bytes + tensor.nbytes > self.max_bytes:
+            _, dropped = self._tensors.popitem(last=False)
             self.held_bytes -= dropped.nbytes
-        self._maps[start] = image_map
-        self.held_bytes += image_map.nbytes
+        self._tensors[key] = tensor
+        self.held_bytes += tensor.nbytes

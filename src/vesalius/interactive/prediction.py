@@ -14,18 +14,18 @@ from functools import cached_property, partial
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
-from vesalius.geometry.boxes import Box, Triple, enclosing_box
+from vesalius.geometry.boxes import Box, enclosing_box
 from vesalius.geometry.morphology import label_regions
 from vesalius.geometry.packed_mask import PackedMask
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.compose import LabelChange
 from vesalius.inference.merge import MaskChange, change_mask
-from vesalius.inference.points import compute_image_map, segment_points, window_starts
+from vesalius.inference.points import window_starts
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
-from vesalius.interactive.features import ImageMapCache
+from vesalius.interactive.features import TensorCache
 from vesalius.interactive.history import Placed, Result, SessionLabel, State
+from vesalius.interactive.logits import ClickLogits
 from vesalius.interactive.naming import click_target
 from vesalius.prompts.encode import ObjectClicks
 from vesalius.prompts.types import ClassPrompt, MaskPrompt, PointPrompt
@@ -42,14 +42,14 @@ class Predictor:
         segmenter: The network and its spec.
         volume: One channel.
         options: Of automatic segmentation.
-        cache_bytes: Held at most for image maps.
+        cache_bytes: Held at most for what the network has said.
     """
 
     def __init__(self, segmenter: Segmenter, volume: Volume, *, options: SegmentOptions, cache_bytes: int) -> None:
         self._segmenter = segmenter
         self._volume = volume
         self._options = options
-        self.image_maps = ImageMapCache(self._image_map, max_bytes=cache_bytes)
+        self._click_logits = ClickLogits(segmenter, cache_bytes)
 
     def predict(self, state: State, labels: Sequence[int], base_mask: BaseMask) -> State:
         """Return the state in which the results of some structures are those of their prompts.
@@ -73,13 +73,14 @@ class Predictor:
                 results[label] = Result(prompts, state.rank_of(label), automatic.get(label), change)
         return replace(state, results=results)
 
+    @property
+    def image_maps(self) -> TensorCache:
+        """The image maps of the windows that were seen last."""
+        return self._click_logits.image_maps
+
     @cached_property
     def _prepared(self) -> Prepared:
         return self._segmenter.prepare_whole(self._volume)
-
-    def _image_map(self, start: Triple) -> Float[Tensor, "1 d i2 j2 k2"]:
-        network, window_size = self._segmenter.network, self._segmenter.spec.window_size
-        return compute_image_map(network, self._prepared.image, start, window_size)
 
     def _automatic(self, state: State, labels: Sequence[int]) -> dict[int, PackedMask]:
         """Return the automatic masks of structures with a class prompt: those there are, and what is missing."""
@@ -135,27 +136,16 @@ class Predictor:
     def _clicked(
         self, state: State, labels: Sequence[int], starts: Mapping[int, PackedMask]
     ) -> Iterator[tuple[int, MaskChange]]:
-        """Yield what the clicks of each structure change; those in the same windows share a pass of the head."""
-        together: dict[tuple[Triple, ...], list[int]] = {}
+        """Yield what the clicks of each structure change in the mask they start from."""
+        whole = Box((0, 0, 0), self._volume.grid.shape)
         for label in labels:
             windows = tuple(dict.fromkeys(state.window_of[placed] for placed in _clicks(state, label)))
             if windows:
-                together.setdefault(windows, []).append(label)
-        whole = Box((0, 0, 0), self._volume.grid.shape)
-        for windows, some in together.items():
-            objects = [self._object_clicks(state, label) for label in some]
-            logits = segment_points(
-                self._segmenter.network,
-                self._prepared.image,
-                objects,
-                windows,
-                window_size=self._segmenter.spec.window_size,
-                image_maps=self.image_maps,
-            )
-            for label, one, of_object in zip(some, objects, logits, strict=True):
+                clicks = self._object_clicks(state, label)
+                logits = self._click_logits.of(self._prepared.image, clicks, windows)
                 earlier = starts[label].within(whole)
                 grids = {"model_grid": self._prepared.grid, "grid": self._volume.grid}
-                yield label, change_mask(of_object, earlier, one, **grids)
+                yield label, change_mask(logits, earlier, clicks, **grids)
 
     def _object_clicks(self, state: State, label: int) -> ObjectClicks:
         clicks = _clicks(state, label)

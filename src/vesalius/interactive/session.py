@@ -34,7 +34,7 @@ from vesalius.interactive.edits import (
     edit_from_json,
     edit_to_json,
 )
-from vesalius.interactive.features import CACHE_BYTES, ImageMapCache
+from vesalius.interactive.features import CACHE_BYTES, TensorCache
 from vesalius.interactive.history import History, State
 from vesalius.interactive.identity import check_same, identify
 from vesalius.interactive.journal import Journal, Record
@@ -76,7 +76,7 @@ class Session:
         volume: The image; one channel.
         labels: To begin with, on the volume's grid; None is background everywhere. Must not be written to.
         journal: A new file, to which every edit is written before it is acknowledged; None keeps no journal.
-        cache_bytes: Held at most for what the network has already seen.
+        cache_bytes: Held at most for what the network has said: image maps of windows, logits of clicks.
         options: Of automatic segmentation, for class prompts.
 
     Raises:
@@ -186,8 +186,8 @@ class Session:
             return self._workspace.canvas.label_map(self.state)
 
     @property
-    def image_maps(self) -> ImageMapCache:
-        """What the network has already seen of the volume, with its hits and misses."""
+    def image_maps(self) -> TensorCache:
+        """The image maps of the windows that were seen last, with their hits and misses."""
         return self._workspace.predictor.image_maps
 
     def mask(self, name: str) -> MaskArray:

@@ -41,7 +41,7 @@ class Workspace:
         volume: The image.
         labels: To begin with; None is background everywhere.
         options: Of automatic segmentation.
-        cache_bytes: Held at most for image maps.
+        cache_bytes: Held at most for what the network has said.
     """
 
     def __init__(
