@@ -15,6 +15,7 @@ ARCHITECTURE = VistaArchitecture(
     special_classes=(),
     class_branch=True,
     point_branch=True,
+    point_heads=1,
 )
 
 SPEC = ModelSpec(

@@ -37,8 +37,13 @@ class VistaArchitecture:
     """Whether the weights hold the automatic decoder and the class head."""
     point_branch: bool = True
     """Whether the weights hold the interactive decoder and the point head."""
+    point_heads: int = 4
+    """Attention heads of the point head. Each compares places in ``width / 2 / point_heads`` dimensions, two for a
+    frequency: a narrow network needs few heads to tell near from far."""
 
     def __post_init__(self) -> None:
+        if self.point_heads < 1:
+            raise _bad_spec("at least one head", self)
         if self.width < 2 or self.width % 2 or len(self.blocks_down) < 2 or min(self.blocks_down) < 1:
             raise _bad_spec("an even width and at least two levels of at least one block", self)
 

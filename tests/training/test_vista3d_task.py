@@ -356,7 +356,7 @@ def test_later_rounds_click_on_the_network_s_own_errors_and_only_the_last_is_lea
         return right(network, image_map, clicks)  # type: ignore[arg-type]
 
     monkeypatch.setattr(room, "_point_logits", watched)
-    click_terms(network, network.point_features(window.image[None])[0], window)
+    click_terms(network, network.point_features(window.image[None])[0], window, loss="vesalius")
     counts, learnt = zip(*calls, strict=True)
     assert len(calls) == 4
     assert list(counts) == sorted(set(counts))  # clicks are added in every round
@@ -374,9 +374,9 @@ def test_a_perfect_answer_ends_the_rounds(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(room, "_point_logits", perfect)
     network = new_network(CLICK_SPEC, seed=0)
-    terms = click_terms(network, network.point_features(window.image[None])[0], window)
+    terms = click_terms(network, network.point_features(window.image[None])[0], window, loss="vista3d")
     assert len(calls) == 2
-    assert float(terms["click dice"].detach()) < 1e-4
+    assert float(terms["dice"].detach()) < 1e-4
 
 
 def test_novel_classes_are_kept_out_of_labels_and_of_what_was_looked_for() -> None:

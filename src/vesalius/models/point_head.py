@@ -76,9 +76,10 @@ class PointHead(nn.Module):
 
     Args:
         width: Channels ``d`` of the image features.
+        heads: Attention heads; they divide half the width.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, heads: int = 4) -> None:
         super().__init__()
         self.downsample = nn.Conv3d(width, width, 3, stride=2, padding=1)
         self.downsample_norm = InstanceNorm(width, affine=False)
@@ -86,7 +87,7 @@ class PointHead(nn.Module):
         self.map_norm = InstanceNorm(width, affine=False)
         self.position = FourierPosition(width)
         self.tokens = PromptTokens(width)
-        self.transformer = TwoWayTransformer(width)
+        self.transformer = TwoWayTransformer(width, heads=heads)
         self.upsample = nn.ConvTranspose3d(width, width, 3, stride=2, padding=1, output_padding=1)
         self.upsample_norm = InstanceNorm(width, affine=False)
         self.mask_conv = nn.Conv3d(width, width, 3, padding=1)

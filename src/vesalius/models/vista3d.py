@@ -38,7 +38,7 @@ class Vista3D(nn.Module):
             self.class_head = ClassHead(architecture.num_embeddings, width)
         if architecture.point_branch:
             self.point_decoder = Decoder(width, levels=levels)
-            self.point_head = PointHead(width)
+            self.point_head = PointHead(width, heads=architecture.point_heads)
 
     def mapped_features(self, windows: Float[Tensor, "b c i j k"]) -> Float[Tensor, "b d i j k"]:
         """Return the features class vectors are compared with.

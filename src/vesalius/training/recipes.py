@@ -92,7 +92,7 @@ class VistaRecipe:
     batch: int = 1
     """Windows that pass the network together; ``loop.windows`` such samples make a step."""
     loss: Loss = "vesalius"
-    """Of class prompts: VISTA3D's, or ours, which wakes small structures. Clicks always have VISTA3D's."""
+    """VISTA3D's, or ours, which wakes small structures."""
     recall: float = 0.1
     """Weight of the part of our loss that wakes, on the plateau of the rate; it falls with the rate."""
     prompting: ClassPrompting = field(default_factory=ClassPrompting)
@@ -252,7 +252,9 @@ VESALIUS_SMALL_CLICKS_BEGIN = replace(
     shares={"head-neck": 0.42, "abdomen": 0.26, "chest": 0.12, "atlas": 0.08, "phantom": 0.12},
     mirror={"head-neck": 0.5, "abdomen": 0.25, "chest": 0.25, "atlas": 0.25, "phantom": 0.25},
     clicking=ClickPrompting(rounds=3, as_new=0.3),
-    optimisation=Optimisation(plateau=0.5, floor=0.3, parts=frozen("encoder.*", *AUTOMATIC)),
+    optimisation=Optimisation(
+        plateau=0.5, floor=0.3, parts=(*frozen("encoder.*", *AUTOMATIC), Part(names="point_head.*", rate=2.0))
+    ),
     loop=LoopSettings(minutes=12.0),
 )
 """The click branch, learnt beside a finished automatic one: encoder, automatic decoder and class head are frozen,

@@ -37,16 +37,22 @@ from vesalius.training.click_sampling import (
     joined,
     objects_in,
 )
-from vesalius.training.losses import cross_entropy_loss, dice_loss, recall_loss, squared_dice_loss
+from vesalius.training.losses import (
+    Logits,
+    Masks,
+    cross_entropy_loss,
+    dice_loss,
+    recall_loss,
+    squared_dice_loss,
+)
 from vesalius.training.overlaps import Overlaps
 from vesalius.training.prompt_sampling import ClassQuestion, ask, known, targets
-from vesalius.training.recipes import VistaRecipe
+from vesalius.training.recipes import Loss, VistaRecipe
 from vesalius.training.supervoxel_targets import Supervoxels, changed_objects
 from vesalius.training.window_cutting import CutWindow, Painter, Recontrast, WindowCutter
 
 Terms = dict[str, Tensor]
 
-CLICK_TERMS = ("click dice", "click cross_entropy")
 _TRIES = 50
 """Windows that are drawn in search of something to click on before a data set is said to have nothing."""
 
@@ -171,7 +177,8 @@ class Vista3DTask:
                 if window.question.present:
                     watched[f"dice of {window.group}"] = float(own["dice"].detach())
             if window.objects and clicked is not None:
-                own |= click_terms(network, clicked[number], window)
+                found = click_terms(network, clicked[number], window, loss=self._recipe.loss)
+                own |= {f"click {name}": term for name, term in found.items()}
                 watched[f"click dice, round {window.rounds}"] = float(own["click dice"].detach())
             for name, term in own.items():
                 terms[name].append(term)
@@ -195,32 +202,44 @@ class Vista3DTask:
         logits = compare(vectors, features[None])[0].float()
         labels = window.labels.to(features.device)
         wanted, is_known = (read(labels, question, self._overlaps) for read in (targets, known))
-        if self._recipe.loss == "vista3d":
-            return {
-                "dice": squared_dice_loss(logits, wanted, is_known),
-                "cross_entropy": cross_entropy_loss(logits, wanted, is_known),
-            }
-        present = slice(question.present)
-        return {
-            "dice": dice_loss(logits[present], wanted[present], is_known[present]),
-            "cross_entropy": cross_entropy_loss(logits, wanted, is_known),
-            "recall": recall_loss(logits[present], wanted[present]),
-        }
+        return mask_terms(logits, wanted, is_known, present=question.present, loss=self._recipe.loss)
 
     def weights(self, rate: float) -> Mapping[str, float]:
         """Return the weight of every term that the recipe's prompts have; that of recall falls with the rate."""
         recipe = self._recipe
-        weights: dict[str, float] = {}
-        if recipe.drop_label < 1:
-            weights |= {"dice": 1.0, "cross_entropy": 1.0}
-            if recipe.loss == "vesalius":
-                weights["recall"] = rate * recipe.recall
+        own = {"dice": 1.0, "cross_entropy": 1.0}
+        if recipe.loss == "vesalius":
+            own["recall"] = rate * recipe.recall
+        weights = dict(own) if recipe.drop_label < 1 else {}
         if recipe.drop_label > 0 or recipe.drop_point < 1:
-            weights |= dict.fromkeys(CLICK_TERMS, 1.0)
+            weights |= {f"click {name}": weight for name, weight in own.items()}
         return weights
 
 
-def click_terms(network: Vista3D, features: Float[Tensor, "d i j k"], window: PromptedWindow) -> Terms:
+def mask_terms(logits: Logits, wanted: Masks, is_known: Masks, *, present: int, loss: Loss) -> Terms:
+    """Compare masks with what they should be.
+
+    Args:
+        logits: Of the masks, those of what lies in the window first.
+        wanted: Where each should be.
+        is_known: Where that is known.
+        present: How many lie in the window.
+        loss: VISTA3D's, whose Dice says nothing of the others, or ours.
+    """
+    entropy = cross_entropy_loss(logits, wanted, is_known)
+    if loss == "vista3d":
+        return {"dice": squared_dice_loss(logits, wanted, is_known), "cross_entropy": entropy}
+    own = slice(present)
+    return {
+        "dice": dice_loss(logits[own], wanted[own], is_known[own]),
+        "cross_entropy": entropy,
+        "recall": recall_loss(logits[own], wanted[own]),
+    }
+
+
+def click_terms(
+    network: Vista3D, features: Float[Tensor, "d i j k"], window: PromptedWindow, *, loss: Loss
+) -> Terms:
     """Click on a window's objects for as many rounds as it has, and compare the last answer.
 
     Nothing learns through the earlier rounds: they say only where the next clicks lie. Without an error left there
@@ -230,6 +249,7 @@ def click_terms(network: Vista3D, features: Float[Tensor, "d i j k"], window: Pr
         network: With a click branch.
         features: What it decoded of the window.
         window: With at least one object.
+        loss: As in ``mask_terms``.
     """
     rng = np.random.default_rng(window.seed)
     image_map = network.point_head.image_map(features[None])
@@ -246,10 +266,7 @@ def click_terms(network: Vista3D, features: Float[Tensor, "d i j k"], window: Pr
         torch.from_numpy(np.stack([getattr(one, name) for one in window.objects])).to(logits.device)
         for name in ("mask", "known")
     )
-    return {
-        "click dice": squared_dice_loss(logits, masks, is_known),
-        "click cross_entropy": cross_entropy_loss(logits, masks, is_known),
-    }
+    return mask_terms(logits, masks, is_known, present=len(masks), loss=loss)
 
 
 def _point_logits(
