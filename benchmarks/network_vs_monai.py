@@ -85,12 +85,12 @@ def measure_side(options: argparse.Namespace) -> None:
     make = monai_network if library == "monai" else vesalius_network
     network = make(precision == "bf16", class_ids, torch.full((1, 1, 3), options.window / 2.5).floor())
     gc.collect()
-    forget_peak()
+    sides.forget_peak()
     from vesalius.models.layers.planes import workspace
 
     with torch.inference_mode(), workspace():  # which MONAI's side makes no use of
         logits, seconds = timed(network.segment, window, options.times)
-        peak = peak_gigabytes()
+        peak = sides.peak_since_gigabytes()
         classes = logits[0, :, ::4, ::4, ::4].float().clone()
         del logits
         clicked, click_seconds = timed(network.click, window, 1)
@@ -156,20 +156,6 @@ def seeded_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
     drawn: dict[str, Tensor] = draw(state)
     return drawn
-
-
-def forget_peak() -> None:
-    """Start counting the peak anew, where the system can (Linux): loading the weights is not what is compared."""
-    if sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_gigabytes() -> float:
-    """Return the peak resident set since ``forget_peak``."""
-    if sys.platform != "linux":
-        return sides.peak_gigabytes()
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
 
 
 def compare(measured: dict[str, dict[str, Any]], folder: Path) -> None:

@@ -33,6 +33,20 @@ def peak_gigabytes() -> float:
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
+def forget_peak() -> None:
+    """Start counting the peak anew, where the system can (Linux): what came before is not what is measured."""
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_since_gigabytes() -> float:
+    """Return the peak resident set since ``forget_peak``."""
+    if sys.platform != "linux":
+        return peak_gigabytes()
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
+
+
 def machine() -> dict[str, Any]:
     """Say what was measured on."""
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
