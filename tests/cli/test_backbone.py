@@ -41,3 +41,5 @@ def test_a_backbone_is_converted_and_described(
     assert spec["architecture"]["kind"] == "vit"
     assert spec["mean_std_hu"] == [65.1084213256836, 178.01663208007812]
     assert main(["models", "info", str(tmp_path / "ours")]) == 0
+    said = capsys.readouterr().out
+    assert "sees 0.4464 x 0.4464 mm, PLS, HU -1000 to 1000 less 65.1084, by 178.017, slices of 896 x 896" in said

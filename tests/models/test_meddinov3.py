@@ -73,6 +73,21 @@ def test_bf16_is_close_to_fp32() -> None:
     assert 0 < (rounded - exact).std() < 0.05 * exact.std()
 
 
+def test_it_trains_under_autocast_as_in_fp32() -> None:
+    exact, rounded = network().train(), network().train()
+    target = torch.randint(3, (1, 16, 16), generator=torch.Generator().manual_seed(2))
+    torch.nn.functional.cross_entropy(exact(images(1, 1, 16, 16)), target).backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = torch.nn.functional.cross_entropy(rounded(images(1, 1, 16, 16)).float(), target)
+    loss.backward()
+    for (name, one), other in zip(exact.named_parameters(), rounded.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        if name != "encoder.mask_token":
+            assert (one.grad - other.grad).norm() < 0.1 * one.grad.norm(), name
+            assert not torch.equal(one.grad, other.grad), name
+
+
 @pytest.mark.parametrize("taps", [(), (3,), (-1,)])
 def test_a_tap_that_is_not_there_is_refused(taps: tuple[int, ...]) -> None:
     with pytest.raises(CheckpointError, match="taps"):

@@ -30,6 +30,8 @@ from torch import Tensor, nn
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = {"width": 128, "depth": 4, "heads": 2, "patch": 8}
+FLEXICT = {"width": 144, "depth": 2, "heads": 2, "patch": 8}
+"""Heads of 72 channels, as FlexiCT's; one channel."""
 BASE = {"width": 768, "depth": 12, "heads": 12, "patch": 16}
 SIZES = ((16, 24), (40, 24), (48, 56))
 TAPS = (1, 3)
@@ -76,7 +78,7 @@ def stub_torchvision() -> None:
     sys.meta_path.insert(0, Finder())  # type: ignore[arg-type]
 
 
-def timm_network(sizes: dict[str, int], *, qkv_bias: bool, eps: float) -> nn.Module:
+def timm_network(sizes: dict[str, int], *, qkv_bias: bool, eps: float, channels: int = 3) -> nn.Module:
     """Return timm's network, as its registry makes it but for the sizes."""
     from functools import partial
 
@@ -84,6 +86,7 @@ def timm_network(sizes: dict[str, int], *, qkv_bias: bool, eps: float) -> nn.Mod
     from timm.models.eva import Eva
 
     return Eva(
+        in_chans=channels,
         patch_size=sizes["patch"],
         embed_dim=sizes["width"],
         depth=sizes["depth"],
@@ -196,6 +199,10 @@ def main() -> None:
                 golden[f"{library}/16x24"] = ask(network, seeded_images(16, 24), (3,))[0].contiguous()
         if case == "meddinov3":
             names["timm without biases"] = {n: list(tensor.shape) for n, tensor in of_timm.state_dict().items()}
+    network = timm_network(FLEXICT, qkv_bias=False, eps=1e-6, channels=1)
+    state = seeded_vit(meta_shapes(**FLEXICT, channels=1, qkv_bias=False))
+    network.load_state_dict(checkpoint_filter_fn(state, network))
+    golden["flexict/16x24"] = from_timm(network, seeded_images(16, 24)[:, :1], (1,))[0].contiguous()
     assert worst < 1e-5, f"timm and transformers differ by {worst:.1e}"
     metadata = {"torch": str(torch.__version__), "timm": timm.__version__, "transformers": transformers.__version__}
     GOLDEN.mkdir(exist_ok=True)

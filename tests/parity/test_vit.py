@@ -109,6 +109,17 @@ def test_weights_under_the_names_of_other_libraries_answer_as_there(
     assert difference(together(found), golden[f"{library}/16x24"]) <= TOLERANCE
 
 
+@torch.no_grad()
+def test_flexicts_stem_and_heads_of_72_channels_equal_timms(golden: dict[str, Tensor]) -> None:
+    shapes = meta_shapes(width=144, depth=2, heads=2, patch=8, channels=1, qkv_bias=False)
+    state = {}
+    for name, tensor in seeded_vit(shapes).items():
+        renamed = name.replace("patch_embed.", "patch_embed_2D.").replace("rope_embed.", "rope_embed_2D.")
+        state[f"backbone.{renamed}"] = tensor
+    found = load(meddinov3_official.FLEXICT, state)(image_of("16x24")[:, :1])[0]
+    assert difference(together(found), golden["flexict/16x24"]) <= TOLERANCE
+
+
 @pytest.mark.slow
 @torch.no_grad()
 def test_the_full_width_equals_theirs(golden: dict[str, Tensor]) -> None:

@@ -53,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     rows = [_row(row) for row in CATALOG]
-    lines = [f"{'name':<16} {'here':<5} {'size':>8}  {'licence':<26} what"]
+    lines = [f"{'name':<16} {'here':<5} {'size':>8}  {'licence':<29} what"]
     for row in rows:
         size = f"{row['size_bytes'] / 1e6:,.0f} MB" if row["size_bytes"] else "?"
         here = "yes" if row["path"] else "no"
-        lines.append(f"{row['name']:<16} {here:<5} {size:>8}  {row['licence']:<26} {row['summary']}")
+        lines.append(f"{row['name']:<16} {here:<5} {size:>8}  {row['licence']:<29} {row['summary']}")
     _say(args, {"models": rows}, lines)
     return 0
 
@@ -174,13 +174,20 @@ def _file_info(path: Path) -> dict[str, Any]:
 
 
 def _spec_lines(spec: dict[str, Any]) -> list[str]:
-    spacing = " x ".join(f"{side:g}" for side in spec["spacing_mm"])
-    window = " x ".join(str(side) for side in spec["window_size"])
+    axes = 3 if spec["spacing_mm"][2] else 2  # a network of slices leaves them where they are
+    spacing = " x ".join(f"{side:g}" for side in spec["spacing_mm"][:axes])
+    window = " x ".join(str(side) for side in spec["window_size"][:axes])
+    mean, deviation = spec["mean_std_hu"]
+    seen = {
+        "window": "as 0 to 1",
+        "fixed": f"less {mean:g}, by {deviation:g}",
+        "slice": "less the mean of each slice, by its deviation",
+    }[spec["normalisation"]]
     names = dict(spec["vocabulary"])
     lines = [
         f"{spec['name']} {spec['version']}: {spec['modality']}, {', '.join(spec['regions']) or 'region unknown'}",
-        f"sees {spacing} mm, {spec['orientation']}, HU {spec['window_hu'][0]:.0f} to {spec['window_hu'][1]:.0f}, "
-        f"windows of {window} voxels",
+        f"sees {spacing} mm, {spec['orientation']}, HU {spec['window_hu'][0]:.0f} to {spec['window_hu'][1]:.0f} "
+        f"{seen}, {'windows' if axes == 3 else 'slices'} of {window} voxels",
         f"names {len(names)} classes; everything: {len(spec['everything'])}",
         f"provenance: {spec['provenance'] or 'not stated'}",
     ]
