@@ -27,6 +27,7 @@ from vesalius.spec import ModelSpec
 
 FOLDER = Path("src/vesalius/checkpoints/builtin/vesalius-small")
 RESULTS = Path("benchmarks/results/built_in_model.json")
+CLICK_RESULTS = Path("benchmarks/results/built_in_model_clicks.json")
 CARD = Path(__file__).parent / "card_template.md"
 GOOD_ENOUGH = 0.5
 """Dice (or agreement) on development cases that a class must reach to be part of `everything`."""
@@ -90,9 +91,21 @@ def card(spec: ModelSpec, results: dict[str, Any], size_bytes: int) -> str:
         example="\n".join(_example_rows(example["per_case"]["example_ct"])),
         confidence=_ranked(results["confidence"]),
         precision=f"{precision['mean']:.4f} (n = {precision['n']})",
+        clicks=clicked(json.loads(CLICK_RESULTS.read_text())) if CLICK_RESULTS.exists() else "Not measured yet.",
         offered=offered,
         named_only=named_only,
     )
+
+
+def clicked(results: dict[str, Any]) -> str:
+    """Return the table of Dice after clicks, from the automatic result and from nothing, beside balls."""
+    measured = results["head-neck"]
+    columns = [("automatic", "from the automatic result"), ("nothing", "from nothing"), ("balls", "balls")]
+    rows = [f"| structure | n | {' | '.join(words for _, words in columns)} |", "|---|---|---|---|---|"]
+    for name, entry in measured["automatic"].items():
+        cells = [" → ".join(f"{measured[key][name][n]:.3f}" for n in ("0", "1", "3", "5")) for key, _ in columns]
+        rows.append(f"| {name} | {entry['n']} | {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 def _cell(entry: dict[str, Any]) -> str:

@@ -1,0 +1,98 @@
+"""Measure the click branch on the development cases, in the session users work in, with an honest count of clicks.
+
+::
+
+    python benchmarks/built_in_model/clicks.py --model src/vesalius/checkpoints/builtin/vesalius-small --limit 4
+
+A simulated user clicks into the largest error, one click at a time; beside it stands the same user with balls
+around the clicks, which read no image. Each structure begins with the automatic result, and with nothing.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from evaluate import SETS, Reference, segmenter_of
+from vocabulary import ID
+
+from vesalius.evaluation.clicks import ClickCurve, ClickProtocol, evaluate_clicks
+from vesalius.evaluation.references import ReferenceCase
+from vesalius.geometry.volume import LabelMap
+from vesalius.inference.segmenter import Segmenter, SegmentOptions
+
+SHOWN = (0, 1, 3, 5)
+"""Numbers of clicks after which the table says how good the result is."""
+
+
+def as_case(reference: Reference) -> ReferenceCase:
+    """Return a development case in the form that the evaluation of clicks reads."""
+    labels = np.zeros(reference.scan.grid.shape, dtype=np.uint8)
+    for name, mask in reference.masks.items():
+        labels[mask] = ID[name]
+    names = {ID[name]: name for name in reference.masks}
+    return ReferenceCase(reference.name, reference.scan, LabelMap(labels, reference.scan.grid, names))
+
+
+def by_clicks(curves: Iterable[ClickCurve]) -> dict[str, dict[str, object]]:
+    """Return structure (and all of them) -> mean Dice after so many clicks, and how many there were."""
+    columns: dict[str, list[ClickCurve]] = {}
+    for curve in curves:
+        for name in (curve.scores[0].name, "all"):
+            columns.setdefault(name, []).append(curve)
+    return {name: {"n": len(some), **_means(some)} for name, some in sorted(columns.items())}
+
+
+def _means(curves: Sequence[ClickCurve]) -> dict[str, float]:
+    return {str(n): round(float(np.mean([curve.after(n).dice for curve in curves])), 4) for n in SHOWN}
+
+
+def measured(segmenter: Segmenter, cases: Sequence[ReferenceCase], *, clicks: int) -> dict[str, object]:
+    """Return the curves that begin with the automatic result, those that begin with nothing, and the balls'."""
+    results: dict[str, object] = {}
+    for start in ("automatic", "nothing"):
+        protocol = ClickProtocol(clicks=clicks, start=start)  # type: ignore[arg-type]
+        found = evaluate_clicks(
+            segmenter,
+            cases,
+            protocol,
+            how=SegmentOptions(unvalidated=True),
+            on_structure=lambda said: print(said, file=sys.stderr, flush=True),
+        )
+        results[start] = by_clicks(found.curves)
+        results["balls"] = by_clicks(found.baseline)
+        seconds = [second for curve in found.curves for second in curve.seconds]
+        results[f"seconds a click, from {start}"] = round(float(np.median(seconds)), 3) if seconds else None
+    return results
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", type=Path, help="a model folder")
+    source.add_argument("--run", type=Path, help="a training run: its averaged weights")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["head-neck"])
+    parser.add_argument("--limit", type=int, help="only the first cases of each set")
+    parser.add_argument("--clicks", type=int, default=5)
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    segmenter = segmenter_of(arguments, arguments.precision)
+    results: dict[str, object] = {"command": " ".join(["python", *sys.argv])}
+    for name in arguments.sets:
+        cases = [as_case(reference) for reference in list(SETS[name](arguments.data))[: arguments.limit]]
+        results[name] = measured(segmenter, cases, clicks=arguments.clicks)
+    print(json.dumps(results, indent=1))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
