@@ -49,3 +49,19 @@ def test_corners_are_voxel_centres_of_the_box() -> None:
     assert corners.shape == (8, 3)
     assert corners.min(0).tolist() == [1, 2, 3]
     assert corners.max(0).tolist() == [1, 4, 8]
+
+
+@given(triples, triples, triples)
+def test_counting_from_elsewhere_and_moving_there_is_no_change(start: tuple, stop: tuple, origin: tuple) -> None:
+    box = Box(start, stop)
+    assert box.relative_to(origin).moved(origin) == box
+    assert box.relative_to(start).start == (0, 0, 0)
+    assert box.moved(origin).shape == box.shape
+
+
+def test_a_box_holds_points_up_to_the_outer_faces_of_its_voxels() -> None:
+    box = Box((1, 2, 3), (2, 5, 9))
+    assert box.holds(np.array([0.5, 1.5, 2.5]))
+    assert box.holds(np.array([1.5, 4.5, 8.5]))
+    assert not box.holds(np.array([1.0, 4.6, 5.0]))
+    assert not box.holds(np.array([0.4, 3.0, 5.0]))

@@ -1,9 +1,9 @@
 """Clicks over a prepared volume: windows around them, and what the point head says of each object there.
 
 Differs from MONAI's ``point_based_window_inferer`` on purpose. One window serves a cluster of clicks, not one
-each, and never moves, so that its image map can be kept. All clicks of all objects of a window go through the head
-together. Where windows overlap, logits are averaged, not summed. A click on the first voxel of an axis counts.
-There are no -9999 logits and no NaN: where no window is, nothing is said.
+each, and never moves, so that its image map can be kept; all objects of a window share it. Where windows overlap,
+logits are averaged, not summed. A click on the first voxel of an axis counts. There are no -9999 logits and no NaN:
+where no window is, nothing is said.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from vesalius.geometry.boxes import Box, Triple
+from vesalius.geometry.boxes import Box, Triple, enclosing_box
 from vesalius.models.layers.planes import workspace
 from vesalius.models.vista3d import Vista3D
 from vesalius.prompts.encode import ObjectClicks, encode_clicks
@@ -47,11 +47,8 @@ class PointLogits:
     @property
     def box(self) -> Box:
         """The smallest box around all windows; empty where there are none."""
-        if not self.starts:
-            return Box((0, 0, 0), (0, 0, 0))
-        low = np.min(self.starts, axis=0).tolist()
-        high = (np.max(self.starts, axis=0) + self.windows[0].shape).tolist()
-        return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+        windows = (_window(start, logits.shape) for start, logits in zip(self.starts, self.windows, strict=True))
+        return enclosing_box(windows) or Box((0, 0, 0), (0, 0, 0))
 
     def blended(self) -> Float[Tensor, "i j k"]:
         """Return the logits of ``box``: averaged where windows overlap, 0 where none is.
@@ -182,32 +179,25 @@ def segment_points(
     for start in windows:
         window = _window(start, window_size)
         clicked = [row for row, one in enumerate(objects) if len(one.within(window))]
-        if clicked:
-            some = [objects[row] for row in clicked]
-            for row, logits in zip(clicked, _window_logits(network, some, window, image_maps(start)), strict=True):
-                found[row][start] = logits
+        if not clicked:
+            continue
+        image_map = image_maps(start)
+        for row in clicked:
+            found[row][start] = _logits_of_one(network, objects[row], window, image_map)
     i, j, k = image.shape
     return tuple(PointLogits((i, j, k), tuple(one), tuple(one.values())) for one in found)
 
 
-def _window_logits(
-    network: Vista3D, objects: Sequence[ObjectClicks], window: Box, image_map: Float[Tensor, "1 d i2 j2 k2"]
-) -> list[Float[Tensor, "i j k"]]:
-    """Ask the head about objects with as many clicks together: padding is a token, and would change the answer."""
-    found: dict[int, Tensor] = {}
-    counts = [len(one.within(window)) for one in objects]
-    for count in sorted(set(counts)):
-        rows = [row for row, other in enumerate(counts) if other == count]
-        clicks, device = encode_clicks([objects[row] for row in rows], window), image_map.device
-        with torch.inference_mode():
-            logits = network.point_head.logits(
-                image_map,
-                clicks.points_ijk.to(device),
-                clicks.point_labels.to(device),
-                clicks.supported.to(device),
-            )
-        found.update(zip(rows, logits[0].float().cpu(), strict=True))
-    return [found[row] for row in range(len(objects))]
+def _logits_of_one(
+    network: Vista3D, clicks: ObjectClicks, window: Box, image_map: Float[Tensor, "1 d i2 j2 k2"]
+) -> Float[Tensor, "i j k"]:
+    """Ask the head about one object: beside others it would be padded, which is a token and changes the answer."""
+    told, device = encode_clicks([clicks], window), image_map.device
+    with torch.inference_mode():
+        logits: Tensor = network.point_head.logits(
+            image_map, told.points_ijk.to(device), told.point_labels.to(device), told.supported.to(device)
+        )
+    return logits[0, 0].float().cpu()
 
 
 def _window(start: Triple, size: Sequence[int]) -> Box:
