@@ -54,4 +54,5 @@ def cubes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vesalius.interactive.prediction.change_mask", change_by_cubes)
         patch.setattr("vesalius.interactive.logits.ClickLogits.of", lambda *_: None)
+        patch.setattr("vesalius.interactive.canvas._BLOCK", 10)  # several in a small volume
         yield

@@ -8,13 +8,14 @@ composing anew the boxes in which it differs from the state shown before.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from vesalius.geometry.boxes import Box, bounding_box, enclosing_box, shared_box
+from vesalius.geometry.boxes import Box, Triple, bounding_box, enclosing_box, shared_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import label_regions
 from vesalius.geometry.packed_mask import PackedMask
@@ -25,6 +26,7 @@ from vesalius.interactive.history import Frozen, Patch, SessionLabel, State
 from vesalius.shapes import LabelArray, MaskArray
 
 _QUICKLY = 1
+_BLOCK = 64
 
 
 class Canvas:
@@ -41,6 +43,7 @@ class Canvas:
         self._base: dict[str, LabelArray] = {BASE_LAYER: labels.data, **labels.overlaps} if labels else {}
         self._shown = {layer: np.array(array, dtype=_kind([array])) for layer, array in self._base.items()}
         self._regions = {layer: label_regions(array) for layer, array in self._shown.items()}
+        self._base_masks: dict[int, tuple[Mapping[tuple[str, Triple], Patch], PackedMask]] = {}
 
     @property
     def layers(self) -> dict[int, str]:
@@ -49,8 +52,13 @@ class Canvas:
 
     def base_mask(self, entry: SessionLabel, state: State) -> PackedMask:
         """Return a structure's mask before any prompt that is not accepted yet; what is shown plays no part."""
+        patches, known = self._base_masks.get(entry.label, (None, PackedMask()))
+        if patches is state.patches:
+            return known
         reach = self._base_reach(entry, state)
-        return PackedMask.of(self._base_labels(entry.layer, reach, state) == entry.label, reach.start)
+        mask = PackedMask.of(self._base_labels(entry.layer, reach, state) == entry.label, reach.start)
+        self._base_masks[entry.label] = state.patches, mask
+        return mask
 
     def frozen(self, entry: SessionLabel, state: State) -> Frozen:
         """Return a structure as it is shown, to be kept so; ``state`` is the one that is shown."""
@@ -59,16 +67,17 @@ class Canvas:
         reach = enclosing_box(parts) or PackedMask().box
         return Frozen(self._shown_mask(entry, reach), reach)
 
-    def folded(self, state: State) -> tuple[Patch, ...]:
+    def folded(self, state: State) -> dict[tuple[str, Triple], Patch]:
         """Return the patches that make what is shown the base; ``state`` is the one that is shown."""
-        patches = list(state.patches)
-        parts = _parts(state)
-        for layer, boxes in _boxes(home for part, home in parts.items() if not isinstance(part, Patch)).items():
-            for box in boxes:
-                patches = [p for p in patches if p.layer != layer or shared_box(p.box, box) != p.box]
-                labels = self._layer(layer)[box.slices].astype(np.uint16)
-                patches.append(Patch(layer, box, zlib.compress(labels.tobytes(), _QUICKLY)))
-        return tuple(patches)
+        patches = dict(state.patches)
+        edited = (home for part, home in _parts(state).items() if not isinstance(part, Patch))
+        for layer, boxes in _boxes(edited).items():
+            for block in dict.fromkeys(block for box in boxes for block in _blocks(box, self.grid.shape)):
+                labels = self._layer(layer)[block.slices].astype(np.uint16)
+                held = frozenset(np.flatnonzero(np.bincount(labels.ravel())).tolist())
+                packed = zlib.compress(labels.tobytes(), _QUICKLY)
+                patches[layer, block.start] = Patch(layer, block, held, packed)
+        return patches
 
     def show(self, before: State, after: State) -> Box | None:
         """Show a state.
@@ -143,19 +152,19 @@ class Canvas:
 
     def _base_reach(self, entry: SessionLabel, state: State) -> Box:
         region = self._regions.get(entry.layer, {}).get(entry.label)
-        boxes = [patch.box for patch in state.patches if patch.layer == entry.layer]
+        boxes = [p.box for p in state.patches.values() if p.layer == entry.layer and entry.label in p.labels]
         return enclosing_box([*boxes, *([region.box] if region else [])]) or PackedMask().box
 
     def _base_labels(self, layer: str, box: Box, state: State) -> LabelArray:
         """Return the labels of a box before any prompt that is not accepted yet; a copy."""
         base = self._base.get(layer)
-        kind = self._layer(layer).dtype
+        kind = self._shown[layer].dtype if layer in self._shown else np.dtype(np.uint8)
         labels = np.zeros(box.shape, kind) if base is None else base[box.slices].astype(kind)
-        for patch in state.patches:
-            shared = shared_box(patch.box, box) if patch.layer == layer else None
-            if shared is not None:
-                accepted = np.frombuffer(zlib.decompress(patch.packed), np.uint16).reshape(patch.box.shape)
-                part = accepted[shared.relative_to(patch.box.start).slices]
+        for block in _blocks(box, self.grid.shape) if state.patches else ():
+            patch, shared = state.patches.get((layer, block.start)), shared_box(block, box)
+            if patch is not None and shared is not None:
+                accepted = np.frombuffer(zlib.decompress(patch.packed), np.uint16).reshape(block.shape)
+                part = accepted[shared.relative_to(block.start).slices]
                 labels[shared.relative_to(box.start).slices] = part
         return np.asarray(labels)
 
@@ -179,9 +188,16 @@ def _parts(state: State) -> dict[object, tuple[str, Box]]:
     for label, frozen in state.locked.items():
         box = enclosing_box([frozen.reach, frozen.mask.box])
         parts[frozen] = (state.labels[label].layer, box or frozen.reach)
-    for patch in state.patches:
+    for patch in state.patches.values():
         parts[patch] = (patch.layer, patch.box)
     return parts
+
+
+def _blocks(box: Box, shape: Triple) -> Iterator[Box]:
+    """Yield the blocks of a lattice over the volume that a box touches."""
+    ends = zip(box.start, box.stop, strict=True)
+    for i, j, k in itertools.product(*(range(a - a % _BLOCK, b, _BLOCK) for a, b in ends)):
+        yield Box((i, j, k), (i + _BLOCK, j + _BLOCK, k + _BLOCK)).clipped(shape)
 
 
 def _boxes(homes: Iterable[tuple[str, Box]]) -> dict[str, list[Box]]:

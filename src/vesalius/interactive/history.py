@@ -80,16 +80,18 @@ class Frozen:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """Labels that were accepted: of one box of one layer, in place of the base's.
+    """Labels that were accepted: of one block of one layer, in place of the base's.
 
     Args:
         layer: Which.
-        box: Where.
+        box: Where; blocks lie on a lattice, and of each there is at most one patch.
+        labels: Those that occur in it.
         packed: The labels of the box, uint16, compressed.
     """
 
     layer: str
     box: Box
+    labels: frozenset[int]
     packed: bytes
 
 
@@ -105,8 +107,8 @@ class State:
     """Label -> what its prompts came to when they were last predicted."""
     locked: Mapping[int, Frozen] = field(default_factory=dict)
     """Label -> its mask."""
-    patches: tuple[Patch, ...] = ()
-    """What was accepted, later ones over earlier ones."""
+    patches: Mapping[tuple[str, Triple], Patch] = field(default_factory=dict)
+    """Layer and first voxel of a block -> what was accepted there."""
     accepted: tuple[Prompt, ...] = ()
     """The prompts that led to it."""
     windows: tuple[Triple, ...] = ()
