@@ -11,7 +11,15 @@ from scipy import ndimage
 
 from vesalius.errors import UsageError
 from vesalius.transforms.augment import Augmentation
-from vesalius.transforms.deformation import AIR_HU, end_early, random_map, rename, sample, window_points
+from vesalius.transforms.deformation import (
+    AIR_HU,
+    end_early,
+    random_bend,
+    random_map,
+    rename,
+    sample,
+    window_points,
+)
 
 IDENTITY = np.eye(3)
 MIRROR = np.diag([-1.0, 1.0, 1.0])
@@ -141,3 +149,33 @@ def test_a_mirrored_window_that_leaves_the_scan_shows_its_voxels_and_nothing_bey
     wanted = padded[i - 5 : i + 1, j : j + 5, k : k + 7][::-1]
     assert (wanted == -1024).any()
     assert np.array_equal(sample(data, points, nearest=False, outside=-1024.0).numpy(), wanted)
+
+
+def bends(spacing_mm: tuple[float, float, float], size: tuple[int, int, int] = (24, 24, 24)) -> torch.Tensor:
+    config = Augmentation(bend=1.0, bend_mm=8.0)
+    drawn = [random_bend(config, spacing_mm, size, np.random.default_rng(seed)) for seed in range(40)]
+    return torch.stack([bend for bend in drawn if bend is not None])
+
+
+def test_bending_is_one_in_millimetres_smooth_and_no_wider_than_it_says() -> None:
+    bend = bends((1.0, 2.0, 4.0))
+    assert bend.shape == (40, 24, 24, 24, 3)
+    in_mm = bend * torch.tensor([1.0, 2.0, 4.0])
+    deviations = in_mm.flatten(0, 3).std(dim=0)
+    assert deviations.max() / deviations.min() < 1.25
+    assert 1.5 < float(deviations.mean()) < 8.0
+    steps = in_mm.diff(dim=1).abs().mean()
+    assert float(steps) < 0.4 * float(in_mm.abs().mean())  # neighbours move together
+
+
+def test_bending_follows_the_generator_and_happens_as_often_as_it_says() -> None:
+    half = Augmentation(bend=0.5)
+    drawn = [random_bend(half, (1.0, 1.0, 1.0), (4, 4, 4), np.random.default_rng(seed)) for seed in range(60)]
+    assert 15 < sum(bend is not None for bend in drawn) < 45
+    first, again = (random_bend(half, (1.0, 1.0, 1.0), (4, 4, 4), np.random.default_rng(1)) for _ in range(2))
+    assert (first is None) == (again is None)
+    one, two = bends((1.0, 1.0, 1.0))[:2]
+    assert not torch.equal(one, two)
+    assert all(
+        random_bend(Augmentation(), (1.0, 1.0, 1.0), (4, 4, 4), rng) is None for rng in [np.random.default_rng(0)]
+    )
