@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from vesalius.prompts.simulate import (
     ClickStyle,
+    centre_click,
     correcting_clicks,
     draw_voxels,
     first_clicks,
@@ -18,8 +18,18 @@ from vesalius.prompts.simulate import (
 )
 
 SPACING = (0.7, 1.5, 3.0)
-masks = arrays(bool, st.tuples(*[st.integers(1, 7)] * 3))
-pairs = masks.flatmap(lambda mask: st.tuples(st.just(mask), arrays(bool, mask.shape)))
+
+
+def random_mask(shape: tuple[int, int, int], share: float, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random(shape) < share
+
+
+shapes = st.tuples(*[st.integers(1, 7)] * 3)
+shares, seeds = st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]), st.integers(0, 1000)
+masks = st.builds(random_mask, shapes, shares, seeds)
+pairs = shapes.flatmap(
+    lambda shape: st.tuples(*[st.builds(random_mask, st.just(shape), shares, seeds)] * 2)  # two of one shape
+)
 styles = st.sampled_from(["centre", "border"])
 
 
@@ -104,7 +114,7 @@ def test_a_border_click_lies_near_the_border() -> None:
 
 
 def test_jitter_is_as_wide_as_it_says_in_millimetres() -> None:
-    truth = box((0, 30), (0, 28), (0, 26))
+    truth = box((5, 25), (6, 22), (8, 18))
     aim = next_click(truth, NOTHING, rng=np.random.default_rng(0), spacing_mm=SPACING)
     hits = [
         next_click(truth, NOTHING, rng=np.random.default_rng(n), jitter_mm=2.0, spacing_mm=SPACING)
@@ -173,3 +183,15 @@ def test_correcting_clicks_lie_in_the_errors(pair: tuple[np.ndarray, np.ndarray]
     assert (current[where] == ~clicks.positive).all()
     expected = [True] * bool((truth & ~current).any()) + [False] * bool((current & ~truth).any())
     assert clicks.positive.tolist() == expected
+
+
+@given(masks)
+def test_the_centre_of_a_structure_lies_in_it(mask: np.ndarray) -> None:
+    if mask.any():
+        assert mask[centre_click(mask)]
+
+
+def test_the_centre_is_that_of_the_largest_thick_piece() -> None:
+    thick, flat = box((3, 8), (5, 10), (6, 13)), box((12, 28), (1, 27), (3, 5))
+    assert centre_click(thick | flat) == (5, 7, 9)  # the plate has more voxels, and no core
+    assert centre_click(flat)[0] in (19, 20)

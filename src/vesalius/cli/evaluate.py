@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vesalius.evaluation.summary import Comparison
 
 _MODEL = ("model", "device", "precision", "max_memory", "threads")
-_DATA_ONLY = (*_MODEL, "suite", "split", "root", "channel", "modality", "clicks")
+_DATA_ONLY = (*_MODEL, "suite", "split", "root", "channel", "modality", "clicks", "published")
 _FILES_ONLY = ("against",)
 
 
@@ -131,6 +131,11 @@ def _add_clicks(group: argparse._ArgumentGroup) -> None:
         metavar="MM",
         help="standard deviation of the hand; default %(default)s",
     )
+    group.add_argument(
+        "--published",
+        choices=("one-click-per-window", "oracle"),
+        help="VISTA3D's own protocols, which look at the truth: for comparison with its tables only",
+    )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of the hand; default %(default)s")
 
 
@@ -203,7 +208,7 @@ def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | 
     protocol = _protocol(args, suite)
     asked = {name: getattr(args, name) for name in _MODEL if getattr(args, name) is not None}
     request = Request(**asked, unvalidated=args.unvalidated)
-    if protocol is not None:
+    if protocol is not None or args.published is not None:
         check_clickable(request.model)
     segmenter = request.load()
     about = {
@@ -215,6 +220,14 @@ def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | 
         listed = suite.applied_to(listed)
         about |= {"suite": f"{suite.title}: {suite.paper}", "beware": "; ".join(suite.remarks(len(cases)))}
     references = read_references(listed, cases, segmenter.vocabulary)
+    if args.published is not None:
+        from vesalius.evaluation.window_protocols import evaluate_by_windows
+
+        evaluation = evaluate_by_windows(
+            segmenter, references, args.published, options=options, how=request.options(), on_case=_say
+        )
+        said = f"{args.published}: clicks are taken from the truth, window by window; no user can do that"
+        return _Outcome(evaluation=evaluation, about=about | {"protocol": said})
     how = {"options": options, "everything": args.everything, "how": request.options()}
     if protocol is None:
         return _Outcome(evaluation=evaluate_model(segmenter, references, on_case=_say, **how), about=about)
@@ -237,7 +250,7 @@ def _protocol(args: argparse.Namespace, suite: Suite | None) -> ClickProtocol | 
     from vesalius.evaluation.clicks import ClickProtocol
 
     is_new = suite is not None and suite.kind == "new"
-    if args.clicks is None and not is_new:
+    if args.published is not None or (args.clicks is None and not is_new):
         return None
     return ClickProtocol(
         clicks=ClickProtocol.clicks if args.clicks is None else args.clicks,

@@ -20,25 +20,22 @@ import numpy as np
 from vesalius.errors import UnknownClassError, UsageError
 from vesalius.evaluation.balls import ball_radius_mm, balls
 from vesalius.evaluation.benchmark import others
-from vesalius.evaluation.matching import ClassPair, match_classes
 from vesalius.evaluation.references import ReferenceCase
-from vesalius.evaluation.scores import Score, ScoringOptions, placed_on, score_masks
+from vesalius.evaluation.scores import Score, ScoringOptions, score_masks
+from vesalius.evaluation.wanted import Structure, Wanted
 from vesalius.geometry.boxes import Box, bounding_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.interactive.session import Session
 from vesalius.prompts.simulate import Click, ClickStyle, next_click
-from vesalius.prompts.targets import NEW, resolve_target
+from vesalius.prompts.targets import NEW
 from vesalius.prompts.types import PointPrompt
 from vesalius.shapes import MaskArray
 
 BALL_FACTOR = 0.8
 """Radius of the balls, as a share of the radius of a ball of the structure's usual volume: with it, of 0.5 to 1.0,
 five clicks gave the best Dice on the parotids of eight development cases of OpenKBP (0.68 and 0.69)."""
-
-_UNNAMED = "unnamed structure"
-"""What a structure is called that is clicked on without its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,37 +141,23 @@ def evaluate_clicks(
     drawn: list[_Drawn] = []
     skipped: dict[str, str] = {}
     for case in cases:
-        pairs = _clickable(case, segmenter, options.classes, skipped)
-        targets = {pair.name: _target(pair.name, segmenter, is_new=protocol.new) for pair in pairs}
+        wanted = Wanted.of(case, segmenter, classes=options.classes, is_new=protocol.new)
+        skipped |= wanted.skipped
         start = None
         if protocol.start == "automatic":
-            start = _automatic(case.volume, targets.values(), segmenter, everything=everything, how=how)
-        truth = placed_on(case.volume.grid, case.truth, case.name)
-        judged = ~np.isin(truth.data, list(case.unknown)) if case.unknown else np.True_
-        for pair in pairs:
-            on_structure(f"{case.name}: {pair.name}")
-            mask = _mask_of(truth, pair) & judged
+            start = _automatic(case.volume, wanted.targets.values(), segmenter, everything=everything, how=how)
+        for one in wanted.structures():
+            on_structure(f"{one.case}: {one.name}")
             session = Session(segmenter, case.volume, labels=start, options=how)
-            tool = _InSession(session, targets[pair.name], judged)
-            one = _Structure(case.name, pair.name, mask, case.volume.grid)
+            tool = _InSession(session, wanted.targets[one.name], wanted.judged)
             curves.append(_corrected(tool, one, protocol, tolerance_mm=options.tolerance_mm))
             drawn.append(_Drawn.of(one))
     baseline = [_with_balls(one, drawn, protocol, tolerance_mm=options.tolerance_mm) for one in drawn]
     return ClickEvaluation(protocol=protocol, curves=tuple(curves), baseline=tuple(baseline), skipped=skipped)
 
 
-@dataclass(frozen=True)
-class _Structure:
-    """What the user wants."""
-
-    case: str
-    name: str
-    mask: MaskArray
-    grid: Grid
-
-
 def _corrected(
-    tool: _InSession | _Balls, wanted: _Structure, protocol: ClickProtocol, *, tolerance_mm: float
+    tool: _InSession | _Balls, wanted: Structure, protocol: ClickProtocol, *, tolerance_mm: float
 ) -> ClickCurve:
     """Click until the budget is spent or nothing is wrong."""
     rng = np.random.default_rng([protocol.seed, zlib.crc32(f"{wanted.case}/{wanted.name}".encode())])
@@ -218,34 +201,6 @@ class _InSession:
         self._session.predict()
 
 
-def _clickable(
-    case: ReferenceCase, segmenter: Segmenter, classes: Sequence[str], skipped: dict[str, str]
-) -> list[ClassPair]:
-    """Return the structures of a reference that can be clicked; note those that cannot, and why."""
-    names = {label: name for label, name in case.truth.names.items() if label not in case.unknown}
-    pairs = []
-    for pair in match_classes(names, names, classes=classes).pairs:
-        try:
-            _target(pair.name, segmenter, is_new=False)
-            pairs.append(pair)
-        except UsageError as error:
-            skipped[pair.name] = error.got
-    return pairs
-
-
-def _target(name: str, segmenter: Segmenter, *, is_new: bool) -> str:
-    """Return what a click on a structure of the reference is about, in the session's words.
-
-    Raises:
-        UsageError: If the model makes it of several classes.
-    """
-    try:
-        target = resolve_target(name, segmenter.vocabulary, segmenter.spec.vista, {})
-    except UnknownClassError:
-        return f"{NEW}{_UNNAMED}"
-    return f"{NEW}{_UNNAMED}" if is_new else target.name
-
-
 def _automatic(
     volume: Volume,
     targets: Iterable[str],
@@ -258,11 +213,6 @@ def _automatic(
     named = [target for target in targets if not target.startswith(NEW)]
     named += others(named, segmenter.vocabulary) if everything and named else []
     return segmenter(volume, named, options=how) if named else None
-
-
-def _mask_of(truth: LabelMap, pair: ClassPair) -> MaskArray:
-    layers = (truth.data, *truth.overlaps.values())
-    return np.asarray(np.logical_or.reduce([np.isin(layer, pair.truth) for layer in layers]))
 
 
 # The baseline
@@ -286,29 +236,29 @@ class _Balls:
 class _Drawn:
     """A structure, cut out, to be kept until all cases are known."""
 
-    wanted: _Structure
+    wanted: Structure
     box: Box | None
 
     @classmethod
-    def of(cls, one: _Structure) -> _Drawn:
+    def of(cls, one: Structure) -> _Drawn:
         box = bounding_box(one.mask)
         mask = one.mask[box.slices].copy() if box else one.mask[:1, :1, :1].copy()
-        return cls(_Structure(one.case, one.name, mask, one.grid), box)
+        return cls(Structure(one.case, one.name, mask, one.grid), box)
 
     @property
     def volume_ml(self) -> float:
         return int(np.count_nonzero(self.wanted.mask)) * self.wanted.grid.voxel_volume_ml
 
-    def with_margin(self, margin_mm: float) -> _Structure:
+    def with_margin(self, margin_mm: float) -> Structure:
         """Return the structure with so much of its scan around it."""
         one = self.wanted
         if self.box is None:
-            return _Structure(one.case, one.name, one.mask, one.grid.cropped(Box((0, 0, 0), (1, 1, 1))))
+            return Structure(one.case, one.name, one.mask, one.grid.cropped(Box((0, 0, 0), (1, 1, 1))))
         i, j, k = (int(np.ceil(margin_mm / side)) + 1 for side in one.grid.spacing_mm)
         around = self.box.grown((i, j, k)).clipped(one.grid.shape)
         mask = np.zeros(around.shape, dtype=bool)
         mask[self.box.relative_to(around.start).slices] = one.mask
-        return _Structure(one.case, one.name, mask, one.grid.cropped(around))
+        return Structure(one.case, one.name, mask, one.grid.cropped(around))
 
 
 def _with_balls(

@@ -87,6 +87,22 @@ def next_click(
     return Click((i, j, k), is_positive)
 
 
+def centre_click(mask: MaskArray) -> Triple:
+    """Return the voxel in the middle of a structure, as VISTA3D's evaluation takes it.
+
+    The voxel nearest to the centroid of the largest component, eroded by a 3 x 3 x 3 cube where that leaves any.
+
+    Args:
+        mask: At least one voxel, in a window ``(i, j, k)``.
+    """
+    core = eroded(mask, outside=True)
+    largest = _largest_component(core if core.any() else mask)
+    assert largest is not None
+    voxels = np.argwhere(largest.mask)
+    nearest = voxels[int(np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin())]
+    return _triple(nearest + np.asarray(largest.box.start))
+
+
 def first_clicks(inside: MaskArray, outside: MaskArray, *, max_clicks: int, rng: np.random.Generator) -> Clicks:
     """Draw the clicks that a training window begins with: at least one on the structure, mostly few.
 

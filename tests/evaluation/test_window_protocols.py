@@ -1,0 +1,112 @@
+"""The published protocols: which clicks they take from the truth, and what they keep; a stand-in is the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from interactive.small_session import scan, segmenter
+from vesalius.evaluation import window_protocols
+from vesalius.evaluation.references import ReferenceCase
+from vesalius.evaluation.window_protocols import evaluate_by_windows, segment_by_windows
+from vesalius.geometry.volume import LabelMap
+from vesalius.inference.segmenter import SegmentOptions
+from vesalius.prompts.encode import ObjectClicks
+
+ANY = SegmentOptions(unvalidated=True)
+SMALL = (16, 16, 16)
+Clicked = Callable[[object, Sequence[ObjectClicks]], list[torch.Tensor]]
+
+
+def case(shape: tuple[int, int, int], **boxes: tuple[slice, slice, slice]) -> ReferenceCase:
+    volume = scan(shape)
+    data = np.zeros(shape, np.uint8)
+    for label, box in enumerate(boxes.values(), start=1):
+        data[box] = label
+    names = {label: name.replace("_", " ") for label, name in enumerate(boxes, start=1)}
+    return ReferenceCase(name="one", volume=volume, truth=LabelMap(data, volume.grid, names))
+
+
+def cubes(half: int, heard: list[tuple[str, tuple[int, ...], bool]]) -> Clicked:
+    """Clicks are cubes; positive ones add, negative ones take."""
+
+    def clicked(_: object, objects: Sequence[ObjectClicks]) -> list[torch.Tensor]:
+        found = []
+        for one in objects:
+            logits = torch.full(SMALL, -1.0)
+            for point, positive in zip(one.points_ijk.astype(int).tolist(), one.positive.tolist(), strict=True):
+                heard.append((one.target.name, tuple(point), positive))
+                part = tuple(slice(max(at - half, 0), at + half + 1) for at in point)
+                logits[part] = 1.0 if positive else -1.0
+            found.append(logits)
+        return found
+
+    return clicked
+
+
+def test_each_class_is_clicked_once_at_its_centre_in_each_window_that_holds_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[tuple[str, tuple[int, ...], bool]] = []
+    monkeypatch.setattr(window_protocols._Window, "clicked", cubes(2, heard))
+    one = case(SMALL, liver=np.s_[3:8, 4:9, 5:10], spleen=np.s_[10:15, 9:14, 1:6])
+    evaluation = evaluate_by_windows(segmenter(), [one], "one-click-per-window", how=ANY)
+    assert heard == [("liver", (5, 6, 7), True), ("spleen", (12, 11, 3), True)]
+    assert [(score.name, score.dice) for score in evaluation.scores] == [("liver", 1.0), ("spleen", 1.0)]
+
+
+def test_a_large_organ_is_clicked_in_many_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, tuple[int, ...], bool]] = []
+    monkeypatch.setattr(window_protocols._Window, "clicked", cubes(2, heard))
+    long = case((40, 16, 16), liver=np.s_[2:38, 6:11, 6:11], spleen=np.s_[0:3, 0:3, 0:3])
+    segment_by_windows(segmenter(), long, {"liver": long.truth.data == 1, "spleen": long.truth.data == 2},
+                       "one-click-per-window", how=ANY)  # fmt: skip
+    names = [name for name, _, _ in heard]
+    assert names.count("liver") == 5  # windows of 16 at a stride of 6 over 40 voxels
+    assert names.count("spleen") == 1  # only the first window holds it
+
+
+def test_the_oracle_keeps_what_the_truth_likes_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, tuple[int, ...], bool]] = []
+    one = case(SMALL, liver=np.s_[5:8, 5:8, 5:8])
+    truth = {"liver": one.truth.data == 1}
+
+    def perfect(_: object, class_ids: list[int]) -> torch.Tensor:
+        return torch.from_numpy(np.where(truth["liver"], 1.0, -1.0).astype(np.float32))[None]
+
+    def nothing(_: object, class_ids: list[int]) -> torch.Tensor:
+        return torch.full((1, *SMALL), -1.0)
+
+    monkeypatch.setattr(window_protocols._Window, "clicked", cubes(3, heard))
+    monkeypatch.setattr(window_protocols._Window, "automatic", perfect)
+    found = segment_by_windows(segmenter(), one, truth, "oracle", how=ANY)
+    assert (found["liver"] == truth["liver"]).all()  # although every round of clicks is worse
+    assert len({point for _, point, _ in heard}) > 1
+    assert heard[0][2]
+    assert truth["liver"][heard[0][1]]
+    monkeypatch.setattr(window_protocols._Window, "automatic", nothing)
+    found = segment_by_windows(segmenter(), one, truth, "oracle", how=ANY)
+    assert (found["liver"] & truth["liver"]).any()
+
+
+def test_a_window_without_truth_is_left_to_the_automatic_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = case(SMALL, liver=np.s_[5:8, 5:8, 5:8])
+    everything = lambda _, class_ids: torch.ones(len(class_ids), *SMALL)  # noqa: E731
+    monkeypatch.setattr(window_protocols._Window, "automatic", everything)
+    absent = np.zeros(SMALL, dtype=bool)
+    assert segment_by_windows(segmenter(), one, {"liver": absent}, "oracle", how=ANY)["liver"].all()
+    assert not segment_by_windows(segmenter(), one, {"liver": absent}, "one-click-per-window", how=ANY)[
+        "liver"
+    ].any()
+
+
+@pytest.mark.parametrize("protocol", ["one-click-per-window", "oracle"])
+def test_both_run_on_a_real_network_and_leave_out_what_it_has_no_name_for(protocol: str) -> None:
+    one = case((18, 16, 16), liver=np.s_[3:8, 4:9, 5:10], larynx=np.s_[10:15, 9:14, 1:6])
+    runs = [evaluate_by_windows(segmenter(), [one], protocol, how=ANY) for _ in range(2)]  # type: ignore[arg-type]
+    assert [score.name for score in runs[0].scores] == ["liver"]
+    assert runs[0].only_in_references == {"larynx": 1}
+    assert runs[0].scores == runs[1].scores
