@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 for _number, _handler in (
@@ -18,6 +19,10 @@ for _number, _handler in (
         signal.signal(_number, _handler)
 
 install_import_hook("vesalius", "beartype.beartype")
+
+# On a busy machine any example may take a second, whatever it does: time is no property of the code under test.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
