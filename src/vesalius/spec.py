@@ -106,6 +106,64 @@ VIT_BASE = VitArchitecture()
 VIT_LARGE = VitArchitecture(width=1024, depth=24, heads=16)
 
 
+LinearName = Literal["qkv", "out", "expand", "contract"]
+"""The linear maps of a transformer's block: into and out of attention, into and out of the MLP."""
+Site = Literal["before_attention", "after_attention", "after_mlp"]
+"""Where in a transformer's block a module can be put."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """To each chosen map, two thin matrices whose product is added to it (arXiv:2106.09685)."""
+
+    kind: Literal["lora"] = "lora"
+    rank: int = 8
+    scale: float = 1.0
+    """Factor of the product."""
+    maps: tuple[LinearName, ...] = ("qkv", "out")
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.maps:
+            raise _bad_spec("a positive rank and at least one map", self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """All chosen maps of all blocks as one tensor: two factors they share, a small core each (arXiv:2212.03145)."""
+
+    kind: Literal["fact"] = "fact"
+    rank: int = 16
+    scale: float = 1.0
+    """Factor of the product."""
+    maps: tuple[LinearName, ...] = ("qkv", "out", "expand", "contract")
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.maps:
+            raise _bad_spec("a positive rank and at least one map", self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth:
+    """At one site of every block, a narrow convolution along slices: a third dimension for a 2-D encoder."""
+
+    kind: Literal["depth"] = "depth"
+    width: int = 64
+    """Channels inside."""
+    neighbours: int = 5
+    """Slices that are seen at once; odd."""
+    site: Site = "before_attention"
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.neighbours < 1 or self.neighbours % 2 == 0:
+            raise _bad_spec("a positive width and an odd number of slices", self)
+
+
+AdapterPlan = Lora | Fact | Depth
+"""What is attached to a frozen encoder and learns in its place."""
+
+_PLANS: Mapping[str, type[Any]] = {"lora": Lora, "fact": Fact, "depth": Depth}
+
+
 @dataclass(frozen=True, kw_only=True)
 class MedDinoArchitecture:
     """A vision transformer and a decoder that labels the pixels of slices."""
@@ -118,6 +176,8 @@ class MedDinoArchitecture:
     """``fused`` brings all depths to one width first, ``primus`` is the published one, ``linear`` is for probes."""
     num_classes: int = 2
     """Background included, which is 0."""
+    adapters: tuple[AdapterPlan, ...] = ()
+    """What is attached to the encoder, which is then frozen."""
 
     def __post_init__(self) -> None:
         depth = self.encoder.depth
@@ -268,9 +328,15 @@ class ModelSpec:
 
 
 def _build_architecture(kind: str, fields: dict[str, Any]) -> Any:
-    encoder = fields.get("encoder")
-    if kind == "meddinov3" and isinstance(encoder, dict):
-        fields = {**fields, "encoder": _build(VitArchitecture, encoder)}
+    if kind == "meddinov3":
+        encoder, adapters = fields.get("encoder"), fields.get("adapters", [])
+        if isinstance(encoder, dict):
+            fields = {**fields, "encoder": _build(VitArchitecture, encoder)}
+        if not isinstance(adapters, list) or not all(isinstance(plan, dict) for plan in adapters):
+            raise _bad_spec("a list of adapters", adapters)
+        if any(plan.get("kind") not in tuple(_PLANS) for plan in adapters):
+            raise _bad_spec(f"adapters of kind {' or '.join(_PLANS)}", adapters)
+        fields = {**fields, "adapters": [_build(_PLANS[plan["kind"]], plan) for plan in adapters]}
     return _build(_ARCHITECTURES[kind], fields)
 
 

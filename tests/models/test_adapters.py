@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from vesalius.errors import UsageError
-from vesalius.models import SliceWise, Vit, adapt, build
-from vesalius.models.adapters import AdapterPlan, Depth, Fact, Lora, has_adapters
-from vesalius.spec import VitArchitecture
+from vesalius.models import SliceWise, Vit, adapt, build, optimise_for_inference
+from vesalius.models.adapters import has_adapters
+from vesalius.spec import AdapterPlan, Depth, Fact, Lora, VitArchitecture
 
 TINY = VitArchitecture(patch_size=4, width=24, depth=2, heads=2, layer_scale=0.5)
 PLANS: dict[str, tuple[AdapterPlan, ...]] = {
@@ -105,8 +105,23 @@ def test_depth_sees_neighbours_and_nothing_else_does(name: str) -> None:
     assert bool(difference[0, 1] > 0) == sees_neighbours
 
 
+def test_adapters_stay_in_float32_beside_maps_in_bf16(name: str) -> None:
+    network = adapted(name)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(9)))
+    exact = SliceWise(network)(volume())[0]
+    optimise_for_inference(network, dtype=torch.bfloat16)
+    kinds = {tensor.dtype for key, tensor in network.state_dict().items() if key not in encoder().state_dict()}
+    assert kinds == {torch.float32}
+    rounded = SliceWise(network)(volume())[0]
+    assert 0 < (rounded - exact).std() < 0.05 * exact.std()
+
+
 def test_a_second_time_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="without adapters"):
         adapt(adapted(name), *PLANS[name])
     with pytest.raises(UsageError, match="at least one plan"):
         adapt(encoder())
+    with pytest.raises(UsageError, match="different kinds"):
+        adapt(encoder(), *PLANS[name], *PLANS[name])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -10,8 +12,7 @@ from torch import Tensor
 
 from vesalius.errors import CheckpointError
 from vesalius.models import MedDino, adapt, build, optimise_for_inference
-from vesalius.models.adapters import Depth, Lora
-from vesalius.spec import MedDinoArchitecture, ModelSpec, VitArchitecture
+from vesalius.spec import Depth, Fact, Lora, MedDinoArchitecture, ModelSpec, VitArchitecture
 
 ENCODER = VitArchitecture(in_channels=1, patch_size=4, width=32, depth=3, heads=2, layer_scale=0.5)
 TINY = MedDinoArchitecture(encoder=ENCODER, taps=(0, 2), num_classes=3)
@@ -63,6 +64,28 @@ def test_adapters_of_the_encoder_learn_beside_the_decoder() -> None:
     assert torch.equal(whole(images(2, 1, 8, 8), slices=2), before)
     learning = {name.split(".")[0] for name, tensor in whole.named_parameters() if tensor.requires_grad}
     assert learning == {"encoder", "decoder"}
+
+
+def test_an_architecture_with_adapters_is_built_with_them_and_reads_back_equal() -> None:
+    plans = (Lora(rank=2), Fact(rank=2), Depth(width=4, neighbours=3, site="after_mlp"))
+    whole = build(replace(TINY, adapters=plans))
+    learning = {name.split(".")[0] for name, tensor in whole.named_parameters() if not tensor.requires_grad}
+    assert learning == {"encoder"}
+    assert len([name for name in whole.state_dict() if "increments.lora" in name]) == 3 * 2 * 2
+    spec = ModelSpec(name="deep", architecture=replace(TINY, adapters=plans), window_size=(64, 64, 1))
+    assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize(
+    "adapters",
+    ["lora", [1], [{"kind": "prefix"}], [{"kind": ["lora"]}], [{}], [{"kind": "depth", "neighbours": 4}]],
+)
+def test_adapters_that_are_none_are_refused(adapters: object) -> None:
+    spec = ModelSpec(name="deep", architecture=TINY, window_size=(64, 64, 1))
+    fields = json.loads(spec.to_json())
+    fields["architecture"]["adapters"] = adapters
+    with pytest.raises(CheckpointError):
+        ModelSpec.from_json(json.dumps(fields))
 
 
 def test_bf16_is_close_to_fp32() -> None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import assert_never
 
 import torch
 from einops import rearrange
@@ -20,53 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vesalius.errors import UsageError
-from vesalius.models.layers.transformer import AdaptableLinear, RotaryBlock, Site, TokenLayout
+from vesalius.models.layers.transformer import AdaptableLinear, RotaryBlock, TokenLayout
 from vesalius.models.vit import Vit
-
-LinearName = Literal["qkv", "out", "expand", "contract"]
-"""The linear maps of a block: into and out of attention, into and out of the MLP."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lora:
-    """To each chosen map, two thin matrices whose product is added to it."""
-
-    rank: int = 8
-    scale: float = 1.0
-    """Factor of the product."""
-    maps: tuple[LinearName, ...] = ("qkv", "out")
-
-    def __post_init__(self) -> None:
-        _check_positive(self, self.rank, len(self.maps))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fact:
-    """All chosen maps of all blocks as one tensor whose two outer factors they share; each has a small core."""
-
-    rank: int = 16
-    scale: float = 1.0
-    maps: tuple[LinearName, ...] = ("qkv", "out", "expand", "contract")
-
-    def __post_init__(self) -> None:
-        _check_positive(self, self.rank, len(self.maps))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Depth:
-    """At one site of every block, a narrow convolution along slices: a third dimension for a 2-D encoder."""
-
-    width: int = 64
-    """Channels inside."""
-    neighbours: int = 5
-    """Slices that are seen at once; odd."""
-    site: Site = "before_attention"
-
-    def __post_init__(self) -> None:
-        _check_positive(self, self.width, self.neighbours % 2)
-
-
-AdapterPlan = Lora | Fact | Depth
+from vesalius.spec import AdapterPlan, Depth, Fact, LinearName, Lora
 
 
 def adapt(encoder: Vit, *plans: AdapterPlan, generator: torch.Generator | None = None) -> Vit:
@@ -74,15 +29,22 @@ def adapt(encoder: Vit, *plans: AdapterPlan, generator: torch.Generator | None =
 
     Args:
         encoder: Without adapters.
-        plans: At least one; several may be combined.
+        plans: At least one; several may be combined, but not two of one kind at one place.
         generator: Where their first values come from; None is torch's own.
 
     Returns:
         The same encoder; only the adapters' parameters learn.
 
     Raises:
-        UsageError: If there is no plan, or the encoder has adapters already.
+        UsageError: If there is no plan, two are for one place, or the encoder has adapters already.
     """
+    places = [(plan.kind, plan.site if isinstance(plan, Depth) else "") for plan in plans]
+    if len(set(places)) < len(places):
+        raise UsageError(
+            expected="plans of different kinds, or for different sites",
+            got=", ".join(f"{kind} {site}".strip() for kind, site in places),
+            do="leave one out, or raise its rank",
+        )
     if not plans or has_adapters(encoder):
         raise UsageError(
             expected="an encoder without adapters, and at least one plan",
@@ -206,10 +168,3 @@ def _drawn(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
     """Draw a factor that keeps the variance of what passes through it."""
     drawn = torch.randn(shape, generator=generator)
     return drawn / math.sqrt(shape[-1])
-
-
-def _check_positive(plan: object, *numbers: int) -> None:
-    if min(numbers) < 1:
-        raise UsageError(
-            expected="a positive size, at least one map, and an odd number of slices", got=str(plan), do="change it"
-        )

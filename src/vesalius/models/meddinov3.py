@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vesalius.models.adapters import adapt
 from vesalius.models.decoders import FusedDecoder, LinearDecoder, PrimusDecoder
 from vesalius.models.vit import Vit
 from vesalius.spec import MedDinoArchitecture
@@ -22,13 +23,15 @@ class MedDino(nn.Module):
     """The network, in tensors only.
 
     Args:
-        architecture: Encoder, taps, decoder and number of classes.
+        architecture: Encoder, its adapters, taps, decoder and number of classes.
     """
 
     def __init__(self, architecture: MedDinoArchitecture) -> None:
         super().__init__()
         self.architecture = architecture
         self.encoder = Vit(architecture.encoder)
+        if architecture.adapters:
+            adapt(self.encoder, *architecture.adapters)
         self.decoder = make_decoder(architecture)
 
     def forward(

@@ -10,11 +10,11 @@ from vesalius.models.layers.rotary import patch_places, rotation
 from vesalius.models.layers.transformer import (
     AdaptableLinear,
     RotaryBlock,
-    Site,
     Step,
     TokenLayout,
     kept_samples,
 )
+from vesalius.spec import Site
 
 LAYOUT = TokenLayout(prefix=1, grid=(2, 2), slices=1)
 

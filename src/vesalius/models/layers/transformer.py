@@ -8,7 +8,7 @@ adapters). An empty block costs nothing for it and has the same state dict.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vesalius.models.layers.rotary import Rotation, rotate
-
-Site = Literal["before_attention", "after_attention", "after_mlp"]
-"""Where in a block a module can be put."""
+from vesalius.spec import Site
 
 
 class TokenLayout(NamedTuple):
@@ -45,7 +43,7 @@ class Step(NamedTuple):
 class AdaptableLinear(nn.Linear):
     """A linear map to whose output increments can be added; without them it is ``nn.Linear``.
 
-    ``increments`` holds modules that take the map's input and return what is added to its output.
+    ``increments`` holds modules that take the map's input and return what is added to its output, in float32.
     """
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = True) -> None:
@@ -56,7 +54,7 @@ class AdaptableLinear(nn.Linear):
         """Map tokens in the precision of the weights."""
         mapped = functional.linear(tokens.to(self.weight.dtype), self.weight, self.bias)
         for increment in self.increments.values():
-            mapped = mapped + increment(tokens)
+            mapped = mapped + increment(tokens.float()).to(mapped.dtype)
         return mapped
 
 
