@@ -48,8 +48,8 @@ SENTENCES: Mapping[str, str] = {
     "{ratios[first_click]:.2f} of the time, later ones {ratios[later_click]:.3f}, ten as a simulated user makes "
     "them {ratios[session]:.2f} ({sides[vesalius][session_misses]} windows seen, {sides[vesalius][session_hits]} "
     "times again), 20 objects in one new window {ratios[20_objects]:.2f}",
-    "built_in_confidence.json": "How well the Dice that `vesalius-small` expects of its results ranks those below 0.7 "
-    "({confidence[below_0.7]} of {confidence[n]}) under the others, each case left out of its own fit: area "
+    "built_in_confidence.json": "How well the Dice that `vesalius-small` expects of its results ranks those "
+    "below 0.7 ({confidence[below_0.7]} of {confidence[n]}) under the others, each case left out of its fit: area "
     "{confidence[auc_below_0.7]:.2f} (95 % over cases {confidence[interval_95][0]:.2f} to "
     "{confidence[interval_95][1]:.2f}), mean absolute error {confidence[mean_absolute_error]:.3f}",
     "handover.json": "From features to labels, statistics and files, {shape[0]} x {shape[1]} x {shape[2]} voxels, "
