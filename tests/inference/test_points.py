@@ -69,8 +69,8 @@ class TestWindows:
         assert starts((8, 14, 12), (32, 14, 12), (9, 14, 12)) == ((1, 6, 4), (24, 6, 4))
 
     def test_a_click_inside_the_margin_of_a_taken_window_needs_none(self) -> None:
-        assert starts((14, 8, 6), taken=[(12, 6, 4)]) == ()
-        assert starts((13, 8, 6), taken=[(12, 6, 4)]) == ((6, 0, 0),)
+        assert starts((15, 9, 7), taken=[(12, 6, 4)]) == ()
+        assert starts((14, 9, 7), taken=[(12, 6, 4)]) == ((6, 2, 0),)
 
     def test_where_a_taken_window_ends_with_the_volume_it_serves_up_to_there(self) -> None:
         assert starts((0, 0, 0), taken=[(0, 0, 0)]) == ()

@@ -26,8 +26,11 @@ from vesalius.prompts.encode import ObjectClicks, encode_clicks
 ImageMaps = Callable[[Triple], Float[Tensor, "1 d i2 j2 k2"]]
 """The start of a window -> the point head's image map of it."""
 
-MARGIN_OF_SIDE = 8
-"""A window serves the clicks at least an eighth of its side from its faces: 24 mm of 192 for VISTA3D."""
+SERVED_FROM = 3 / 16
+"""A window serves the clicks at least so much of its side from its faces: 36 mm of 192 for VISTA3D."""
+
+RAMP = 1 / 8
+"""Over so much of a window's side, at its faces, what it says gives way to the earlier mask."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +73,8 @@ class PointLogits:
     def share(self, i: np.ndarray, j: np.ndarray, k: np.ndarray) -> Float[np.ndarray, "*shape"]:
         """Return how much the logits count against an earlier mask at places of the model's grid, 0 to 1.
 
-        It is 1 where some window's face is a margin away, or where that face is the grid's own; from there it
-        falls smoothly to the outer faces of all windows, and is 0 where no window is.
+        It is 1 where some window's face is a ramp away, or where that face is the grid's own; from there it falls
+        smoothly to the outer faces of all windows, and is 0 where no window is.
 
         Args:
             i: Places along the first axis, in voxels; the three broadcast together.
@@ -205,7 +208,7 @@ def _window(start: Triple, size: Sequence[int]) -> Box:
 
 
 def _margins(size: np.ndarray) -> np.ndarray:
-    return size // MARGIN_OF_SIDE
+    return (size * SERVED_FROM).astype(int)
 
 
 def _served(click: np.ndarray, starts: Sequence[Triple], shape: Triple, size: np.ndarray) -> bool:
@@ -218,12 +221,12 @@ def _served(click: np.ndarray, starts: Sequence[Triple], shape: Triple, size: np
 
 
 def _ramp(places: np.ndarray, start: int, stop: int, whole: int) -> Float32[np.ndarray, "*shape"]:
-    """Return the share along one axis: a smooth step over the margin at a face that is not the grid's own."""
-    margin = max((stop - start) // MARGIN_OF_SIDE, 1)
+    """Return the share along one axis: a smooth step over the ramp at a face that is not the grid's own."""
+    ramp = (stop - start) * RAMP
     rise = np.ones(places.shape)
     if start > 0:
-        rise = np.minimum(rise, (places - (start - 0.5)) / margin)
+        rise = np.minimum(rise, (places - (start - 0.5)) / ramp)
     if stop < whole:
-        rise = np.minimum(rise, (stop - 0.5 - places) / margin)
+        rise = np.minimum(rise, (stop - 0.5 - places) / ramp)
     rise = rise.clip(0, 1)
     return (rise * rise * (3 - 2 * rise)).astype(np.float32)

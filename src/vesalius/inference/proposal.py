@@ -37,7 +37,7 @@ def propose(
 ) -> tuple[Box, Bool[np.ndarray, "x y z"]]:
     """Return the mask that clicks would draw, blended into the earlier one.
 
-    A margin inside the windows the border is where the logits are 0. Towards their outer faces, where the two masks
+    Well inside the windows the border is where the logits are 0. Towards their outer faces, where the two masks
     differ, the larger one decides of ``share`` times the logit's size and (1 - ``share``) times the distance to the
     earlier mask's border in mm; neither counts more than 8.
 
