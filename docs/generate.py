@@ -55,6 +55,10 @@ SENTENCES: Mapping[str, str] = {
     "handover.json": "From features to labels, statistics and files, {shape[0]} x {shape[1]} x {shape[2]} voxels, "
     "{classes} classes: {ours[total]:.1f} s; {voxels_that_differ} of {voxels} voxels differ from the dense "
     "computation, which takes {dense[total]:.1f} s",
+    "meddinov3_decoder.json": "One training step of the slice decoder at {side_pixels}², {classes} classes, batch "
+    "{batch}: fused, {sides[fused][step_ratio]:.2f} of the memory of MedDINOv3's as published and "
+    "{sides[fused][forward_ratio]:.2f} of its operations; the published one with our layer norm "
+    "{sides[primus][step_ratio]:.2f}, its logits within {sides[primus][difference]:.0e}",
 }
 """File of results -> what it says, in the words of the README; other files are linked to without a sentence."""
 
