@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -33,7 +34,12 @@ class Uneven(LineTask):
 
 
 def inquiry(task: LineTask) -> Inquiry[nn.Sequential, Tensor]:
-    return Inquiry(task, line_learner().network, {"square": 1.0, "bias": 0.5}, "fp32")
+    network = line_learner().network
+    return Inquiry(partial(drawn, task), task, network, {"square": 1.0, "bias": 0.5}, "fp32")
+
+
+def drawn(task: LineTask, seed: tuple[int, int, int]) -> Tensor:
+    return task.draw(np.random.default_rng(seed))
 
 
 def sums(task: LineTask, *, workers: int, ahead: int) -> tuple[list[Tensor], list[dict[str, float]]]:
@@ -87,7 +93,8 @@ class HalfTask(LineTask):
 
 
 def test_tensors_that_the_loss_does_not_touch_have_no_gradient() -> None:
-    asked = Inquiry(HalfTask(), line_learner().network, {"square": 1.0}, "fp32")
+    task = HalfTask()
+    asked = Inquiry(partial(drawn, task), task, line_learner().network, {"square": 1.0}, "fp32")
     gradients, _ = asked((0, 0, 0))
     assert [gradient is None for gradient in gradients] == [False, False, True, True]
 

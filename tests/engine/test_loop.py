@@ -321,6 +321,25 @@ def test_windows_are_averaged_in_order_however_many_work_at_once(tmp_path: Path)
     assert same(alone.state_dict(), three.state_dict())
 
 
+def test_drawing_ahead_changes_nothing_that_is_learnt_also_after_a_crash(tmp_path: Path) -> None:
+    chosen = settings(steps=12, windows=3)
+    plain, _ = run_in(tmp_path / "plain", LineTask(), chosen)
+
+    def crash_from(drawn: int) -> None:  # "at" would be missed by two that count at once
+        if drawn >= 14:
+            raise CrashError
+
+    task = LineTask()
+    with opened(tmp_path / "ahead", CONFIG) as run:
+        with pytest.raises(CrashError):
+            train(LineTask(crash_from), line_learner(), run, chosen, workers=2, draw_ahead=4)
+        learner = line_learner()
+        train(task, learner, run, chosen, workers=2, draw_ahead=4)
+    assert same(plain.state_dict(), learner.state_dict())
+    assert learner.step == 12
+    assert 36 <= len(task.drawn) <= 36 + 4
+
+
 def test_the_gradient_of_a_step_is_the_mean_of_its_windows(tmp_path: Path) -> None:
     given: list[list[torch.Tensor]] = []
 
@@ -452,9 +471,15 @@ for attempt in range(60):
     pid = os.fork()
     if pid == 0:
         child()
-    time.sleep(random.uniform(0.03, 0.15 + attempt / 50))
-    os.kill(pid, signal.SIGKILL)
-    status = os.waitpid(pid, 0)[1]
+    enough = (folder / "drawn").stat().st_size + random.randint(1, 60)
+    status = None
+    while status is None and (folder / "drawn").stat().st_size < enough:  # however fast the machine is
+        done, code = os.waitpid(pid, os.WNOHANG)
+        status = code if done else None
+        time.sleep(0.001)
+    if status is None:
+        os.kill(pid, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
     acknowledged = folder / "acknowledged"
     last = int(acknowledged.read_text().split()[-1]) if acknowledged.exists() else 0
     state = RunFolder(folder / "run").checkpoint()

@@ -8,15 +8,15 @@ gradient is added to the sum as soon as those before it are in (gradient accumul
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vesalius.engine.drawing import Seed
 from vesalius.engine.optim import learning_parameters
 from vesalius.engine.settings import Precision
 from vesalius.engine.task import Task
@@ -28,14 +28,13 @@ Gradients = Sequence[Tensor | None]
 """One for each parameter that learns, in their order; None where the loss does not depend on it."""
 Numbers = dict[str, float]
 """What is logged of a sample, by name."""
-Seed = tuple[int, int, int]
-"""(seed of the training, step, number of the sample in the step)"""
 
 
 @dataclass(frozen=True)
 class Inquiry(Generic[Trained, Sample]):
     """Draws a sample, asks the network about it, and differentiates what it got wrong; knows nothing it changes."""
 
+    draw: Callable[[Seed], Sample]
     task: Task[Trained, Sample]
     network: Trained
     weights: Mapping[str, float]
@@ -43,7 +42,7 @@ class Inquiry(Generic[Trained, Sample]):
 
     def __call__(self, seed: Seed) -> tuple[Gradients, Numbers]:
         """Return the gradients of a sample's loss, and the numbers to log."""
-        sample = self.task.draw(np.random.default_rng(seed))
+        sample = self.draw(seed)
         parameters = learning_parameters(self.network)
         kind = parameters[0].device.type
         # No weight is used twice in a forward pass, and a cache would be shared between the threads.

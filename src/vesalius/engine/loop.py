@@ -17,11 +17,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
+from vesalius.engine.drawing import Seed, all_seeds, drawn_ahead
 from vesalius.engine.inquiry import Inquiry, accumulated
 from vesalius.engine.interruption import interruption_noticed
 from vesalius.engine.learner import Learner
@@ -49,6 +52,7 @@ def train(
     settings: LoopSettings,
     *,
     workers: int = 1,
+    draw_ahead: int = 0,
     clock: Callable[[], float] = time.monotonic,
     team: Team = ALONE,
 ) -> None:
@@ -60,6 +64,8 @@ def train(
         run: Where metrics and checkpoints go.
         settings: How long, how many samples a step, and how often to validate.
         workers: Samples that this process works on at once.
+        draw_ahead: Samples drawn before their turn, by as many threads again: of use where the network computes
+            elsewhere, on a GPU. It changes the time and nothing else.
         clock: Seconds.
         team: The processes that train together, each with a learner of the same network and its own ``workers``.
 
@@ -73,7 +79,13 @@ def train(
     standing = _resumed(learner, run, team)
     selection, averages = standing.selection, standing.averages
     begun, saved, failed = clock() - standing.trained_s, clock(), 0
-    with interruption_noticed() as interruption, _single_threads(workers) as pool:
+    share = team.share(settings.windows)
+    seeds = all_seeds(settings.seed, first_step=learner.step, share=share)
+    with (
+        interruption_noticed() as interruption,
+        _single_threads(workers) as pool,
+        drawn_ahead(partial(_drawn, task), seeds, ahead=draw_ahead, threads=workers) as draw,
+    ):
         while True:
             standing.trained_s, requested = _agreed(clock() - begun, interruption.requested, team)
             progress = settings.progress(learner.step, standing.trained_s)
@@ -88,13 +100,13 @@ def train(
                 _validate(task, standing, run, team)
             else:
                 rate = learner.rate_factor(progress)
-                inquiry = Inquiry(task, learner.network, task.weights(rate), settings.precision)
-                seeds = [(settings.seed, learner.step, window) for window in team.share(settings.windows)]
-                total, numbers = accumulated(inquiry, seeds, pool, ahead=workers + 1)
+                inquiry = Inquiry(draw, task, learner.network, task.weights(rate), settings.precision)
+                now = [(settings.seed, learner.step, window) for window in share]
+                total, numbers = accumulated(inquiry, now, pool, ahead=workers + 1)
                 total = team.summed(total, learning_parameters(learner.network))
                 norm = learner.learn([None if g is None else g / settings.windows for g in total], rate=rate)
                 failed = 0 if math.isfinite(norm) else failed + 1
-                for number in (number for share in team.gather(numbers) for number in share):
+                for number in (number for one in team.gather(numbers) for number in one):
                     averages.add(number)
                 averages.add({"norm": norm, "rate": rate, "finite": float(failed == 0)})
             standing.trained_s = clock() - begun
@@ -105,6 +117,10 @@ def train(
                 saved = clock()
     _save(standing, run)
     _finish(standing, run)
+
+
+def _drawn(task: Task[Trained, Sample], seed: Seed) -> Sample:
+    return task.draw(np.random.default_rng(seed))
 
 
 def _check(task: object, settings: LoopSettings, team: Team) -> None:
