@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from vesalius.inference.plan import Plan
 from vesalius.inference.windows import blended_features
 from vesalius.labels.vocabulary import Target, Vocabulary
 from vesalius.models.layers.planes import workspace
+from vesalius.models.layers.winograd import direct_sums
 from vesalius.models.vista3d import Vista3D
 from vesalius.spec import ModelSpec
 from vesalius.transforms.preprocess import AIR_HU, Prepared
@@ -86,7 +88,7 @@ def segment_automatic(
         is_empty=(lambda window: bool(window.max() <= air)) if pipeline.spare_air else (lambda _: False),
         on_window=on_window,
     )
-    with torch.inference_mode(), workspace():
+    with torch.inference_mode(), workspace(), direct_sums() if pipeline.direct_sums else nullcontext():
         for block in blocks:
             maker.feed(block)
     if not pipeline.interpolate:

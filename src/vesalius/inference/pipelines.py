@@ -33,6 +33,8 @@ class Pipeline:
     interpolate: bool
     """Make labels on the input's grid from interpolated features; otherwise labels are made on the model's grid
     and copied to the nearest voxel."""
+    direct_sums: bool
+    """Convolve without Winograd, whose rounding decides a label where two classes are all but equal."""
 
 
 OURS = Pipeline(
@@ -42,6 +44,7 @@ OURS = Pipeline(
     blending="partition",
     spare_air=True,
     interpolate=True,
+    direct_sums=False,
 )
 
 BUNDLE = replace(
@@ -52,6 +55,7 @@ BUNDLE = replace(
     blending="constant",
     spare_air=False,
     interpolate=False,
+    direct_sums=True,
 )
 
 BUNDLE_0_5_4 = replace(BUNDLE, preprocessing=replace(BUNDLE.preprocessing, padding="constant"))

@@ -204,7 +204,8 @@ def _plan(
     voxels = demand.target.num_voxels
     windows = layout.num_windows - demand.num_empty
     flops = window_flops(demand.spec.vista, demand.spec.window_size)
-    way = "winograd" if winograd_serves(DTYPES[precision]) else "direct"
+    saves = winograd_serves(DTYPES[precision]) and not demand.pipeline.direct_sums
+    way = "winograd" if saves else "direct"
     per_class = voxels * _LABEL_SECONDS_PER_VOXEL * (1 + demand.num_classes / 60)
     return Plan(
         layout=layout,

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -144,3 +147,20 @@ def test_a_workspace_lends_its_memory_again_and_keeps_what_is_lent_apart() -> No
             assert third.data_ptr() in (address, second.data_ptr())
     with planes.borrowed((4, 4), torch.float32) as fourth, planes.borrowed((4, 4), torch.float32) as fifth:
         assert fourth.data_ptr() != fifth.data_ptr()
+
+
+def test_direct_sums_are_those_of_the_plain_convolution_also_in_other_threads() -> None:
+    source, weight = window(4, (8, 8, 8)), kernel(4, 4, 3, 3, 3)
+
+    def convolved() -> Tensor:
+        out = torch.empty_like(source)
+        with torch.no_grad():
+            convolution.convolve_planes(planes.windows_of(source)[0], weight, planes.windows_of(out)[0])
+        return out
+
+    mixed = convolved()
+    with winograd.direct_sums(), ThreadPoolExecutor(1) as pool:
+        direct = pool.submit(copy_context().run, convolved).result()
+    assert not torch.equal(mixed, direct)
+    assert torch.equal(mixed, convolved())
+    torch.testing.assert_close(direct, functional.conv3d(source, weight, padding=1), rtol=0, atol=1e-6)

@@ -12,7 +12,9 @@ noise is two to three times that of the direct sum; that of the whole VISTA3D ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import torch
@@ -47,9 +49,24 @@ BACK = (  # six products -> four planes
 _kept: MutableMapping[Tensor, tuple[tuple[int, int], WinogradKernel]] = WeakTensorKeyDictionary()
 
 
+_sums_directly: ContextVar[bool] = ContextVar("sums_directly", default=False)
+
+
+@contextmanager
+def direct_sums() -> Iterator[None]:
+    """Convolve without Winograd in this block: twice the multiplications, for equality with published numbers."""
+    token = _sums_directly.set(True)
+    try:
+        yield
+    finally:
+        _sums_directly.reset(token)
+
+
 def winograd_pays(planes: Float[Tensor, "i c j k"]) -> bool:
     """Whether multiplying is what costs, and enough voxels share the cost of mixing the weights."""
     count, channels, j, k = planes.shape
+    if _sums_directly.get():
+        return False
     return winograd_serves(planes.dtype) and count >= TILE and count * j * k >= 4 * channels
 
 
