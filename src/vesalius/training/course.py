@@ -156,7 +156,9 @@ def carry_out(
     network = course.beginning.network(seed=course.recipe.loop.seed).to(device)
     learner = Learner(network, course.optimisation())
     with opened(folder, course.config(), team=team, tensorboard=tensorboard) as run:
-        train(task, learner, run, course.recipe.loop, workers=workers, team=team)
+        loop = course.recipe.loop
+        ahead = 0 if device == "cpu" else 2 * len(team.share(loop.windows))
+        train(task, learner, run, loop, workers=workers, draw_ahead=ahead, team=team)
         if team.is_first:
             _write(course, learner, run)
 
