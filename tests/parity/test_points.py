@@ -113,6 +113,16 @@ def test_point_logits_of_one_window_equal_monais(ours: Featured, reference: Tens
     assert worst(ours, reference) <= TOLERANCE
 
 
+def test_oblong_windows_equal_monais(ours: Featured, monai: PointMappingSAM) -> None:
+    features = torch.randn(1, 48, 12, 40, 20, generator=torch.Generator().manual_seed(2))
+    points = torch.rand(5, 3, 3, generator=torch.Generator().manual_seed(3)) * torch.tensor([12.0, 40, 20])
+    with torch.inference_mode():
+        image_map = ours.point_head.image_map(features)
+        mine = ours.point_head.logits(image_map, points, LABELS, PROMPT_CLASS <= 132)
+        theirs = monai(features, points, LABELS.clone(), class_vector=PROMPT_CLASS)
+    assert difference(mine[0], theirs[:, 0]) <= TOLERANCE
+
+
 def test_the_way_users_run_gives_monais_answer_for_each_object(
     ours: Featured, monai: PointMappingSAM, features: Tensor
 ) -> None:
