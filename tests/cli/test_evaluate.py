@@ -164,3 +164,6 @@ def test_clicks_in_a_real_session(
     assert len(curve["dice"]) == 3
     assert len(curve["seconds"]) == 2
     assert "data:image/png" in (out / "report.html").read_text()
+    code, text, _ = run(capsys, *words[:4], "--published", "one-click-per-window", "--precision", "fp32", "--json")
+    assert code == 0
+    assert "no user can do that" in json.loads(text)["about"]["protocol"]

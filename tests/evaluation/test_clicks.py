@@ -19,6 +19,7 @@ from vesalius.evaluation.scores import ScoringOptions
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.segmenter import Segmenter
+from views.page_parser import Page
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 FROM_NOTHING = ClickProtocol(clicks=4, start="nothing", jitter_mm=0.0)
@@ -166,6 +167,9 @@ def test_what_is_told_of_clicks() -> None:
     assert record["curves"][0]["dice"] == [0, 1]
     page = "".join(click_sections(result))
     assert "data:image/png" in page
+    rows = Page(f"<table>{page}</table>").rows
+    assert next(row for row in rows if row[0] == "0")[1] == "0.500"
+    assert next(row for row in rows if row[0] == "4")[1] == "1.000"
     assert "kidney:" in page
     after = evaluation_after(result, 4, ScoringOptions())
     gained = after.compared_with(evaluation_after(result, 0, ScoringOptions()))

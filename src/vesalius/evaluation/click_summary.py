@@ -12,6 +12,7 @@ import numpy as np
 
 from vesalius.evaluation.benchmark import Evaluation
 from vesalius.evaluation.clicks import ClickCurve, ClickEvaluation
+from vesalius.evaluation.report import ends_cell, estimate_cell
 from vesalius.evaluation.scores import Score, ScoringOptions
 from vesalius.evaluation.summary import interval_as_dict, score_table
 from vesalius.metrics.calibration import GOOD_DICE
@@ -95,6 +96,7 @@ def click_sections(result: ClickEvaluation) -> list[str]:
         image(_picture(result), "Dice and normalised surface Dice against the number of clicks"),
         '<p class="faint">Mean over classes and cases, absent ones counted. Dots: the session; line: balls around '
         "the clicks that never read the image, begun with nothing.</p>",
+        _mean_table(result),
         _class_table(result),
         facts("The simulated user", _protocol_facts(result)),
     ]
@@ -133,6 +135,16 @@ def _picture(result: ClickEvaluation) -> bytes:
             points = tuple((n, mean.estimate) for n, mean in means if mean is not None)
             curves.append(Curve(f"{title} after n clicks", points, is_dotted=is_dotted))
     return png_bytes(render_curves([curve for curve in curves if curve.points]))
+
+
+def _mean_table(result: ClickEvaluation) -> str:
+    columns = ["clicks", "Dice", "95 %", "NSD", "95 %", "balls: Dice", "95 %"]
+    rows = []
+    for n in range(result.protocol.clicks + 1):
+        means = [_mean(result.curves, n, "dice"), _mean(result.curves, n, "nsd"), _mean(result.baseline, n, "dice")]
+        cells = [part for mean in means for part in (estimate_cell(mean), ends_cell(mean))]
+        rows.append([number(n, "d"), *cells])
+    return table("Mean by number of clicks", columns, rows, note="Over classes and cases, absent ones counted.")
 
 
 def _class_table(result: ClickEvaluation) -> str:

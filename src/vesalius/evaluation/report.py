@@ -215,15 +215,15 @@ def _class_row(row: ClassSummary, *, with_lesions: bool) -> list[str]:
         number(row.cases, "d"),
         number(row.present, "d"),
         number(row.missed or None, "d"),
-        _estimate(row.dice),
-        _ends(row.dice),
-        _estimate(row.nsd),
-        _ends(row.nsd),
+        estimate_cell(row.dice),
+        ends_cell(row.dice),
+        estimate_cell(row.nsd),
+        ends_cell(row.nsd),
         _distance(row.hd95_mm.estimate if row.hd95_mm else None),
         number(row.absent, "d"),
         number(row.false_positives or None, "d"),
         number(row.false_positive_ml, ".2f"),
-        _estimate(row.dice_all),
+        estimate_cell(row.dice_all),
         *(lesions if with_lesions else []),
     ]
 
@@ -235,7 +235,7 @@ def _comparison_table(comparison: Comparison) -> str:
             name_cell(name),
             number(difference.interval.n, "d"),
             number(difference.interval.estimate, "+.4f"),
-            _ends(difference.interval, "+.4f"),
+            ends_cell(difference.interval, "+.4f"),
             number(difference.better, "d"),
             number(difference.worse, "d"),
             cell("yes" if difference.is_clear else "", sort=int(difference.is_clear)),
@@ -276,11 +276,13 @@ def _confidence_facts(ranking: float | None) -> list[tuple[str, object]]:
     return [("ranking area", f"{ranking:.3f}: {meaning} (0.5 is guessing)")]
 
 
-def _estimate(interval: Interval | None) -> str:
+def estimate_cell(interval: Interval | None) -> str:
+    """Return a cell with the number itself, marked where it is low."""
     return number(interval.estimate if interval else None, ".3f", low=GOOD_DICE)
 
 
-def _ends(interval: Interval | None, form: str = ".3f") -> str:
+def ends_cell(interval: Interval | None, form: str = ".3f") -> str:
+    """Return a cell with the ends of an interval; empty where there are none."""
     if interval is None or interval.low is None or interval.high is None:
         return cell("", sort="")
     return cell(f"{interval.low:{form}} to {interval.high:{form}}", sort=interval.low)

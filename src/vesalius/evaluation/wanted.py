@@ -47,6 +47,7 @@ class Wanted:
         targets: Name in the reference -> what a click on it is about.
         skipped: Structures that cannot be clicked -> why.
         judged: Voxels that somebody judged.
+        pairs: The structures' ids in the reference.
     """
 
     case: ReferenceCase
