@@ -39,10 +39,9 @@ def pass_of_a_window(*_: object) -> torch.Tensor:
     return torch.ones(1, WIDTH, WINDOW // 2, WINDOW // 2, WINDOW // 2)
 
 
-def balls(
-    _: object, image_map: torch.Tensor, points: torch.Tensor, labels: torch.Tensor, *__: object
-) -> torch.Tensor:
-    axes = torch.meshgrid(*[torch.arange(2.0 * n) for n in image_map.shape[2:]], indexing="ij", sparse=True)
+def balls(_: object, __: object, points: torch.Tensor, labels: torch.Tensor, *___: object) -> torch.Tensor:
+    line = torch.arange(float(WINDOW))
+    axes = (line[:, None, None], line[:, None], line)
     result = torch.full((1, 1, WINDOW, WINDOW, WINDOW), -RADIUS)
     for point, label in zip(points[0], labels[0].tolist(), strict=True):
         depth = RADIUS - sum((axis - at) ** 2 for axis, at in zip(axes, point.tolist(), strict=True)).sqrt()

@@ -315,6 +315,19 @@ def test_names_of_an_imported_map_keep_their_ids() -> None:
     assert names == {1: "Spleen", 7: "my organ", 9: "kidney_left", 10: "liver"}
 
 
+def test_a_whole_that_the_labels_hold_can_be_clicked_and_is_zero_shot(model: Segmenter) -> None:
+    data = np.zeros(SHAPE, dtype=np.uint8)
+    data[9:16, 9:16, 9:16] = 1
+    whole, new = (Session(model, VOLUME, labels=LabelMap(data, VOLUME.grid, {1: name})) for name in ("kidney", "?"))
+    for session, target in ((whole, "kidney"), (new, "?")):
+        session.add(click(target, 17, 12, 12))
+        session.predict()
+    assert not np.array_equal(whole.labels.data, data)
+    assert np.array_equal(whole.labels.data, new.labels.data)
+    with pytest.raises(UsageError, match="left kidney"):
+        Session(model, VOLUME).add(click("kidney", 17, 12, 12))
+
+
 def test_a_renamed_structure_answers_to_its_new_name() -> None:
     with cubes():
         session = Session(slabs(), VOLUME, labels=organs(VOLUME))

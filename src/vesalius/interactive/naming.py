@@ -72,11 +72,10 @@ def clicked_label(
 
     Raises:
         UnknownClassError: If neither the label map nor the model has it.
-        UsageError: If the name stands for several classes.
+        UsageError: If the name stands for several classes and no structure of the session has it.
     """
     found = _by_name(text, labels)
     if found is not None and (found.class_id is None or not _is_new(text)):
-        click_target(found, vocabulary, architecture)  # refuses what cannot be clicked
         return found
     ids = {entry.name: entry.label for entry in labels.values()}
     target = resolve_target(text, vocabulary, architecture, ids)
@@ -101,12 +100,8 @@ def class_labels(text: str, labels: Labels, vocabulary: Vocabulary) -> tuple[Ses
 
 
 def click_target(entry: SessionLabel, vocabulary: Vocabulary, architecture: VistaArchitecture) -> ClickTarget:
-    """Return what the point head must be told of a structure.
-
-    Raises:
-        UsageError: If it is made of several classes.
-    """
-    if entry.class_id is None:
+    """Return what the point head is told of a structure: zero-shot where it is no class, or made of several."""
+    if entry.class_id is None or vocabulary.by_id(entry.class_id).status == "composite":
         return ClickTarget(id=entry.label, name=entry.name, supported=False, special=False, layer=entry.layer)
     target = resolve_target(vocabulary.by_id(entry.class_id).name, vocabulary, architecture, {})
     return replace(target, id=entry.label)
