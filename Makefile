@@ -54,10 +54,10 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --dist worksteal $(ARGS)
 
 slow: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n logical $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n logical --dist worksteal $(ARGS)
 
 bench: $(VENV)/.dev
 	@for script in $(filter-out benchmarks/sides.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

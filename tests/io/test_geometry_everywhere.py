@@ -29,6 +29,12 @@ ALL_CODES = [
     for letters in itertools.product(*order)
 ]
 OBLIQUE = [(0.0, 0.0, 0.0), (20.0, -20.0, 20.0), (-20.0, 20.0, 11.0)]
+TURNED = [
+    pytest.param(codes, degrees, id=f"{codes}-{turn}", marks=() if turn == number % 3 else pytest.mark.slow)
+    for number, codes in enumerate(ALL_CODES)
+    for turn, degrees in enumerate(OBLIQUE)
+]
+"""Every axis order in every direction: one of the three at once, each in its turn, the others by ``make slow``."""
 SPACING = {"R": 0.8, "A": 1.1, "S": 2.5}
 RIGHT, LEFT, CORNER = 1, 2, 3
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -150,12 +156,13 @@ WRITTEN_BY_US = [
 
 
 @pytest.mark.parametrize(("name", "reader"), WRITTEN_BY_US)
-@pytest.mark.parametrize("codes", ALL_CODES)
-def test_what_we_write_lies_where_others_read_it(codes: str, name: str, reader, tmp_path: Path) -> None:
-    for degrees in OBLIQUE:
-        labels = scene(grid_with(codes, degrees))
-        formats.write(labels, tmp_path / name)
-        assert_in_place(reader(tmp_path / name), labels)
+@pytest.mark.parametrize(("codes", "degrees"), TURNED)
+def test_what_we_write_lies_where_others_read_it(
+    codes: str, degrees: tuple[float, float, float], name: str, reader, tmp_path: Path
+) -> None:
+    labels = scene(grid_with(codes, degrees))
+    formats.write(labels, tmp_path / name)
+    assert_in_place(reader(tmp_path / name), labels)
 
 
 def write_with_nibabel(labels: LabelMap, path: Path) -> None:
@@ -213,19 +220,33 @@ WRITTEN_BY_OTHERS = [
 
 
 @pytest.mark.parametrize(("name", "writer"), WRITTEN_BY_OTHERS)
-@pytest.mark.parametrize("codes", ALL_CODES)
-def test_what_others_write_lies_where_we_read_it(codes: str, name: str, writer, tmp_path: Path) -> None:
-    for degrees in OBLIQUE:
-        labels = scene(grid_with(codes, degrees))
-        writer(labels, tmp_path / name)
-        read = formats.read_labels(tmp_path / name)
-        assert read.grid.shape == labels.grid.shape
-        assert read.grid.is_close(labels.grid, tolerance_voxels=1e-3)
-        assert (read.data == labels.data).all()
-        assert_in_place(centroids(read.data, read.grid.affine), labels)
+@pytest.mark.parametrize(("codes", "degrees"), TURNED)
+def test_what_others_write_lies_where_we_read_it(
+    codes: str, degrees: tuple[float, float, float], name: str, writer, tmp_path: Path
+) -> None:
+    labels = scene(grid_with(codes, degrees))
+    writer(labels, tmp_path / name)
+    read = formats.read_labels(tmp_path / name)
+    assert read.grid.shape == labels.grid.shape
+    assert read.grid.is_close(labels.grid, tolerance_voxels=1e-3)
+    assert (read.data == labels.data).all()
+    assert_in_place(centroids(read.data, read.grid.affine), labels)
 
 
-@pytest.mark.parametrize("codes", ALL_CODES)
+AT_ONCE = ("RAS", "LPI", "ASR", "PIL", "SRA", "ILP", "LPS", "ARS")
+"""Every direction on every axis, orders of either hand; all 48 by ``make slow``: a series takes long to write."""
+SERIES = [pytest.param(codes, marks=() if codes in AT_ONCE else pytest.mark.slow) for codes in ALL_CODES]
+
+
+def test_the_orders_that_are_always_tried_put_every_direction_on_every_axis() -> None:
+    assert {(axis, letter) for codes in AT_ONCE for axis, letter in enumerate(codes)} == {
+        (axis, letter) for axis in range(3) for letter in "RLAPSI"
+    }
+    hands = {bool(np.linalg.det(grid_with(codes, OBLIQUE[0]).affine[:3, :3]) > 0) for codes in AT_ONCE}
+    assert hands == {True, False}
+
+
+@pytest.mark.parametrize("codes", SERIES)
 def test_a_dicom_seg_lies_on_the_slices_of_its_series(codes: str, tmp_path: Path) -> None:
     labels = scene(grid_with(codes, OBLIQUE[1 + ALL_CODES.index(codes) % 2]))
     image = Volume((labels.data * 100.0)[None].astype(np.int16), labels.grid, "CT")
