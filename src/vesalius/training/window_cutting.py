@@ -21,6 +21,7 @@ from vesalius.errors import UsageError
 from vesalius.spec import ModelSpec
 from vesalius.training.recipes import VistaRecipe
 from vesalius.training.supervoxel_targets import Supervoxels
+from vesalius.transforms.artefacts import disturb
 from vesalius.transforms.deformation import (
     AIR_HU,
     end_early,
@@ -110,6 +111,7 @@ class WindowCutter:
             labels = labels + _IDS * numbers
         image_hu, labels = end_early(image_hu, labels, recipe.augmentation, rng)
         image = scale_hu_(degrade(image_hu, recipe.augmentation, rng), self._spec.window_hu)
+        image = disturb(image, recipe.augmentation, rng)
         supervoxels = labels // _IDS if case.name in self._supervoxels else None
         return CutWindow(image[None], labels % _IDS, supervoxels, annotated - set(recipe.novel), case.group)
 

@@ -1,6 +1,7 @@
 """Augmentation: how much a training window is changed, as plain data without torch.
 
-``transforms.deformation`` moves voxels by it, ``transforms.degradation`` their intensities.
+``transforms.deformation`` moves voxels by it, ``transforms.degradation`` their Hounsfield units, and
+``transforms.artefacts`` changes the picture that a network sees.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from vesalius.errors import UsageError
 
-_PROBABILITIES = ("keep_sharp", "bend", "cut", "low_resolution", "noise", "drift")
+_PROBABILITIES = ("keep_sharp", "bend", "cut", "low_resolution", "noise", "drift", "blur", "contrast", "field")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +46,27 @@ class Augmentation:
     """Range of the factor of HU + 1000."""
     drift_hu: float = 12.0
     """Standard deviation of the shift."""
+    blur: float = 0.0
+    """Windows that are blurred, each axis for itself."""
+    blur_voxels: tuple[float, float] = (0.5, 1.0)
+    """Range of the blur's standard deviation, in voxels."""
+    contrast: float = 0.0
+    """Windows whose contrast is changed: intensities, from 0 to 1 over the window, to the power of gamma."""
+    gamma: tuple[float, float] = (0.7, 1.5)
+    """Range of gamma; its logarithm is drawn evenly."""
+    field: float = 0.0
+    """Windows that are brighter at one side than at another, as in MR: a polynomial of degree 3."""
+    field_strength: float = 0.3
+    """Largest coefficient of that polynomial."""
 
     def __post_init__(self) -> None:
         wrong = [name for name in _PROBABILITIES if not 0 <= getattr(self, name) <= 1]
         if wrong:
             raise _refused(f"probabilities in [0, 1] for {', '.join(wrong)}", self)
-        ranges = (self.scale, self.coarseness, self.drift_factor)
+        ranges = (self.scale, self.coarseness, self.drift_factor, self.blur_voxels, self.gamma)
         if any(not 0 < low <= high for low, high in ranges) or self.coarseness[0] < 1:
             raise _refused("positive ranges from small to large, and voxels that only grow", ranges)
-        if min(self.degrees, self.stretch, self.bend_mm, self.noise_hu, self.drift_hu) < 0:
+        if min(self.degrees, self.stretch, self.bend_mm, self.noise_hu, self.drift_hu, self.field_strength) < 0:
             raise _refused("deviations of at least 0", self)
 
 
