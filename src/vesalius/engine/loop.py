@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from vesalius.engine.drawing import Seed, all_seeds, drawn_ahead
-from vesalius.engine.inquiry import Inquiry, accumulated
+from vesalius.engine.inquiry import Inquiry, accumulated, mean
 from vesalius.engine.interruption import interruption_noticed
 from vesalius.engine.learner import Learner
 from vesalius.engine.optim import learning_parameters
@@ -79,7 +79,7 @@ def train(
     standing = _resumed(learner, run, team)
     selection, averages = standing.selection, standing.averages
     begun, saved, failed = clock() - standing.trained_s, clock(), 0
-    share = team.share(settings.windows)
+    parameters, share = learning_parameters(learner.network), team.share(settings.windows)
     seeds = all_seeds(settings.seed, first_step=learner.step, share=share)
     with (
         interruption_noticed() as interruption,
@@ -103,8 +103,8 @@ def train(
                 inquiry = Inquiry(draw, task, learner.network, task.weights(rate), settings.precision)
                 now = [(settings.seed, learner.step, window) for window in share]
                 total, numbers = accumulated(inquiry, now, pool, ahead=workers + 1)
-                total = team.summed(total, learning_parameters(learner.network))
-                norm = learner.learn([None if g is None else g / settings.windows for g in total], rate=rate)
+                total = team.summed(total, parameters)
+                norm = learner.learn(mean(total, settings.windows, parameters), rate=rate)
                 failed = 0 if math.isfinite(norm) else failed + 1
                 for number in (number for one in team.gather(numbers) for number in one):
                     averages.add(number)
