@@ -9,6 +9,7 @@ it. What label ids mean may stand in a ``labels.json`` ({"1": "liver"}) beside t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ _IMAGE_WORDS = frozenset(("image", "images", "img", "scan", "volume", "0000")) |
 _LABEL_WORDS = frozenset(
     ("label", "labels", "labelmap", "seg", "segmentation", "segmentations", "mask", "masks", "msk", "gt", "manual")
 )
+_IMAGE_WORD_AT_END = re.compile(rf"[^A-Za-z0-9]+(?:{'|'.join(sorted(_IMAGE_WORDS))})$", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
 _FOLDER = re.compile(r"^(.*?)(images?|imgs?|labels?|masks?|segs?|segmentations?)(tr|ts|val)?$", re.IGNORECASE)
 
@@ -71,7 +73,8 @@ def _of_part(folder: Path, split: Split, root: Root) -> Iterator[ListedCase]:
             yield from _matched(_images(pair[True]), labels, _FOLDER_SPLITS.get(end, split), root, folder)
     files = _images(folder)
     labels = [file for file in files if _words(file) & _LABEL_WORDS]
-    yield from _matched([file for file in files if file not in labels], labels, split, root, folder)
+    images = [file for file in files if not _words(file) & _LABEL_WORDS]
+    yield from _matched(images, labels, split, root, folder)
 
 
 def _images(folder: Path) -> list[Path]:
@@ -92,34 +95,35 @@ def _matched(
 ) -> Iterator[ListedCase]:
     """Pair images and labels: by equal names but for the words of labels, else but for those of images, too."""
     pairs: dict[Path, Path] = {}
+    paired: set[Path] = set()
     for left_out in (frozenset[str](), _IMAGE_WORDS):
         by_key: dict[str, list[Path]] = {}
         for image in images:
             by_key.setdefault(_key(image, left_out), []).append(image)
         for label in labels:
             found = by_key.get(_key(label, _LABEL_WORDS | left_out), [])
-            if label in pairs.values() or not found:
+            if label in paired or not found:
                 continue
             if len(found) > 1 or found[0] in pairs:
                 raise _ambiguous(folder, label, [*found, *(pairs[i] for i in found if i in pairs)])
             pairs[found[0]] = label
-    alone = [label for label in labels if label not in pairs.values()]
+            paired.add(label)
+    alone = [label for label in labels if label not in paired]
     if alone:
         raise _ambiguous(folder, alone[0], [])
+    keys = Counter(_key(image, _IMAGE_WORDS) for image in images)
     for image in images:
         yield ListedCase(
-            name=_name(image, images),
+            name=_name(image) if keys[_key(image, _IMAGE_WORDS)] == 1 else stem_of(image),
             split=split,
             image=root.resolve(image),
             label=root.resolve(pairs[image]) if image in pairs else None,
         )
 
 
-def _name(image: Path, images: Sequence[Path]) -> str:
-    """Return the image's name without the words that say it is one, if no other image would be called so."""
-    names = [_key(other, _IMAGE_WORDS) for other in images]
-    name = re.sub(r"[^A-Za-z0-9]+(?:" + "|".join(_IMAGE_WORDS) + r")$", "", stem_of(image), flags=re.IGNORECASE)
-    return name if names.count(_key(image, _IMAGE_WORDS)) == 1 else stem_of(image)
+def _name(image: Path) -> str:
+    """Return the image's name without the word at its end that says it is one."""
+    return _IMAGE_WORD_AT_END.sub("", stem_of(image))
 
 
 def _modality(cases: Sequence[ListedCase]) -> Modality:

@@ -9,6 +9,7 @@ decathlon has it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -136,9 +137,9 @@ def _file(fields: Mapping[str, Any], keys: tuple[str, ...], root: Root, where: s
 
 def _with_distinct_names(cases: list[ListedCase]) -> Iterator[ListedCase]:
     """Put the folder's name before names that several images share (``case1/ct.nii.gz``, ``case2/ct.nii.gz``)."""
-    names = [case.name for case in cases]
+    names = Counter(case.name for case in cases)
     for case in cases:
-        is_shared = names.count(case.name) > 1 and case.name == stem_of(case.image)
+        is_shared = names[case.name] > 1 and case.name == stem_of(case.image)
         yield replace(case, name=f"{case.image.parent.name}_{case.name}") if is_shared else case
 
 
