@@ -47,7 +47,7 @@ def main() -> None:
     weights = Path(options.weights) if options.weights else write_weights(folder)
     shared = ["--image", options.image, "--weights", str(weights), "--folder", str(folder)]
     shared += ["--threads", str(options.threads)]
-    measured = {side: once(folder / f"{side}.json", side, shared) for side in options.sides.split(",")}
+    measured = {side: sides.run_side_once(folder, __file__, side, *shared) for side in options.sides.split(",")}
     agreement = compare(folder)
     reference = measured.get("monai-fp32")
     for row in measured.values():
@@ -66,14 +66,6 @@ def main() -> None:
         "auto_vs_monai",
         {"sides": measured, "agreement": agreement, "classes": len(EVERYTHING), "threads": options.threads},
     )
-
-
-def once(kept: Path, side: str, arguments: list[str]) -> dict[str, Any]:
-    """Run a side and keep what it measured in the working folder; do not run one again that was finished there."""
-    if not kept.is_file():
-        kept.write_text(json.dumps(sides.run_side(__file__, side, *arguments)))
-    answer: dict[str, Any] = json.loads(kept.read_text())
-    return answer
 
 
 def parse() -> argparse.Namespace:

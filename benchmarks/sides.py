@@ -27,6 +27,15 @@ def run_side(script: str, side: str, *arguments: str) -> dict[str, Any]:
     return answer
 
 
+def run_side_once(folder: Path, script: str, side: str, *arguments: str) -> dict[str, Any]:
+    """Run a side and keep what it measured in a folder; do not run one again that was finished there."""
+    kept = folder / f"{side}.json"
+    if not kept.is_file():
+        kept.write_text(json.dumps(run_side(script, side, *arguments)))
+    answer: dict[str, Any] = json.loads(kept.read_text())
+    return answer
+
+
 def peak_gigabytes() -> float:
     """Return the largest resident set this process has had, as the operating system counts it."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
