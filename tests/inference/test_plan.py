@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from inference.small_model import small_spec
 from vesalius.errors import MemoryBudgetError
 from vesalius.geometry.grid import Grid
 from vesalius.inference.pipelines import pipeline
 from vesalius.inference.plan import Demand, Plan, make_plan, window_flops
+from vesalius.models.build import build
 from vesalius.spec import ModelSpec, VistaArchitecture
 
 GB = 10**9
@@ -93,6 +95,18 @@ def test_the_slab_rolls_along_the_longest_axis_of_the_grid() -> None:
     plan = make_plan(demand(), precision="bf16", max_bytes=64 * GB, flops_per_second=steady)
     assert plan.layout.axis == 2
     assert plan.layout.slab_shape == (128, 200, 200)
+
+
+@pytest.mark.parametrize("blocks", [(1, 1), (1, 2, 2)])
+def test_flops_are_those_that_torch_counts(blocks: tuple[int, ...]) -> None:
+    architecture = VistaArchitecture(
+        width=4, blocks_down=blocks, num_embeddings=4, in_channels=2, point_branch=False
+    )
+    with torch.device("meta"):
+        network, window = build(architecture), torch.empty(1, 2, 8, 12, 16)
+    with FlopCounterMode(display=False) as counter:  # the layers of training, which sum directly
+        network.mapped_features(window)
+    assert window_flops(architecture, (8, 12, 16)) == counter.get_total_flops()
 
 
 def test_flops_of_the_published_network_are_those_of_its_specification() -> None:
