@@ -78,5 +78,5 @@ def test_two_processes_learn_what_one_does_and_the_test_can_tell(tmp_path: Path)
     tolerance = 1e-5  # 0 was measured: float64 sums round to the same float32 but for ties
     assert max(off("two.0"), off("two.1")) <= tolerance
     assert off("begun.0") > 1000 * tolerance  # something was learnt
-    assert off("float32.0") > 10 * tolerance  # 1.3e-4 was measured
+    assert off("float32.0") > 3 * tolerance  # 6.5e-5 to 1.3e-4 were measured: noise has no size of its own
     assert off("unsynchronised.0") > 1000 * tolerance

@@ -4,7 +4,7 @@ A step looks at as many samples as it is told to, whatever the memory: each is d
 gradient is added to the sum as soon as those before it are in (gradient accumulation). Sums are taken in float64:
 in float32 their last bit depends on who adds what first, and AdamW, which divides a gradient by its own size, makes
 steps of it where a gradient is next to nothing. (A small VISTA3D in two processes, 20 steps of four windows: with
-float32 sums 1.3e-4 off the weights of one process, with float64 the same bits.)
+float32 sums about 1e-4 off the weights of one process, with float64 the same bits.)
 """
 # SPDX-License-Identifier: Apache-2.0
 
