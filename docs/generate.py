@@ -31,6 +31,9 @@ SENTENCES: Mapping[str, str] = {
     "({sides[vesalius][peak_gb]:.1f} GB against {sides[monai-fp32][peak_gb]:.1f} GB); one class instead of 117 "
     "takes {sides[vesalius-1-class][peak_gb]:.1f} GB. Labels on the model's grid with `--compat bundle`, fp32: "
     "{agreement[same_label]:.4%} of voxels as MONAI's",
+    "augmentation.json": "One training window of {window}³ turned, scaled and changed, on one core: "
+    "{sides[vesalius][p]:.0f} ms of the processor; MONAI {sides[monai][p]:.0f}, batchgeneratorsv2 "
+    "{sides[batchgeneratorsv2][p]:.0f}, TorchIO {sides[torchio][p]:.0f}",
     "backends.json": "One 128³ window in bf16 against plain torch {machine[torch]} as we run it: torch.compile "
     "{sides[torch-compile][window_ratio]:.2f} of the time, OpenVINO {openvino} "
     "{sides[openvino][window_ratio]:.2f}, torch without planes and Winograd "
@@ -44,6 +47,9 @@ SENTENCES: Mapping[str, str] = {
     "on: liver {example[per_case][example_ct][liver]:.2f}, spleen {example[per_case][example_ct][spleen]:.2f}, "
     "kidneys {example[per_case][example_ct][kidneys]:.2f}, lungs {example[per_case][example_ct][lungs]:.2f}; "
     "labels in bf16 against fp32: mean Dice {bf16 against fp32[mean][mean]:.4f}",
+    "cache_formats.json": "A window of {window}³ out of a prepared case of {side}³ (a busy machine): Blosc2 "
+    "{stores[blosc2-zstd5][window_ms]:.0f} ms, Zarr {stores[zarr][window_ms]:.0f} ms, one compressed NumPy file "
+    "{stores[npz][window_ms]:.0f} ms",
     "clicks_vs_monai.json": "Clicks at full width against MONAI {machine[monai]} in fp32: the first in a window "
     "{ratios[first_click]:.2f} of the time, later ones {ratios[later_click]:.3f}, ten as a simulated user makes "
     "them {ratios[session]:.2f} ({sides[vesalius][session_misses]} windows seen, {sides[vesalius][session_hits]} "
@@ -55,6 +61,10 @@ SENTENCES: Mapping[str, str] = {
     "handover.json": "From features to labels, statistics and files, {shape[0]} x {shape[1]} x {shape[2]} voxels, "
     "{classes} classes: {ours[total]:.1f} s; {voxels_that_differ} of {voxels} voxels differ from the dense "
     "computation, which takes {dense[total]:.1f} s",
+    "loader.json": "Training windows of {window}³ from the cache, two workers: "
+    "{sides[vesalius][windows_per_second]:.1f} a second, {sides[monai][ours_to_it]:.1f} times those of MONAI's "
+    "CacheDataset as VISTA3D uses it, {sides[monai-indexed][ours_to_it]:.1f} times those with class indices cached "
+    "in {sides[vesalius][peak_gb]:.1f} against {sides[monai][peak_gb]:.1f} GB",
     "meddinov3_decoder.json": "One training step of the slice decoder at {side_pixels}², {classes} classes, batch "
     "{batch}: fused, {sides[fused][step_ratio]:.2f} of the memory of MedDINOv3's as published and "
     "{sides[fused][forward_ratio]:.2f} of its operations; the published one with our layer norm "
