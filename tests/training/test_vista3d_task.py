@@ -409,25 +409,6 @@ def test_cases_with_nothing_to_click_on_are_refused_when_clicks_are_all_there_is
         Vista3DTask([empty], CLICK_SPEC, recipe=chosen).draw(np.random.default_rng(0))
 
 
-def clicked_dice(network: Vista3D) -> list[float]:
-    """Dice of either ball after one click in its middle, pooled over cases the network never saw."""
-    sums = {1: [0, 0], 2: [0, 0]}
-    for seed in range(6, 10):
-        image, truth = balls(seed)
-        window = scale_hu_(torch.from_numpy(image[4:20, 4:20, 4:20].astype(np.float32)), SPEC.window_hu)
-        truth = truth[4:20, 4:20, 4:20]
-        middles = np.array([np.argwhere(truth == label).mean(0) for label in (1, 2)], np.float32)
-        points = torch.from_numpy(middles)[:, None]
-        with torch.no_grad():
-            logits = network.point_logits(
-                window[None, None], points, torch.ones(2, 1, dtype=torch.long), torch.ones(2, dtype=torch.bool)
-            )[0]
-        for label, found in zip((1, 2), (logits > 0).numpy(), strict=True):
-            sums[label][0] += 2 * int((found & (truth == label)).sum())
-            sums[label][1] += int(found.sum() + (truth == label).sum())
-    return [overlap / max(total, 1) for overlap, total in sums.values()]
-
-
 CLICKS_ALONE: dict[str, object] = {
     "drop_label": 1.0,
     "drop_point": 0.0,
@@ -444,18 +425,3 @@ def test_clicks_teach_the_encoder_and_the_click_branch_and_leave_the_rest_as_it_
         train(Vista3DTask([case_with(1, 0)], CLICK_SPEC, recipe=chosen), learner, run, chosen.loop)
     moved = {name for name, tensor in learner.average.state_dict().items() if not torch.equal(tensor, before[name])}
     assert {name.split(".")[0] for name in moved} == {"encoder", "point_decoder", "point_head"}
-
-
-@pytest.mark.slow
-def test_it_learns_to_find_what_is_clicked_on(tmp_path: Path) -> None:
-    """Both balls lie in most windows, so that only the click says which is meant."""
-    cases = [
-        Case(f"both-{seed}", "balls", image, truth, frozenset((1, 2)))
-        for seed, (image, truth) in enumerate(balls(seed) for seed in range(6))
-    ]
-    chosen = recipe(loop=LoopSettings(steps=150, windows=2, precision="bf16"), **CLICKS_ALONE)
-    learner = Learner(new_network(CLICK_SPEC, seed=0), chosen.optimisation)
-    assert min(clicked_dice(learner.average)) < 0.5
-    with opened(tmp_path, {}) as run:
-        train(Vista3DTask(cases, CLICK_SPEC, recipe=chosen), learner, run, chosen.loop)
-    assert min(clicked_dice(learner.average)) > 0.85

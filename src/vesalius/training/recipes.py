@@ -254,13 +254,18 @@ VESALIUS_SMALL_CLICKS_BEGIN = replace(
     mirror={"head-neck": 0.5, "abdomen": 0.25, "chest": 0.25, "atlas": 0.25, "phantom": 0.25},
     clicking=ClickPrompting(rounds=3, as_new=0.3),
     optimisation=Optimisation(
-        plateau=0.5, floor=0.3, parts=(*frozen("encoder.*", *AUTOMATIC), Part(names="point_head.*", rate=2.0))
+        plateau=0.5, floor=0.3, parts=(*frozen("encoder.*", *AUTOMATIC), Part(names="point_head.*", rate=0.5))
     ),
-    loop=LoopSettings(minutes=4.0),
+    loop=LoopSettings(minutes=25.0),
 )
 """The click branch, learnt beside a finished automatic one: encoder, automatic decoder and class head are frozen,
 so what class prompts find does not change by a bit. The click decoder begins as a copy of the automatic one. That a
 click means something is learnt first, on windows of an eighth of the spec's, which cost little.
+
+That takes long: a point head first answers every click with all that is ever clicked on, and leaves that late.
+On one window with two balls this head was still in it after 200 steps of Adam at 3e-3, MONAI's after 120; at 1e-3
+MONAI's began to leave it after some 500. After 250 steps of the built-in model, then on windows of 48 voxels, clicks
+on different organs of a window gave the same mask (Dice between them 0.97).
 
 Command and data: as before it. Time: its minutes. Score: not meant to be used alone.
 """
@@ -271,7 +276,7 @@ VESALIUS_SMALL_CLICKS = replace(
     optimisation=replace(
         VESALIUS_SMALL_CLICKS_BEGIN.optimisation, learning_rate=0.006, warm_up=0.01, plateau=0.01, floor=0.01
     ),
-    loop=replace(VESALIUS_SMALL_CLICKS_BEGIN.loop, minutes=8.0),
+    loop=replace(VESALIUS_SMALL_CLICKS_BEGIN.loop, minutes=15.0),
 )
 """The click branch's second stage, from the average of its first: the spec's own window, a rate that only falls.
 
