@@ -264,8 +264,8 @@ click means something is learnt first, on windows of an eighth of the spec's, wh
 
 That takes long: a point head first answers every click with all that is ever clicked on, and leaves that late.
 On one window with two balls this head was still in it after 200 steps of Adam at 3e-3, MONAI's after 120; at 1e-3
-MONAI's began to leave it after some 500. After 250 steps of the built-in model, then on windows of 48 voxels, clicks
-on different organs of a window gave the same mask (Dice between them 0.97).
+MONAI's began to leave it after some 500. After 250 steps of the built-in model, then with windows of 48 voxels,
+clicks on different organs of a window gave the same mask (Dice between them 0.97).
 
 Command and data: as before it. Time: its minutes. Score: not meant to be used alone.
 """
