@@ -172,7 +172,7 @@ def make_plan(
         ways += [(chosen, torch.float16) for chosen in (precision, fallback) if chosen is not None]
     layout = place_windows(demand.spec, demand.pipeline, demand.grid.shape, demand.overlap)
     speed_of = flops_per_second or measure_flops_per_second
-    most_at_once = min(demand.threads or 1, _MOST_AT_ONCE)
+    most_at_once = _most_at_once(demand.threads or 1)
     plans = []
     for way in dict.fromkeys(ways):
         speed = speed_of(demand.spec.vista, way[0])
@@ -187,6 +187,11 @@ def make_plan(
         got=f"a run that needs {_gigabytes(smallest)} (labels on {demand.target.shape}, {_largest(plans[-1])})",
         do="raise --max-memory, close other programs, use --precision bf16, or crop the scan",
     )
+
+
+def _most_at_once(threads: int) -> int:
+    """Return how many windows may run at once so that most of the threads have work."""
+    return max(range(min(threads, _MOST_AT_ONCE), 0, -1), key=lambda count: (count > 1, count * (threads // count)))
 
 
 def _plan(
@@ -204,6 +209,8 @@ def _plan(
     flops = window_flops(demand.spec.vista, demand.spec.window_size)
     saves = winograd_serves(DTYPES[precision]) and not demand.pipeline.direct_sums
     way = "winograd" if saves else "direct"
+    threads = demand.threads or 1
+    idle = threads / (at_once * (threads // _most_at_once(threads)))  # 1 where all threads have work
     per_class = voxels * _LABEL_SECONDS_PER_VOXEL * (1 + demand.num_classes / 60)
     return Plan(
         layout=layout,
@@ -212,11 +219,11 @@ def _plan(
         accumulate=accumulate,
         gave_way=gave_way,
         at_once=at_once,
-        threads_each=demand.threads and max(1, demand.threads // _MOST_AT_ONCE),
+        threads_each=demand.threads and demand.threads // _most_at_once(demand.threads),
         num_empty=demand.num_empty,
         num_classes=demand.num_classes,
         phases=_phases(demand, layout, precision, accumulate, at_once),
-        seconds=_SECONDS_OF_START + windows * flops / (speed * _EFFICIENCY[way]) + per_class,
+        seconds=_SECONDS_OF_START + idle * windows * flops / (speed * _EFFICIENCY[way]) + per_class,
     )
 
 
@@ -232,6 +239,8 @@ def _phases(
     slab = (thickness + 1) * plane_voxels * width * accumulate.itemsize
     activation = math.prod(layout.window_size) * width * DTYPES[precision].itemsize
     network = int(activation * (_ACTIVATIONS * at_once + (at_once > 1)))  # one more result may be waiting
+    if winograd_serves(DTYPES[precision]) and not demand.pipeline.direct_sums:
+        network += _kernel_bytes(demand.spec.vista, demand.spec.window_size, DTYPES[precision].itemsize)
     planes_of_target = demand.target.num_voxels * thickness / demand.grid.shape[layout.axis]
     labelling = int(plane_voxels * thickness * 8 + planes_of_target * 14) + 8 * _LABEL_BYTES_PER_ROW * (
         width + demand.num_classes
@@ -243,6 +252,17 @@ def _phases(
         "labelling": {**held, "image": image, "slab": slab, "interpolation": labelling},
         "measuring": {**held, "components": 5 * demand.target.num_voxels},
     }
+
+
+def _kernel_bytes(architecture: VistaArchitecture, window_size: Triple, itemsize: int) -> int:
+    """Return what Winograd's kernels take, which the first window leaves to the others: twice their weights."""
+    total, top = 0, len(architecture.blocks_down) - 1
+    for level, blocks in enumerate(architecture.blocks_down):
+        width = architecture.width * 2**level
+        if math.prod(window_size) // 8**level >= 4 * width:  # as ``winograd_pays``
+            convolutions = 2 * blocks + 2 * (level < top) + 4 * (level == 0)
+            total += 6 * 9 * width**2 * convolutions * itemsize
+    return total
 
 
 def _largest(plan: Plan) -> str:

@@ -25,6 +25,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vesalius.models.threads import compute_with
+
 Triple = tuple[int, int, int]
 Blending = Literal["partition", "gaussian", "constant"]
 
@@ -184,14 +186,13 @@ def _in_order(
     if threads_each is None:
         yield from map(task, corners)
         return
-    threads = torch.get_num_threads()
 
     def infer(corner: Triple) -> Tensor | None:
         with torch.inference_mode():
             return task(corner)
 
     under_way: deque[Future[Tensor | None]] = deque()
-    with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(threads_each,)) as pool:
+    with ThreadPoolExecutor(at_once, initializer=compute_with, initargs=(threads_each,)) as pool:
         try:
             for corner in corners:
                 under_way.append(pool.submit(copy_context().run, infer, corner))
@@ -202,7 +203,6 @@ def _in_order(
         finally:
             for future in under_way:
                 future.cancel()
-            torch.set_num_threads(threads)  # what a worker sets, later threads would begin with
 
 
 def _accumulate(
