@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -109,6 +109,7 @@ class Demand:
         resident_bytes: What the process holds already, input and network included.
         num_empty: Windows known to hold only air.
         overlap: Asked for by the user; None leaves it to the pipeline, then to the model.
+        fallback_bytes: What the network takes in the precision it may fall to, beside the one that is held.
         threads: Threads that torch computes with where windows run on the processor; None elsewhere.
     """
 
@@ -123,6 +124,7 @@ class Demand:
     num_empty: int = 0
     overlap: float | None = None
     threads: int | None = None
+    fallback_bytes: int = 0
 
 
 def place_windows(spec: ModelSpec, pipeline: Pipeline, shape: Triple, overlap: float | None) -> WindowLayout:
@@ -177,7 +179,9 @@ def make_plan(
     for way in dict.fromkeys(ways):
         speed = speed_of(demand.spec.vista, way[0])
         for at_once in range(most_at_once, 0, -1):
-            plan = _plan(demand, layout, *way, speed, gave_way=way != ways[0], at_once=at_once)
+            held = demand.resident_bytes + (demand.fallback_bytes if way[0] != precision else 0)
+            asked = replace(demand, resident_bytes=held)
+            plan = _plan(asked, layout, *way, speed, gave_way=way != ways[0], at_once=at_once)
             if plan.peak_bytes <= limit:
                 return plan
             plans.append(plan)
@@ -258,7 +262,7 @@ def _kernel_bytes(architecture: VistaArchitecture, window_size: Triple, itemsize
     """Return what Winograd's kernels take, which the first window leaves to the others: twice their weights."""
     total, top = 0, len(architecture.blocks_down) - 1
     for level, blocks in enumerate(architecture.blocks_down):
-        width = architecture.width * 2**level
+        width = architecture.width << level
         if math.prod(window_size) // 8**level >= 4 * width:  # as ``winograd_pays``
             convolutions = 2 * blocks + 2 * (level < top) + 4 * (level == 0)
             total += 6 * 9 * width**2 * convolutions * itemsize

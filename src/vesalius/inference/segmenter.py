@@ -198,7 +198,8 @@ class Segmenter:
         with clock.phase("preparing"):
             prepared, plan = self.prepare(upright, targets, options)
             progress.on_plan(plan)
-        with clock.phase("windows"), self._running_in(plan.precision) as network:
+        with clock.phase("windows"):
+            network = self._network_in(plan.precision)
             found = segment_automatic(
                 network,
                 self.spec,
@@ -290,18 +291,11 @@ class Segmenter:
         dtype = DTYPES[self.precision]
         return prepare(_upright(volume), self.spec, Preprocessing(crop="none"), box=None, dtype=dtype)
 
-    @contextmanager
-    def _running_in(self, precision: Precision) -> Iterator[Vista3D]:
-        """Hold the network in a precision, instead of its own, until the block ends."""
-        own = self.precision
-        if precision == own or self._reload is None:
-            yield self.network
-            return
-        self.network = self._reload(precision).eval()
-        try:
-            yield self.network
-        finally:
-            self.network = self._reload(own).eval()
+    def _network_in(self, precision: Precision) -> Vista3D:
+        """Return the network in a precision: its own, or one loaded for this run alone; others may use ours."""
+        if precision == self.precision or self._reload is None:
+            return self.network
+        return self._reload(precision).eval()
 
     def _plan(
         self,
@@ -315,6 +309,7 @@ class Segmenter:
         fallback: Precision | None = None,
         num_empty: int = 0,
     ) -> Plan:
+        half = sum(2 * weight.numel() for weight in self.network.parameters())  # in bf16, beside ours
         demand = Demand(
             spec=self.spec,
             pipeline=way,
@@ -323,9 +318,10 @@ class Segmenter:
             num_classes=sum(len(target.members) for target in targets),
             num_layers=len(assign_layers(self.spec, targets)),
             label_bytes=label_dtype(targets).itemsize,
-            resident_bytes=resident_bytes(),
+            resident_bytes=resident_bytes() + (half if precision != self.precision else 0),
             num_empty=num_empty,
             overlap=options.overlap,
+            fallback_bytes=half,
             threads=torch.get_num_threads() if next(self.network.parameters()).device.type == "cpu" else None,
         )
         return make_plan(demand, precision=precision, fallback=fallback, max_bytes=options.max_memory)
