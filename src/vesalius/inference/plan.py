@@ -284,7 +284,7 @@ def window_flops(architecture: VistaArchitecture, window_size: Triple) -> int:
     Written out, because torch's counter takes a second to load, a sixth of a short run; a test holds the two equal.
     """
     levels = len(architecture.blocks_down)
-    width = [architecture.width * 2**level for level in range(levels)]
+    width = [architecture.width << level for level in range(levels)]
     voxels = [math.prod(window_size) // 8**level for level in range(levels)]
     convolution = [27 * width[level] ** 2 * voxels[level] for level in range(levels)]  # of a residual block
     between = [27 * width[level] * width[level - 1] * voxels[level] for level in range(1, levels)]  # down, and up
