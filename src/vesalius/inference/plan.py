@@ -16,9 +16,10 @@ import psutil
 import torch
 
 from vesalius.errors import MemoryBudgetError
+from vesalius.geometry.boxes import Triple
 from vesalius.geometry.grid import Grid
 from vesalius.inference.pipelines import Pipeline
-from vesalius.inference.windows import Triple, WindowLayout, rolling_axis
+from vesalius.inference.windows import WindowLayout, rolling_axis
 from vesalius.models.layers.winograd import winograd_serves
 from vesalius.spec import ModelSpec, VistaArchitecture
 
@@ -37,7 +38,7 @@ _EFFICIENCY = {"winograd": 1.1, "direct": 0.75}
 with tiles for bf16, none of which was at hand."""
 _LABEL_SECONDS_PER_VOXEL = 6e-8
 _LABEL_BYTES_PER_ROW = 4 * (1 << 15)
-_SECONDS_OF_START = 3.0
+SECONDS_OF_START = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,8 +188,8 @@ def make_plan(
             plans.append(plan)
     smallest = min(plan.peak_bytes for plan in plans)
     raise MemoryBudgetError(
-        expected=f"at most {_gigabytes(limit)} of memory",
-        got=f"a run that needs {_gigabytes(smallest)} (labels on {demand.target.shape}, {_largest(plans[-1])})",
+        expected=f"at most {gigabytes(limit)} of memory",
+        got=f"a run that needs {gigabytes(smallest)} (labels on {demand.target.shape}, {largest_phase(plans[-1].phases)})",
         do="raise --max-memory, close other programs, use --precision bf16, or crop the scan",
     )
 
@@ -241,8 +242,7 @@ def _phases(
     thickness, *plane = layout.slab_shape
     plane_voxels = math.prod(plane)
     slab = (thickness + 1) * plane_voxels * width * accumulate.itemsize
-    activation = math.prod(layout.window_size) * width * DTYPES[precision].itemsize
-    network = int(activation * (_ACTIVATIONS * at_once + (at_once > 1)))  # one more result may be waiting
+    network = pass_bytes(demand.spec, precision, at_once)
     if winograd_serves(DTYPES[precision]) and not demand.pipeline.direct_sums:
         network += _kernel_bytes(demand.spec.vista, demand.spec.window_size, DTYPES[precision].itemsize)
     planes_of_target = demand.target.num_voxels * thickness / demand.grid.shape[layout.axis]
@@ -263,18 +263,33 @@ def _kernel_bytes(architecture: VistaArchitecture, window_size: Triple, itemsize
     total, top = 0, len(architecture.blocks_down) - 1
     for level, blocks in enumerate(architecture.blocks_down):
         width = architecture.width << level
-        if math.prod(window_size) // 8**level >= 4 * width:  # as ``winograd_pays``
+        if math.prod(window_size) >> 3 * level >= 4 * width:  # as ``winograd_pays``
             convolutions = 2 * blocks + 2 * (level < top) + 4 * (level == 0)
             total += 6 * 9 * width**2 * convolutions * itemsize
     return total
 
 
-def _largest(plan: Plan) -> str:
-    phase = max(plan.phases.values(), key=lambda parts: sum(parts.values()))
-    return ", ".join(f"{part} {_gigabytes(size)}" for part, size in phase.items())
+def pass_bytes(spec: ModelSpec, precision: Precision, at_once: int = 1) -> int:
+    """Return the peak memory of windows that pass through the network at the same time, its weights aside."""
+    activation = math.prod(spec.window_size) * spec.vista.width * DTYPES[precision].itemsize
+    return int(activation * (_ACTIVATIONS * at_once + (at_once > 1)))  # one more result may be waiting
 
 
-def _gigabytes(size: int) -> str:
+def pass_seconds(spec: ModelSpec, precision: Precision, speed: float, *, direct_sums: bool) -> float:
+    """Return how long one window's pass takes, by the speed of a direct convolution in operations a second."""
+    saves = winograd_serves(DTYPES[precision]) and not direct_sums
+    efficiency = _EFFICIENCY["winograd" if saves else "direct"]
+    return window_flops(spec.vista, spec.window_size) / (speed * efficiency)
+
+
+def largest_phase(phases: Mapping[str, Mapping[str, int]]) -> str:
+    """Say what the phase that needs most is made of."""
+    phase = max(phases.values(), key=lambda parts: sum(parts.values()))
+    return ", ".join(f"{part} {gigabytes(size)}" for part, size in phase.items())
+
+
+def gigabytes(size: int) -> str:
+    """Write a size for a person."""
     return f"{size / 1e9:.1f} GB"
 
 
@@ -285,7 +300,7 @@ def window_flops(architecture: VistaArchitecture, window_size: Triple) -> int:
     """
     levels = len(architecture.blocks_down)
     width = [architecture.width << level for level in range(levels)]
-    voxels = [math.prod(window_size) // 8**level for level in range(levels)]
+    voxels = [math.prod(window_size) >> 3 * level for level in range(levels)]
     convolution = [27 * width[level] ** 2 * voxels[level] for level in range(levels)]  # of a residual block
     between = [27 * width[level] * width[level - 1] * voxels[level] for level in range(1, levels)]  # down, and up
     blocks = sum(2 * count * one for count, one in zip(architecture.blocks_down, convolution, strict=True))
