@@ -186,10 +186,10 @@ def make_plan(
             if plan.peak_bytes <= limit:
                 return plan
             plans.append(plan)
-    smallest = min(plan.peak_bytes for plan in plans)
+    smallest, largest = min(plan.peak_bytes for plan in plans), largest_phase(plans[-1].phases)
     raise MemoryBudgetError(
         expected=f"at most {gigabytes(limit)} of memory",
-        got=f"a run that needs {gigabytes(smallest)} (labels on {demand.target.shape}, {largest_phase(plans[-1].phases)})",
+        got=f"a run that needs {gigabytes(smallest)} (labels on {demand.target.shape}, {largest})",
         do="raise --max-memory, close other programs, use --precision bf16, or crop the scan",
     )
 
@@ -211,9 +211,7 @@ def _plan(
 ) -> Plan:
     voxels = demand.target.num_voxels
     windows = layout.num_windows - demand.num_empty
-    flops = window_flops(demand.spec.vista, demand.spec.window_size)
-    saves = winograd_serves(DTYPES[precision]) and not demand.pipeline.direct_sums
-    way = "winograd" if saves else "direct"
+    each = pass_seconds(demand.spec, precision, speed, direct_sums=demand.pipeline.direct_sums)
     threads = demand.threads or 1
     idle = threads / (at_once * (threads // _most_at_once(threads)))  # 1 where all threads have work
     per_class = voxels * _LABEL_SECONDS_PER_VOXEL * (1 + demand.num_classes / 60)
@@ -228,7 +226,7 @@ def _plan(
         num_empty=demand.num_empty,
         num_classes=demand.num_classes,
         phases=_phases(demand, layout, precision, accumulate, at_once),
-        seconds=_SECONDS_OF_START + idle * windows * flops / (speed * _EFFICIENCY[way]) + per_class,
+        seconds=SECONDS_OF_START + idle * windows * each + per_class,
     )
 
 
@@ -242,9 +240,7 @@ def _phases(
     thickness, *plane = layout.slab_shape
     plane_voxels = math.prod(plane)
     slab = (thickness + 1) * plane_voxels * width * accumulate.itemsize
-    network = pass_bytes(demand.spec, precision, at_once)
-    if winograd_serves(DTYPES[precision]) and not demand.pipeline.direct_sums:
-        network += _kernel_bytes(demand.spec.vista, demand.spec.window_size, DTYPES[precision].itemsize)
+    network = pass_bytes(demand.spec, precision, at_once, direct_sums=demand.pipeline.direct_sums)
     planes_of_target = demand.target.num_voxels * thickness / demand.grid.shape[layout.axis]
     labelling = int(plane_voxels * thickness * 8 + planes_of_target * 14) + 8 * _LABEL_BYTES_PER_ROW * (
         width + demand.num_classes
@@ -269,10 +265,13 @@ def _kernel_bytes(architecture: VistaArchitecture, window_size: Triple, itemsize
     return total
 
 
-def pass_bytes(spec: ModelSpec, precision: Precision, at_once: int = 1) -> int:
+def pass_bytes(spec: ModelSpec, precision: Precision, at_once: int, *, direct_sums: bool) -> int:
     """Return the peak memory of windows that pass through the network at the same time, its weights aside."""
-    activation = math.prod(spec.window_size) * spec.vista.width * DTYPES[precision].itemsize
-    return int(activation * (_ACTIVATIONS * at_once + (at_once > 1)))  # one more result may be waiting
+    itemsize = DTYPES[precision].itemsize
+    activation = math.prod(spec.window_size) * spec.vista.width * itemsize
+    saves = winograd_serves(DTYPES[precision]) and not direct_sums
+    kernels = _kernel_bytes(spec.vista, spec.window_size, itemsize) if saves else 0
+    return int(activation * (_ACTIVATIONS * at_once + (at_once > 1))) + kernels  # one more result may be waiting
 
 
 def pass_seconds(spec: ModelSpec, precision: Precision, speed: float, *, direct_sums: bool) -> float:

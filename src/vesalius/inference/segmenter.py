@@ -291,6 +291,10 @@ class Segmenter:
         dtype = DTYPES[self.precision]
         return prepare(_upright(volume), self.spec, Preprocessing(crop="none"), box=None, dtype=dtype)
 
+    def whole_grid(self, grid: Grid) -> Grid:
+        """Return where ``prepare_whole`` puts the voxels of a volume on ``grid``, before it pads them."""
+        return _upright_grid(grid).reoriented(self.spec.orientation).respaced(self.spec.spacing_mm)
+
     def _network_in(self, precision: Precision) -> Vista3D:
         """Return the network in a precision: its own, or one loaded for this run alone; others may use ours."""
         if precision == self.precision or self._reload is None:
@@ -371,20 +375,27 @@ def choose_device(device: str) -> str:
 
 
 def _upright(volume: Volume) -> Volume:
-    """Return a volume whose axes stand at right angles: the same, or resampled where a gantry was tilted.
+    """Return a volume whose axes stand at right angles: the same, or resampled where a gantry was tilted."""
+    grid = _upright_grid(volume.grid)
+    if grid is volume.grid:
+        return volume
+    data = resample_points(volume.data[0], volume.grid, grid, outside=float(volume.data.min()))
+    return Volume(data[None], grid, volume.modality, volume.source)
+
+
+def _upright_grid(grid: Grid) -> Grid:
+    """Return the grid of ``_upright``: the same where it stands at right angles.
 
     Axes along which slices are shifted against one another get half the spacing, so that copying labels back to
     the tilted slices moves no border by more than a quarter of a voxel.
     """
-    if is_orthogonal(volume.grid):
-        return volume
-    unit = directions(volume.grid.affine)
+    if is_orthogonal(grid):
+        return grid
+    unit = directions(grid.affine)
     slanted = np.abs(unit.T @ unit - np.eye(3)).max(axis=0) > 1e-3
-    upright = volume.grid.upright()
+    upright = grid.upright()
     i, j, k = upright.spacing_mm
-    grid = upright.respaced((i / (1 + slanted[0]), j / (1 + slanted[1]), k))
-    data = resample_points(volume.data[0], volume.grid, grid, outside=float(volume.data.min()))
-    return Volume(data[None], grid, volume.modality, volume.source)
+    return upright.respaced((i / (1 + slanted[0]), j / (1 + slanted[1]), k))
 
 
 def _tilted(labels: np.ndarray, upright: Grid, grid: Grid) -> np.ndarray:

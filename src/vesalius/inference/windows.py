@@ -25,9 +25,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vesalius.geometry.boxes import Triple
 from vesalius.models.threads import compute_with
 
-Triple = tuple[int, int, int]
 Blending = Literal["partition", "gaussian", "constant"]
 
 _SIGMA_OF_SIDE = 0.125
