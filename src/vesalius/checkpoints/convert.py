@@ -15,7 +15,7 @@ from vesalius.checkpoints.probe import write_golden
 from vesalius.checkpoints.safetensors import write_model, write_tensors
 from vesalius.checkpoints.store import MODEL_FILE
 from vesalius.checkpoints.weights import LoadReport, open_weights
-from vesalius.errors import DiskError, UsageError
+from vesalius.errors import CheckpointError, DiskError, UsageError
 from vesalius.spec import VistaArchitecture
 
 Layout = Literal["vesalius", "monai", "research"]
@@ -63,7 +63,13 @@ def convert_model(
         if isinstance(spec.architecture, VistaArchitecture):
             write_golden(folder)
     else:
-        _ = weights.spec.vista  # refuses a backbone, which has no such layout
+        heads = weights.spec.vista.point_heads  # a backbone is refused, which has no such layout
+        if weights.spec.vista.point_branch and heads != VistaArchitecture().point_heads:
+            raise CheckpointError(
+                expected=f"a point head of {VistaArchitecture().point_heads} attention heads, as official code has",
+                got=f"one of {heads}: the tensors would fit, and their answers would be others",
+                do="convert it to our own layout",
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -1,0 +1,31 @@
+"""What official code would read wrongly is not written in its layout."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from vesalius.checkpoints.convert import convert_model
+from vesalius.checkpoints.safetensors import write_model
+from vesalius.errors import CheckpointError
+from vesalius.models.build import build
+from vesalius.spec import ModelSpec, VistaArchitecture
+
+TINY = VistaArchitecture(width=8, blocks_down=(1, 1), num_embeddings=4)
+
+
+def model(folder: Path, architecture: VistaArchitecture) -> Path:
+    spec = ModelSpec(name="tiny", architecture=architecture, window_size=(8, 8, 8))
+    write_model(folder, build(architecture).state_dict(), spec)
+    return folder
+
+
+def test_a_point_head_that_official_code_would_read_wrongly_is_refused(tmp_path: Path) -> None:
+    one = model(tmp_path / "one", dataclasses.replace(TINY, point_heads=1))
+    with pytest.raises(CheckpointError, match="4 attention heads"):
+        convert_model(one, tmp_path / "official", layout="monai")
+    assert not (tmp_path / "official").exists()
+    convert_model(model(tmp_path / "four", TINY), tmp_path / "official", layout="monai")
