@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from interactive.cubes import cubes, slabs
 from interactive.small_session import SHAPE, click, organs, scan
 from vesalius.errors import VesaliusError
 from vesalius.geometry.boxes import Box
+from vesalius.geometry.packed_mask import PackedMask
 from vesalius.geometry.volume import LabelMap
 from vesalius.interactive.canvas import Canvas
 from vesalius.interactive.history import State
 from vesalius.interactive.naming import imported_labels
 from vesalius.interactive.session import Session
-from vesalius.prompts.types import ClassPrompt, MaskPrompt
+from vesalius.prompts.types import ClassPrompt, MaskPrompt, PointPrompt
 
 VOLUME = scan()
 ORGANS = organs(VOLUME)
@@ -85,6 +87,33 @@ def shown_from_nothing(labels: LabelMap | None, state: State) -> LabelMap:
     return canvas.label_map(state)
 
 
+def check_positive_clicks(session: Session, begin: LabelMap | None) -> None:
+    """A positive click's voxel has its label: unless its own answer leaves it out, or a later claim took it."""
+    state, labels = session.state, session.labels
+    base = shown_from_nothing(begin, replace(state, results={}, locked={}))
+    layers = ({"labels": found.data, **found.overlaps} for found in (labels, base))
+    shown, first = layers
+
+    def holds(mask: PackedMask, voxel: tuple[int, ...]) -> bool:
+        return bool(mask.within(Box(voxel, tuple(at + 1 for at in voxel))).any())
+
+    for placed in state.prompts.values():
+        (label, *_), prompt = placed.labels, placed.prompt
+        if not isinstance(prompt, PointPrompt) or not prompt.positive or label in state.locked:
+            continue
+        layer, voxel = state.labels[label].layer, tuple(map(int, prompt.voxel))
+        mine = state.results[label].change
+        rivals = {n: r for n, r in state.results.items() if state.labels[n].layer == layer and n != label}
+        is_later = any(
+            r.rank > placed.rank and (holds(r.change.added, voxel) or holds(r.change.claimed, voxel))
+            for r in rivals.values()
+        )
+        is_locked = any(holds(f.mask, voxel) for n, f in state.locked.items() if state.labels[n].layer == layer)
+        answer = holds(mine.added, voxel) or (first[layer][voxel] == label and not holds(mine.removed, voxel))
+        if answer and not is_later and not is_locked:
+            assert shown[layer][voxel] == label, "a later positive click wins"
+
+
 def check(steps: list[tuple[Any, ...]], begin: LabelMap | None) -> None:
     with cubes(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "session.jsonl"
@@ -95,6 +124,8 @@ def check(steps: list[tuple[Any, ...]], begin: LabelMap | None) -> None:
             with suppress(VesaliusError):
                 getattr(session, verb)(*arguments)
             after = seen(session)
+            if verb == "predict" and not session.pending:
+                check_positive_clicks(session, begin)
             if session.revision == revision:
                 assert after == before, "a refused edit changes nothing"
             elif verb == "undo":

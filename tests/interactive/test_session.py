@@ -20,6 +20,7 @@ from vesalius.errors import (
     UnknownClassError,
     UsageError,
 )
+from vesalius.geometry.boxes import Box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
@@ -235,6 +236,46 @@ def test_a_later_click_wins_and_a_negative_one_claims_nothing() -> None:
         session.remove(again)
         session.predict()
         assert session.labels.data[11, 10, 10] == 2
+
+
+def test_a_later_click_takes_back_what_an_earlier_one_took_from_the_base_there_and_not_elsewhere() -> None:
+    with cubes():
+        session = Session(slabs(), VOLUME, labels=organs(VOLUME))
+        for voxel in ((10, 10, 8), (10, 17, 13)):
+            session.add(click("spleen", *voxel))
+        session.predict()
+        assert session.labels.data[10, 10, 8] == session.labels.data[10, 17, 13] == 2
+        back = session.add(click("liver", 10, 10, 8))
+        box = session.predict().box
+        assert box == Box((8, 8, 6), (13, 13, 11)), "the whole piece under the click"
+        assert session.labels.data[10, 10, 8] == 1
+        assert session.labels.data[10, 17, 13] == 2, "what was taken elsewhere stays"
+        session.add(click("spleen", 10, 10, 8))
+        session.predict()
+        assert session.labels.data[10, 10, 8] == 2
+        session.move(back, click("liver", 10, 10, 8))
+        session.predict()
+        assert session.labels.data[10, 10, 8] == 1, "moved is said anew"
+        session.remove(back)
+        session.predict()
+        assert session.labels.data[10, 10, 8] == 2
+
+
+@pytest.mark.parametrize("kind", ["class", "mask"])
+def test_a_class_or_mask_prompt_takes_back_all_that_earlier_clicks_took_from_it(kind: str) -> None:
+    liver = organs(VOLUME).data == 1
+    mask = MaskPrompt(target="liver", mask=liver, grid=VOLUME.grid)
+    with cubes():
+        session = Session(slabs(), VOLUME, labels=organs(VOLUME))
+        session.add(click("spleen", 10, 12, 8))
+        session.predict()
+        session.add(mask if kind == "mask" else ClassPrompt(target="liver"))
+        session.predict()
+        if kind == "mask":
+            assert np.array_equal(session.mask("liver"), liver)
+        else:
+            assert session.mask("liver")[:, :, 3:7].all()
+            assert session.mask("spleen")[8:13, 10:15, 7:11].all(), "the slab does not reach there"
 
 
 def test_a_class_prompt_is_the_segmenter_s_mask_and_a_mask_prompt_replaces_it() -> None:

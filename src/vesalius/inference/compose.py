@@ -8,7 +8,7 @@ removing a click, and undo, exact.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Integer
@@ -26,16 +26,18 @@ class LabelChange:
         label: Of the structure.
         added: Voxels that join it.
         removed: Voxels that leave it.
+        claimed: Voxels it has in the base, and wants back from changes before this one.
     """
 
     label: int
     added: PackedMask
     removed: PackedMask
+    claimed: PackedMask = field(default_factory=PackedMask)
 
     @property
     def box(self) -> Box:
         """The smallest box around every change; empty where nothing changes."""
-        return enclosing_box([self.added.box, self.removed.box]) or PackedMask().box
+        return enclosing_box([self.added.box, self.removed.box, self.claimed.box]) or PackedMask().box
 
 
 def compose(
@@ -44,7 +46,8 @@ def compose(
     """Return the labels of a box: the base, the changes in order, and the locked structures as they are.
 
     A voxel that is removed from a structure becomes background where the structure holds it, and one that is added
-    becomes the structure's whoever held it. Later changes win over earlier ones; locked structures over all.
+    or claimed becomes the structure's whoever held it. Later changes win over earlier ones; locked structures over
+    all.
 
     Args:
         base: Labels of the box before any change.
@@ -56,8 +59,9 @@ def compose(
     for change in changes:
         for part, leaves in _parts(labels, box, change.removed):
             part[leaves & (part == change.label)] = 0
-        for part, joins in _parts(labels, box, change.added):
-            part[joins] = change.label
+        for wanted in (change.added, change.claimed):
+            for part, joins in _parts(labels, box, wanted):
+                part[joins] = change.label
     for label in locked:
         labels[labels == label] = 0
     for label, mask in locked.items():

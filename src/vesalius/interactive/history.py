@@ -42,10 +42,17 @@ class Placed:
     Args:
         prompt: What was said.
         labels: Of the structures it is about; several where a class prompt names a group.
+        rank: Higher than that of every prompt said before it.
     """
 
     prompt: Prompt
     labels: tuple[int, ...]
+    rank: int
+
+    @property
+    def claims(self) -> bool:
+        """Whether it wants voxels for its structures; a negative click does not."""
+        return not isinstance(self.prompt, PointPrompt) or self.prompt.positive
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +109,7 @@ class State:
     labels: Mapping[int, SessionLabel]
     """The structures the labels can hold."""
     prompts: Mapping[int, Placed] = field(default_factory=dict)
-    """Id -> prompt, in the order in which they were added."""
+    """Id -> prompt, in the order in which they were added; one that was moved keeps its place, not its rank."""
     results: Mapping[int, Result] = field(default_factory=dict)
     """Label -> what its prompts came to when they were last predicted."""
     locked: Mapping[int, Frozen] = field(default_factory=dict)
@@ -121,9 +128,14 @@ class State:
         return tuple(placed for placed in self.prompts.values() if label in placed.labels)
 
     def rank_of(self, label: int) -> int:
-        """Return the id of the last prompt that claims voxels for a structure; of any, where none does."""
-        ids = [prompt_id for prompt_id, placed in self.prompts.items() if label in placed.labels]
-        return max((n for n in ids if _claims(self.prompts[n].prompt)), default=max(ids, default=0))
+        """Return the rank of the last prompt that claims voxels for a structure; of any, where none does."""
+        placed = self.prompts_of(label)
+        return max((p.rank for p in placed if p.claims), default=max((p.rank for p in placed), default=0))
+
+    def next_rank(self) -> int:
+        """Return the rank of the next prompt to be said."""
+        placed = [*self.prompts.values(), *(p for result in self.results.values() for p in result.prompts)]
+        return max((p.rank for p in placed), default=0) + 1
 
     def pending(self) -> tuple[int, ...]:
         """Return the structures whose prompts are not those of their result, and which are not locked."""
@@ -134,10 +146,6 @@ class State:
             for label in [*asked, *(label for label in made if label not in asked)]
             if label not in self.locked and made.get(label, ()) != self.prompts_of(label)
         )
-
-
-def _claims(prompt: Prompt) -> bool:
-    return prompt.positive if isinstance(prompt, PointPrompt) else True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from vesalius.inference.compose import LabelChange
 from vesalius.inference.merge import MaskChange, change_mask
 from vesalius.inference.points import window_starts
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.interactive.claims import with_claims
 from vesalius.interactive.features import TensorCache
 from vesalius.interactive.history import Placed, Result, SessionLabel, State
 from vesalius.interactive.logits import ClickLogits
@@ -71,7 +72,7 @@ class Predictor:
             if prompts:
                 change = _against(label, bases[label], starts[label], changes.get(label))
                 results[label] = Result(prompts, state.rank_of(label), automatic.get(label), change)
-        return replace(state, results=results)
+        return with_claims(replace(state, results=results), self._volume.grid, lambda n: base_mask(state.labels[n]))
 
     @property
     def image_maps(self) -> TensorCache:
@@ -98,7 +99,7 @@ class Predictor:
 
     def _start(self, state: State, label: int, automatic: Mapping[int, PackedMask], base: PackedMask) -> PackedMask:
         """Return what the clicks of a structure are merged into: its last class or mask prompt, or the base."""
-        for placed in reversed(state.prompts_of(label)):
+        for placed in sorted(state.prompts_of(label), key=lambda placed: -placed.rank):
             if isinstance(placed.prompt, ClassPrompt):
                 return automatic[label]
             if isinstance(placed.prompt, MaskPrompt):

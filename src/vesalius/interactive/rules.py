@@ -68,7 +68,7 @@ class Rules:
         labels = tuple(entry.label for entry in entries)
         _check_free(state, labels)
         state = replace(state, labels={**state.labels, **{entry.label: entry for entry in entries}})
-        state = replace(state, prompts={**state.prompts, prompt_id: Placed(prompt, labels)})
+        state = replace(state, prompts={**state.prompts, prompt_id: Placed(prompt, labels, state.next_rank())})
         self._refuse_shared_classes(state)
         return state
 
