@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vesalius.data import chunked
-from vesalius.data.chunked import open_chunked, write_chunked
-from vesalius.errors import FileFormatError, MissingExtraError
+from vesalius.data.chunked import ChunkedArray, open_chunked, write_chunked
+from vesalius.errors import FileFormatError, MissingExtraError, UnsafeFileError
 from vesalius.shapes import Voxels
 
 SHAPE = (70, 35, 130)
@@ -68,6 +70,44 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.b2nd").write_bytes(b"something else, and long enough to be read as a header" * 9)
     for name in ("no.b2nd", "gone.b2nd"):
         with pytest.raises(FileFormatError, match="cache"):
+            open_chunked(tmp_path / name)
+
+
+def test_a_file_that_carries_code_is_refused_and_nothing_is_executed(tmp_path: Path) -> None:
+    blosc2 = pytest.importorskip("blosc2")
+    path, trace = tmp_path / "image.b2nd", tmp_path / "executed"
+    source = f"open({str(trace)!r}, 'w').close()\ndef f(inputs, output, offset):\n    output[:] = 0\n"
+    function = importlib.import_module("blosc2.lazyexpr").LazyArrayEnum.UDF.value
+    array = blosc2.zeros((2, 2, 2), dtype=np.int16, urlpath=str(path), mode="w", meta={"LazyArray": function})
+    array.schunk.vlmeta["_LazyArray"] = {"UDF": source, "operands": {}, "name": "f"}
+    with contextlib.suppress(TypeError, ValueError):
+        blosc2.open(str(path), mode="r")
+    assert trace.exists()  # it does execute, where it is let
+    trace.unlink()
+    with pytest.raises(UnsafeFileError, match="LazyArray"):
+        open_chunked(path)
+    with pytest.raises(UnsafeFileError):  # nor does a file that was exchanged since
+        ChunkedArray(path, (2, 2, 2), np.dtype(np.int16))[:, :, :]
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("name", ["proxy-source", "anything"])
+def test_a_file_that_leads_to_another_or_says_more_than_an_array_is_refused(
+    path: Path, tmp_path: Path, name: str
+) -> None:
+    blosc2 = pytest.importorskip("blosc2")
+    said = {name: {"local_abspath": str(path), "urlpath": None, "caterva2_env": False}}
+    blosc2.zeros((2, 2, 2), dtype=np.int16, urlpath=str(tmp_path / "a.b2nd"), mode="w", meta=said)
+    with pytest.raises(UnsafeFileError, match=name):
+        open_chunked(tmp_path / "a.b2nd")
+
+
+def test_chunks_that_are_no_array_of_numbers_are_refused(tmp_path: Path) -> None:
+    blosc2 = pytest.importorskip("blosc2")
+    blosc2.SChunk(chunksize=100, data=bytes(100), urlpath=str(tmp_path / "a.b2nd"), mode="w")
+    blosc2.asarray(np.zeros(3, "S4"), urlpath=str(tmp_path / "b.b2nd"), mode="w")
+    for name in ("a.b2nd", "b.b2nd"):
+        with pytest.raises(UnsafeFileError, match="plain array"):
             open_chunked(tmp_path / name)
 
 

@@ -1,7 +1,8 @@
 """ChunkedArray: an array on disk, compressed in chunks, of which a box can be read without the rest.
 
 Stored with Blosc2 (``.b2nd``), as nnU-Net v2 does. Which of the libraries, codec and chunk size was measured:
-``benchmarks/cache_formats.py``.
+``benchmarks/cache_formats.py``. A cache may come from elsewhere, and ``blosc2.open`` executes Python source that it
+finds in a file's metadata and follows a file to others; so files are opened one step below it, as plain arrays.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vesalius.errors import FileFormatError, MissingExtraError
+from vesalius.errors import FileFormatError, MissingExtraError, UnsafeFileError
 
 CHUNK_SIDE = 64
 """Voxels of a chunk's side: what is decompressed at least."""
@@ -77,6 +78,7 @@ def open_chunked(path: Path) -> ChunkedArray:
 
     Raises:
         FileFormatError: If it is not such a file.
+        UnsafeFileError: If it is one that could do more than hold numbers.
         MissingExtraError: If Blosc2 is not installed.
     """
     array = _open(path)
@@ -84,14 +86,29 @@ def open_chunked(path: Path) -> ChunkedArray:
 
 
 def _open(path: Path) -> Any:
+    """Open a file without ``blosc2.open``, whose last step acts on metadata: it builds lazy arrays and proxies."""
+    blosc2 = _blosc2()
     try:
-        return _blosc2().open(str(path), mode="r", dparams={"nthreads": 1})
-    except (OSError, RuntimeError, ValueError) as error:
+        if not path.is_file():
+            raise FileNotFoundError("no such file")
+        threads = blosc2.DParams(nthreads=1)
+        array = blosc2.blosc2_ext.open(str(path), "r", 0, dparams=threads)
+        chunks = getattr(array, "schunk", array)
+        metadata = {*chunks.meta.keys(), *chunks.vlmeta}
+        is_plain = metadata == {"b2nd"} and array.dtype.kind in "iuf"
+    except (OSError, RuntimeError, ValueError, SyntaxError) as error:
         raise FileFormatError(
             expected=f"an array of a cache at {path}",
             got=(str(error).splitlines() or ["nothing"])[0],
             do="delete its folder; it is made again",
         ) from None
+    if not is_plain:
+        raise UnsafeFileError(
+            expected=f"a plain array of numbers at {path}, as the cache keeps them",
+            got=f"a Blosc2 file with {', '.join(sorted(metadata)) or 'no array'}, which Vesalius did not write",
+            do="find out who put it there; then delete its folder; it is made again",
+        )
+    return array
 
 
 def _blosc2() -> ModuleType:
