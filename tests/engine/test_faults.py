@@ -52,7 +52,7 @@ class Witness(RunFolder):
 
     def save(self, state):
         self.saves += 1
-        if (self.moment, self.saves) == ("before a checkpoint", 3):
+        if (self.moment, self.saves) in (("before a checkpoint", 3), ("before the first checkpoint", 1)):
             die()
         super().save(state)
         if (self.moment, self.saves) == ("after a checkpoint", 3):
@@ -80,8 +80,9 @@ class Mortal(JudgedLineTask):
 
 with opened(folder / "warm-up", {}) as run:  # what torch loads late, it loads here
     train(JudgedLineTask(), line_learner(), run, LoopSettings(steps=1))
-moments = ["in a step"] * (KILLS - 3) + ["before a checkpoint", "after a checkpoint", "in a validation"]
+moments = ["in a step"] * (KILLS - 4) + ["before a checkpoint", "after a checkpoint", "in a validation"]
 rng.shuffle(moments)
+moments.insert(0, "before the first checkpoint")
 for life, moment in enumerate([*moments, "never"]):
     draws = rng.randrange(1, 16 * WINDOWS)
     if begins_anew:

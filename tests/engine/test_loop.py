@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -297,6 +298,27 @@ def test_metrics_of_a_resumed_run_are_those_of_the_uninterrupted_one_and_say_wha
     assert (event["step"], event["steps_again"]) == (12, 3)
 
 
+def test_metrics_of_a_run_killed_before_its_first_checkpoint_are_those_of_one_that_was_not(tmp_path: Path) -> None:
+    chosen = settings(steps=8, validate_every=4, save_every_s=1e9)
+    _, whole = run_in(tmp_path / "whole", JudgedLineTask(), chosen)
+
+    class Killed(RunFolder):
+        def save(self, state: Mapping[str, object]) -> None:
+            raise CrashError
+
+    with pytest.raises(CrashError), opened(tmp_path / "killed", CONFIG) as run:
+        train(JudgedLineTask(), line_learner(), Killed(run.path), chosen)
+    path = tmp_path / "killed" / "metrics.jsonl"
+    with path.open("a") as file:
+        file.write('{"step": 1, "trained_s": 2.0, "loss": 1.0}\n{"step": 2, "lo')
+    assert RunFolder(tmp_path / "killed").checkpoint() is None
+    _, again = run_in(tmp_path / "killed", JudgedLineTask(), chosen)
+    assert without_times(again) == without_times(whole)
+    assert pictures(again) == pictures(whole)
+    started = [record for record in again.metrics() if record.get("event") == "started"]
+    assert [record.get("steps_again") for record in started] == [None, 1]
+
+
 def test_a_run_started_from_zero_instead_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(CrashError):
         run_in(tmp_path, crash_at(17), settings())
@@ -396,6 +418,7 @@ def test_a_request_to_stop_finishes_the_step_saves_and_leaves_the_handlers(
         run_in(tmp_path, LineTask(before), settings(save_every_s=1e9))
     assert signal.getsignal(number) is handler
     assert number.name in error.value.got
+    assert "--resume" in error.value.do
     assert RunFolder(tmp_path).checkpoint()["step"] == 8
     resumed, _ = run_in(tmp_path, LineTask(), settings(save_every_s=1e9))
     whole, _ = run_in(tmp_path.with_name("whole"), LineTask(), settings(save_every_s=1e9))

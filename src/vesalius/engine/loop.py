@@ -190,8 +190,11 @@ def _resumed(learner: Learner[Trained], run: RunFolder, team: Team) -> Standing[
         again = run.forget_after(learner.step, validated=standing.selection.validated)
         _keep_if_best(standing, run)
         event = {"event": "resumed", "steps_again": again}
-    elif team.size > 1:
-        learner.load_state_dict(team.first(learner.state_dict()) or {})
+    else:
+        again = run.forget_after(0, validated=-1)  # what an earlier process logged and did not save
+        event |= {"steps_again": again} if again else {}
+        if team.size > 1:
+            learner.load_state_dict(team.first(learner.state_dict()) or {})
     _log(run, standing, {**event, "torch": torch.__version__, "processes": team.size})
     return standing
 
@@ -236,7 +239,7 @@ def _interrupted(requested: str, run: RunFolder) -> InterruptedRun:
     return InterruptedRun(
         expected="to train to the end",
         got=f"{requested}; the step in hand was finished and saved",
-        do=f"run the same command again: it goes on from {run.path}",
+        do=f"run the same command again with --resume: it goes on from {run.path}",
     )
 
 
