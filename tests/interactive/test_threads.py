@@ -11,7 +11,7 @@ import pytest
 from interactive.cubes import change_by_cubes, cubes, slabs
 from interactive.small_session import click, organs, scan
 from interactive.test_properties import seen
-from vesalius.errors import LockedStructureError
+from vesalius.errors import LockedStructureError, StaleRevisionError
 from vesalius.interactive.session import Session
 
 VOLUME = scan()
@@ -63,6 +63,27 @@ def test_a_click_that_arrives_during_a_prediction_takes_its_place_after_it(
         again = Session.open(path, slabs(), VOLUME, labels=organs(VOLUME))
         again.close()
     assert seen(again) == end
+
+
+def test_an_edit_said_on_what_was_seen_during_a_prediction_is_refused_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cubes(), ThreadPoolExecutor() as pool:
+        session = Session(slabs(), VOLUME, labels=organs(VOLUME), journal=tmp_path / "session.jsonl")
+        session.add(click("liver", 14, 12, 10))
+        held = Held(monkeypatch)
+        running = pool.submit(session.predict)
+        assert held.begun.wait(PATIENCE)
+        locking = pool.submit(session.lock, "liver", revision=session.revision)
+        held.let.set()
+        assert running.result(PATIENCE).revision == session.revision == 3
+        with pytest.raises(StaleRevisionError, match="revision 3"):
+            locking.result(PATIENCE)
+        session.lock("liver", revision=3)
+        session.close()
+        again = Session.open(tmp_path / "session.jsonl", slabs(), VOLUME, labels=organs(VOLUME))
+        again.close()
+    assert again.revision == session.revision == 4
 
 
 def test_a_prediction_that_fails_leaves_clicks_as_they_were_said(

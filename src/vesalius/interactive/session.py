@@ -52,7 +52,7 @@ class Prediction:
         targets: Names of the structures that were computed; none where no prompt had changed.
         box: The smallest box around every voxel that changed, in the volume's voxels; None where none did.
         layers: Layer -> the labels of that box now; the base layer is ``"labels"``.
-        revision: Of the session, with this prediction.
+        revision: Of the session, now that it shows this.
     """
 
     targets: tuple[str, ...]
@@ -154,7 +154,7 @@ class Session:
 
     @property
     def revision(self) -> int:
-        """How many edits were acknowledged."""
+        """How many edits were acknowledged, and predictions shown: each moves the session on."""
         return self._revision
 
     @property
@@ -393,9 +393,10 @@ class Session:
         except VesaliusError:
             self._advance(history)
             raise
+        self._revision += 1
         targets = tuple(before.labels[label].name for label in before.pending())
         layers = self._workspace.canvas.within(box, predicted) if box else {}
-        return Prediction(targets=targets, box=box, layers=layers, revision=number)
+        return Prediction(targets=targets, box=box, layers=layers, revision=self._revision)
 
     def _outcome(self, number: int, box: Box | None) -> Record:
         """Return the line that ends a prediction: which edit it was, where labels changed, and their hash there."""
@@ -409,6 +410,7 @@ class Session:
         ends = {record["predicted"]: record for record in records if "predicted" in record}
         for record in records:
             if "predicted" in record:
+                self._revision += 1
                 continue
             try:
                 edit = edit_from_json(record)
