@@ -111,7 +111,7 @@ def test_only_what_was_prompted_anew_is_computed(model: Segmenter) -> None:
     session.add(click("spleen", 10, 12, 10))
     assert session.predict().targets == ("liver", "spleen")
     assert session.predict().targets == ()
-    assert session.revision == 3, "a prediction of nothing is no edit"
+    assert session.revision == 4, "a prediction that was shown counts, one of nothing does not"
     session.add(click("spleen", 15, 12, 10))
     assert session.predict().targets == ("spleen",)
     assert session.image_maps.hits >= 1
@@ -449,6 +449,17 @@ def test_a_whole_beside_its_part_is_refused(model: Segmenter) -> None:
     session.add(ClassPrompt(target="kidney"))
     with pytest.raises(UsageError, match="kidney"):
         session.add(ClassPrompt(target="left kidney"))
+
+
+def test_a_mask_prompt_is_what_it_was_when_it_was_said() -> None:
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[1:3] = True
+    with cubes():
+        session = Session(slabs(), VOLUME)
+        session.add(MaskPrompt(target="liver", mask=mask, grid=VOLUME.grid))
+        mask[:] = False
+        session.predict()
+        assert session.mask("liver")[1:3].all()
 
 
 def test_a_mask_on_another_grid_is_refused(model: Segmenter) -> None:

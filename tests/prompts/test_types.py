@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vesalius.errors import GeometryError, UsageError
+from vesalius.errors import GeometryError, InputError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.prompts import MaskPrompt, PointPrompt
 
@@ -56,3 +56,17 @@ def test_equal_clicks_are_equal() -> None:
 def test_a_mask_on_another_grid_is_refused() -> None:
     with pytest.raises(GeometryError):
         MaskPrompt(target="liver", mask=np.zeros((4, 6, 8), dtype=bool), grid=GRID)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_mask_that_is_not_bool_is_refused(kind: type) -> None:
+    with pytest.raises(InputError, match="bool"):
+        MaskPrompt(target="liver", mask=np.zeros(GRID.shape, dtype=kind), grid=GRID)
+
+
+def test_a_mask_prompt_does_not_change_with_the_array_it_was_made_of() -> None:
+    mask = np.zeros(GRID.shape, dtype=bool)
+    mask[1, 2, 3] = True
+    prompt = MaskPrompt(target="liver", mask=mask, grid=GRID)
+    mask[:] = False
+    assert np.argwhere(prompt.mask).tolist() == [[1, 2, 3]]

@@ -141,11 +141,10 @@ def prompt_to_json(prompt: Prompt) -> dict[str, Any]:
             place = {"ras_mm": prompt.ras_mm} if prompt.voxel is None else {"voxel": prompt.voxel}
             return {"target": prompt.target, "positive": prompt.positive, **place}
         case MaskPrompt():
-            packed = PackedMask.of(prompt.mask)
             return {
                 "mask": prompt.target,
-                "box": [packed.box.start, packed.box.stop],
-                "bits": base64.b64encode(packed.bits).decode("ascii"),
+                "box": [prompt.packed.box.start, prompt.packed.box.stop],
+                "bits": base64.b64encode(prompt.packed.bits).decode("ascii"),
                 "shape": prompt.grid.shape,
                 "affine": prompt.grid.affine.tolist(),
             }

@@ -103,7 +103,7 @@ class Predictor:
             if isinstance(placed.prompt, ClassPrompt):
                 return automatic[label]
             if isinstance(placed.prompt, MaskPrompt):
-                return PackedMask.of(placed.prompt.mask)
+                return placed.prompt.packed
         return base
 
     def _with_windows(self, state: State, labels: Sequence[int]) -> State:

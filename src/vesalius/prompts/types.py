@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vesalius.errors import GeometryError, UsageError
+from vesalius.errors import GeometryError, InputError, UsageError
+from vesalius.geometry.boxes import Box
 from vesalius.geometry.grid import Grid
+from vesalius.geometry.packed_mask import PackedMask
 from vesalius.shapes import MaskArray
 
 Place = tuple[float, float, float]
@@ -77,28 +79,44 @@ class PointPrompt:
         return i, j, k
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, init=False)
 class MaskPrompt:
-    """An earlier mask of the target to start from.
+    """An earlier mask of the target to start from; what it is given is packed, and may be written to afterwards.
+
+    Args:
+        target: A class name, a synonym or an id as text; or ``new:<name>``.
+        mask: Voxels of the target, ``(i, j, k)``, bool.
+        grid: Where the voxels of ``mask`` are.
 
     Raises:
         GeometryError: If the mask is not on its grid.
+        InputError: If it is not bool.
     """
 
     target: str
-    """A class name, a synonym or an id as text; or ``new:<name>``."""
-    mask: MaskArray
-    """Voxels of the target."""
+    packed: PackedMask
     grid: Grid
-    """Where the voxels of ``mask`` are."""
 
-    def __post_init__(self) -> None:
-        if self.mask.shape != self.grid.shape:
+    def __init__(self, *, target: str, mask: np.ndarray, grid: Grid) -> None:
+        if mask.dtype != np.bool_:
+            raise InputError(
+                expected="a mask of bool",
+                got=f"an array of {mask.dtype}",
+                do="compare it with a label or a threshold",
+            )
+        if mask.shape != grid.shape:
             raise GeometryError(
-                expected=f"a mask on a grid of {self.grid.shape}",
-                got=f"an array of {self.mask.shape}",
+                expected=f"a mask on a grid of {grid.shape}",
+                got=f"an array of {mask.shape}",
                 do="give the mask the grid it was made on",
             )
+        for name, value in (("target", target), ("packed", PackedMask.of(mask)), ("grid", grid)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def mask(self) -> MaskArray:
+        """The voxels of the target, unpacked anew each time."""
+        return self.packed.within(Box((0, 0, 0), self.grid.shape))
 
 
 Prompt = ClassPrompt | PointPrompt | MaskPrompt
