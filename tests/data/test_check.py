@@ -12,6 +12,9 @@ import pytest
 from data.small_set import AFFINE, LABELS, SHAPE, Written, make_case
 from vesalius.data.check import Report, check_list
 from vesalius.data.datalists.read import read_list
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import LabelMap
+from vesalius.io.formats import write
 
 
 def checked(path: Path, **options: Any) -> Report:
@@ -75,6 +78,27 @@ def test_a_file_that_stands_twice_is_named(write_set: Written) -> None:
 def test_an_empty_label_is_right_where_the_list_says_what_was_looked_for(write_set: Written) -> None:
     empty = {"labels": np.zeros(SHAPE, np.uint8), "entry": {"classes": ["liver"]}}
     assert found(checked(write_set({"a": {}, "b": empty}))) == []
+
+
+def layered(write_set: Written, names: dict[int, str], over: np.ndarray) -> Path:
+    listed = {str(a): b for a, b in names.items()}
+    path = write_set({"a": {"labels": None, "entry": {"label": "a.seg.nrrd"}}}, labels=listed)
+    drawn = LabelMap(make_case(0)[1], Grid(SHAPE, AFFINE), names, {"over": over})
+    write(drawn, path.parent / "a.seg.nrrd")
+    return path
+
+
+def test_layers_are_looked_at_as_the_rest_is(write_set: Written) -> None:
+    over = np.zeros(SHAPE, np.uint8)
+    over[15:18, 7:10, 9:12] = 4
+    assert found(checked(layered(write_set, {**LABELS, 4: "hepatic tumour"}, over))) == []
+    report = checked(layered(write_set, {**LABELS, 4: "spleen"}, over))
+    assert found(report) == [("labels", "a", False)]
+    assert report.problems[0].found == "liver and spleen share 27 voxels"
+    over[10, 10, 2] = 9
+    report = checked(layered(write_set, {**LABELS, 4: "hepatic tumour"}, over))
+    assert found(report) == [("labels", "a", True)]
+    assert "[9]" in report.problems[0].found
 
 
 def test_an_organ_on_the_other_side_of_the_body_is_worth_a_look(write_set: Written) -> None:

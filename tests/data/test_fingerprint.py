@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.small_set import LABELS, Written, make_case
+from data.small_set import AFFINE, LABELS, SHAPE, Written, make_case
 from vesalius.data.datalists.read import read_list
 from vesalius.data.fingerprint import Fingerprint, fingerprint
 from vesalius.errors import FileFormatError, GeometryError, UsageError
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import LabelMap
+from vesalius.io.formats import write
 
 
 def test_spacings_volumes_and_intensities_are_the_data_s(write_set: Written) -> None:
@@ -35,6 +38,18 @@ def test_axes_are_those_of_the_body_not_of_the_file(write_set: Written) -> None:
     affine = np.array([[0, 0, 5.0, 0], [4.0, 0, 0, 0], [0, 2.0, 0, 0], [0, 0, 0, 1]])
     found = fingerprint(read_list(write_set({"a": {"affine": affine}})))
     assert found.median_spacing_mm == (5.0, 4.0, 2.0)
+
+
+def test_structures_in_layers_are_measured_whole(write_set: Written) -> None:
+    names = {**LABELS, 4: "hepatic tumor"}
+    listed = {str(a): b for a, b in names.items()}
+    path = write_set({"a": {"labels": None, "entry": {"label": "a.seg.nrrd"}}}, labels=listed)
+    over = np.zeros(SHAPE, np.uint8)
+    over[15:18, 7:10, 9:12] = 4
+    write(LabelMap(make_case(0)[1], Grid(SHAPE, AFFINE), names, {"over": over}), path.parent / "a.seg.nrrd")
+    classes = fingerprint(read_list(path)).classes
+    assert classes[4].volume_ml.max == pytest.approx(27 * 80 / 1000)
+    assert classes[1].volume_ml.max == pytest.approx((5 * 6 * 6 - 1) * 80 / 1000)
 
 
 def test_it_comes_back_equal(write_set: Written) -> None:

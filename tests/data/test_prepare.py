@@ -17,7 +17,7 @@ from vesalius.data.datalists.read import read_list
 from vesalius.data.prepare import open_case, prepare_list
 from vesalius.errors import FileFormatError, GeometryError, UnknownClassError
 from vesalius.geometry.grid import Grid
-from vesalius.geometry.volume import LabelMap
+from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io.formats import write
 from vesalius.spec import ModelSpec, VistaArchitecture
 
@@ -89,6 +89,58 @@ def test_the_name_of_a_class_and_the_window_of_intensities_do_not_touch_the_cach
     path.write_text(path.read_text().replace("liver", "Liver"))
     prepared(path, cache)
     assert len(folders(cache)) == 1
+
+
+def layered(write_set: Written, names: dict[int, str], over: np.ndarray) -> Path:
+    """Write a case whose label is a Slicer segmentation with a second layer."""
+    path = write_set(
+        {"a": {"labels": None, "entry": {"label": "a.seg.nrrd"}}}, labels={str(a): b for a, b in names.items()}
+    )
+    drawn = LabelMap(make_case(0)[1], Grid(SHAPE, AFFINE), names, {"over": over})
+    write(drawn, path.parent / "a.seg.nrrd")
+    return path
+
+
+NAMES = {1: "liver", 2: "left kidney", 3: "right kidney", 4: "hepatic tumor"}
+WITH_TUMOURS = ModelSpec(**{**vars(SPEC), "vocabulary": (*SPEC.vocabulary, (26, "hepatic tumor"))})
+
+
+def test_a_tumour_drawn_in_a_layer_of_its_own_is_not_lost(write_set: Written, tmp_path: Path) -> None:
+    over = np.zeros(SHAPE, np.uint8)
+    over[15:18, 7:10, 9:12] = 4
+    over[19, 8, 9] = 4  # and where no liver was drawn
+    (case,) = prepared(layered(write_set, NAMES, over), tmp_path / "cache", WITH_TUMOURS)
+    labels = np.asarray(case.labels)
+    assert case.present == (1, 7, 8, 26)
+    assert (labels == 26).sum() == 28
+    assert np.isin(labels, (1, 26)).sum() == (make_case(0)[1] == 1).sum() + 1
+
+
+def test_of_voxels_that_two_unrelated_structures_share_nothing_is_known(write_set: Written, tmp_path: Path) -> None:
+    over = np.zeros(SHAPE, np.uint8)
+    over[18:21, 8, 9] = 4
+    (case,) = prepared(layered(write_set, {**NAMES, 4: "spleen"}, over), tmp_path / "cache")
+    labels = np.asarray(case.labels)
+    assert ((labels == UNKNOWN).sum(), (labels == 2).sum()) == (1, 2)
+    assert (labels == 1).sum() == (make_case(0)[1] == 1).sum() - 1
+
+
+def test_masks_of_structures_that_overlap_make_no_negatives(write_set: Written, tmp_path: Path) -> None:
+    image, drawn = make_case(0)
+    scan, grid = tmp_path / "set" / "s1", Grid(SHAPE, AFFINE)
+    (scan / "segmentations").mkdir(parents=True)
+    write(Volume(image[None], grid, "CT"), scan / "ct.nii.gz")
+    inside = np.zeros(SHAPE, bool)
+    inside[15:18, 7:10, 9:12] = True
+    for name, mask in (("liver", drawn == 1), ("spleen", inside), ("hepatic_tumor", inside)):
+        write(LabelMap(mask.astype(np.uint8), grid, {}), scan / "segmentations" / f"{name}.nii.gz")
+    (case,) = prepared(scan.parent, tmp_path / "cache", WITH_TUMOURS)
+    labels = np.asarray(case.labels)
+    assert (case.annotated, case.present) == ({1, 2, 26}, (1,))
+    assert (labels == UNKNOWN).sum() == inside.sum()
+    (scan / "segmentations" / "spleen.nii.gz").unlink()
+    (case,) = prepared(scan.parent, tmp_path / "cache", WITH_TUMOURS)
+    assert (np.asarray(case.labels) == 26).sum() == inside.sum()
 
 
 @pytest.mark.slow

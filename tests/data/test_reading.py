@@ -1,4 +1,4 @@
-"""Reading listed cases: masks become one map, labels come onto their image's voxels or are refused."""
+"""Reading listed cases: masks become layers, labels come onto their image's voxels or are refused."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ def mask(path: Path, start: int, stop: int, grid: Grid = GRID) -> Path:
     return path
 
 
-def test_masks_are_painted_into_one_map_the_smaller_over_the_larger(tmp_path: Path) -> None:
+def test_masks_that_overlap_become_layers_and_lose_nothing(tmp_path: Path) -> None:
     masks = {1: mask(tmp_path / "tumour.nii", 1, 2), 2: mask(tmp_path / "liver.nii", 0, 4)}
-    masks[3] = mask(tmp_path / "absent.nii", 0, 0)
+    masks |= {3: mask(tmp_path / "absent.nii", 0, 0), 4: mask(tmp_path / "spleen.nii", 4, 5)}
     labels = read_drawn(ListedCase(name="a", image=tmp_path / "a.nii", masks=masks))
-    assert labels.data[:, 0, 0].tolist() == [2, 1, 2, 2, 0, 0]
+    assert labels.data[:, 0, 0].tolist() == [0, 1, 0, 0, 4, 0]
+    (over,) = labels.overlaps.values()
+    assert over[:, 0, 0].tolist() == [2, 2, 2, 2, 0, 0]
 
 
 def test_masks_on_different_grids_are_refused(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ the rest is *worth a look*. One case is in memory at a time; of the others only 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +25,7 @@ from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.labels.mapping import Meaning
 from vesalius.labels.spelling import exact_key, mirrored_name
 from vesalius.labels.vista3d import TABLE
+from vesalius.labels.vocabulary import Vocabulary
 from vesalius.transforms.intensity import not_hounsfield
 
 Kind = Literal["file", "geometry", "labels", "copy", "leak", "sides", "intensity"]
@@ -139,9 +142,10 @@ def _check_case(case: ListedCase, listed: DataList, traces: list[Traces], found:
     except GeometryError as error:
         yield _wrong("geometry", case, f"expected {error.expected}, got {error.got}", error.do)
         return
-    regions = label_regions(labels.data)
+    regions = _regions(labels)
     found |= set(regions)
     yield from _labels(case, listed, regions)
+    yield from _shared(case, listed.meanings, labels)
     yield from _sides(case, listed.meanings, labels, regions, image)
     if image.modality == "CT":
         yield from _in_air(case, listed.meanings, image, labels, regions)
@@ -164,6 +168,16 @@ def _intensities(case: ListedCase, image: Volume) -> Iterator[Problem]:
         yield _look("intensity", case, f"{repeated:.0%} of the slices equal the one before", "get the original")
 
 
+def _regions(labels: LabelMap) -> dict[int, LabelRegion]:
+    """Return where each label lies, in whichever layer has most of it."""
+    regions: dict[int, LabelRegion] = {}
+    for layer in (labels.data, *labels.overlaps.values()):
+        for label, region in label_regions(layer).items():
+            if label not in regions or region.voxels > regions[label].voxels:
+                regions[label] = region
+    return regions
+
+
 def _labels(case: ListedCase, listed: DataList, regions: Mapping[int, LabelRegion]) -> Iterator[Problem]:
     if not regions and case.classes is None and not case.masks:
         yield _wrong(
@@ -177,6 +191,35 @@ def _labels(case: ListedCase, listed: DataList, regions: Mapping[int, LabelRegio
                 "labels", case, f"label ids {foreign}, which the list does not declare",
                 "add them to `labels` or `label_mapping` (null leaves one out), or correct the label",
             )  # fmt: skip
+
+
+def _shared(case: ListedCase, meanings: Mapping[int, Meaning], labels: LabelMap) -> Iterator[Problem]:
+    """Yield structures that share voxels, though the table says of neither that it includes the other."""
+    names = names_of(meanings)
+    layers = [np.where(np.isin(layer, list(names)), layer, 0) for layer in (labels.data, *labels.overlaps.values())]
+    shared: Counter[tuple[int, int]] = Counter()
+    for one, other in combinations(layers, 2):
+        both = (one > 0) & (other > 0)
+        pairs, counts = np.unique(np.sort([one[both], other[both]], axis=0), axis=1, return_counts=True)
+        for (a, b), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
+            shared[a, b] += count
+    found = [
+        f"{names[a]} and {names[b]} share {count} voxels"
+        for (a, b), count in sorted(shared.items())
+        if not _may_share(names[a], names[b])
+    ]
+    if found:
+        yield _look(
+            "labels", case, "; ".join(found[:_NAMED]),
+            "correct what was drawn: where neither counts as part of the other, nothing is learnt from such voxels",
+        )  # fmt: skip
+
+
+def _may_share(one: str, other: str) -> bool:
+    if exact_key(one) == exact_key(other):
+        return True
+    vocabulary = Vocabulary.of([(1, one), (2, other)])
+    return 2 in vocabulary.by_id(1).includes or 1 in vocabulary.by_id(2).includes
 
 
 def _sides(
@@ -234,7 +277,9 @@ def _in_air(
     airy = []
     for label, region in regions.items():
         words = set(exact_key(names.get(label, "")).split())
-        inside = image.data[0][region.box.slices][labels.data[region.box.slices] == label]
+        layers = [layer[region.box.slices] for layer in (labels.data, *labels.overlaps.values())]
+        is_drawn = np.logical_or.reduce([layer == label for layer in layers])
+        inside = image.data[0][region.box.slices][is_drawn]
         if not words & _AIRY and float(np.mean(inside < _AIR_HU)) > 0.5:
             airy.append(names.get(label, f"label {label}"))
     if airy:

@@ -46,12 +46,13 @@ class Traces:
 def traces_of(case: ListedCase, image: Volume, labels: LabelMap | None) -> Traces:
     """Return what is kept of a case."""
     seen = image.reoriented("RAS").data[0]
-    drawn = labels.reoriented("RAS").data if labels is not None and labels.data.any() else None
+    drawn = labels.reoriented("RAS") if labels is not None else None
+    layers = () if drawn is None else (drawn.data, *drawn.overlaps.values())
     return Traces(
         case.name,
         case.split,
         voxel_hash(seen),
-        None if drawn is None else voxel_hash(drawn),
+        "".join(voxel_hash(layer) for layer in layers if layer.any()) or None,
         thumbnail(seen),
     )
 

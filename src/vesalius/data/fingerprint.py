@@ -191,12 +191,13 @@ def _facts(case: ListedCase, listed: DataList) -> _CaseFacts:
     volume_ml: dict[int, float] = {}
     inside: dict[int, np.ndarray] = {}
     if case.is_labelled:
-        labels = on_grid_of(image, read_drawn(case)).data
-        counts = np.bincount(labels.ravel())
-        for label in np.flatnonzero(counts).tolist():
-            if label and label not in listed.unknown:
-                volume_ml[label] = float(counts[label]) * image.grid.voxel_volume_ml
-                inside[label] = _evenly(image.data[0][labels == label])
+        labels = on_grid_of(image, read_drawn(case))
+        layers = (labels.data, *labels.overlaps.values())
+        found = {label for layer in layers for label in np.flatnonzero(np.bincount(layer.ravel())).tolist()}
+        for label in sorted(found - {0} - listed.unknown):
+            is_drawn = np.logical_or.reduce([layer == label for layer in layers])
+            volume_ml[label] = float(np.count_nonzero(is_drawn)) * image.grid.voxel_volume_ml
+            inside[label] = _evenly(image.data[0][is_drawn])
     return _CaseFacts(image.grid.spacing_mm, image.grid.shape, _evenly(image.data[0].ravel()), volume_ml, inside)
 
 

@@ -1,6 +1,7 @@
 """Listed cases -> cases on a model's grid, each made once and kept in a cache that is read window by window.
 
-What is kept depends on the files' hashes, the spec's spacing and orientation, and what the label ids mean. Images
+What is kept depends on the files' hashes, the spec's spacing and orientation, what the label ids mean, and which
+classes include others. Images
 stay in their own units: Hounsfield windows are applied when a window is drawn, so a change of the window leaves the
 cache as it is.
 """
@@ -24,6 +25,7 @@ from vesalius.data.cache import Cache, key_of
 from vesalius.data.case import Case
 from vesalius.data.chunked import open_chunked, write_chunked
 from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.data.layers import merged
 from vesalius.data.reading import on_grid_of, read_drawn, read_image
 from vesalius.errors import FileFormatError
 from vesalius.geometry.boxes import bounding_box, enclosing_box
@@ -38,7 +40,7 @@ from vesalius.shapes import LabelArray
 from vesalius.spec import ModelSpec
 from vesalius.transforms.preprocess import Preprocessing, body_box, margin_box, model_grid
 
-_FORMAT = 1
+_FORMAT = 2
 """Grows when what is kept, or how it is made, changes."""
 _PLACES = 4096
 """Voxels of each class whose places are kept, to draw windows near it without reading its labels."""
@@ -57,6 +59,12 @@ class Preparation:
     spec: ModelSpec
     mapping: LabelMapping
 
+    @property
+    def includes(self) -> dict[int, frozenset[int]]:
+        """Class id -> ids of the classes whose voxels are its own, too."""
+        structures = Vocabulary.of(self.spec.vocabulary).structures
+        return {structure.id: frozenset(structure.includes) for structure in structures if structure.includes}
+
     def facts(self, case: ListedCase, cache: Cache) -> dict[str, Any]:
         """Return everything that the prepared case depends on."""
         files = {"label": case.label, "pseudo_labels": case.pseudo_label, "supervoxels": case.supervoxels}
@@ -68,6 +76,7 @@ class Preparation:
             **{name: cache.sha256(path) for name, path in files.items() if path is not None},
             "masks": {str(label): cache.sha256(path) for label, path in case.masks.items()},
             "classes": {str(a): b for a, b in self.mapping.classes.items()},
+            "includes": {str(a): sorted(b) for a, b in self.includes.items()},
             "left_out": sorted(self.mapping.left_out),
             "unknown": sorted(self.mapping.unknown),
         }
@@ -172,14 +181,27 @@ def _write(folder: Path, *, case: ListedCase, listed: DataList, preparation: Pre
     kept, target = _kept(image, drawn, preparation.spec)
     arrays = {"image": _image_on(kept, target)}
     for layer, labels in maps.items():
-        data = preparation.mapping.apply(labels.data) if layer == "labels" else labels.data
-        arrays[layer] = _labels_on(data, image.grid, target)
+        arrays[layer] = _labels_on(_one_map(layer, labels, preparation), image.grid, target)
     arrays.setdefault("labels", np.zeros(target.shape, np.uint8))
     for layer, array in arrays.items():
         write_chunked(folder / f"{layer}.b2nd", array)
     np.savez(folder / "places.npz", **{str(label): at for label, at in _places(arrays["labels"])})  # type: ignore[arg-type]
     facts = {"layers": sorted(arrays), "shape": target.shape, "affine": target.affine.tolist()}
     (folder / "case.json").write_text(json.dumps({**facts, "modality": image.modality}), encoding="utf-8")
+
+
+def _one_map(name: str, labels: LabelMap, preparation: Preparation) -> LabelArray:
+    """Return what one file has, or several masks have: class ids, but of supervoxels their numbers."""
+    if name == "supervoxels":
+        return labels.data
+    layers = _layers(labels)
+    if name == "labels":
+        layers = tuple(preparation.mapping.apply(layer) for layer in layers)
+    return merged(layers, preparation.includes)
+
+
+def _layers(labels: LabelMap) -> tuple[LabelArray, ...]:
+    return (labels.data, *labels.overlaps.values())
 
 
 def _kept(image: Volume, drawn: LabelMap | None, spec: ModelSpec) -> tuple[Volume, Grid]:
@@ -189,7 +211,8 @@ def _kept(image: Volume, drawn: LabelMap | None, spec: ModelSpec) -> tuple[Volum
     """
     if not is_orthogonal(image.grid):
         return image, image.grid.upright().reoriented(spec.orientation).respaced(spec.spacing_mm)
-    shown = (body_box(image), bounding_box(drawn.data > 0) if drawn is not None else None)
+    layers = () if drawn is None else _layers(drawn)
+    shown = (body_box(image), *(bounding_box(layer > 0) for layer in layers))
     box = enclosing_box([box for box in shown if box is not None])
     return model_grid(image, spec, Preprocessing(), margin_box(box, image.grid) if box else None)
 

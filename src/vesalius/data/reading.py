@@ -1,4 +1,4 @@
-"""Read a listed case: its image, its label map in the list's own ids, and on which grid both lie."""
+"""Read a listed case: its image, what was drawn in the list's own ids, and on which grid both lie."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read_image(case: ListedCase, modality: Modality = "unknown") -> Volume:
 
 
 def read_drawn(case: ListedCase) -> LabelMap:
-    """Read what was drawn, in the list's own ids; masks are painted into one map, the smaller over the larger.
+    """Read what was drawn, in the list's own ids, its layers in ``overlaps``; masks that overlap become layers.
 
     Raises:
         InputError: A subclass that says what is wrong with a file.
@@ -45,7 +45,7 @@ def read_drawn(case: ListedCase) -> LabelMap:
         return read_labels(case.label)
     if not case.masks:
         raise UsageError(expected=f"a label for {case.name}", got="none", do="add it to the list")
-    return _painted(case.masks)
+    return _layered(case.masks)
 
 
 def on_grid_of(image: Volume, labels: LabelMap) -> LabelMap:
@@ -76,8 +76,10 @@ def _offset(one: Grid, other: Grid) -> str:
     return f", up to {np.abs(one.to_world(ends) - other.to_world(ends)).max():.3g} mm away"
 
 
-def _painted(masks: Mapping[int, Path]) -> LabelMap:
-    found: dict[int, np.ndarray] = {}
+def _layered(masks: Mapping[int, Path]) -> LabelMap:
+    """Return masks in as few layers as they come to, each in the first that has room for it."""
+    kind = np.uint8 if max(masks) < 256 else np.uint16
+    layers: list[np.ndarray] = []
     first: LabelMap | None = None
     for label, path in masks.items():
         mask = read_labels(path)
@@ -88,10 +90,12 @@ def _painted(masks: Mapping[int, Path]) -> LabelMap:
                 got=f"{path.name} on {_voxels(mask.grid)}",
                 do="resample it to the image's grid (nearest voxel), or take it away",
             )
-        found[label] = np.flatnonzero(mask.data)
+        is_drawn = mask.data > 0
+        layer = next((layer for layer in layers if not layer[is_drawn].any()), None)
+        if layer is None:
+            layer = np.zeros(mask.data.shape, kind)
+            layers.append(layer)
+        layer[is_drawn] = label
     assert first is not None
-    painted = np.zeros(first.grid.num_voxels, dtype=np.uint8 if max(found) < 256 else np.uint16)
-    for label in sorted(found, key=lambda label: -found[label].size):
-        painted[found[label]] = label
-    names = {label: f"label {label}" for label in found}
-    return LabelMap(painted.reshape(first.grid.shape), first.grid, names)
+    overlaps = {f"layer {n}": layer for n, layer in enumerate(layers) if n > 0}
+    return LabelMap(layers[0], first.grid, {label: f"label {label}" for label in masks}, overlaps)
