@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vesalius.data.case import UNKNOWN
 from vesalius.labels.vista3d import TABLE
 from vesalius.training.overlaps import Overlaps
 
@@ -36,3 +37,11 @@ def test_a_class_inside_others_is_excluded_by_none_and_excludes_none() -> None:
     assert not VISTA3D.excludes(23, 28)
     assert not VISTA3D.excludes(28, 23)
     assert VISTA3D.excludes(28, 29)
+
+
+def test_novel_classes_are_not_trainable_and_their_voxels_are_those_of_what_includes_them_or_unknown() -> None:
+    names = [(1, "liver"), (2, "hepatic tumor"), (3, "spleen")]
+    kept = Overlaps.of(names, novel=(2, 3))
+    assert kept.trainable == {1}
+    assert kept.kept_out == {2: 1, 3: UNKNOWN}
+    assert Overlaps.of(names, novel=(1, 2)).kept_out == {1: UNKNOWN, 2: UNKNOWN}

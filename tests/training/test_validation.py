@@ -87,3 +87,18 @@ def test_a_judged_task_learns_as_the_other_and_can_validate() -> None:
     assert judged.weights(0.5) == task.weights(0.5)
     assert judged.validate(network).score == 0.5
     assert seen == [network]
+
+
+def test_novel_classes_are_not_judged_and_their_voxels_stay_part_of_what_includes_them(tmp_path: Path) -> None:
+    listed(tmp_path, [0])
+    labels = np.zeros(GRID.shape, np.uint8)
+    labels[8:18, 8:18, 8:18], labels[8:10, 8:18, 8:18], labels[20:24, 8:18, 8:18] = 1, 5, 2
+    write(LabelMap(labels, GRID, {}), tmp_path / "label-0.nii.gz")
+    content = json.loads((tmp_path / "list.json").read_text())
+    content["label_mapping"] = {"1": "liver", "2": "spleen", "5": "hepatic tumor"}
+    (tmp_path / "list.json").write_text(json.dumps(content))
+    again = read_list(tmp_path / "list.json")
+    assert judge(again, novel=(2, 5))(threshold()).numbers == {"dice of liver": 1.0}
+    assert judge(again)(threshold()).score < 0.5
+    nothing = judge(again, novel=(1, 2, 5))(threshold())
+    assert (np.isnan(nothing.score), nothing.numbers) == (True, {})

@@ -205,6 +205,7 @@ def _task(
         precision=recipe.loop.precision,
         automatic=recipe.drop_label < 1,
         clicks=_CLICKS if _clicks(recipe) else 0,
+        novel=recipe.novel,
     )
     return Judged(task, judge)
 

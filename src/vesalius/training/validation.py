@@ -19,11 +19,12 @@ from torch import nn
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.engine.settings import Precision
 from vesalius.engine.task import Outcome, Task, Validation
+from vesalius.errors import UnknownClassError
 from vesalius.evaluation.benchmark import askable
 from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
 from vesalius.evaluation.matching import match_classes
 from vesalius.evaluation.references import ReferenceCase, read_references
-from vesalius.evaluation.scores import placed_on, score_case
+from vesalius.evaluation.scores import ScoringOptions, placed_on, score_case
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.plan import DTYPES
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
@@ -80,6 +81,7 @@ class WholeScans:
         precision: In which the network runs.
         automatic: Whether to segment by class prompts.
         clicks: So many simulated clicks on each structure, beginning with nothing; 0 is none.
+        novel: Classes that are not asked for and do not count: what is reported as unseen chooses no weights.
     """
 
     listed: DataList
@@ -88,6 +90,7 @@ class WholeScans:
     precision: Precision
     automatic: bool = True
     clicks: int = 0
+    novel: tuple[int, ...] = ()
 
     def __call__(self, network: Vista3D) -> Validation:
         """Judge a network; the score is the mean of what is asked for, the picture is of the first scan."""
@@ -98,8 +101,12 @@ class WholeScans:
         dice: dict[str, dict[str, list[float]]] = {"": {}, "clicks, ": {}}
         pictures: dict[str, np.ndarray] = {}
         for case in read_references(self.listed, self.cases, vocabulary):
+            stated = (name for label, name in case.truth.names.items() if label not in case.unknown)
+            names = [name for name in stated if not self._is_novel(name, vocabulary)]
+            if not names:
+                continue
             if self.automatic:
-                asked = askable(case.truth.names.values(), segmenter.vocabulary)
+                asked = askable(names, segmenter.vocabulary)
                 found = segmenter.segment(case.volume, asked, options=_OPTIONS).labels
                 for score in score_case(case.name, found, case.truth, unknown=case.unknown).scores:
                     dice[""].setdefault(score.name, []).append(score.dice)
@@ -107,7 +114,8 @@ class WholeScans:
                     pictures[case.name] = self._picture(case, found, vocabulary)
             if self.clicks:
                 protocol = ClickProtocol(clicks=self.clicks, start="nothing")
-                for curve in evaluate_clicks(segmenter, [case], protocol, how=_OPTIONS).curves:
+                only = ScoringOptions(classes=tuple(names))
+                for curve in evaluate_clicks(segmenter, [case], protocol, options=only, how=_OPTIONS).curves:
                     last = curve.after(self.clicks)
                     dice["clicks, "].setdefault(last.name, []).append(last.dice)
         numbers = {
@@ -115,6 +123,14 @@ class WholeScans:
         }
         kinds = [_mean(map(_mean, of.values())) for of in dice.values() if of]
         return Validation(_mean(kinds), numbers, pictures)
+
+    def _is_novel(self, name: str, vocabulary: Vocabulary) -> bool:
+        """Whether a structure of a reference is a novel class, or made of one."""
+        try:
+            structure = vocabulary.by_name(name)
+        except UnknownClassError:
+            return False
+        return not {structure.id, *structure.parts}.isdisjoint(self.novel)
 
     def _picture(self, case: ReferenceCase, found: LabelMap, vocabulary: Vocabulary) -> np.ndarray:
         """Draw the result below the reference, both in the result's ids."""

@@ -116,7 +116,7 @@ class Vista3DTask:
         recontrast: Mapping[str, Recontrast] | None = None,
         supervoxels: Mapping[str, Supervoxels] | None = None,
     ) -> None:
-        self._overlaps = Overlaps.of(spec.vocabulary)
+        self._overlaps = Overlaps.of(spec.vocabulary, novel=recipe.novel)
         self._click_targets = click_targets(spec, self._overlaps)
         self._recipe = recipe
         _check(cases, recipe, spec, self._overlaps)
@@ -280,7 +280,7 @@ def _point_logits(
 
 def _check(cases: Sequence[Case], recipe: VistaRecipe, spec: ModelSpec, overlaps: Overlaps) -> None:
     for case in cases:
-        strange = sorted(case.annotated - overlaps.trainable)
+        strange = sorted(case.annotated - overlaps.trainable - set(recipe.novel))
         if strange:
             raise _refused("cases that name classes of the vocabulary", f"{strange} in {case.name}")
     asks_classes, asks_clicks = recipe.drop_label < 1, recipe.drop_label > 0 or recipe.drop_point < 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from vesalius.data.case import LARGEST_CLASS, UNKNOWN, Case
 from vesalius.data.crops import cases_by_group, draw_case, draw_centre
 from vesalius.errors import UsageError
 from vesalius.spec import ModelSpec
+from vesalius.training.overlaps import Overlaps
 from vesalius.training.recipes import VistaRecipe
 from vesalius.training.supervoxel_targets import Supervoxels
 from vesalius.transforms.artefacts import disturb
@@ -80,12 +81,14 @@ class WindowCutter:
         recontrast: Mapping[str, Recontrast] | None = None,
         supervoxels: Mapping[str, Supervoxels] | None = None,
     ) -> None:
+        cases = _without(cases, frozenset(recipe.novel))
         counts = Counter(case.group for case in cases)
         self._shares = recipe.shares or {group: float(count) for group, count in counts.items()}
         self._groups = cases_by_group(cases, self._shares)
         self._spec, self._recipe, self._paint = spec, recipe, paint
         self._mirrored, self._recontrast = dict(mirrored or {}), dict(recontrast or {})
         self._supervoxels = dict(supervoxels or {})
+        self._kept_out = Overlaps.of(spec.vocabulary, novel=recipe.novel).kept_out
         pictureless = [case.name for case in cases if case.image_hu is None and paint is None]
         if pictureless:
             raise _refused("a way to paint cases that have no image", pictureless[0])
@@ -102,10 +105,11 @@ class WindowCutter:
         points = self._points(centre, rng, is_mirrored=is_mirrored)
         image_hu, labels = self._shown(case, points, rng)
         annotated = case.annotated
-        if is_mirrored:
-            labels = rename(labels, self._mirrored)
+        labels = rename(labels, self._kept_out)
+        if is_mirrored:  # what was the other side may be novel on this one
+            labels = rename(rename(labels, self._mirrored), self._kept_out)
             annotated = frozenset(self._mirrored.get(label, label) for label in annotated)
-        labels = rename(labels, dict.fromkeys(recipe.novel, 0)).long()
+        labels = labels.long()
         if case.name in self._supervoxels:
             numbers = sample(self._supervoxels[case.name], points, nearest=True, outside=0.0).long()
             labels = labels + _IDS * numbers
@@ -134,6 +138,11 @@ class WindowCutter:
         assert self._paint is not None
         is_tissue = (labels > LARGEST_CLASS) & (labels != UNKNOWN)
         return self._paint(labels, rng), labels.masked_fill(is_tissue, 0)
+
+
+def _without(cases: Sequence[Case], novel: frozenset[int]) -> list[Case]:
+    """Return the cases as if nobody had looked for novel classes; of a case in which others were not, nothing."""
+    return [replace(case, annotated=case.annotated - novel) for case in cases if case.annotated - novel]
 
 
 def _refused(expected: str, got: object) -> UsageError:

@@ -1,0 +1,81 @@
+"""Windows: novel classes are kept out of labels, of what was looked for and of the places; sides are mirrored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from training.small_case import CLICK_SPEC, SPEC, recipe
+from vesalius.data.case import UNKNOWN, Case
+from vesalius.errors import UsageError
+from vesalius.training.recipes import ClassPrompting
+from vesalius.training.vista3d_task import Vista3DTask
+from vesalius.training.window_cutting import CutWindow, WindowCutter
+from vesalius.transforms.augment import Augmentation
+
+STILL = Augmentation(keep_sharp=1.0, cut=0.0, low_resolution=0.0, noise=0.0, drift=0.0)
+
+
+def case_of(labels: np.ndarray, *annotated: int) -> Case:
+    return Case("one", "balls", labels.astype(np.int16) * 20, labels, frozenset(annotated))
+
+
+def windows(case: Case, count: int = 12, **changes: object) -> list[CutWindow]:
+    mirrored = {3: 4, 4: 3}
+    cutter = WindowCutter([case], CLICK_SPEC, recipe=recipe(augmentation=STILL, **changes), mirrored=mirrored)
+    return [cutter.cut(np.random.default_rng(seed)) for seed in range(count)]
+
+
+def test_a_novel_tumour_stays_part_of_the_liver_that_includes_it() -> None:
+    labels = np.full((20, 20, 20), 5, np.uint8)
+    labels[6:14, 6:14, 6:14] = 6
+    for window in windows(case_of(labels, 5, 6), novel=(6,)):
+        held = set(window.labels.unique().tolist())
+        assert 5 in held <= {0, 5}  # 0 is beyond the scan
+        assert ((window.image[0] * 400 - 200 > 90).numpy() == (window.labels == 5).numpy()).all()
+        assert window.annotated == {5}
+
+
+def test_voxels_of_a_novel_class_that_nothing_includes_are_nobody_s_negatives() -> None:
+    labels = np.full((20, 20, 20), 1, np.uint8)
+    labels[10:] = 2
+    for window in windows(case_of(labels, 1, 2), novel=(2,)):
+        assert 2 not in window.labels
+        assert ((window.labels == UNKNOWN) == (window.image[0] * 400 - 200 > 30)).all()
+        assert window.annotated == {1}
+
+
+def test_windows_do_not_lie_near_novel_classes_more_often_than_anywhere() -> None:
+    labels = np.zeros((64, 64, 64), np.uint8)
+    labels[4:8, 4:8, 4:8], labels[56:60, 56:60, 56:60] = 1, 2
+    found = windows(case_of(labels, 1, 2), 60, novel=(2,))
+    assert sum(bool((window.labels == 1).any()) for window in found) > 35
+    assert sum(bool((window.labels == UNKNOWN).any()) for window in found) < 8
+
+
+def test_the_other_side_is_not_learnt_as_a_novel_one_in_a_mirror_nor_the_novel_one_as_the_other() -> None:
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[2:8], labels[12:18], labels[9:11] = 3, 4, 1
+    for window in windows(case_of(labels, 1, 3, 4), novel=(3,), mirror={"balls": 1.0}):
+        assert set(window.labels.unique().tolist()) <= {0, 1, UNKNOWN}
+        assert window.annotated == {1}
+
+
+def test_novel_classes_are_never_asked_for_not_even_as_those_nobody_looked_for() -> None:
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[2:8], labels[12:18] = 1, 2
+    prompting = ClassPrompting(other_classes=9)
+    task = Vista3DTask([case_of(labels, 1, 2)], SPEC, recipe=recipe(novel=(2,), prompting=prompting))
+    asked = [task.draw(np.random.default_rng(seed)).windows[0].question for seed in range(10)]
+    assert {label for one in asked if one for label in one.class_ids.tolist()} == {1, 3, 4, 5}
+
+
+def test_a_case_of_nothing_but_novel_classes_is_not_learnt_from() -> None:
+    labels = np.full((20, 20, 20), 2, np.uint8)
+    other = replace(case_of(np.full((20, 20, 20), 1, np.uint8), 1), name="other")
+    cutter = WindowCutter([case_of(labels, 2), other], SPEC, recipe=recipe(novel=(2,)))
+    assert {cutter.cut(np.random.default_rng(seed)).annotated for seed in range(12)} == {frozenset((1,))}
+    with pytest.raises(UsageError, match="none that is ever drawn"):
+        WindowCutter([case_of(labels, 2)], SPEC, recipe=recipe(novel=(2,)))
