@@ -44,6 +44,21 @@ def test_files_are_measured_case_by_case(tmp_path: Path) -> None:
         evaluate_files(pairs)  # a case that cannot be read is not left out
 
 
+def test_a_class_that_a_result_does_not_name_counts_if_another_does_and_is_else_said_to_be_left_out(
+    tmp_path: Path,
+) -> None:
+    boxes, names = {1: (2, 12, 10, 8), 2: (14, 17, 4, 4)}, {1: "liver", 2: "spleen", 3: "aorta"}
+    for case, found, truth in (("a", {1: "liver", 2: "Spleens"}, names), ("b", {1: "LIVER"}, names)):
+        written(tmp_path / "found" / f"{case}.nii.gz", {label: boxes[label] for label in found}, found)
+        written(tmp_path / "truth" / f"{case}.nii.gz", boxes, truth)
+    evaluation = evaluate_files(pair_files(tmp_path / "found", tmp_path / "truth"))
+    assert [(row.name, row.cases, row.missed) for row in evaluation.summary().classes] == [
+        ("liver", 2, 0),
+        ("spleen", 2, 1),
+    ]
+    assert evaluation.only_in_references == {"aorta": 2}
+
+
 def test_a_result_folder_is_measured_with_its_layers(tmp_path: Path) -> None:
     names, box, tumour = {1: "liver", 26: "hepatic tumor"}, (2, 12, 10, 8), (4, 6, 3, 3)
     result = labels({1: box}, names, overlaps={"tumors": {26: tumour}})

@@ -119,6 +119,33 @@ def test_stated_names_say_what_was_looked_for() -> None:
     assert [(score.case, score.name) for score in complete(cases)] == [("a", "liver"), ("b", "spleen")]
 
 
+def test_a_result_that_names_only_what_it_found_has_missed_what_another_one_names() -> None:
+    both = {1: (2, 12, 10, 8), 2: (14, 17, 4, 4)}
+    cases = [
+        score_case("a", labels(both, {1: "liver", 2: "spleen"}), labels(both, NAMES)),
+        score_case("b", labels({1: (2, 12, 10, 8)}, {1: "liver"}), labels(both, NAMES)),
+    ]
+    seen = {(score.case, score.name): score.dice for score in complete(cases)}
+    assert seen == {("a", "liver"): 1.0, ("a", "spleen"): 1.0, ("b", "liver"): 1.0, ("b", "spleen"): 0.0}
+    missed = next(score for score in complete(cases) if (score.case, score.name) == ("b", "spleen"))
+    assert (missed.is_missed, missed.hd95_mm) == (True, math.inf)
+
+
+def test_a_class_that_was_asked_for_by_name_is_missed_where_a_result_does_not_name_it() -> None:
+    both, options = {1: (2, 12, 10, 8), 2: (14, 17, 4, 4)}, ScoringOptions(classes=("Spleen",))
+    for found in ({1: "liver"}, {1: "aorta"}):
+        (score,) = score_case("a", labels({1: (2, 12, 10, 8)}, found), labels(both, NAMES), options=options).scores
+        assert (score.name, score.dice, score.is_missed) == ("spleen", 0.0, True)
+
+
+def test_a_class_has_one_spelling_in_a_run() -> None:
+    box = {1: (2, 12, 10, 8)}
+    cases = [
+        score_case(str(n), labels(box, NAMES), labels(box, {1: name})) for n, name in enumerate(("liver", "Liver"))
+    ]
+    assert [(score.case, score.name) for score in complete(cases)] == [("0", "liver"), ("1", "liver")]
+
+
 def test_an_infinite_distance_is_null_in_json() -> None:
     score = score_case("a", labels({}, NAMES), labels({1: (2, 12, 10, 8)}, NAMES)).scores[0]
     assert score.as_dict()["hd95_mm"] is None

@@ -42,11 +42,14 @@ class Evaluation:
     @classmethod
     def of(cls, cases: Sequence[CaseScores], options: ScoringOptions) -> Evaluation:
         """Put the cases of one run together."""
+        scores = complete(cases)
+        counted = {(score.case, canonical(score.name)) for score in scores}
+        only_truth = [(case.case, name) for case in cases for name in case.only_truth]
         return cls(
-            scores=complete(cases),
+            scores=scores,
             options=options,
-            only_in_references=Counter(name for case in cases for name in case.only_truth),
-            only_in_results=Counter(name for case in cases for name in case.only_found),
+            only_in_references=_counts(name for case, name in only_truth if (case, canonical(name)) not in counted),
+            only_in_results=_counts(name for case in cases for name in case.only_found),
         )
 
     def summary(self) -> Summary:
@@ -171,6 +174,12 @@ def others(asked: Sequence[str], vocabulary: Vocabulary) -> list[str]:
     """Return what a model segments when no classes are named, without what is asked for and its parts."""
     taken = {label for target in vocabulary.resolve(asked) for label in (target.id, *target.members)}
     return [vocabulary.by_id(label).name for label in vocabulary.everything if label not in taken]
+
+
+def _counts(names: Iterable[str]) -> Mapping[str, int]:
+    """Count classes, each spelled as where it was first met."""
+    shown: dict[str, str] = {}
+    return Counter(shown.setdefault(canonical(name), name) for name in names)
 
 
 def _target(name: str, vocabulary: Vocabulary) -> Target | None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -68,7 +68,8 @@ def match_classes(
         found: Label id -> name of what was found; ``label 7`` is no name.
         truth: The same of the reference.
         by: ``auto`` as above; ``names`` and ``ids`` insist.
-        classes: Names of the classes to compare; none at all means all.
+        classes: Names of the classes to compare; none at all means all. One that only the reference states is
+            compared with nothing: who names only what was found has found nothing of it.
 
     Raises:
         UsageError: If names are wanted and one map states none, or they have none in common.
@@ -77,10 +78,19 @@ def match_classes(
     named = _is_named(found) and _is_named(truth)
     if by == "names" and not named:
         raise _nameless(found, truth)
-    matching = _by_names(found, truth) if named and by != "ids" else _by_ids(found, truth)
-    if not classes:
-        return matching
-    return Matching(_chosen(matching.pairs, classes), matching.by_names, matching.only_truth, matching.only_found)
+    matching = _by_names(found, truth, classes) if named and by != "ids" else _by_ids(found, truth)
+    return replace(matching, pairs=_chosen(matching.pairs, classes)) if classes else matching
+
+
+def missed(only_truth: Sequence[str], truth: Mapping[int, str]) -> tuple[ClassPair, ...]:
+    """Return classes that only a reference states, each with nothing that was found.
+
+    Args:
+        only_truth: ``Matching.only_truth``.
+        truth: The names it was made from.
+    """
+    ids = _ids_by_name(truth)
+    return tuple(ClassPair(name, (), _whole(canonical(name), ids)) for name in only_truth)
 
 
 def canonical(name: str) -> str:
@@ -93,10 +103,11 @@ def _is_named(names: Mapping[int, str]) -> bool:
     return any(name != f"label {label}" for label, name in names.items())
 
 
-def _by_names(found: Mapping[int, str], truth: Mapping[int, str]) -> Matching:
+def _by_names(found: Mapping[int, str], truth: Mapping[int, str], classes: Sequence[str]) -> Matching:
     found_ids, truth_ids = _ids_by_name(found), _ids_by_name(truth)
     shown = {canonical(name): name for names in (found, truth) for name in names.values()}
-    shared = [name for name in truth_ids if name in found_ids]
+    wanted = {canonical(name) for name in classes}
+    shared = [name for name in truth_ids if name in found_ids or name in wanted]
     if not shared:
         raise UsageError(
             expected="label maps with classes in common",
@@ -106,7 +117,7 @@ def _by_names(found: Mapping[int, str], truth: Mapping[int, str]) -> Matching:
     return Matching(
         tuple(ClassPair(shown[name], _whole(name, found_ids), _whole(name, truth_ids)) for name in shared),
         by_names=True,
-        only_truth=tuple(shown[name] for name in truth_ids if name not in found_ids),
+        only_truth=tuple(shown[name] for name in truth_ids if name not in shared),
         only_found=tuple(shown[name] for name in found_ids if name not in truth_ids),
     )
 
@@ -135,7 +146,7 @@ def _chosen(pairs: Sequence[ClassPair], classes: Sequence[str]) -> tuple[ClassPa
     for name in classes:
         if canonical(name) not in by_name:
             raise UnknownClassError(
-                expected=f"classes of both label maps: {_listed(pair.name for pair in pairs)}",
+                expected=f"classes that can be compared: {_listed(pair.name for pair in pairs)}",
                 got=repr(name),
                 do="name some of these, or leave --classes out",
             )

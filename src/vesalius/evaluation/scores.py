@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vesalius.errors import GeometryError, UsageError
-from vesalius.evaluation.matching import ClassPair, MatchBy, canonical, match_classes
+from vesalius.evaluation.matching import ClassPair, MatchBy, canonical, match_classes, missed
 from vesalius.geometry.boxes import Box, enclosing_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import LabelRegion, label_regions
@@ -115,6 +115,8 @@ class CaseScores:
             any reference of the same run holds it.
         only_truth: Classes of the reference that nothing was said about.
         only_found: Classes that the reference says nothing about.
+        unsaid: Scores of ``only_truth`` as if nothing had been found: they count where another result of the same
+            run names the class, so that this one, which names only what was found, found nothing of it.
     """
 
     case: str
@@ -122,6 +124,7 @@ class CaseScores:
     states_classes: bool
     only_truth: tuple[str, ...] = ()
     only_found: tuple[str, ...] = ()
+    unsaid: tuple[Score, ...] = ()
 
 
 def score_case(
@@ -155,16 +158,18 @@ def score_case(
     lesions = {canonical(name) for name in options.lesions}
     expected = {canonical(name): value for name, value in (confidence or {}).items()}
     scores = []
-    for pair in matching.pairs:
+    unsaid = () if options.classes else missed(matching.only_truth, names)
+    for pair in (*matching.pairs, *unsaid):
         counted = canonical(pair.name) in lesions
         score = _score(case, pair, sides, judged, tolerance_mm=options.tolerance_mm, is_lesion=counted)
         scores.append(replace(score, confidence=expected.get(canonical(pair.name))))
     return CaseScores(
         case=case,
-        scores=tuple(scores),
+        scores=tuple(scores[: len(matching.pairs)]),
         states_classes=matching.by_names,
         only_truth=matching.only_truth,
         only_found=matching.only_found,
+        unsaid=tuple(scores[len(matching.pairs) :]),
     )
 
 
@@ -195,25 +200,39 @@ def score_masks(
 
 
 def complete(cases: Sequence[CaseScores]) -> tuple[Score, ...]:
-    """Return the scores of all cases, with the absent classes of those that do not state what was looked for.
+    """Return the scores of all cases of a run, and those that only the run as a whole can tell.
 
-    There a class was looked for if any reference holds it: where neither side has it, it was rightly not found;
-    a class that no reference holds is not compared.
+    Where results state names, a class that any of them names was looked for in every case whose reference states
+    it; a result without it found nothing. Where they do not, a class was looked for if any reference holds it:
+    where neither side has it, it was rightly not found; a class that no reference holds is not compared. Each class
+    has one spelling, the first that was met.
     """
+    stated = [case for case in cases if case.states_classes]
     unstated = [case for case in cases if not case.states_classes]
-    held = {score.name: None for case in unstated for score in case.scores if not score.is_absent}
-    scores = [score for case in cases for score in case.scores if case.states_classes or score.name in held]
-    there = {(score.case, score.name) for score in scores}
+    named = {canonical(score.name) for case in stated for score in case.scores}
+    named |= {canonical(name) for case in stated for name in case.only_found}
+    held = {canonical(score.name): score.name for case in unstated for score in case.scores if not score.is_absent}
+    scores = [
+        score
+        for case in cases
+        for score in (*case.scores, *(one for one in case.unsaid if canonical(one.name) in named))
+        if case.states_classes or canonical(score.name) in held
+    ]
+    there = {(score.case, canonical(score.name)) for score in scores}
     nothing = {"truth_ml": 0.0, "found_ml": 0.0, "dice": 1.0, "nsd": 1.0, "hd95_mm": 0.0}
-    return (
-        *scores,
-        *(
-            Score(case=case.case, name=name, **nothing)  # type: ignore[arg-type]
-            for case in unstated
-            for name in held
-            if (case.case, name) not in there
-        ),
-    )
+    scores += [
+        Score(case=case.case, name=name, **nothing)  # type: ignore[arg-type]
+        for case in unstated
+        for key, name in held.items()
+        if (case.case, key) not in there
+    ]
+    return spelled_alike(scores)
+
+
+def spelled_alike(scores: Sequence[Score]) -> tuple[Score, ...]:
+    """Return scores in which every class is spelled as where it was first met."""
+    shown: dict[str, str] = {}
+    return tuple(replace(score, name=shown.setdefault(canonical(score.name), score.name)) for score in scores)
 
 
 class _Side:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vesalius.errors import UsageError
-from vesalius.evaluation.scores import Score
+from vesalius.evaluation.scores import Score, spelled_alike
 from vesalius.metrics.calibration import ranking_area
 from vesalius.metrics.intervals import Difference, Interval, bootstrap_mean, bootstrap_median, paired_difference
 from vesalius.metrics.overlap import Detection
@@ -162,8 +162,10 @@ def compare(first: Sequence[Score], second: Sequence[Score]) -> Comparison:
     Raises:
         UsageError: If they share no case and class.
     """
-    cases = list(dict.fromkeys(score.case for score in (*first, *second)))
-    names = list(dict.fromkeys(score.name for score in (*first, *second)))
+    alike = spelled_alike((*first, *second))
+    first, second = alike[: len(first)], alike[len(first) :]
+    cases = list(dict.fromkeys(score.case for score in alike))
+    names = list(dict.fromkeys(score.name for score in alike))
     tables = [score_table(scores, cases, names, lambda score: score.dice) for scores in (first, second)]
     overall = paired_difference(*tables)
     if overall is None:
