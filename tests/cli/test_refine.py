@@ -20,6 +20,7 @@ from vesalius.checkpoints.safetensors import write_model
 from vesalius.cli.main import main
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.segmenter import load
+from vesalius.interactive.features import CACHE_BYTES
 from vesalius.interactive.session import Session
 from vesalius.io.formats import read, read_labels, write
 from vesalius.models.build import build
@@ -303,14 +304,64 @@ def test_labels_of_another_scan_are_code_3(
     assert not out.exists()
 
 
-def test_dry_run_checks_and_counts_clicks_and_writes_nothing(
+def test_dry_run_checks_clicks_says_what_they_need_and_writes_nothing(
     scan: Path, clicks: Path, out: Path, clicking_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refine(scan, clicks, out, clicking_model, "--dry-run", "--json") == 0
     plan = json.loads(capsys.readouterr().out)["plan"]
     assert plan["clicks"]["liver"] == {"positive": 1, "negative": 1}
     assert plan["structures"] == ["liver", "lesion"]
+    assert plan["windows"] == plan["passes"] > 0
+    assert plan["peak_bytes"] > plan["bytes"]["clicks"]["network"] > 0
+    assert plan["seconds"] > 0
+    assert refine(scan, clicks, out, clicking_model, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "liver: 1 positive and 1 negative clicks" in said
+    assert f"{plan['windows']} windows of 16 x 16 x 16" in said
+    assert "GB" in said
+    assert "forecast" in said
     assert not out.parent.exists()
+
+
+def test_the_dry_run_has_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    helps = {}
+    for command in ("segment", "refine"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        helps[command] = " ".join(capsys.readouterr().out.split())
+    assert "check the clicks, print what they need" in helps["refine"]
+    assert "print the plan" not in helps["refine"]
+    assert "check the clicks" not in helps["segment"]
+
+
+def test_less_memory_than_the_clicks_need_is_code_5_and_leaves_nothing(
+    scan: Path, clicks: Path, out: Path, clicking_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more in ((), ("--dry-run",)):
+        assert refine(scan, clicks, out, clicking_model, "--max-memory", "1MB", "--json", *more) == 5
+        assert json.loads(capsys.readouterr().out)["error"]["code"] == "MemoryBudgetError"
+    assert not out.exists()
+
+
+def test_what_is_left_of_the_memory_allowed_bounds_what_the_session_remembers_and_no_voxel(
+    refined: Case, clicks: Path, out: Path, clicking_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vesalius.inference.click_plan.resident_bytes", lambda: 0)
+    bounds = []
+
+    class Noted(Session):
+        def __init__(self, *args: Any, cache_bytes: int, **how: Any) -> None:
+            bounds.append(cache_bytes)
+            super().__init__(*args, cache_bytes=cache_bytes, **how)
+
+    monkeypatch.setattr("vesalius.interactive.session.Session", Noted)
+    assert (
+        refine(refined.scan, clicks, out, clicking_model, "--labels", refined.earlier, "--max-memory", "2MB") == 0
+    )
+    assert 0 <= bounds[0] < 2_000_000
+    assert np.array_equal(read_labels(out / "labels.nii.gz").data, read_labels(refined.out / "labels.nii.gz").data)
+    refine(refined.scan, clicks, out, clicking_model, "--max-memory", "64GB", "--overwrite")
+    assert bounds[1] == CACHE_BYTES
 
 
 def test_json_is_one_object(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -87,3 +87,14 @@ def describe(plan: Plan) -> str:
         f"{plan.layout.num_windows} windows{empty}, {plan.num_classes} classes, {plan.precision}{tight}, "
         f"at most {plan.peak_bytes / 1e9:.1f} GB, about {plan.seconds:.0f} s"
     )
+
+
+def describe_bytes(phases: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Say what each phase of a plan needs, a line each.
+
+    Args:
+        phases: Phase -> part -> bytes.
+    """
+    for phase, parts in phases.items():
+        listed = ", ".join(f"{part} {size / 1e9:.2f}" for part, size in parts.items())
+        yield f"  {phase}: {sum(parts.values()) / 1e9:.2f} GB ({listed})"

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vesalius.cli import request as requests
-from vesalius.cli.progress import Console
+from vesalius.cli.progress import Console, describe_bytes
 from vesalius.cli.scan import Scan, facts_of, identify_weights, open_scan, result_options
 from vesalius.cli.segment import print_result
 from vesalius.errors import FileFormatError, NoHeadError, UsageError
 
 if TYPE_CHECKING:
-    from vesalius.geometry.volume import Volume
+    from vesalius.geometry.volume import LabelMap, Volume
+    from vesalius.inference.click_plan import ClickPlan
     from vesalius.inference.segmenter import Segmentation, Segmenter
     from vesalius.interactive.session import Session
     from vesalius.prompts.types import PointPrompt
@@ -152,17 +153,13 @@ def _replayed(
     journal: Path,
     say: Callable[[str], None],
 ) -> Segmentation:
-    """Do what a user would: give all clicks, look once, accept."""
+    """Do what a user would, and measure what came of it."""
     from vesalius.inference.review import measure_labels
     from vesalius.inference.segmenter import Segmentation
 
     say("clicks")
     started = time.perf_counter()
-    with closing(_open_session(scan, segmenter, volume, journal=journal)) as session:
-        for click in clicks:
-            session.add(click)
-        session.predict()
-        labels = session.accept()
+    labels = _accepted(scan, clicks, segmenter, volume, journal)
     say("measuring")
     predicted = time.perf_counter()
     findings = measure_labels(volume, labels)
@@ -176,13 +173,37 @@ def _replayed(
     )
 
 
-def _open_session(scan: Scan, segmenter: Segmenter, volume: Volume, *, journal: Path | None) -> Session:
+def _accepted(
+    scan: Scan, clicks: Sequence[PointPrompt], segmenter: Segmenter, volume: Volume, journal: Path
+) -> LabelMap:
+    """Give all clicks, look once, accept; what the session remembers is let go with it."""
+    session, _ = _open_session(scan, clicks, segmenter, volume, journal=journal)
+    with closing(session):
+        for click in clicks:
+            session.add(click)
+        session.predict()
+        return session.accept()
+
+
+def _open_session(
+    scan: Scan, clicks: Sequence[PointPrompt], segmenter: Segmenter, volume: Volume, *, journal: Path | None
+) -> tuple[Session, ClickPlan]:
+    """Open a session that keeps to the memory allowed, and say what the clicks will need in it."""
+    from vesalius.inference.click_plan import plan_clicks
     from vesalius.inference.result_labels import read_earlier_labels
+    from vesalius.interactive.features import CACHE_BYTES
     from vesalius.interactive.session import Session
 
-    earlier = scan.more.get("--labels")
+    earlier, options = scan.more.get("--labels"), scan.request.options()
     labels = read_earlier_labels(earlier, volume) if isinstance(earlier, Path) else None
-    return Session(segmenter, volume, labels=labels, journal=journal, options=scan.request.options())
+    segmenter.check(volume, options)  # first: what is refused anyway needs no plan
+    plan = plan_clicks(
+        segmenter, volume, clicks, labels=labels, most_cache_bytes=CACHE_BYTES, max_bytes=options.max_memory
+    )
+    session = Session(
+        segmenter, volume, labels=labels, journal=journal, cache_bytes=plan.cache_bytes, options=options
+    )
+    return session, plan
 
 
 def _counted(clicks: Sequence[PointPrompt]) -> dict[str, dict[str, int]]:
@@ -193,15 +214,28 @@ def _counted(clicks: Sequence[PointPrompt]) -> dict[str, dict[str, int]]:
 
 
 def _dry_run(scan: Scan, clicks: Sequence[PointPrompt], *, as_json: bool) -> int:
-    """Check everything that can be without a prediction, and say what would be done."""
+    """Check everything that can be without a prediction, and say what would be done and what it would need."""
     segmenter = scan.request.load()
-    session = _open_session(scan, segmenter, open_scan(scan).volume, journal=None)
+    session, plan = _open_session(scan, clicks, segmenter, open_scan(scan).volume, journal=None)
     for click in clicks:
         session.add(click)
     counted = _counted(clicks)
     if as_json:
-        print(json.dumps({"plan": {"clicks": counted, "structures": list(session.pending)}}, indent=2))
+        asked = {"clicks": counted, "structures": list(session.pending)}
+        print(json.dumps({"plan": {**asked, **plan.as_dict()}}, indent=2))
         return 0
     for name, count in counted.items():
         print(f"{name}: {count['positive']} positive and {count['negative']} negative clicks")
+    print(_described(plan))
+    print(*describe_bytes(plan.phases), sep="\n")
     return 0
+
+
+def _described(plan: ClickPlan) -> str:
+    """Say a plan in one line."""
+    again = f", {plan.passes} passes: too little memory for all of them" if plan.passes > len(plan.windows) else ""
+    size = " x ".join(map(str, plan.window_size))
+    return (
+        f"{len(plan.windows)} windows of {size}{again}, {plan.precision}, at most {plan.peak_bytes / 1e9:.1f} GB, "
+        f"about {plan.seconds:.0f} s: a forecast"
+    )

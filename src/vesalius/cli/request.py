@@ -123,8 +123,8 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
 
     Args:
         parser: Of a command.
-        automatic: With those that only make sense for commands that segment whole scans: which classes, overlap,
-            published pipelines.
+        automatic: With those that only make sense for commands that segment whole scans (which classes, overlap,
+            published pipelines), and with their words.
     """
     defaults = Request()
     what = parser.add_argument_group("what")
@@ -163,7 +163,11 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
         how.add_argument(
             "--overlap", type=float, metavar="F", help="part of a window shared with the next, in [0, 1)"
         )
-    how.add_argument("--max-memory", type=size_in_bytes, metavar="8GB", help="resident memory not to exceed")
+    memory = "resident memory not to exceed"
+    spare = "; what the network said is remembered in what is left of it, and computed again past that"
+    how.add_argument(
+        "--max-memory", type=size_in_bytes, metavar="8GB", help=memory if automatic else memory + spare
+    )
     how.add_argument("--threads", type=number_of_threads, metavar="N", help="default: as torch chooses")
     how.add_argument("--seed", type=int, default=defaults.seed, metavar="N", help="results do not depend on chance")
     if automatic:
@@ -175,7 +179,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
         "--fill-gaps", action="store_true", help="interpolate missing DICOM slices, up to gaps of four steps"
     )
     how.add_argument("--overwrite", action="store_true", help="replace a complete result in OUT")
-    how.add_argument("--dry-run", action="store_true", help="print the plan (windows, bytes, seconds) and stop")
+    plan = "print the plan (windows, bytes, seconds) and stop"
+    forecast = "check the clicks, print what they need (windows, bytes, seconds: a forecast) and stop"
+    how.add_argument("--dry-run", action="store_true", help=plan if automatic else forecast)
     how.add_argument("--json", action="store_true",
                      help="one JSON object on stdout, progress on stderr")  # fmt: skip
 

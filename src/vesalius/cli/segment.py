@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.cli import request as requests
-from vesalius.cli.progress import Console, describe
+from vesalius.cli.progress import Console, describe, describe_bytes
 from vesalius.cli.scan import Scan, identify_weights, open_scan, write_scan
 from vesalius.errors import UsageError
 
@@ -68,9 +68,7 @@ def _dry_run(scan: Scan, *, as_json: bool) -> int:
         print(json.dumps({"plan": plan.as_dict()}, indent=2))
         return 0
     print(describe(plan))
-    for phase, parts in plan.phases.items():
-        listed = ", ".join(f"{part} {size / 1e9:.2f}" for part, size in parts.items())
-        print(f"  {phase}: {sum(parts.values()) / 1e9:.2f} GB ({listed})")
+    print(*describe_bytes(plan.phases), sep="\n")
     return 0
 
 
