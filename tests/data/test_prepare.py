@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,16 @@ def test_a_second_run_finds_everything_and_another_spec_or_file_does_not(
     write(LabelMap(make_case(3)[1], Grid(SHAPE, AFFINE), {}), path.parent / "a_seg.nii.gz")
     prepared(path, cache)
     assert len(folders(cache)) == 5
+
+
+def test_a_corrected_modality_makes_the_case_anew(write_set: Written, tmp_path: Path) -> None:
+    path, cache = write_set({"a": {"image": make_case(0)[0] * np.int16(2)}}), tmp_path / "cache"
+    lowest = []
+    for modality in ("MR", "CT"):
+        path.write_text(re.sub('"modality": {"0": "..?"}', f'"modality": {{"0": "{modality}"}}', path.read_text()))
+        (case,) = prepared(path, cache)
+        lowest.append(int(np.asarray(case.image_hu).min()))
+    assert lowest == [-2000, -1024]
 
 
 def test_the_name_of_a_class_and_the_window_of_intensities_do_not_touch_the_cache(

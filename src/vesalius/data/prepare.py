@@ -1,9 +1,8 @@
 """Listed cases -> cases on a model's grid, each made once and kept in a cache that is read window by window.
 
-What is kept depends on the files' hashes, the spec's spacing and orientation, what the label ids mean, and which
-classes include others. Images
-stay in their own units: Hounsfield windows are applied when a window is drawn, so a change of the window leaves the
-cache as it is.
+What is kept depends on the files' hashes, the spec's spacing and orientation, what the label ids mean, which
+classes include others, and what made the images. Images stay in their own units: Hounsfield windows are applied
+when a window is drawn, so a change of the window leaves the cache as it is.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -32,7 +31,7 @@ from vesalius.geometry.boxes import bounding_box, enclosing_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import label_regions
 from vesalius.geometry.resample import axis_maps, is_orthogonal, resample_linear, resample_points
-from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.geometry.volume import LabelMap, Modality, Volume
 from vesalius.io.formats import read_labels
 from vesalius.labels.mapping import UNKNOWN, LabelMapping
 from vesalius.labels.vocabulary import Vocabulary
@@ -54,10 +53,12 @@ class Preparation:
     Args:
         spec: Says spacing, orientation and vocabulary.
         mapping: What the list's label ids are in it.
+        modality: The list's, for images that do not say what made them.
     """
 
     spec: ModelSpec
     mapping: LabelMapping
+    modality: Modality
 
     @property
     def includes(self) -> dict[int, frozenset[int]]:
@@ -72,6 +73,7 @@ class Preparation:
             "format": _FORMAT,
             "spacing_mm": self.spec.spacing_mm,
             "orientation": self.spec.orientation,
+            "modality": self.modality,
             "image": cache.sha256(case.image),
             **{name: cache.sha256(path) for name, path in files.items() if path is not None},
             "masks": {str(label): cache.sha256(path) for label, path in case.masks.items()},
@@ -112,8 +114,8 @@ def prepare_list(
     """
     chosen = listed.split("training") if cases is None else cases
     vocabulary = Vocabulary.of(spec.vocabulary)
-    preparation = Preparation(spec, listed.mapping(vocabulary))
-    work = partial(prepared_folder, listed=listed, preparation=preparation, cache=cache)
+    preparation = Preparation(spec, listed.mapping(vocabulary), listed.modality)
+    work = partial(prepared_folder, preparation=preparation, cache=cache)
     folders: list[Path] = []
     for folder in _carried_out(work, chosen, workers):
         folders.append(folder)
@@ -135,9 +137,9 @@ def _carried_out(work: Callable[[ListedCase], Path], cases: Sequence[ListedCase]
         yield from pool.map(work, cases)
 
 
-def prepared_folder(case: ListedCase, *, listed: DataList, preparation: Preparation, cache: Cache) -> Path:
+def prepared_folder(case: ListedCase, *, preparation: Preparation, cache: Cache) -> Path:
     """Return the folder of a prepared case, made if it is not there."""
-    make = partial(_write, case=case, listed=listed, preparation=preparation)
+    make = partial(_write, case=case, preparation=preparation)
     return cache.ensure(key_of(preparation.facts(case, cache)), make)
 
 
@@ -170,9 +172,9 @@ def open_case(folder: Path, *, name: str, group: str, annotated: frozenset[int])
     )
 
 
-def _write(folder: Path, *, case: ListedCase, listed: DataList, preparation: Preparation) -> None:
+def _write(folder: Path, *, case: ListedCase, preparation: Preparation) -> None:
     """Fill the folder of one case; ``case.json`` says what is in it."""
-    image = read_image(case, listed.modality)
+    image = read_image(case, preparation.modality)
     drawn = on_grid_of(image, read_drawn(case)) if case.is_labelled else None
     maps: dict[str, LabelMap] = {} if drawn is None else {"labels": drawn}
     for layer, path in (("pseudo_labels", case.pseudo_label), ("supervoxels", case.supervoxels)):
