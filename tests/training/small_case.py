@@ -1,4 +1,7 @@
-"""Small partly labelled cases: a bright and a dark ball in noise, of which each case has one drawn."""
+"""Small partly labelled cases: a bright and a dark ball in noise, of which each case has one drawn.
+
+They are called spleen and stomach, which are known to lie apart.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ SPEC = ModelSpec(
     architecture=VistaArchitecture(width=8, blocks_down=(1, 1), num_embeddings=8, point_branch=False),
     window_size=(16, 16, 16),
     window_hu=(-200.0, 200.0),
-    vocabulary=((1, "bright ball"), (2, "dark ball"), (3, "left"), (4, "right"), (5, "nothing")),
+    vocabulary=((1, "spleen"), (2, "stomach"), (3, "left femur"), (4, "right femur"), (5, "bladder")),
 )
 CLICK_SPEC = ModelSpec(
     name="clicked balls",
@@ -25,10 +28,10 @@ CLICK_SPEC = ModelSpec(
     window_size=(16, 16, 16),
     window_hu=(-200.0, 200.0),
     vocabulary=(
-        (1, "bright ball"),
-        (2, "dark ball"),
-        (3, "left"),
-        (4, "right"),
+        (1, "spleen"),
+        (2, "stomach"),
+        (3, "left femur"),
+        (4, "right femur"),
         (5, "liver"),
         (6, "hepatic tumor"),
     ),
