@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -74,8 +75,18 @@ def test_a_journal_is_not_begun_over_another_file(written: Path) -> None:
     assert written.read_bytes() == before
 
 
-def test_a_journal_whose_first_line_was_torn_is_begun_again(written: Path) -> None:
-    written.write_bytes(written.read_bytes()[:20])
+@pytest.mark.parametrize("content", [b'{"clicks": []}', b'{"format": "vesalius journal 2"', b"{\x00", b"{}"])
+def test_a_journal_is_not_begun_over_another_file_of_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "clicks.json"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="content"):
+        Journal.create(path, {})
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("end", [0, 1, 15, 20, 40])
+def test_a_journal_whose_first_line_was_torn_is_begun_again(written: Path, end: int) -> None:
+    written.write_bytes(written.read_bytes()[:end])
     Journal.create(written, {"volume": "new"}).close()
     journal, header, records = Journal.open(written)
     journal.close()
@@ -97,6 +108,30 @@ def test_a_line_is_synced_before_it_is_acknowledged(written: Path, monkeypatch: 
     journal.append({"n": 4})
     journal.close()
     assert synced == [written.stat().st_size]
+
+
+def test_a_line_whose_writing_was_interrupted_is_not_there(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, fsync = written.read_bytes(), os.fsync
+    interrupt = iter([True])
+
+    def interrupted(descriptor: int) -> None:
+        if next(interrupt, False):
+            raise KeyboardInterrupt
+        fsync(descriptor)
+
+    journal, _, _ = Journal.open(written)
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        journal.append({"n": 4})
+    assert written.read_bytes() == before
+    journal.close()
+
+
+def test_a_journal_that_is_dropped_can_be_opened_again(written: Path) -> None:
+    journal, _, _ = Journal.open(written)
+    del journal
+    gc.collect()
+    Journal.open(written)[0].close()
 
 
 def test_a_full_disk_leaves_the_journal_as_it_was(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:

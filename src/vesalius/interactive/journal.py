@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ except ImportError:  # not a POSIX system: journals there are not locked against
     fcntl = None  # type: ignore[assignment]
 
 FORMAT = "vesalius journal 1"
+_BEGINS = f'{{"format": "{FORMAT}"'.encode()
 
 Record = Mapping[str, Any]
 
@@ -41,6 +43,7 @@ class Journal:
     def __init__(self, path: Path, descriptor: int, *, size: int, check: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._closing = weakref.finalize(self, os.close, descriptor)  # also of a session that is dropped
         self._size = size
         self._check = check
 
@@ -58,21 +61,23 @@ class Journal:
         """
         with _disk_errors(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        journal = cls(path, descriptor, size=0, check=0)
         try:
             _lock(descriptor, path)
             with _disk_errors(path):
-                is_begun = b"\n" in _read(descriptor)
-            if is_begun:
+                content = _read(descriptor)
+            if not _is_torn_header(content):
                 raise UsageError(
                     expected=f"no file at {path}, to begin a journal in",
                     got="a file with content",
                     do="open the session that it holds, or name another file",
                 )
-            journal = cls(path, descriptor, size=0, check=0)
+            with _disk_errors(path):
+                journal._truncate()
             journal.append({"format": FORMAT, **header})
             _sync_folder(path.parent)
         except BaseException:
-            os.close(descriptor)
+            journal.close()
             raise
         return journal
 
@@ -92,18 +97,19 @@ class Journal:
             descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
         except OSError as error:
             raise _damaged(path, error.strerror or str(error), do="check the path and its permissions") from None
+        journal = cls(path, descriptor, size=0, check=0)
         try:
             _lock(descriptor, path)
             with _disk_errors(path):
                 content = _read(descriptor)
             whole, _, _ = content.rpartition(b"\n")
-            records, check = _parse(path, whole)
-            journal = cls(path, descriptor, size=len(whole) + 1, check=check)
+            records, journal._check = _parse(path, whole)
+            journal._size = len(whole) + 1
             if len(content) > journal._size:
                 with _disk_errors(path):
                     journal._truncate()
         except BaseException:
-            os.close(descriptor)
+            journal.close()
             raise
         return journal, records[0], records[1:]
 
@@ -120,7 +126,7 @@ class Journal:
             try:
                 _write(self._descriptor, line, self._size)
                 os.fsync(self._descriptor)
-            except OSError:
+            except BaseException:  # an interruption, too: half a line, or one that nobody knows of, must not stay
                 with suppress(OSError):
                     self._truncate()
                 raise
@@ -129,8 +135,7 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file; another process may open it then."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        self._closing()
         self._descriptor = -1
 
     def _truncate(self) -> None:
@@ -156,6 +161,12 @@ def _parse(path: Path, whole: bytes) -> tuple[list[dict[str, Any]], int]:
         stated = records[0].get("format") if records else "nothing"
         raise _damaged(path, f"it begins with {stated!r}")
     return records, check
+
+
+def _is_torn_header(content: bytes) -> bool:
+    """Say whether a file holds nothing, or the first line of a journal that was being written: nothing to lose."""
+    is_ours = _BEGINS.startswith(content) or content.startswith(_BEGINS)
+    return is_ours and b"\n" not in content
 
 
 def _read(descriptor: int) -> bytes:
