@@ -49,10 +49,10 @@ def change_by_cubes(
 
 
 @contextmanager
-def cubes() -> Iterator[None]:
-    """Let clicks be cubes within the block."""
+def cubes() -> Iterator[pytest.MonkeyPatch]:
+    """Let clicks be cubes within the block; what else is patched there goes through what this gives."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vesalius.interactive.prediction.change_mask", change_by_cubes)
         patch.setattr("vesalius.interactive.logits.ClickLogits.of", lambda *_: None)
         patch.setattr("vesalius.interactive.canvas._BLOCK", 10)  # several in a small volume
-        yield
+        yield patch

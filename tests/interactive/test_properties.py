@@ -83,7 +83,7 @@ def shown_from_nothing(labels: LabelMap | None, state: State) -> LabelMap:
     """The labels of a state, composed at once, on no way of edits."""
     canvas = Canvas(VOLUME.grid, labels)
     names = labels.names if labels else {}
-    canvas.show(State(labels=imported_labels(names, canvas.layers, SLABS.vocabulary)), state)
+    canvas.put(canvas.draw(State(labels=imported_labels(names, canvas.layers, SLABS.vocabulary)), state))
     return canvas.label_map(state)
 
 

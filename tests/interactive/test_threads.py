@@ -21,10 +21,10 @@ PATIENCE = 20.0
 class Held:
     """A prediction that begins, and goes on when it is let."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, fails: bool = False) -> None:
         self.begun, self.let = threading.Event(), threading.Event()
         self.fails = fails
-        monkeypatch.setattr("vesalius.interactive.prediction.change_mask", self)
+        patch.setattr("vesalius.interactive.prediction.change_mask", self)
 
     def __call__(self, *arguments: object, **others: object) -> object:
         self.begun.set()
@@ -34,14 +34,12 @@ class Held:
         return change_by_cubes(*arguments, **others)
 
 
-def test_a_click_that_arrives_during_a_prediction_takes_its_place_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with cubes(), ThreadPoolExecutor() as pool:
+def test_a_click_that_arrives_during_a_prediction_takes_its_place_after_it(tmp_path: Path) -> None:
+    with cubes() as patch, ThreadPoolExecutor() as pool:
         path = tmp_path / "session.jsonl"
         session = Session(slabs(), VOLUME, labels=organs(VOLUME), journal=path)
         session.add(click("liver", 14, 12, 10))
-        held = Held(monkeypatch)
+        held = Held(patch)
         running = pool.submit(session.predict)
         assert held.begun.wait(PATIENCE)
         second = session.add(click("new:cyst", 9, 9, 9))
@@ -65,13 +63,11 @@ def test_a_click_that_arrives_during_a_prediction_takes_its_place_after_it(
     assert seen(again) == end
 
 
-def test_an_edit_said_on_what_was_seen_during_a_prediction_is_refused_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with cubes(), ThreadPoolExecutor() as pool:
+def test_an_edit_said_on_what_was_seen_during_a_prediction_is_refused_after_it(tmp_path: Path) -> None:
+    with cubes() as patch, ThreadPoolExecutor() as pool:
         session = Session(slabs(), VOLUME, labels=organs(VOLUME), journal=tmp_path / "session.jsonl")
         session.add(click("liver", 14, 12, 10))
-        held = Held(monkeypatch)
+        held = Held(patch)
         running = pool.submit(session.predict)
         assert held.begun.wait(PATIENCE)
         locking = pool.submit(session.lock, "liver", revision=session.revision)
@@ -86,14 +82,12 @@ def test_an_edit_said_on_what_was_seen_during_a_prediction_is_refused_after_it(
     assert again.revision == session.revision == 4
 
 
-def test_a_prediction_that_fails_leaves_clicks_as_they_were_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with cubes(), ThreadPoolExecutor() as pool:
+def test_a_prediction_that_fails_leaves_clicks_as_they_were_said(tmp_path: Path) -> None:
+    with cubes() as patch, ThreadPoolExecutor() as pool:
         path = tmp_path / "session.jsonl"
         session = Session(slabs(), VOLUME, journal=path)
         session.add(click("liver", 14, 12, 10))
-        held = Held(monkeypatch, fails=True)
+        held = Held(patch, fails=True)
         running = pool.submit(session.predict)
         assert held.begun.wait(PATIENCE)
         session.add(click("spleen", 9, 9, 9))
@@ -110,12 +104,12 @@ def test_a_prediction_that_fails_leaves_clicks_as_they_were_said(
     assert seen(again) == end
 
 
-def test_what_is_refused_during_a_prediction_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    with cubes(), ThreadPoolExecutor() as pool:
+def test_what_is_refused_during_a_prediction_is_refused_at_once() -> None:
+    with cubes() as patch, ThreadPoolExecutor() as pool:
         session = Session(slabs(), VOLUME, labels=organs(VOLUME))
         session.lock("spleen")
         session.add(click("liver", 14, 12, 10))
-        held = Held(monkeypatch)
+        held = Held(patch)
         running = pool.submit(session.predict)
         assert held.begun.wait(PATIENCE)
         with pytest.raises(LockedStructureError):

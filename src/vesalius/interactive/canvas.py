@@ -12,6 +12,7 @@ import itertools
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,6 +28,33 @@ from vesalius.shapes import LabelArray, MaskArray
 
 _QUICKLY = 1
 _BLOCK = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Stroke:
+    """Labels that change in one layer.
+
+    Args:
+        layer: Which.
+        box: Where.
+        labels: Of the box, afterwards.
+    """
+
+    layer: str
+    box: Box
+    labels: LabelArray
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """What changes when another state is shown."""
+
+    strokes: tuple[Stroke, ...]
+
+    @property
+    def box(self) -> Box | None:
+        """The smallest box around every voxel that changes, in any layer; None where none does."""
+        return enclosing_box([stroke.box for stroke in self.strokes])
 
 
 class Canvas:
@@ -79,20 +107,17 @@ class Canvas:
                 patches[layer, block.start] = Patch(layer, block, held, packed)
         return patches
 
-    def show(self, before: State, after: State) -> Box | None:
-        """Show a state.
+    def draw(self, before: State, after: State) -> Drawing:
+        """Return what is to change so that a state is shown; nothing that is seen changes.
 
         Args:
             before: The one that is shown.
             after: The one to be shown.
-
-        Returns:
-            The smallest box around every voxel that changes, in any layer; None where none does.
         """
         self._make_room(after)
         old, new = _parts(before), _parts(after)
         stale = _boxes(home for part, home in (old | new).items() if (part in old) != (part in new))
-        changed = []
+        strokes = []
         for layer, boxes in stale.items():
             changes = [part for part in _ranked(after) if after.labels[part.label].layer == layer]
             locked = {
@@ -103,24 +128,26 @@ class Canvas:
                 shown = self._layer(layer)[box.slices]
                 differs = bounding_box(labels != shown)
                 if differs is not None:
-                    shown[differs.slices] = labels[differs.slices]
-                    changed.append(differs.moved(box.start))
-        return enclosing_box(changed)
+                    strokes.append(Stroke(layer, differs.moved(box.start), labels[differs.slices].copy()))
+        return Drawing(tuple(strokes))
+
+    def put(self, drawing: Drawing) -> None:
+        """Show what was drawn; what was shown in part only may be put again."""
+        for stroke in drawing.strokes:
+            self._layer(stroke.layer)[stroke.box.slices] = stroke.labels
 
     def mask(self, entry: SessionLabel) -> MaskArray:
         """Return the voxels of one structure."""
         return np.asarray(self._layer(entry.layer) == entry.label)
 
-    def within(self, box: Box, state: State) -> dict[str, LabelArray]:
-        """Return the labels of a box, layer by layer."""
-        return {layer: self._layer(layer)[box.slices].copy() for layer in self._layers_of(state)}
-
-    def sha256(self, box: Box, state: State) -> str:
-        """Hash the labels of a box, whatever integers they are kept in."""
-        digest = hashlib.sha256(repr((box.start, box.stop)).encode())
-        for layer, labels in sorted(self.within(box, state).items()):
-            digest.update(f"{layer}\0".encode() + labels.astype("<u2").tobytes())
-        return digest.hexdigest()
+    def with_drawing(self, drawing: Drawing, state: State) -> dict[str, LabelArray]:
+        """Return the labels of a drawing's box as they are when it is put, layer by layer; none without a box."""
+        if drawing.box is None:
+            return {}
+        found = {layer: self._layer(layer)[drawing.box.slices].copy() for layer in self._layers_of(state)}
+        for stroke in drawing.strokes:
+            found[stroke.layer][stroke.box.relative_to(drawing.box.start).slices] = stroke.labels
+        return found
 
     def label_map(self, state: State) -> LabelMap:
         """Return a copy of the labels; ``state`` is the one that is shown."""
@@ -144,7 +171,7 @@ class Canvas:
         for entry in state.labels.values():
             highest[entry.layer] = max(entry.label, highest.get(entry.layer, 0))
         for layer, label in highest.items():
-            if label > np.iinfo(self._layer(layer).dtype).max:
+            if label > np.iinfo(self._layer(layer).dtype).max:  # a layer that is new is begun here
                 self._shown[layer] = self._layer(layer).astype(np.uint16)
 
     def _shown_mask(self, entry: SessionLabel, box: Box) -> PackedMask:
@@ -167,6 +194,14 @@ class Canvas:
                 part = accepted[shared.relative_to(block.start).slices]
                 labels[shared.relative_to(box.start).slices] = part
         return np.asarray(labels)
+
+
+def box_sha256(box: Box, layers: Mapping[str, LabelArray]) -> str:
+    """Hash the labels of a box, whatever integers they are kept in."""
+    digest = hashlib.sha256(repr((box.start, box.stop)).encode())
+    for layer, labels in sorted(layers.items()):
+        digest.update(f"{layer}\0".encode() + labels.astype("<u2").tobytes())
+    return digest.hexdigest()
 
 
 def _kind(arrays: Iterable[LabelArray], *, highest: int = 0) -> type[np.uint8 | np.uint16]:

@@ -18,6 +18,7 @@ from vesalius.errors import FileFormatError, GeometryError, InputError, StaleRev
 from vesalius.geometry.boxes import Box
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.interactive.canvas import Drawing, box_sha256
 from vesalius.interactive.edits import (
     Accept,
     AddPrompt,
@@ -237,23 +238,20 @@ class Session:
             MemoryBudgetError: If an automatic result does not fit the memory.
         """
         with self._turn:
-            with self._lock:
-                self._check_revision(revision)
-                state = self.state
-                if not state.pending():
-                    return Prediction(targets=(), box=None, layers={}, revision=self._revision)
-                self._record(Predict())
-                number, self._is_predicting = self._revision, True
             try:
-                predicted = self._workspace.predicted(state)
-            except BaseException:
                 with self._lock:
                     self._take_queued()
-                raise
-            with self._lock:
-                try:
+                    self._check_revision(revision)
+                    state = self.state
+                    if not state.pending():
+                        return Prediction(targets=(), box=None, layers={}, revision=self._revision)
+                    self._record(Predict())
+                    number, self._is_predicting = self._revision, True
+                predicted = self._workspace.predicted(state)
+                with self._lock:
                     return self._shown(number, predicted)
-                finally:
+            finally:
+                with self._lock:
                     self._take_queued()
 
     def undo(self, *, revision: int | None = None) -> Box | None:
@@ -325,6 +323,12 @@ class Session:
         said = [*self._latest.accepted, *self.prompts.values()]
         write_clicks(Path(path), [prompt for prompt in said if isinstance(prompt, PointPrompt)])
 
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Let go of the journal; the session goes on without."""
         with self._turn, self._lock:
@@ -344,25 +348,33 @@ class Session:
         self._queued.append(edit)
 
     def _take_queued(self) -> None:
+        """Let what was said during a prediction take its place; what lacks memory for it does so next time."""
         self._is_predicting = False
-        for edit in self._queued:
-            self._advance(self._workspace.after(edit))
-        self._queued = []
+        while self._queued:
+            history = self._workspace.after(self._queued[0])
+            drawing = self._workspace.draw(history)
+            del self._queued[0]
+            self._workspace.show(history, drawing)
+        self._latest = self._workspace.state
 
     def _wait_and_take(self, edit: QuickEdit, revision: int | None) -> Box | None:
         with self._turn, self._lock:
             return self._take(edit, revision)
 
     def _take(self, edit: QuickEdit, revision: int | None) -> Box | None:
+        self._take_queued()
         self._check_revision(revision)
         history = self._workspace.after(edit)  # refuses what makes no sense, before it is in the journal
+        drawing = self._workspace.draw(history)  # may lack memory; what is in the journal is shown
         self._record(edit)
-        return self._advance(history)
+        self._show(history, drawing)
+        return drawing.box
 
-    def _advance(self, history: History) -> Box | None:
-        box = self._workspace.show(history)
-        self._latest = self._workspace.state
-        return box
+    def _show(self, history: History, drawing: Drawing) -> None:
+        try:
+            self._workspace.show(history, drawing)
+        finally:
+            self._latest = self._workspace.state
 
     def _check_revision(self, revision: int | None) -> None:
         if revision is not None and revision != self._revision:
@@ -384,26 +396,17 @@ class Session:
             self._last_prompt_id = max(self._last_prompt_id, edit.prompt_id)
 
     def _shown(self, number: int, predicted: State) -> Prediction:
-        """Show what was predicted, and write its hash to the journal; show nothing if that fails."""
-        before, history = self._workspace.state, self._workspace.history
-        box = self._advance(history.pushed(predicted))
-        try:
-            if self._journal is not None:
-                self._journal.append(self._outcome(number, box))
-        except VesaliusError:
-            self._advance(history)
-            raise
-        self._revision += 1
+        """Write the hash of what was predicted to the journal, and show it; show nothing if that fails."""
+        before, history = self._workspace.state, self._workspace.history.pushed(predicted)
         targets = tuple(before.labels[label].name for label in before.pending())
-        layers = self._workspace.canvas.within(box, predicted) if box else {}
-        return Prediction(targets=targets, box=box, layers=layers, revision=self._revision)
-
-    def _outcome(self, number: int, box: Box | None) -> Record:
-        """Return the line that ends a prediction: which edit it was, where labels changed, and their hash there."""
-        if box is None:
-            return {"predicted": number, "box": None}
-        sha256 = self._workspace.canvas.sha256(box, self.state)
-        return {"predicted": number, "box": [list(box.start), list(box.stop)], "sha256": sha256}
+        drawing = self._workspace.draw(history)
+        layers = self._workspace.canvas.with_drawing(drawing, predicted)
+        outcome = _outcome(number, drawing.box, layers)
+        if self._journal is not None:
+            self._journal.append(outcome)
+        self._revision += 1
+        self._workspace.show(history, drawing)
+        return Prediction(targets=targets, box=drawing.box, layers=layers, revision=self._revision)
 
     def _replay(self, path: Path, records: Sequence[Record]) -> None:
         """Do again what a journal holds; a prediction that has no end was never shown."""
@@ -415,7 +418,8 @@ class Session:
             try:
                 edit = edit_from_json(record)
                 if not isinstance(edit, Predict):
-                    self._advance(self._workspace.after(edit))
+                    history = self._workspace.after(edit)
+                    self._show(history, self._workspace.draw(history))
             except (ValueError, VesaliusError) as error:
                 raise FileFormatError(
                     expected=f"edits that can be done again, in {path}",
@@ -427,10 +431,20 @@ class Session:
                 self._predict_again(ends[self._revision])
 
     def _predict_again(self, end: Mapping[str, Any]) -> None:
-        box = self._advance(self._workspace.history.pushed(self._workspace.predicted(self.state)))
-        outcome = self._outcome(self._revision, box)
+        history = self._workspace.history.pushed(self._workspace.predicted(self.state))
+        drawing = self._workspace.draw(history)
+        layers = self._workspace.canvas.with_drawing(drawing, history.present)
+        self._show(history, drawing)
+        outcome = _outcome(self._revision, drawing.box, layers)
         if outcome != end:
             self.differences += (f"the labels of prediction {self._revision}, in the box {outcome['box']}",)
+
+
+def _outcome(number: int, box: Box | None, layers: Mapping[str, LabelArray]) -> Record:
+    """Return the line that ends a prediction: which edit it was, where labels changed, and their hash there."""
+    if box is None:
+        return {"predicted": number, "box": None}
+    return {"predicted": number, "box": [list(box.start), list(box.stop)], "sha256": box_sha256(box, layers)}
 
 
 def _check_inputs(volume: Volume, labels: LabelMap | None) -> None:

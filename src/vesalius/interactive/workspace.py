@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import assert_never
 
 from vesalius.errors import LockedStructureError, UsageError
-from vesalius.geometry.boxes import Box
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
-from vesalius.interactive.canvas import Canvas
+from vesalius.interactive.canvas import Canvas, Drawing
 from vesalius.interactive.edits import (
     Accept,
     AddPrompt,
@@ -91,11 +90,18 @@ class Workspace:
         """Return a state with the results of its pending structures: the slow part, which changes nothing here."""
         return self.predictor.predict(state, state.pending(), lambda entry: self.canvas.base_mask(entry, state))
 
-    def show(self, history: History) -> Box | None:
-        """Go to another history, and return the smallest box around every voxel that this changes."""
-        box = self.canvas.show(self.state, history.present)
+    def draw(self, history: History) -> Drawing:
+        """Return what changes when another history is shown: all of it that can fail; nothing is changed."""
+        return self.canvas.draw(self.state, history.present)
+
+    def show(self, history: History, drawing: Drawing) -> None:
+        """Go to another history, for which something was drawn; whoever interrupts this, it is done."""
         self.history = history
-        return box
+        try:
+            self.canvas.put(drawing)
+        except BaseException:
+            self.canvas.put(drawing)
+            raise
 
     def _state_after(self, edit: PromptEdit | Lock | Unlock | Rename | Accept) -> State:
         match edit:
