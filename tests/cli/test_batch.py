@@ -58,8 +58,12 @@ def tree(out: Path) -> dict[str, object]:
 
 
 def inodes(out: Path) -> dict[str, tuple[int, int]]:
-    """Which file each finished case's record is: a case that is done again gets another."""
-    return {p.parent.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in out.glob("*/run.json")}
+    """Which file each finished case's record is: a case that is done again gets another.
+
+    A hidden folder is a case that was still being written, record and all, when the kill came.
+    """
+    records = [record for record in out.glob("*/run.json") if not record.parent.name.startswith(".")]
+    return {record.parent.name: (record.stat().st_ino, record.stat().st_mtime_ns) for record in records}
 
 
 def summary(out: Path) -> list[dict[str, str]]:
