@@ -39,7 +39,8 @@ SENTENCES: Mapping[str, str] = {
     "{sides[openvino][window_ratio]:.2f}, torch without planes and Winograd "
     "{sides[torch-plain-layers][window_ratio]:.2f}",
     "big_scan.json": "A phantom of {shape} voxels at {spacing_mm} mm, full width, {classes} classes: "
-    "{peak_gb:.1f} GB (forecast {forecast_peak_gb:.1f}), {seconds:.0f} s (forecast {forecast_seconds:.0f})",
+    "{peak_gb:.1f} GB (forecast {forecast_peak_gb:.1f}), {seconds:.0f} s (forecast {forecast_seconds:.0f}), "
+    "when windows still ran one at a time",
     "built_in_model.json": "`vesalius-small`, head and neck, human labels, "
     "{head-neck[summary][mean of the five][n]} development cases: mean Dice of brainstem, cord, parotids and "
     "mandible {head-neck[summary][mean of the five][mean]:.3f} (copied labels: "
