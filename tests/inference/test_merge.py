@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from inference.clicked_ball import MODEL_GRID, OWN_GRID, TARGET, ball, ball_logits, clicks
+from interactive.small_session import click, scan, segmenter
 from parity.monai_merge import monai_combine
 from vesalius.geometry.boxes import Box
+from vesalius.inference import merge
 from vesalius.inference.merge import change_mask, merge_clicks
 from vesalius.inference.points import PointLogits
+from vesalius.interactive.session import Session
 from vesalius.prompts import ObjectClicks
 
 NOTHING = np.zeros((0, 3))
@@ -88,17 +91,49 @@ class TestAlgorithm1:
             assert np.array_equal(merged(earlier, blobs(self.shape), (place, False), (place, True)), earlier)
 
 
-def test_components_do_not_leak_between_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In MONAI components of neighbouring objects connect through the batch axis: 54 voxels instead of 27."""
-    shape = (16, 8, 8)
-    first = blobs(shape, cube(1, 1, 1), cube(9, 1, 1))  # two blobs, apart
-    second = blobs(shape, Box((1, 1, 1), (12, 4, 4)))  # bridges them, in another object
-    earlier = torch.full((2, 1, *shape), -3.0)
-    proposals = torch.from_numpy(np.where(np.stack([first, second]), 3.0, -3.0)).float()[:, None]
-    points, labels = torch.tensor([[[2.0, 2, 2]], [[2.0, 2, 2]]]), torch.tensor([[1], [-1]])
-    monais = monai_combine(monkeypatch, earlier, proposals, points, labels)
-    assert int((monais[0] > 0).sum()) == 54
-    assert merged(blobs(shape), first, ((2, 2, 2), True)).sum() == 27
+class TestTwoObjects:
+    shape = (16, 16, 16)
+    apart = blobs(shape, cube(1, 1, 1), cube(9, 1, 1))  # two blobs of one object
+    bridge = blobs(shape, Box((1, 1, 1), (12, 4, 4)))  # connects them, in another object
+
+    def test_in_monai_components_connect_through_the_batch_axis(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        earlier = torch.full((2, 1, *self.shape), -3.0)
+        proposals = torch.from_numpy(np.where(np.stack([self.apart, self.bridge]), 3.0, -3.0)).float()[:, None]
+        points, labels = torch.tensor([[[2.0, 2, 2]], [[2.0, 2, 2]]]), torch.tensor([[1], [-1]])
+        monais = monai_combine(monkeypatch, earlier, proposals, points, labels)
+        assert int((monais[0] > 0).sum()) == 54
+
+    def clicked_in_one_session(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+        """Click the bridge, then one of the blobs, with a head that says just these; return voxels of each."""
+        model = segmenter()
+        says = {False: self.bridge, True: self.apart}  # of a new structure, and of a class the model knows
+
+        def logits(
+            image_map: torch.Tensor, points: object, labels: object, supported: torch.Tensor
+        ) -> torch.Tensor:
+            masks = np.stack([says[bool(known)] for known in supported])
+            return torch.from_numpy(np.where(masks, 3.0, -3.0)).float()[None]
+
+        monkeypatch.setattr(model.network.point_head, "logits", logits)
+        session = Session(model, scan(self.shape))
+        session.add(click("new:bridge", 6, 2, 2))
+        session.add(click("liver", 2, 2, 2))
+        session.predict()
+        return {name: int(session.mask(name).sum()) for name in ("bridge", "liver")}
+
+    def test_ours_do_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.clicked_in_one_session(monkeypatch) == {"bridge": 99, "liver": 27}
+
+    def test_a_leak_would_be_seen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        said, whole, propose = np.zeros(self.shape, dtype=bool), Box((0, 0, 0), self.shape), merge.propose
+
+        def leaking(*given: object, **grids: object) -> tuple[Box, np.ndarray]:
+            box, proposal = propose(*given, **grids)  # type: ignore[arg-type]
+            said[box.slices] |= proposal
+            return whole, said
+
+        monkeypatch.setattr(merge, "propose", leaking)
+        assert self.clicked_in_one_session(monkeypatch)["liver"] == 99
 
 
 def test_a_second_click_outside_the_first_window_counts(monkeypatch: pytest.MonkeyPatch) -> None:
