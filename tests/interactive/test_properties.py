@@ -53,7 +53,7 @@ edits = st.one_of(
     st.tuples(st.just("remove"), ids),
     st.tuples(st.just("move"), ids, clicks),
     st.tuples(st.sampled_from(["lock", "unlock"]), targets),
-    st.tuples(st.just("rename"), targets, st.sampled_from(["one", "two"])),
+    st.tuples(st.just("rename"), targets, st.sampled_from(["one", "two", "aorta"])),
     st.tuples(st.sampled_from(["accept", "undo", "redo", "predict"])),
 )
 
@@ -69,6 +69,7 @@ def seen(session: Session) -> dict[str, Any]:
 
 def seen_labels(labels: LabelMap) -> dict[str, Any]:
     layers = {"labels": labels.data, **labels.overlaps}
+    assert len({name.casefold() for name in labels.names.values()}) == len(labels.names), "no name stands twice"
     return {
         "names": dict(labels.names),
         "layers": {name: (str(array.dtype), array.tobytes("F")) for name, array in layers.items()},

@@ -384,6 +384,28 @@ def test_a_renamed_structure_answers_to_its_new_name() -> None:
             session.rename("spleen", "leber")
 
 
+@pytest.mark.parametrize("taken", ["aorta", "AORTA", "6", "kidneys", "liver"])
+def test_a_structure_cannot_take_the_name_of_another_class_of_the_model(taken: str) -> None:
+    labels = LabelMap(organs(VOLUME).data, VOLUME.grid, {1: "label 1", 2: "spleen"})
+    session = Session(slabs(), VOLUME, labels=labels)
+    for name in ("label 1", "spleen"):
+        with pytest.raises(UsageError, match="no class of the model"):
+            session.rename(name, taken)
+    assert session.revision == 0
+
+
+def test_a_class_prompt_finds_a_renamed_class_by_either_name() -> None:
+    for name in ("Leber", "liver"):
+        with cubes():
+            session = Session(slabs(), VOLUME, labels=organs(VOLUME))
+            session.rename("liver", "Leber")
+            session.add(ClassPrompt(target=name))
+            assert session.predict().targets == ("Leber",)
+            assert session.labels.names[1] == "Leber"
+            session.rename("Leber", "liver")
+            assert session.labels.names == {1: "liver", 2: "spleen", 5: "hepatic tumor"}
+
+
 def test_labels_beyond_255_take_wider_integers_and_undo_gives_the_narrow_ones_back() -> None:
     names = {label: f"part {label}" for label in range(1, 255)}
     data = np.zeros(SHAPE, dtype=np.uint8)

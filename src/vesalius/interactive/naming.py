@@ -91,8 +91,10 @@ def class_labels(text: str, labels: Labels, vocabulary: Vocabulary) -> tuple[Ses
         UnknownClassError: If the model does not have it.
     """
     found: dict[int, SessionLabel] = dict(labels)
+    named = None if _is_new(text) else _by_name(text, labels)
+    request = text if named is None or named.class_id is None else named.class_id
     entries = []
-    for target in vocabulary.resolve([text]):
+    for target in vocabulary.resolve([request]):
         entry = _label_of_class(target.id, found, vocabulary)
         found[entry.label] = entry
         entries.append(entry)
@@ -112,7 +114,7 @@ def renamed(name: str, new_name: str, labels: Labels, vocabulary: Vocabulary) ->
 
     Raises:
         UnknownClassError: If there is none with this name.
-        UsageError: If another one has the new name, or the new name is empty.
+        UsageError: If another one has the new name, or it means a class of the model that this is not, or is empty.
     """
     entry, new_name = find_label(name, labels, vocabulary), new_name.strip()
     other = _by_name(new_name, labels)
@@ -121,6 +123,12 @@ def renamed(name: str, new_name: str, labels: Labels, vocabulary: Vocabulary) ->
             expected=f"for {entry.name!r} a name that no other structure has",
             got=repr(new_name),
             do="choose another name",
+        )
+    if not _meant(new_name, vocabulary) <= {entry.class_id}:
+        raise UsageError(
+            expected=f"for {entry.name!r} a name that means no class of the model but its own",
+            got=repr(new_name),
+            do="choose another name; a prompt for that class begins a structure of its own",
         )
     return replace(entry, name=new_name)
 
@@ -144,6 +152,14 @@ def _class_id(name: str, vocabulary: Vocabulary) -> int | None:
     except UnknownClassError:
         return None
     return None if structure.status == "unsupported" else structure.id
+
+
+def _meant(text: str, vocabulary: Vocabulary) -> set[int]:
+    """Return the classes that a name, synonym, id or group means; none where the model does not know it."""
+    try:
+        return {target.id for target in vocabulary.resolve([text])}
+    except UnknownClassError:
+        return set()
 
 
 def _label_of_class(class_id: int, labels: Labels, vocabulary: Vocabulary) -> SessionLabel:

@@ -301,7 +301,7 @@ class Session:
 
         Raises:
             UnknownClassError: If the session has none of this name.
-            UsageError: If another structure has the new name.
+            UsageError: If another structure has the new name, or it means another class of the model.
         """
         self._wait_and_take(Rename(name, new_name), revision)
 
