@@ -64,7 +64,13 @@ def main() -> None:
     print(agreement)
     sides.write_result(
         "auto_vs_monai",
-        {"sides": measured, "agreement": agreement, "classes": len(EVERYTHING), "threads": options.threads},
+        {
+            "sides": measured,
+            "kept": sides.kept_sides(folder, measured),
+            "agreement": agreement,
+            "classes": len(EVERYTHING),
+            "threads": options.threads,
+        },
     )
 
 

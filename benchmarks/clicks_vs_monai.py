@@ -61,8 +61,8 @@ def main() -> None:
     agreement = compare(folder)
     print({"20 objects / 1 object, ours": ours["20_objects_of_1"], **agreement})
     ratios = {what.removesuffix("_s"): ratio for what, _, _, ratio in rows}
-    record = {"sides": measured, "ratios": ratios, "agreement": agreement, "threads": options.threads}
-    sides.write_result("clicks_vs_monai", record)
+    record = {"sides": measured, "kept": sides.kept_sides(folder, measured), "ratios": ratios}
+    sides.write_result("clicks_vs_monai", {**record, "agreement": agreement, "threads": options.threads})
 
 
 def parse() -> argparse.Namespace:

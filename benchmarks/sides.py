@@ -9,7 +9,8 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,49 @@ def run_side(script: str, side: str, *arguments: str) -> dict[str, Any]:
 
 
 def run_side_once(folder: Path, script: str, side: str, *arguments: str) -> dict[str, Any]:
-    """Run a side and keep what it measured in a folder; do not run one again that was finished there."""
-    kept = folder / f"{side}.json"
-    if not kept.is_file():
-        kept.write_text(json.dumps(run_side(script, side, *arguments)))
-    answer: dict[str, Any] = json.loads(kept.read_text())
+    """Run a side and keep what it measured in a folder; do not run one again that was finished there.
+
+    Beside what was measured the folder holds how: the arguments, the commit and the time (``kept_sides``).
+
+    Raises:
+        SystemExit: If the one that was finished was made with other arguments, or nobody knows with which.
+    """
+    path = folder / f"{side}.json"
+    if not path.is_file():
+        how = {
+            "arguments": list(arguments),
+            "commit": commit(),
+            "began": datetime.now(UTC).isoformat("T", "seconds"),
+        }
+        path.write_text(json.dumps({"measured": run_side(script, side, *arguments), "how": how}))
+    kept = json.loads(path.read_text())
+    known = kept.get("how", {}).get("arguments")
+    if known != list(arguments):
+        raise SystemExit(
+            f"expected: {path} made with {' '.join(arguments)}\n"
+            f"got: one made with {'arguments that it does not say' if known is None else ' '.join(known)}\n"
+            f"do: give another --folder, or remove that file"
+        )
+    answer: dict[str, Any] = kept["measured"]
     return answer
+
+
+def kept_sides(folder: Path, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return side -> how it was made: arguments (of paths the last part), commit, time; for the result's JSON."""
+    made = {side: json.loads((folder / f"{side}.json").read_text())["how"] for side in names}
+    return {
+        side: {**how, "arguments": " ".join(Path(word).name for word in how["arguments"])}
+        for side, how in made.items()
+    }
+
+
+def commit() -> str:
+    """Return the commit of the code that runs, or the package's version where there is no git."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return f"vesalius {version('vesalius')}"
 
 
 def peak_gigabytes() -> float:

@@ -1,0 +1,67 @@
+"""What the benchmarks share: a side that was finished is run once, and says how it was made."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = """
+import json, pathlib, sys
+runs = pathlib.Path(__file__).with_name("runs")
+runs.write_text(runs.read_text() + "x" if runs.is_file() else "x")
+print("talk before the answer")
+print(json.dumps({"side": sys.argv[2], "runs": len(runs.read_text())}))
+"""
+
+
+@pytest.fixture(scope="module")
+def sides() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("sides", ROOT / "benchmarks" / "sides.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> str:
+    """A side that counts how often it was run."""
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return str(path)
+
+
+def test_a_side_is_run_once_and_says_with_which_arguments_and_code(
+    sides: ModuleType, script: str, tmp_path: Path
+) -> None:
+    arguments = ("--image", "/somewhere/ct.nii.gz", "--threads", "2")
+    first = sides.run_side_once(tmp_path, script, "ours", *arguments)
+    assert first == {"side": "ours", "runs": 1}
+    before = sides.kept_sides(tmp_path, ["ours"])
+    assert sides.run_side_once(tmp_path, script, "ours", *arguments) == first
+    assert sides.kept_sides(tmp_path, ["ours"]) == before
+    how = before["ours"]
+    assert how["arguments"] == "--image ct.nii.gz --threads 2", "no place of this machine goes into a result"
+    assert how["commit"] == sides.commit() != ""
+    assert how["began"].startswith("20")
+
+
+def test_a_side_made_with_other_arguments_is_refused(sides: ModuleType, script: str, tmp_path: Path) -> None:
+    sides.run_side_once(tmp_path, script, "ours", "--threads", "2")
+    with pytest.raises(SystemExit, match="--threads 2"):
+        sides.run_side_once(tmp_path, script, "ours", "--threads", "1")
+    (tmp_path / "theirs.json").write_text(json.dumps({"side": "theirs"}))
+    with pytest.raises(SystemExit, match="does not say"):
+        sides.run_side_once(tmp_path, script, "theirs", "--threads", "2")
+
+
+def test_without_git_the_code_is_named_by_its_version(sides: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert sides.commit().startswith("vesalius ")
