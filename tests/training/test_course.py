@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from engine.line_task import same
 from training.small_case import recipe
-from training.small_list import SPEC, write_list, write_tiny
+from training.small_list import GRID, SPEC, write_list, write_tiny
 from vesalius.checkpoints.load import load_model
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.read import read_list
-from vesalius.engine.run import RunFolder
+from vesalius.engine.run import RunFolder, opened
 from vesalius.engine.settings import LoopSettings, Part
 from vesalius.errors import UnknownModelError, UsageError
-from vesalius.training.course import Beginning, Course, carry_out, refuse_existing
+from vesalius.geometry.volume import LabelMap
+from vesalius.io.formats import write
+from vesalius.training.course import Beginning, Course, _task, carry_out, refuse_existing
 from vesalius.training.recipes import ClickPrompting, VistaRecipe, frozen
+from vesalius.training.validation import Judged
+from vesalius.training.vista3d_task import Vista3DTask
 
 BY_CLASSES = recipe(shares={}, loop=LoopSettings(steps=4, precision="fp32", log_every=1, validate_every=2))
 BY_CLICKS = replace(
@@ -98,6 +104,44 @@ def test_validations_without_validation_cases_are_refused_before_anything_is_pre
     with pytest.raises(UsageError, match="validation cases"):
         carry_out(course(place, BY_CLASSES, listed=alone), tmp_path / "run", cache=Cache(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("change", ["a meaning", "a label", "what was looked for", "a validation case"])
+def test_a_run_is_not_resumed_with_other_labels(place: Path, tmp_path: Path, change: str) -> None:
+    path, cache = write_list(tmp_path / "data"), Cache(tmp_path / "cache")
+    with opened(tmp_path / "run", course(place, BY_CLASSES, listed=read_list(path)).config(cache)):
+        pass
+    content = json.loads(path.read_text())
+    if change == "a meaning":
+        content["label_mapping"] = {"1": "left kidney"}
+    elif change == "what was looked for":
+        content["training"][1]["classes"] = ["liver", "left kidney"]
+    else:
+        number = 0 if change == "a label" else 2
+        write(LabelMap(np.ones(GRID.shape, np.uint8), GRID, {1: "liver"}), tmp_path / f"data/label-{number}.nii.gz")
+    path.write_text(json.dumps(content))
+    changed = course(place, BY_CLASSES, listed=read_list(path)).config(cache)
+    with pytest.raises(UsageError, match=r"data\."), opened(tmp_path / "run", changed):
+        pass
+
+
+def test_pseudo_labels_are_refused_and_supervoxels_reach_the_windows(place: Path, tmp_path: Path) -> None:
+    path = write_list(tmp_path / "data")
+    content = json.loads(path.read_text())
+    parts = np.ones(GRID.shape, np.uint16)
+    write(LabelMap(parts, GRID, {}), tmp_path / "data" / "parts.nii.gz")
+    content["training"][0]["supervoxels"] = "parts.nii.gz"
+    path.write_text(json.dumps(content))
+    task = _task(course(place, BY_CLASSES, listed=read_list(path)), Cache(place / "cache"), workers=1, on_case=None)
+    assert isinstance(task, Judged)
+    assert isinstance(task.task, Vista3DTask)
+    cut = [task.task._cutter.cut(np.random.default_rng(seed)).supervoxels for seed in range(12)]
+    assert any(one is not None and bool((one == 1).any()) for one in cut)
+    content["training"][1]["pseudo_label"] = content["training"][1]["label"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="pseudo_label"):
+        carry_out(course(place, BY_CLASSES, listed=read_list(path)), tmp_path / "run", cache=Cache(place / "cache"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_course_in_the_same_folder_is_refused(place: Path, tmp_path: Path) -> None:

@@ -79,3 +79,29 @@ def test_a_case_of_nothing_but_novel_classes_is_not_learnt_from() -> None:
     assert {cutter.cut(np.random.default_rng(seed)).annotated for seed in range(12)} == {frozenset((1,))}
     with pytest.raises(UsageError, match="none that is ever drawn"):
         WindowCutter([case_of(labels, 2)], SPEC, recipe=recipe(novel=(2,)))
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "ASR", "PIL", "SRP"])
+def test_a_mirror_turns_round_the_axis_that_runs_from_left_to_right(orientation: str) -> None:
+    axis = next(n for n, code in enumerate(orientation) if code in "LR")
+    ramp = np.broadcast_to(np.arange(16).reshape([-1 if n == axis else 1 for n in range(3)]), (16, 16, 16))
+    case = Case("one", "balls", ramp.astype(np.int16) * 10, np.ones((16, 16, 16), np.uint8), frozenset((1,)))
+    chosen = recipe(augmentation=STILL, mirror={"balls": 1.0})
+    cutter = WindowCutter([case], replace(SPEC, orientation=orientation), recipe=chosen)
+    for seed in range(6):
+        image = cutter.cut(np.random.default_rng(seed)).image[0]
+        middle = image[4:12, 4:12, 4:12]
+        assert (middle.diff(dim=axis) < 0).all()
+        assert all((middle.diff(dim=other) == 0).all() for other in range(3) if other != axis)
+
+
+def test_supervoxels_of_a_case_are_cut_with_it() -> None:
+    labels, numbers = np.ones((20, 20, 20), np.uint8), np.zeros((20, 20, 20), np.uint16)
+    numbers[:10], numbers[10:] = 7, 300
+    case = replace(case_of(labels, 1), image_hu=(numbers // 2).astype(np.int16), supervoxels=numbers)
+    for window in windows(case):
+        assert window.supervoxels is not None
+        assert set(window.supervoxels.unique().tolist()) <= {0, 7, 300}
+        assert ((window.supervoxels == 300) == (window.image[0] * 400 - 200 > 100)).all()
+        assert ((window.labels == 1) == (window.supervoxels > 0)).all()
+    assert all(window.supervoxels is None for window in windows(case_of(labels, 1), 2))

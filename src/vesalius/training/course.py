@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from vesalius.checkpoints.catalog import find_row
 from vesalius.checkpoints.load import find_weights_of
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.weights import open_weights
-from vesalius.data.cache import Cache
+from vesalius.data.cache import Cache, key_of
 from vesalius.data.datalists.record import DataList, ListedCase
-from vesalius.data.prepare import prepare_list
+from vesalius.data.prepare import Preparation, prepare_list
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import CHECKPOINT, RunFolder, opened
@@ -95,18 +95,50 @@ class Course:
         absent = (*(() if vista.class_branch else AUTOMATIC), *(() if vista.point_branch else INTERACTIVE))
         return replace(settings, parts=tuple(part for part in settings.parts if part.names not in absent))
 
-    def config(self) -> dict[str, Any]:
-        """Return all that decides the result, as plain data."""
-        listed = self.listed
+    def config(self, cache: Cache) -> dict[str, Any]:
+        """Return all that decides the result, as plain data: the files' contents and what they mean included.
+
+        Args:
+            cache: Where prepared cases are kept; it knows the hashes of their files.
+        """
+        listed, spec = self.listed, self.beginning.spec
+        vocabulary = Vocabulary.of(spec.vocabulary)
+        preparation = Preparation(spec, listed.mapping(vocabulary), listed.modality)
+
+        def facts(cases: Sequence[ListedCase]) -> dict[str, Any]:
+            return {
+                case.name: {
+                    "prepared": key_of(preparation.facts(case, cache)),
+                    "classes": sorted(listed.annotated(case, preparation.mapping, vocabulary)),
+                }
+                for case in cases
+            }
+
         return {
             "recipe": asdict(self.recipe),
             "model": self.beginning.source,
             "data": {
                 "name": listed.name,
-                "training": [case.name for case in listed.split("training")],
-                "validation": [case.name for case in listed.split("validation")],
+                "meanings": {str(label): meaning for label, meaning in listed.meanings.items()},
+                "unknown": sorted(listed.unknown),
+                "training": facts(listed.split("training")),
+                "validation": facts(self.validation_cases()),
             },
         }
+
+    def check_labels(self) -> None:
+        """Refuse what the training would not learn from.
+
+        Raises:
+            UsageError: If a training case has pseudo labels.
+        """
+        pseudo = [case.name for case in self.listed.split("training") if case.pseudo_label is not None]
+        if pseudo:
+            raise UsageError(
+                expected=f"labels that people drew in {self.listed.path.name}; no training reads pseudo labels yet",
+                got=f"`pseudo_label` of {len(pseudo)} training cases, {pseudo[0]} the first",
+                do="leave it out, or name its file as `label` and say under `classes` what to trust in it",
+            )
 
     def validation_cases(self) -> tuple[ListedCase, ...]:
         """Return the labelled validation cases, if the recipe validates.
@@ -152,10 +184,11 @@ def carry_out(
     Raises:
         VesaliusError: Whatever preparing, training and writing may raise.
     """
+    course.check_labels()
     task = _task(course, cache, workers=workers, on_case=on_case)
     network = course.beginning.network(seed=course.recipe.loop.seed).to(device)
     learner = Learner(network, course.optimisation())
-    with opened(folder, course.config(), team=team, tensorboard=tensorboard) as run:
+    with opened(folder, course.config(cache), team=team, tensorboard=tensorboard) as run:
         loop = course.recipe.loop
         ahead = 0 if device == "cpu" else 2 * len(team.share(loop.windows))
         train(task, learner, run, loop, workers=workers, draw_ahead=ahead, team=team)

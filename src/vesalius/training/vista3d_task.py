@@ -48,7 +48,7 @@ from vesalius.training.losses import (
 from vesalius.training.overlaps import Overlaps
 from vesalius.training.prompt_sampling import ClassQuestion, ask, known, targets
 from vesalius.training.recipes import Loss, VistaRecipe
-from vesalius.training.supervoxel_targets import Supervoxels, changed_objects
+from vesalius.training.supervoxel_targets import changed_objects
 from vesalius.training.window_cutting import CutWindow, Painter, Recontrast, WindowCutter
 
 Terms = dict[str, Tensor]
@@ -93,13 +93,13 @@ class Vista3DTask:
     """What is asked of windows, and how wrong the answers are.
 
     Args:
-        cases: Prepared cases on the spec's grid.
+        cases: Prepared cases on the spec's grid. Where they have supervoxels (0 in air), objects that are clicked
+            on may become others; their pseudo labels are not read.
         spec: Says spacing, Hounsfield window and vocabulary.
         recipe: Says everything else.
         mirrored: Class id -> the id it becomes when left and right are swapped.
         paint: Makes the image of a case that has none.
         recontrast: Group -> what moves its scans to another phase of contrast.
-        supervoxels: Case name -> number of each voxel's supervoxel, 0 in air, for the cases that have them.
 
     Raises:
         UsageError: If cases, groups, vocabulary and recipe do not fit.
@@ -114,7 +114,6 @@ class Vista3DTask:
         mirrored: Mapping[int, int] | None = None,
         paint: Painter | None = None,
         recontrast: Mapping[str, Recontrast] | None = None,
-        supervoxels: Mapping[str, Supervoxels] | None = None,
     ) -> None:
         self._overlaps = Overlaps.of(spec.vocabulary, novel=recipe.novel)
         self._click_targets = click_targets(spec, self._overlaps)
@@ -127,7 +126,6 @@ class Vista3DTask:
             mirrored=mirrored,
             paint=paint,
             recontrast=recontrast,
-            supervoxels=supervoxels,
         )
 
     def draw(self, rng: np.random.Generator) -> VistaSample:

@@ -21,7 +21,6 @@ from vesalius.errors import UsageError
 from vesalius.spec import ModelSpec
 from vesalius.training.overlaps import Overlaps
 from vesalius.training.recipes import VistaRecipe
-from vesalius.training.supervoxel_targets import Supervoxels
 from vesalius.transforms.artefacts import disturb
 from vesalius.transforms.deformation import (
     AIR_HU,
@@ -79,7 +78,6 @@ class WindowCutter:
         mirrored: Mapping[int, int] | None = None,
         paint: Painter | None = None,
         recontrast: Mapping[str, Recontrast] | None = None,
-        supervoxels: Mapping[str, Supervoxels] | None = None,
     ) -> None:
         cases = _without(cases, frozenset(recipe.novel))
         counts = Counter(case.group for case in cases)
@@ -87,7 +85,6 @@ class WindowCutter:
         self._groups = cases_by_group(cases, self._shares)
         self._spec, self._recipe, self._paint = spec, recipe, paint
         self._mirrored, self._recontrast = dict(mirrored or {}), dict(recontrast or {})
-        self._supervoxels = dict(supervoxels or {})
         self._kept_out = Overlaps.of(spec.vocabulary, novel=recipe.novel).kept_out
         pictureless = [case.name for case in cases if case.image_hu is None and paint is None]
         if pictureless:
@@ -110,20 +107,21 @@ class WindowCutter:
             labels = rename(rename(labels, self._mirrored), self._kept_out)
             annotated = frozenset(self._mirrored.get(label, label) for label in annotated)
         labels = labels.long()
-        if case.name in self._supervoxels:
-            numbers = sample(self._supervoxels[case.name], points, nearest=True, outside=0.0).long()
+        if case.supervoxels is not None:
+            numbers = sample(case.supervoxels, points, nearest=True, outside=0.0).long()
             labels = labels + _IDS * numbers
         image_hu, labels = end_early(image_hu, labels, recipe.augmentation, rng)
         image = scale_hu_(degrade(image_hu, recipe.augmentation, rng), self._spec.window_hu)
         image = disturb(image, recipe.augmentation, rng)
-        supervoxels = labels // _IDS if case.name in self._supervoxels else None
+        supervoxels = None if case.supervoxels is None else labels // _IDS
         return CutWindow(image[None], labels % _IDS, supervoxels, annotated - set(recipe.novel), case.group)
 
     def _points(self, centre: np.ndarray, rng: np.random.Generator, *, is_mirrored: bool) -> Tensor:
         """Return where each voxel of a window lies in its case."""
         config, spacing_mm, size = self._recipe.augmentation, self._spec.spacing_mm, self._recipe.window_size
         linear = random_map(config, spacing_mm, rng)
-        points = window_points(centre, linear @ np.diag([-1.0, 1.0, 1.0]) if is_mirrored else linear, size)
+        sides = np.array([-1.0 if is_mirrored and code in "LR" else 1.0 for code in self._spec.orientation])
+        points = window_points(centre, linear * sides, size)
         bend = random_bend(config, spacing_mm, size, rng)
         return points if bend is None else points + bend
 
