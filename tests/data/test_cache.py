@@ -96,6 +96,17 @@ def test_a_hash_is_remembered_until_the_file_changes(tmp_path: Path, monkeypatch
     assert cache.sha256(file) != first
 
 
+def test_a_hash_is_not_remembered_when_the_data_file_of_a_header_changes(tmp_path: Path) -> None:
+    header, data = tmp_path / "a.mhd", tmp_path / "a.raw"
+    header.write_text("NDims = 3\nElementDataFile = a.raw\n")
+    data.write_bytes(b"one")
+    cache = Cache(tmp_path / "cache")
+    first = cache.sha256(header)
+    data.write_bytes(b"two")
+    os.utime(data, ns=(time.time_ns(), time.time_ns() + 1))
+    assert cache.sha256(header) != first
+
+
 def test_equal_facts_have_equal_keys() -> None:
     assert key_of({"a": 1, "b": [2]}) == key_of({"b": [2], "a": 1})
     assert key_of({"a": 1}) != key_of({"a": 2})

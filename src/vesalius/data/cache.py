@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from vesalius.errors import DiskError
 from vesalius.io.atomic import replacing
-from vesalius.io.digest import input_sha256
+from vesalius.io.digest import input_files, input_sha256
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,17 @@ class Cache:
         _sync(self.folder)
 
     def sha256(self, path: Path) -> str:
-        """Return the hash of an input, remembered for as long as its size and time of change stay.
+        """Return the hash of an input, remembered for as long as sizes and times of change of its files stay.
 
         Raises:
             FileFormatError: If it cannot be read.
+            UnsafeFileError: If a detached header names a data file elsewhere.
         """
         if not path.is_file():
             return input_sha256(path)
-        stat = path.stat()
-        state = {"path": str(path.resolve()), "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        stats = {file.name: file.stat() for file in input_files(path)}  # a header, and the data file beside it
+        files = {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+        state = {"path": str(path.resolve()), "files": files}
         note = self.folder / "hashes" / f"{key_of({'path': state['path']})}.json"
         if note.is_file():
             noted = json.loads(note.read_text())

@@ -29,7 +29,7 @@ def input_sha256(path: Path, *, leave_out: Path | None = None) -> str:
         UnsafeFileError: If a detached header names a data file elsewhere.
     """
     try:
-        files = _files(path, leave_out)
+        files = input_files(path, leave_out=leave_out)
         if len(files) == 1 and path.is_file():
             return _sha256(path)
         digest = hashlib.sha256()
@@ -45,7 +45,8 @@ def input_sha256(path: Path, *, leave_out: Path | None = None) -> str:
         ) from None
 
 
-def _files(path: Path, leave_out: Path | None) -> list[Path]:
+def input_files(path: Path, *, leave_out: Path | None = None) -> list[Path]:
+    """Return the files whose contents the hash of an input is of; arguments and errors are those of the hash."""
     if path.is_dir():
         left_out = leave_out.resolve() if leave_out else None
         found = (file for file in path.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(path)))
