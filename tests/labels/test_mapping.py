@@ -32,7 +32,12 @@ def test_a_label_map_is_renamed_all_at_once() -> None:
     labels = np.array([0, 1, 3, 7, 9, 1], np.uint16).reshape(1, 2, 3)
     renamed = mapping.apply(labels)
     assert renamed.dtype == np.uint8
-    assert renamed.ravel().tolist() == [0, 3, 1, 0, UNKNOWN, 3]  # 1 became 3 and was not renamed again
+    assert renamed.ravel().tolist() == [0, 3, 1, UNKNOWN, UNKNOWN, 3]  # 1 became 3 and was not renamed again
+
+
+def test_of_what_is_left_out_nothing_is_known() -> None:
+    mapping = LabelMapping.of({1: "liver", 2: None}, VOCABULARY)  # 2 may be a tumour, which the liver includes
+    assert mapping.apply(np.array([[[0, 1, 2]]], np.uint8)).ravel().tolist() == [0, 1, UNKNOWN]
 
 
 def test_an_id_that_was_never_declared_is_refused() -> None:

@@ -39,7 +39,7 @@ from vesalius.shapes import LabelArray
 from vesalius.spec import ModelSpec
 from vesalius.transforms.preprocess import Preprocessing, body_box, margin_box, model_grid
 
-_FORMAT = 2
+_FORMAT = 3
 """Grows when what is kept, or how it is made, changes."""
 _PLACES = 4096
 """Voxels of each class whose places are kept, to draw windows near it without reading its labels."""

@@ -33,7 +33,8 @@ class LabelMapping:
 
     Args:
         classes: The data set's id -> class id, 1 to 254; several ids may be one class.
-        left_out: Ids that the data set declares and the vocabulary has no class for: they become 0.
+        left_out: Ids that the data set declares and the vocabulary has no class for. They become UNKNOWN: of a
+            lesion that is left out, nobody says whether it counts as the organ around it.
         unknown: Ids that mark voxels nobody judged (nnU-Net's ``ignore``): they become UNKNOWN.
     """
 
@@ -112,7 +113,7 @@ class LabelMapping:
         table = np.zeros(largest + 1, dtype=np.uint8)
         for label, class_id in self.classes.items():
             table[label] = class_id
-        table[list(self.unknown)] = UNKNOWN
+        table[list(self.unknown | self.left_out)] = UNKNOWN
         renamed: np.ndarray = table[labels]
         return renamed
 
