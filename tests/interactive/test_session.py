@@ -330,9 +330,10 @@ def test_accepting_keeps_what_is_seen_and_undo_brings_the_clicks_back(tmp_path: 
         first = session.add(click("liver", 14, 12, 10))
         session.predict()
         late = session.add(click("spleen", 3, 3, 3))
+        session.predict()
         before = session.labels
         assert same(session.accept(), before)
-        assert list(session.prompts) == [late]
+        assert list(session.prompts) == []
         session.add(click("liver", 14, 12, 10, positive=False))
         session.predict()
         assert not session.mask("liver")[12:17, 10:15, 8:13].any(), "the accepted cube is base now"
@@ -342,6 +343,52 @@ def test_accepting_keeps_what_is_seen_and_undo_brings_the_clicks_back(tmp_path: 
             session.undo()
         assert same(session.labels, before)
         assert list(session.prompts) == [first, late]
+
+
+def test_nothing_is_accepted_whose_effect_was_not_seen(tmp_path: Path) -> None:
+    with cubes():
+        session = Session(slabs(), VOLUME)
+        number = session.add(click("liver", 5, 5, 5))
+        session.predict()
+        for edit in (
+            lambda: session.remove(number),
+            lambda: session.move(number, click("liver", 9, 9, 9)),
+            lambda: session.add(click("spleen", 3, 3, 3)),
+        ):
+            edit()
+            with pytest.raises(UsageError, match="predict first"):
+                session.accept()
+            session.undo()
+        session.remove(number)
+        session.predict()
+        assert not session.accept().data.any()
+        session.export_clicks(tmp_path / "clicks.json")
+        assert read_clicks(tmp_path / "clicks.json") == []
+
+
+def test_exported_clicks_name_what_another_session_knows(tmp_path: Path) -> None:
+    data = organs(VOLUME).data.copy()
+    data[20:22] = 9
+    labels = LabelMap(data, VOLUME.grid, {1: "Liver", 2: "spleen", 9: "my organ"})
+    new_names = {"Liver": "Leber", "my organ": "mine", "new:cyst": "Zyste"}
+    with cubes():
+        session = Session(slabs(), VOLUME, labels=labels)
+        for at, (name, new_name) in zip((3, 9, 15), new_names.items(), strict=True):
+            session.add(click(name, at, 3, 3))
+            session.rename(name.removeprefix("new:"), new_name)
+            session.add(click(new_name, at, 20, 3))
+        session.predict()
+        session.accept()
+        session.add(click("Leber", 9, 9, 9))
+        session.export_clicks(tmp_path / "clicks.json")
+        clicks = read_clicks(tmp_path / "clicks.json")
+        assert [c.target for c in clicks] == [*["liver"] * 2, *["my organ"] * 2, *["new:Zyste"] * 2, "liver"]
+        other = Session(slabs(), VOLUME, labels=labels)
+        for said in clicks:
+            other.add(said)
+        other.predict()
+        session.predict()
+        assert same(other.labels, session.labels)
 
 
 def test_names_of_an_imported_map_keep_their_ids() -> None:

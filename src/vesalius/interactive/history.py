@@ -116,7 +116,7 @@ class State:
     """Label -> its mask."""
     patches: Mapping[tuple[str, Triple], Patch] = field(default_factory=dict)
     """Layer and first voxel of a block -> what was accepted there."""
-    accepted: tuple[Prompt, ...] = ()
+    accepted: tuple[Placed, ...] = ()
     """The prompts that led to it."""
     windows: tuple[Triple, ...] = ()
     """Starts of all windows so far, in voxels of the model's grid; they never move."""

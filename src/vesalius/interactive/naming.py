@@ -109,6 +109,19 @@ def click_target(entry: SessionLabel, vocabulary: Vocabulary, architecture: Vist
     return replace(target, id=entry.label)
 
 
+def lasting_name(entry: SessionLabel, first: Labels, vocabulary: Vocabulary) -> str:
+    """Return what a click on a structure names in any session, whatever the structure was renamed to in this one.
+
+    Args:
+        entry: The structure.
+        first: Those the session began with.
+        vocabulary: Of the model.
+    """
+    if entry.class_id is not None and vocabulary.by_id(entry.class_id).status != "composite":
+        return vocabulary.by_id(entry.class_id).name
+    return first[entry.label].name if entry.label in first else f"{NEW}{entry.name}"
+
+
 def renamed(name: str, new_name: str, labels: Labels, vocabulary: Vocabulary) -> SessionLabel:
     """Return a structure under another name.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -306,9 +306,10 @@ class Session:
         self._wait_and_take(Rename(name, new_name), revision)
 
     def accept(self, *, revision: int | None = None) -> LabelMap:
-        """Make what is seen the base of what follows, and return it; prompts that were predicted are done with.
+        """Make what is seen the base of what follows, and return it; its prompts are done with, locks stay.
 
-        Locks stay, and so do prompts that were not predicted yet.
+        Raises:
+            UsageError: If prompts were added, moved or removed since the last prediction; locked structures aside.
         """
         with self._turn, self._lock:
             self._take(Accept(), revision)
@@ -317,11 +318,19 @@ class Session:
     def export_clicks(self, path: Path | str) -> None:
         """Write all clicks as ``clicks.json``, those that were accepted too.
 
+        A structure that was renamed is called what the model calls it, or the label map that was begun with.
+
         Raises:
             DiskError: If it cannot be written.
         """
-        said = [*self._latest.accepted, *self.prompts.values()]
-        write_clicks(Path(path), [prompt for prompt in said if isinstance(prompt, PointPrompt)])
+        with self._lock:
+            latest, lasting_name = self._latest, self._workspace.lasting_name
+            clicks = [
+                replace(placed.prompt, target=lasting_name(placed, latest))
+                for placed in (*latest.accepted, *latest.prompts.values())
+                if isinstance(placed.prompt, PointPrompt)
+            ]
+        write_clicks(Path(path), clicks)
 
     def __enter__(self) -> Session:
         return self

@@ -24,7 +24,7 @@ from vesalius.interactive.edits import (
     Unlock,
 )
 from vesalius.interactive.history import History, Placed, SessionLabel, State
-from vesalius.interactive.naming import find_label, imported_labels, renamed
+from vesalius.interactive.naming import find_label, imported_labels, lasting_name, renamed
 from vesalius.interactive.prediction import Predictor
 from vesalius.interactive.rules import Rules
 
@@ -73,6 +73,11 @@ class Workspace:
             UnknownClassError: If there is none.
         """
         return find_label(name, self.state.labels, self.rules.vocabulary)
+
+    def lasting_name(self, placed: Placed, state: State) -> str:
+        """Return what to call the structure of a click, so that it is found in another session, too."""
+        first = (*self.history.past, self.history.present)[0]
+        return lasting_name(state.labels[placed.labels[0]], first.labels, self.rules.vocabulary)
 
     def after(self, edit: QuickEdit) -> History:
         """Return the history after an edit; nothing is changed.
@@ -137,8 +142,15 @@ class Workspace:
 
     def _accepted(self) -> State:
         state = self.state
+        waiting = [state.labels[label].name for label in state.pending()]
+        if waiting:
+            raise UsageError(
+                expected="to accept what is seen, with nothing left to predict",
+                got=f"edits whose effect is not seen yet, of {', '.join(waiting)}",
+                do="predict first, or undo them",
+            )
         left = {n: placed for n, placed in state.prompts.items() if not _is_predicted(placed, state)}
-        done = [placed.prompt for n, placed in state.prompts.items() if n not in left]
+        done = [placed for n, placed in state.prompts.items() if n not in left]
         return replace(
             state,
             prompts=left,
