@@ -75,6 +75,10 @@ class Box:
         return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
+NOWHERE = Box((0, 0, 0), (0, 0, 0))
+"""The box of what has no voxel."""
+
+
 def shared_box(one: Box, other: Box) -> Box | None:
     """Return the voxels that lie in both boxes, or None where there are none."""
     shared = Box(

@@ -13,6 +13,9 @@ from vesalius.geometry import affine as affines
 from vesalius.geometry.boxes import Box
 from vesalius.shapes import Affine, Points
 
+SHORT_BY = 0.25
+"""Of a voxel of the grid that ``Grid.respaced`` gives: so far the first and last of the other may lie beyond it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vesalius.geometry.boxes import Box, Triple, bounding_box, shared_box
+from vesalius.geometry.boxes import NOWHERE, Box, Triple, bounding_box, shared_box
 from vesalius.shapes import MaskArray
 
-_NOWHERE = Box((0, 0, 0), (0, 0, 0))
 _QUICKLY = 1
 
 
@@ -24,7 +23,7 @@ class PackedMask:
         bits: What ``zlib`` made of the bits of that box, last axis fastest.
     """
 
-    box: Box = _NOWHERE
+    box: Box = NOWHERE
     bits: bytes = b""
 
     @classmethod

@@ -13,7 +13,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from vesalius.geometry.boxes import Box
-from vesalius.geometry.grid import Grid
+from vesalius.geometry.grid import SHORT_BY, Grid
 from vesalius.geometry.resample import AxisMap, axis_maps
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.labelling import Confidence, LabelMaker, Layer
@@ -28,7 +28,6 @@ from vesalius.spec import ModelSpec
 from vesalius.transforms.preprocess import AIR_HU, Prepared
 
 BASE_LAYER = "labels"
-_SHORT_BY = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +170,7 @@ def _covered(axis: AxisMap, content: Box, a: int) -> slice:
     A whole number of the model's voxels may be up to half a voxel shorter than what it stands for, a quarter at
     either end (``Grid.respaced``): the input's outermost voxels lie there, and belong to the content all the same.
     """
-    first, last = content.start[a] - 0.5 - _SHORT_BY, content.stop[a] - 0.5 + _SHORT_BY
+    first, last = content.start[a] - 0.5 - SHORT_BY, content.stop[a] - 0.5 + SHORT_BY
     inside = (axis.positions >= first) & (axis.positions <= last)
     hits = np.flatnonzero(inside)
     return slice(int(hits[0]), int(hits[-1]) + 1) if len(hits) else slice(0, 0)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from vesalius.geometry.boxes import Box, bounding_box
+from vesalius.geometry.boxes import NOWHERE, Box, bounding_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import components
 from vesalius.inference.points import PointLogits
@@ -25,8 +25,6 @@ from vesalius.shapes import MaskArray
 
 SEARCH_MARGINS = (0, 1, 2)
 """A click takes a component at its voxel, or one or two voxels beside it."""
-
-_NOWHERE = Box((0, 0, 0), (0, 0, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,7 @@ def change_mask(
     added, removed = merge_clicks(earlier[box.slices], proposal, points, clicks.positive)
     changed = bounding_box(added | removed)
     if changed is None:
-        return MaskChange(_NOWHERE, added[:0, :0, :0], removed[:0, :0, :0])
+        return MaskChange(NOWHERE, added[:0, :0, :0], removed[:0, :0, :0])
     return MaskChange(changed.moved(box.start), added[changed.slices].copy(), removed[changed.slices].copy())
 
 

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from vesalius.geometry.boxes import Box, Triple, enclosing_box
+from vesalius.geometry.boxes import NOWHERE, Box, Triple, enclosing_box
 from vesalius.models.layers.planes import workspace
 from vesalius.models.vista3d import Vista3D
 from vesalius.prompts.encode import ObjectClicks, encode_clicks
@@ -51,7 +51,7 @@ class PointLogits:
     def box(self) -> Box:
         """The smallest box around all windows; empty where there are none."""
         windows = (_window(start, logits.shape) for start, logits in zip(self.starts, self.windows, strict=True))
-        return enclosing_box(windows) or Box((0, 0, 0), (0, 0, 0))
+        return enclosing_box(windows) or NOWHERE
 
     def blended(self) -> Float[Tensor, "i j k"]:
         """Return the logits of ``box``: averaged where windows overlap, 0 where none is.

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vesalius.geometry.boxes import Box, bounding_box, enclosing_box, shared_box
-from vesalius.geometry.grid import Grid
+from vesalius.geometry.boxes import NOWHERE, Box, bounding_box, enclosing_box, shared_box
+from vesalius.geometry.grid import SHORT_BY, Grid
 from vesalius.geometry.morphology import depth_mm
 from vesalius.geometry.resample import axis_maps, is_orthogonal, resample_linear, resample_points
 from vesalius.geometry.volume import LabelMap, Volume
@@ -26,10 +26,8 @@ from vesalius.shapes import MaskArray
 LOGIT_RANGE = 8.0
 """Where an earlier mask counts, its logit is the distance to its border in mm, up to this; clicks' logits, too."""
 
-_NOWHERE = Box((0, 0, 0), (0, 0, 0))
 _VOXELS_AT_ONCE = 1 << 24
 _ALIGNED = 0.01  # of a voxel: axes that drift apart by less over a box are parallel
-_SHORT_BY = 0.25  # of a voxel: so much the volume's outermost voxels may lie beyond the model's grid
 
 
 def propose(
@@ -51,7 +49,7 @@ def propose(
         A box of ``grid``, and the proposed mask inside it; outside the box the earlier mask stands.
     """
     if logits.box.is_empty:
-        return _NOWHERE, earlier[_NOWHERE.slices].copy()
+        return NOWHERE, earlier[NOWHERE.slices].copy()
     blended = logits.blended()
     box = _concerned(blended, logits.box, earlier, model_grid=model_grid, grid=grid)
     proposal = np.empty(box.shape, dtype=bool)
@@ -110,12 +108,12 @@ def _concerned(
     before = bounding_box(earlier[own.slices])
     if before is not None:
         masks.append(before.moved(own.start))
-    return enclosing_box(masks) or _NOWHERE
+    return enclosing_box(masks) or NOWHERE
 
 
 def _own_box(box: Box, model_grid: Grid, grid: Grid) -> Box:
     """Return the voxels of the volume's grid whose centres lie in a box of the model's."""
-    face = 0.5 + _SHORT_BY
+    face = 0.5 + SHORT_BY
     ends = [(a - face, b - 1 + face) for a, b in zip(box.start, box.stop, strict=True)]
     corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
     own = grid.to_voxel(model_grid.to_world(corners))

@@ -7,7 +7,7 @@ without a name in the model is asked for as ``new:<name>``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vesalius.errors import UnknownClassError, UsageError
@@ -84,13 +84,14 @@ def _new_target(name: str, vocabulary: Vocabulary, new_ids: Mapping[str, int]) -
                 got=f"{name!r}, which it knows",
                 do=f"click {structure.name!r} without `{NEW}`, or give the new structure another name",
             )
-    label = new_ids[name] if name in new_ids else _next_id(vocabulary, new_ids)
+    label = new_ids[name] if name in new_ids else free_id(vocabulary, new_ids.values())
     return ClickTarget(id=label, name=name, supported=False, special=False, layer=NEW_LAYER)
 
 
-def _next_id(vocabulary: Vocabulary, new_ids: Mapping[str, int]) -> int:
+def free_id(vocabulary: Vocabulary, taken: Iterable[int]) -> int:
+    """Return the first id above those of a vocabulary and others that are taken; never the reserved one."""
     used = [structure.id for structure in vocabulary.structures]
-    label = max([*used, *new_ids.values()], default=0) + 1
+    label = max([*used, *taken], default=0) + 1
     return label if label != _RESERVED_ID else label + 1
 
 
