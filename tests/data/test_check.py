@@ -75,6 +75,12 @@ def test_a_file_that_stands_twice_is_named(write_set: Written) -> None:
     assert any("a, z" in problem.found for problem in report.problems)
 
 
+def test_a_scan_without_a_label_is_said_to_be_left_out(write_set: Written) -> None:
+    report = checked(write_set({"a": {}, "b": {"labels": None}}))
+    assert found(report) == [("labels", "b", False)]
+    assert "left out of training" in report.problems[0].found
+
+
 def test_an_empty_label_is_right_where_the_list_says_what_was_looked_for(write_set: Written) -> None:
     empty = {"labels": np.zeros(SHAPE, np.uint8), "entry": {"classes": ["liver"]}}
     assert found(checked(write_set({"a": {}, "b": empty}))) == []

@@ -16,7 +16,7 @@ from vesalius.data.chunked import ChunkedArray
 from vesalius.data.crops import draw_centre
 from vesalius.data.datalists.read import read_list
 from vesalius.data.prepare import open_case, prepare_list
-from vesalius.errors import FileFormatError, GeometryError, UnknownClassError
+from vesalius.errors import FileFormatError, GeometryError, UnknownClassError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io.formats import write
@@ -174,6 +174,20 @@ def test_pseudo_labels_supervoxels_and_unlabelled_scans_are_kept(write_set: Writ
     assert np.unique(np.asarray(case.pseudo_labels)).tolist() == [7]
     assert np.unique(np.asarray(case.supervoxels)).tolist() == [300]
     assert not np.asarray(case.labels).any()
+
+
+def test_scans_of_which_nothing_is_known_are_left_out_or_refused_before_anything_is_prepared(
+    write_set: Written, tmp_path: Path
+) -> None:
+    path = write_set({"a": {}, "b": {"labels": None}, "c": {"entry": {"classes": []}}})
+    cases = prepared(path, tmp_path / "cache")
+    assert [case.name for case in cases] == ["a"]
+    listed, cache = read_list(path), tmp_path / "another"
+    with pytest.raises(UsageError, match=r"looked for in b, c(?s:.)*a label"):
+        prepare_list(listed, SPEC, Cache(cache), cases=listed.cases)
+    with pytest.raises(UsageError, match="looked for in b"):
+        prepared(write_set({"b": {"labels": None}}), cache)
+    assert not cache.exists()
 
 
 def test_mr_keeps_its_own_numbers(write_set: Written, tmp_path: Path) -> None:

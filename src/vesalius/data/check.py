@@ -135,7 +135,9 @@ def _check_case(case: ListedCase, listed: DataList, traces: list[Traces], found:
     yield from _intensities(case, image)
     if labels is None:
         if case.split != "test" and case.pseudo_label is None:
-            yield _look("labels", case, "no label", "nothing is learnt from it but without labels; give it one")
+            yield _look(
+                "labels", case, "no label: it is left out of training", "give it one, if it should be learnt from"
+            )
         return
     try:
         labels = on_grid_of(image, labels)

@@ -9,7 +9,7 @@ when a window is drawn, so a change of the window leaves the cache as it is.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from vesalius.data.chunked import open_chunked, write_chunked
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.layers import merged
 from vesalius.data.reading import on_grid_of, read_drawn, read_image
-from vesalius.errors import FileFormatError
+from vesalius.errors import FileFormatError, UsageError
 from vesalius.geometry.boxes import bounding_box, enclosing_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import label_regions
@@ -99,7 +99,7 @@ def prepare_list(
         listed: The list.
         spec: The model's; its vocabulary says what may be named.
         cache: Where prepared cases are kept; several runs and processes may share it.
-        cases: Which; by default those for training.
+        cases: Which; by default those for training from which something can be learnt (``is_learnt``).
         workers: Processes that prepare at once.
         on_case: Told after each case how many are done.
 
@@ -107,24 +107,41 @@ def prepare_list(
         The cases in order, their arrays on disk. ``group`` is the list's name.
 
     Raises:
+        UsageError: If there is no such case, or a case is named that is none; before anything is prepared.
         UnknownClassError: If a label's meaning is no class of the vocabulary.
         InputError: A subclass that says what is wrong with a file.
         MissingExtraError: If Blosc2 is not installed.
         DiskError: If the cache cannot be written.
     """
-    chosen = listed.split("training") if cases is None else cases
     vocabulary = Vocabulary.of(spec.vocabulary)
     preparation = Preparation(spec, listed.mapping(vocabulary), listed.modality)
+    looked_for = partial(listed.annotated, mapping=preparation.mapping, vocabulary=vocabulary)
+    named = listed.split("training") if cases is None else cases
+    chosen = [case for case in named if is_learnt(case, looked_for(case))]
+    if not chosen or (cases is not None and len(chosen) < len(cases)):
+        raise _nothing_learnt(listed, [case.name for case in named if case not in chosen])
     work = partial(prepared_folder, preparation=preparation, cache=cache)
     folders: list[Path] = []
     for folder in _carried_out(work, chosen, workers):
         folders.append(folder)
         if on_case:
             on_case(len(folders))
-    annotated = [listed.annotated(case, preparation.mapping, vocabulary) for case in chosen]
     return tuple(
-        open_case(folder, name=case.name, group=listed.name, annotated=known)
-        for folder, case, known in zip(folders, chosen, annotated, strict=True)
+        open_case(folder, name=case.name, group=listed.name, annotated=looked_for(case))
+        for folder, case in zip(folders, chosen, strict=True)
+    )
+
+
+def is_learnt(case: ListedCase, annotated: Set[int]) -> bool:
+    """Say whether something can be learnt from a case: a class was looked for, or there is a model's answer."""
+    return bool(annotated) or case.pseudo_label is not None
+
+
+def _nothing_learnt(listed: DataList, names: Sequence[str]) -> UsageError:
+    return UsageError(
+        expected=f"cases of {listed.path.name} in which some class of the model was looked for",
+        got=f"nothing that was looked for in {', '.join(names[:4])}" if names else "no case for training",
+        do="give them a label that maps to a class, or name others; see `vesalius dataset check`",
     )
 
 
