@@ -18,9 +18,12 @@ from vesalius.geometry.boxes import enclosing_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import components
 from vesalius.geometry.packed_mask import PackedMask
-from vesalius.interactive.history import Placed, Result, State
-from vesalius.prompts.types import PointPrompt
+from vesalius.interactive.history import Result, State
+from vesalius.prompts.types import PointPrompt, Prompt
 from vesalius.shapes import MaskArray
+
+Wish = tuple[int, np.ndarray | None]
+"""The rank of a prompt that claims, and the voxel that was clicked; None where it wants the whole mask."""
 
 
 def with_claims(state: State, grid: Grid, base_mask: Callable[[int], PackedMask]) -> State:
@@ -35,19 +38,20 @@ def with_claims(state: State, grid: Grid, base_mask: Callable[[int], PackedMask]
     for label, result in state.results.items():
         layer = state.labels[label].layer
         rivals = [r for other, r in state.results.items() if other != label and state.labels[other].layer == layer]
-        lost = [_lost(result, rival, grid, partial(base_mask, label)) for rival in rivals]
+        wishes = _wishes(result, grid) if rivals else []
+        lost = [_lost(result, wishes, rival, partial(base_mask, label)) for rival in rivals]
         claimed = _union([mask for mask in lost if not mask.is_empty])
         is_known = claimed == result.change.claimed
         results[label] = result if is_known else replace(result, change=replace(result.change, claimed=claimed))
     return replace(state, results=results)
 
 
-def _lost(result: Result, rival: Result, grid: Grid, base_mask: Callable[[], PackedMask]) -> PackedMask:
+def _lost(result: Result, wishes: Sequence[Wish], rival: Result, base_mask: Callable[[], PackedMask]) -> PackedMask:
     """Return the voxels a structure had in the base, which a rival gained, and which it claims back."""
     gained = rival.change.added
-    later = [placed for placed in result.prompts if placed.claims and placed.rank > rival.rank]
-    voxels = [voxel for voxel in _voxels(later, grid) if gained.box.holds(voxel)]
-    wants_all = any(not isinstance(placed.prompt, PointPrompt) for placed in later)
+    later = [voxel for rank, voxel in wishes if rank > rival.rank]
+    wants_all = any(voxel is None for voxel in later)
+    voxels = [voxel for voxel in later if voxel is not None and gained.box.holds(voxel)]
     if gained.is_empty or not (voxels or wants_all):
         return PackedMask()
     mine = base_mask().within(gained.box) & ~result.change.removed.within(gained.box)
@@ -57,10 +61,14 @@ def _lost(result: Result, rival: Result, grid: Grid, base_mask: Callable[[], Pac
     return PackedMask.of(lost, gained.box.start)
 
 
-def _voxels(prompts: Sequence[Placed], grid: Grid) -> list[np.ndarray]:
-    clicks = [placed.prompt for placed in prompts if isinstance(placed.prompt, PointPrompt)]
-    last = np.asarray(grid.shape) - 1
-    return [np.rint(click.point_ijk(grid)).astype(int).clip(0, last) for click in clicks]
+def _wishes(result: Result, grid: Grid) -> list[Wish]:
+    return [(placed.rank, _voxel(placed.prompt, grid)) for placed in result.prompts if placed.claims]
+
+
+def _voxel(prompt: Prompt, grid: Grid) -> np.ndarray | None:
+    if not isinstance(prompt, PointPrompt):
+        return None
+    return np.rint(prompt.point_ijk(grid)).astype(int).clip(0, np.asarray(grid.shape) - 1)
 
 
 def _pieces(mask: MaskArray, voxels: Sequence[np.ndarray]) -> MaskArray:
