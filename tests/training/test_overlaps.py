@@ -65,6 +65,7 @@ def id_of(name: str) -> int:
         ("pulmonary vein", "left lung upper lobe"),
         ("costal cartilages", "left rib 5"),
         ("duodenum", "small bowel"),
+        ("kidney mass", "left kidney"),  # which can be drawn, though not asked for
     ],
 )
 def test_what_one_data_set_draws_as_part_of_another_excludes_it_nowhere(one: str, other: str) -> None:

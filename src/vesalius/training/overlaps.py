@@ -87,8 +87,8 @@ class Overlaps:
             novel: Classes kept out of the training.
         """
         stated = {label for label, _ in vocabulary}
-        own = [s for s in Vocabulary.of(vocabulary).structures if s.id in stated and s.status == "trained"]
-        learnt = [s for s in own if s.id not in novel]
+        own = [s for s in Vocabulary.of(vocabulary).structures if s.id in stated]
+        learnt = [s for s in own if s.status == "trained" and s.id not in novel]
         return cls(
             frozenset(s.id for s in learnt),
             {s.id: frozenset(s.includes) for s in learnt if s.includes},

@@ -55,8 +55,8 @@ def window_points(
 
     Args:
         centre_ijk: The window's centre in the case.
-        linear: From window voxels to case voxels, about the centre (``random_map``); with a negative first
-            column the window is mirrored.
+        linear: From window voxels to case voxels, about the centre (``random_map``); with a negative
+            column the window is mirrored along that axis.
         size: Voxels along i, j and k.
     """
     half = (np.asarray(size) - 1) / 2
