@@ -57,6 +57,20 @@ edits = st.one_of(
     st.tuples(st.sampled_from(["accept", "undo", "redo", "predict"])),
 )
 
+places = st.sampled_from([(10, 12, 10), (12, 12, 9), (15, 12, 10)])  # within both cubes' reach, in either organ
+rivals = st.builds(
+    lambda t, v, p: click(t, *v, positive=p),
+    st.sampled_from(TARGETS[:2]),
+    places,
+    st.sampled_from([True, True, False]),
+)
+quarrels = st.one_of(
+    st.tuples(st.just("add"), rivals),
+    st.tuples(st.just("predict")),
+    st.tuples(st.sampled_from(["remove", "undo"]), ids).map(lambda e: e if e[0] == "remove" else e[:1]),
+    st.tuples(st.just("move"), ids, rivals),
+)
+
 
 def seen(session: Session) -> dict[str, Any]:
     """All that a user can see of a session, comparable."""
@@ -156,6 +170,12 @@ def check(steps: list[tuple[Any, ...]], begin: LabelMap | None) -> None:
 @given(steps=st.lists(edits, min_size=4, max_size=22), begin=st.sampled_from([ORGANS, None]))
 def test_any_sequence_of_edits(steps: list[tuple[Any, ...]], begin: LabelMap | None) -> None:
     check(steps, begin)
+
+
+@settings(max_examples=8, deadline=None)
+@given(steps=st.lists(quarrels, min_size=8, max_size=14))
+def test_any_quarrel_of_two_organs_over_the_same_voxels(steps: list[tuple[Any, ...]]) -> None:
+    check([*steps, ("predict",)], ORGANS)
 
 
 @pytest.mark.slow
