@@ -105,7 +105,7 @@ def render(
     summary = evaluation.summary()
     title = str(about.get("title") or "How good the results are")
     line = [
-        f"{summary.cases} cases, {len(summary.classes)} classes",
+        f"{summary.cases} case{'s' * (summary.cases != 1)}, {len(summary.classes)} classes",
         f"mean Dice {in_words(summary.dice)}" if summary.dice else "",
         f"absent classes counted {in_words(summary.dice_all)}" if summary.dice_all else "",
     ]
