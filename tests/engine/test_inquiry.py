@@ -35,7 +35,7 @@ class Uneven(LineTask):
 
 def inquiry(task: LineTask) -> Inquiry[nn.Sequential, Tensor]:
     network = line_learner().network
-    return Inquiry(partial(drawn, task), task, network, {"square": 1.0, "bias": 0.5}, "fp32")
+    return Inquiry(partial(drawn, task), task.outcome, network, {"square": 1.0, "bias": 0.5}, "fp32")
 
 
 def drawn(task: LineTask, seed: tuple[int, int, int]) -> Tensor:
@@ -94,7 +94,7 @@ class HalfTask(LineTask):
 
 def test_tensors_that_the_loss_does_not_touch_have_no_gradient() -> None:
     task = HalfTask()
-    asked = Inquiry(partial(drawn, task), task, line_learner().network, {"square": 1.0}, "fp32")
+    asked = Inquiry(partial(drawn, task), task.outcome, line_learner().network, {"square": 1.0}, "fp32")
     gradients, _ = asked((0, 0, 0))
     assert [gradient is None for gradient in gradients] == [False, False, True, True]
 

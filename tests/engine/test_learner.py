@@ -116,3 +116,13 @@ def test_the_average_is_in_eval_mode() -> None:
     learner = Learner(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).train(), Optimisation())
     assert not learner.average[1].training
     assert learner.network[1].training
+
+
+def test_what_is_clipped_apart_is_shortened_by_itself() -> None:
+    learner = line_learner(Optimisation(clip_norm=1.0, betas=(0.0, 0.0), clip_apart=("2.*",)))
+    gradients = [torch.zeros_like(parameter) for parameter in learner.network.parameters()]
+    gradients[0][0], gradients[1][0], gradients[3][0] = 30.0, 40.0, 0.5
+    assert learner.learn(gradients, rate=1.0) == pytest.approx((50**2 + 0.5**2) ** 0.5)
+    moments = [learner.optimiser.state[p]["exp_avg"] for p in learner.network.parameters()]
+    assert float(torch.cat([moment.flatten() for moment in moments[:2]]).norm()) == pytest.approx(1.0, rel=1e-4)
+    assert float(moments[3]) == pytest.approx(0.5)

@@ -366,9 +366,9 @@ def test_the_gradient_of_a_step_is_the_mean_of_its_windows(tmp_path: Path) -> No
     given: list[list[torch.Tensor]] = []
 
     class Recorder(Learner[torch.nn.Sequential]):
-        def learn(self, gradients: list[torch.Tensor], *, rate: float) -> float:
+        def learn(self, gradients: list[torch.Tensor], *, rate: float, progress: float = 0.0) -> float:
             given.append([gradient.clone() for gradient in gradients])
-            return super().learn(gradients, rate=rate)
+            return super().learn(gradients, rate=rate, progress=progress)
 
     task, chosen = LineTask(), settings(steps=1, windows=3)
     learner = Recorder(line_learner().network, line_learner().settings)
@@ -535,3 +535,30 @@ def test_killed_at_random_moments_the_checkpoint_is_whole_and_the_end_is_the_sam
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     steps = [record["step"] for record in map(json.loads, lines) if "event" not in record]
     assert steps == list(range(1, 251))
+
+
+class TaughtLineTask(LineTask):
+    """A line that is also learnt from the network's own average; ``gaps`` lists how far that was, and when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gaps: list[tuple[float, float]] = []
+
+    def taught_outcome(
+        self, network: torch.nn.Module, teacher: torch.nn.Module, sample: torch.Tensor, *, progress: float
+    ) -> Outcome:
+        pairs = zip(network.parameters(), teacher.parameters(), strict=True)
+        gap = sum(float((own - its).detach().abs().sum()) for own, its in pairs)
+        self.gaps.append((progress, gap))
+        assert not teacher.training
+        assert not any(parameter.requires_grad for parameter in teacher.parameters())
+        return self.outcome(network, sample)
+
+
+def test_a_taught_task_gets_the_running_average_as_its_teacher_and_how_far_the_training_is(tmp_path: Path) -> None:
+    task, learner = TaughtLineTask(), line_learner()
+    with opened(tmp_path, {}) as run:
+        train(task, learner, run, settings(steps=4))
+    assert [progress for progress, _ in task.gaps] == [0.0, 0.25, 0.5, 0.75]
+    assert task.gaps[0][1] == 0.0
+    assert all(gap > 0 for _, gap in task.gaps[1:])

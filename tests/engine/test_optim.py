@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from vesalius.engine.optim import freeze, groups_by_size, learning_parameters, make_optimiser, rate_factor, set_rate
+from vesalius.engine.learner import Learner
+from vesalius.engine.optim import (
+    ema_decay,
+    freeze,
+    groups_by_size,
+    learning_parameters,
+    make_optimiser,
+    rate_factor,
+    set_rate,
+)
 from vesalius.engine.settings import Optimisation, Part
 from vesalius.errors import UsageError
 
@@ -60,8 +69,9 @@ def test_one_step_moves_each_tensor_by_its_part() -> None:
     network = nn.ModuleList([nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)])
     with torch.no_grad():
         network[0].weight.mul_(0.02)
-    optimiser = make_optimiser(network, Optimisation(weight_decay=0.0))
-    set_rate(optimiser, 0.01)
+    settings = Optimisation(learning_rate=0.04, weight_decay=0.0)
+    optimiser = make_optimiser(network, settings)
+    set_rate(optimiser, 0.25, settings, progress=0.0)
     before = [parameter.detach().clone() for parameter in network.parameters()]
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, 7.0)
@@ -88,7 +98,8 @@ def test_parts_choose_by_name_and_their_factors_multiply() -> None:
     network = house()
     slow, bare = Part(names="encoder.*", rate=0.1), Part(names="*.bias", weight_decay=0.0)
     parts = (slow, bare, Part(names="*.1.*", rate=0.5))
-    optimiser = make_optimiser(network, Optimisation(weight_decay=0.3, parts=parts))
+    settings = Optimisation(learning_rate=4.0, weight_decay=0.3, parts=parts)
+    optimiser = make_optimiser(network, settings)
     names = [name for name, _ in network.named_parameters()]
     found = {
         name: (group["factor"], group["weight_decay"])
@@ -102,7 +113,7 @@ def test_parts_choose_by_name_and_their_factors_multiply() -> None:
         "head.weight": (1.0, 0.3),
         "head.bias": (1.0, 0.0),
     }
-    set_rate(optimiser, 2.0)
+    set_rate(optimiser, 0.5, settings, progress=0.0)
     for group in optimiser.param_groups:
         assert group["lr"] == pytest.approx(2.0 * group["size"] * group["factor"])
 
@@ -124,3 +135,47 @@ def test_a_part_that_names_nothing_is_refused() -> None:
 def test_a_network_that_is_frozen_whole_is_refused() -> None:
     with pytest.raises(UsageError, match="frozen whole"):
         freeze(house(), [Part(names="*", rate=0.0)])
+
+
+def test_with_a_size_for_all_rates_are_absolute() -> None:
+    settings = Optimisation(learning_rate=1e-3, size=1.0)
+    optimiser = make_optimiser(house(), settings)
+    set_rate(optimiser, 0.5, settings, progress=0.0)
+    assert {group["lr"] for group in optimiser.param_groups} == {5e-4}
+
+
+def test_the_weight_decay_goes_half_a_cosine_and_parts_keep_their_factors() -> None:
+    parts = (Part(names="*.bias", weight_decay=0.0), Part(names="head.weight", weight_decay=2.0))
+    settings = Optimisation(weight_decay=0.04, weight_decay_end=0.4, parts=parts)
+    optimiser = make_optimiser(house(), settings)
+    decays = []
+    for progress in (0.0, 1 / 3, 0.5, 1.0):
+        set_rate(optimiser, 1.0, settings, progress=progress)
+        decays.append([group["weight_decay"] for group in optimiser.param_groups])
+    expected = [0.04, 0.4 - 0.36 * 0.75, 0.22, 0.4]  # cos(60 degrees) is a half
+    assert [row[0] for row in decays] == pytest.approx(expected)
+    assert [row[1] for row in decays] == [0.0] * 4
+    assert [row[-2] for row in decays] == pytest.approx([2 * decay for decay in expected])
+
+
+def test_what_waits_stands_still_until_its_part_of_the_training_is_behind() -> None:
+    settings = Optimisation(waiting={"head.*": 0.25, "*.bias": 0.5})
+    optimiser = make_optimiser(house(), settings)
+    names = [name for name, _ in house().named_parameters()]
+    for progress, waiting in ((0.0, {"head", "bias"}), (0.25, {"bias"}), (0.5, set())):
+        set_rate(optimiser, 1.0, settings, progress=progress)
+        still = {name for name, group in zip(names, optimiser.param_groups, strict=True) if group["lr"] == 0}
+        assert still == {name for name in names if set(name.split(".")) & waiting}
+
+
+@pytest.mark.parametrize("fields", [{"waiting": {"tail.*": 0.5}}, {"clip_apart": ("tail.*",)}])
+def test_a_schedule_that_names_nothing_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="tensors named tail"):
+        Learner(house(), Optimisation(**fields))  # type: ignore[arg-type]
+
+
+def test_the_average_keeps_less_in_the_first_steps_unless_its_memory_is_scheduled() -> None:
+    assert ema_decay(0, 0.0, Optimisation(ema_decay=0.99)) == 0.1
+    assert ema_decay(10_000, 0.5, Optimisation(ema_decay=0.99)) == 0.99
+    scheduled = Optimisation(ema_decay=0.992, ema_decay_end=1.0)
+    assert [ema_decay(0, part, scheduled) for part in (0.0, 0.5, 1.0)] == pytest.approx([0.992, 0.996, 1.0])

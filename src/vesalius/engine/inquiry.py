@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from vesalius.engine.drawing import Seed
 from vesalius.engine.optim import learning_parameters
 from vesalius.engine.settings import Precision
-from vesalius.engine.task import Task
+from vesalius.engine.task import Outcome
 
 Trained = TypeVar("Trained", bound=nn.Module)
 Sample = TypeVar("Sample")
@@ -38,7 +38,7 @@ class Inquiry(Generic[Trained, Sample]):
     """Draws a sample, asks the network about it, and differentiates what it got wrong; knows nothing it changes."""
 
     draw: Callable[[Seed], Sample]
-    task: Task[Trained, Sample]
+    ask: Callable[[Trained, Sample], Outcome]
     network: Trained
     weights: Mapping[str, float]
     precision: Precision
@@ -50,7 +50,7 @@ class Inquiry(Generic[Trained, Sample]):
         kind = parameters[0].device.type
         # No weight is used twice in a forward pass, and a cache would be shared between the threads.
         with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False):
-            outcome = self.task.outcome(self.network, sample)
+            outcome = self.ask(self.network, sample)
         assert outcome.terms.keys() == self.weights.keys(), "a task weighs exactly the terms it returns"
         loss = torch.stack([self.weights[name] * term for name, term in outcome.terms.items()]).sum()
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)

@@ -4,13 +4,22 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from vesalius.engine.optim import freeze, learning_parameters, make_optimiser, rate_factor, set_rate
+from vesalius.engine.optim import (
+    clipped_together,
+    ema_decay,
+    freeze,
+    learning_parameters,
+    make_optimiser,
+    rate_factor,
+    set_rate,
+)
 from vesalius.engine.settings import Optimisation
 from vesalius.errors import CheckpointError
 
@@ -33,6 +42,7 @@ class Learner(Generic[Trained]):
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False).eval()
         self.optimiser = make_optimiser(network, settings)
+        self._clipped = clipped_together(network, settings)
         self.settings = settings
         self.step = 0
         """Steps taken, those without effect included."""
@@ -46,7 +56,7 @@ class Learner(Generic[Trained]):
         """Return the factor of the learning rate when so much of the training is behind."""
         return rate_factor(progress, self.settings)
 
-    def learn(self, gradients: Sequence[Tensor | None], *, rate: float) -> float:
+    def learn(self, gradients: Sequence[Tensor | None], *, rate: float, progress: float = 0.0) -> float:
         """Take one step against gradients, and let the average follow.
 
         A gradient with an infinite or undefined entry is thrown away: nothing changes but the count of steps.
@@ -54,18 +64,19 @@ class Learner(Generic[Trained]):
         Args:
             gradients: One for each of ``learning_parameters``, in their order; a tensor with None stays as it is.
             rate: The factor of the learning rate.
+            progress: Part of the training that is behind, in [0, 1]; what the settings schedule follows it.
 
         Returns:
             The norm of the gradients before they were shortened.
         """
         for parameter, gradient in zip(learning_parameters(self.network), gradients, strict=True):
             parameter.grad = gradient
-        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm))
+        norms = [float(nn.utils.clip_grad_norm_(group, self.settings.clip_norm)) for group in self._clipped]
+        norm = norms[0] if len(norms) == 1 else math.hypot(*norms)
         if norm < float("inf"):  # False for an undefined norm, too
-            set_rate(self.optimiser, rate * self.settings.learning_rate)
+            set_rate(self.optimiser, rate, self.settings, progress=progress)
             self.optimiser.step()
-            decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
-            follow(self.average, self.network, decay=decay)
+            follow(self.average, self.network, decay=ema_decay(self.step, progress, self.settings))
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
         return norm

@@ -32,7 +32,7 @@ from vesalius.engine.optim import learning_parameters
 from vesalius.engine.run import RunFolder
 from vesalius.engine.settings import LoopSettings
 from vesalius.engine.standing import Standing
-from vesalius.engine.task import Task, Validating, Validation
+from vesalius.engine.task import Outcome, Task, Taught, Validating, Validation
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import InterruptedRun, UsageError
 
@@ -46,7 +46,7 @@ PATIENCE = 50
 
 
 def train(
-    task: Task[Trained, Sample],
+    task: Task[Trained, Sample] | Taught[Trained, Sample],
     learner: Learner[Trained],
     run: RunFolder,
     settings: LoopSettings,
@@ -59,7 +59,8 @@ def train(
     """Train until steps, minutes or patience are spent; go on from the run's checkpoint where there is one.
 
     Args:
-        task: Draws samples and says how wrong the network is about them; validates, if the settings ask for it.
+        task: Draws samples and says how wrong the network is about them, by itself or with the network's running
+            average for a teacher; validates, if the settings ask for it.
         learner: The network, at its start; it holds the result. The best weights are in the run's ``best``.
         run: Where metrics and checkpoints go.
         settings: How long, how many samples a step, and how often to validate.
@@ -100,11 +101,13 @@ def train(
                 _validate(task, standing, run, team)
             else:
                 rate = learner.rate_factor(progress)
-                inquiry = Inquiry(draw, task, learner.network, task.weights(rate), settings.precision)
+                ask = _asked(task, learner.average, progress)
+                inquiry = Inquiry(draw, ask, learner.network, task.weights(rate), settings.precision)
                 now = [(settings.seed, learner.step, window) for window in share]
                 total, numbers = accumulated(inquiry, now, pool, ahead=workers + 1)
                 total = team.summed(total, parameters)
-                norm = learner.learn(mean(total, settings.windows, parameters), rate=rate)
+                gradients = mean(total, settings.windows, parameters)
+                norm = learner.learn(gradients, rate=rate, progress=progress)
                 failed = 0 if math.isfinite(norm) else failed + 1
                 for number in (number for one in team.gather(numbers) for number in one):
                     averages.add(number)
@@ -119,8 +122,18 @@ def train(
     _finish(standing, run)
 
 
-def _drawn(task: Task[Trained, Sample], seed: Seed) -> Sample:
+def _drawn(task: Task[Trained, Sample] | Taught[Trained, Sample], seed: Seed) -> Sample:
     return task.draw(np.random.default_rng(seed))
+
+
+def _asked(
+    task: Task[Trained, Sample] | Taught[Trained, Sample], average: Trained, progress: float
+) -> Callable[[Trained, Sample], Outcome]:
+    """Return what asks a network about a sample; where the task is taught, its running average is the teacher."""
+    if not isinstance(task, Taught):
+        return task.outcome
+    taught = task.taught_outcome
+    return lambda network, sample: taught(network, average, sample, progress=progress)
 
 
 def _check(task: object, settings: LoopSettings, team: Team) -> None:

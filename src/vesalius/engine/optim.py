@@ -9,7 +9,7 @@ run away with its rate).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -49,13 +49,7 @@ def freeze(network: nn.Module, parts: Sequence[Part]) -> None:
     """
     named = dict(network.named_parameters())
     for part in parts:
-        chosen = [parameter for name, parameter in named.items() if fnmatchcase(name, part.names)]
-        if not chosen:
-            raise UsageError(
-                expected=f"tensors named {part.names}",
-                got=f"a network with {', '.join(list(named)[:4])}, ...",
-                do="correct the pattern in the training's parts",
-            )
+        chosen = chosen_by(part.names, named)
         if part.rate == 0:
             for parameter in chosen:
                 parameter.requires_grad_(False)
@@ -65,17 +59,62 @@ def freeze(network: nn.Module, parts: Sequence[Part]) -> None:
         )
 
 
+def chosen_by(pattern: str, named: Mapping[str, nn.Parameter]) -> list[nn.Parameter]:
+    """Return the parameters whose names fit a pattern.
+
+    Raises:
+        UsageError: If none do.
+    """
+    chosen = [parameter for name, parameter in named.items() if fnmatchcase(name, pattern)]
+    if not chosen:
+        raise UsageError(
+            expected=f"tensors named {pattern}",
+            got=f"a network with {', '.join(list(named)[:4])}, ...",
+            do="correct the pattern in the training's settings",
+        )
+    return chosen
+
+
+def clipped_together(network: nn.Module, settings: Optimisation) -> list[list[nn.Parameter]]:
+    """Return the groups of parameters whose gradients are shortened together.
+
+    Raises:
+        UsageError: If a pattern of ``clip_apart`` names nothing.
+    """
+    named = dict(network.named_parameters())
+    groups, taken = [], set[int]()
+    for pattern in settings.clip_apart or ():
+        groups.append([one for one in chosen_by(pattern, named) if id(one) not in taken])
+        taken |= {id(one) for one in groups[-1]}
+    groups.append([one for one in named.values() if id(one) not in taken])
+    return [group for group in groups if group]
+
+
 def make_optimiser(network: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
     """Return AdamW over every tensor of a network that is not frozen, each in a group of its own.
 
-    A group has a ``size``, and the ``factor`` that the settings' parts give its rate.
+    A group has a ``size``, the ``factor`` that the settings' parts give its rate, and where the settings schedule
+    them, the ``decay_factor`` of its weight decay and the part of the training that it ``waits`` for.
+
+    Raises:
+        UsageError: If what shall wait names nothing.
     """
     groups = groups_by_size(learning_parameters(network))
+    for pattern in settings.waiting or {}:
+        chosen_by(pattern, dict(network.named_parameters()))
     names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     for name, group in zip(names, groups, strict=True):
         parts = [part for part in settings.parts if fnmatchcase(name, part.names)]
+        group["size"] = group["size"] if settings.size is None else settings.size
         group["factor"] = math.prod(part.rate for part in parts)
-        group["weight_decay"] = settings.weight_decay * math.prod(part.weight_decay for part in parts)
+        decay_factor = math.prod(part.weight_decay for part in parts)
+        group["weight_decay"] = settings.weight_decay * decay_factor
+        if settings.weight_decay_end is not None:
+            group["decay_factor"] = decay_factor
+        if settings.waiting is not None:
+            group["waits"] = max(
+                [0.0, *(w for pattern, w in settings.waiting.items() if fnmatchcase(name, pattern))]
+            )
     return torch.optim.AdamW(
         groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=settings.betas
     )
@@ -96,7 +135,31 @@ def rate_factor(progress: float, settings: Optimisation) -> float:
     return settings.floor + (1 - settings.floor) * 0.5 * (1 + math.cos(math.pi * fallen))
 
 
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its rate: the part of its size by which it moves."""
+def between(start: float, end: float | None, progress: float) -> float:
+    """Return where a schedule from ``start`` to ``end`` is: half a cosine; without an end it stays at its start."""
+    return start if end is None else end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def ema_decay(step: int, progress: float, settings: Optimisation) -> float:
+    """Return how much of the running average a step keeps."""
+    if settings.ema_decay_end is None:
+        return min(settings.ema_decay, (1 + step) / (10 + step))
+    return between(settings.ema_decay, settings.ema_decay_end, progress)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float, settings: Optimisation, *, progress: float) -> None:
+    """Give every group its rate, the part of its size by which it moves, and its weight decay.
+
+    Args:
+        optimiser: One that ``make_optimiser`` made.
+        rate: The factor of the learning rate.
+        settings: What the optimiser was made by.
+        progress: Part of the training that is behind, in [0, 1].
+    """
+    decay = between(settings.weight_decay, settings.weight_decay_end, progress)
     for group in optimiser.param_groups:
-        group["lr"] = rate * group["size"] * group["factor"]
+        group["lr"] = rate * settings.learning_rate * group["size"] * group["factor"]
+        if settings.waiting is not None and progress < group["waits"]:
+            group["lr"] = 0.0
+        if settings.weight_decay_end is not None:
+            group["weight_decay"] = decay * group["decay_factor"]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,14 +68,36 @@ class Optimisation:
     """How much of the running average of the weights a step keeps; less in the first steps."""
     parts: tuple[Part, ...] = ()
     """What is frozen or has rates of its own. Every part that names a tensor counts: their factors multiply."""
+    size: float | None = None
+    """Taken for the size of every tensor in place of its own: with 1, ``learning_rate`` is an absolute one, as
+    published rates are. None: its own."""
+    weight_decay_end: float | None = None
+    """Where the weight decay is at the end, half a cosine away from ``weight_decay``. None: it stays."""
+    ema_decay_end: float | None = None
+    """Where ``ema_decay`` is at the end, half a cosine away; then it is what it says in the first steps, too, as an
+    average wants that already is one. None: it stays, and is less in the first steps."""
+    clip_apart: tuple[str, ...] | None = None
+    """Patterns of names: what each names has its gradients shortened by itself, and what none names together.
+    None: all together."""
+    waiting: Mapping[str, float] | None = None
+    """Pattern of names -> part of the training for which what it names stands still. None: nothing does."""
 
     def __post_init__(self) -> None:
+        self._check_schedules()
         if self.learning_rate <= 0 or self.clip_norm <= 0 or self.weight_decay < 0:
             raise _refused("a positive rate and norm, and a decay of at least 0", self)
         if not 0 <= self.warm_up <= self.plateau <= 1 or not 0 <= self.floor <= 1:
             raise _refused("0 <= warm_up <= plateau <= 1 and a floor in [0, 1]", self)
         if not 0 <= self.ema_decay < 1 or not all(0 <= beta < 1 for beta in self.betas):
             raise _refused("ema_decay and betas in [0, 1)", self)
+
+    def _check_schedules(self) -> None:
+        if (self.size is not None and self.size <= 0) or (self.weight_decay_end or 0) < 0:
+            raise _refused("a positive size, and a decay of at least 0 at the end", self)
+        if self.ema_decay_end is not None and not 0 <= self.ema_decay_end <= 1:
+            raise _refused("ema_decay_end in [0, 1]", self)
+        if not all(0 <= part < 1 for part in (self.waiting or {}).values()):
+            raise _refused("parts of the training in [0, 1) to wait for", self.waiting)
 
 
 @dataclass(frozen=True, kw_only=True)

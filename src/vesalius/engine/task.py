@@ -65,6 +65,32 @@ class Task(Protocol[Network_contra, Sample]):
 
 
 @runtime_checkable
+class Taught(Protocol[Network_contra, Sample]):
+    """What is learnt from the network's own running average, its teacher; in the place of ``Task``."""
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """Draw one sample, as ``Task`` does."""
+        ...
+
+    def taught_outcome(
+        self, network: Network_contra, teacher: Network_contra, sample: Sample, *, progress: float
+    ) -> Outcome:
+        """Ask network and teacher about a sample. Called from several threads at once, as ``Task.outcome``.
+
+        Args:
+            network: Learns.
+            teacher: Its running average, in eval mode; nothing is to be learnt through it.
+            sample: What ``draw`` returned.
+            progress: Part of the training that is behind, in [0, 1].
+        """
+        ...
+
+    def weights(self, rate: float) -> Mapping[str, float]:
+        """Return the weight of every term, as ``Task`` does."""
+        ...
+
+
+@runtime_checkable
 class Validating(Protocol[Network_contra]):
     """What a task can do beside, where the training's settings ask for it."""
 
