@@ -34,6 +34,7 @@ def test_a_backbone_is_refused_where_a_head_is_needed_with_the_line_to_type() ->
         ("window_size", [250, 320, 1]),
         ("mean_std_hu", [1]),
         ("mean_std_hu", [0, 0]),
+        ("normalisation", "percentiles"),
         ("architecture", {"kind": "vit", "width": 90}),
         ("architecture", {"kind": "vit", "heads": "many"}),
         ("architecture", {"kind": "vit", "blocks_down": [1, 1]}),
@@ -64,6 +65,9 @@ def test_heads_divide_the_width_and_each_turns_both_axes() -> None:
         ("architecture", {"kind": "vista3d", "blocks_down": ["a", 1]}),
         ("architecture", {"kind": "something"}),
         ("colour", "red"),
+        ("normalisation", "by eye"),
+        ("window_percentiles", [99.5, 0.5]),
+        ("window_percentiles", [0.5, 101]),
     ],
 )
 def test_a_wrong_field_is_refused(name: str, value: Any) -> None:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from vesalius.errors import CheckpointError, NoHeadError
 
@@ -204,7 +204,7 @@ _ARCHITECTURES: Mapping[str, type[Any]] = {
     "meddinov3": MedDinoArchitecture,
 }
 
-Normalisation = Literal["window", "fixed", "slice"]
+Normalisation = Literal["window", "percentiles", "fixed", "slice"]
 Padding = Literal["constant", "replicate"]
 
 
@@ -226,8 +226,11 @@ class ModelSpec:
     window_hu: tuple[float, float] = (-963.8247715525971, 1053.678477684517)
     """Hounsfield units mapped to 0 and 1; values outside are clipped."""
     normalisation: Normalisation = "window"
-    """What clipped values become: ``window`` maps ``window_hu`` to 0..1; ``fixed`` takes away the mean and divides
-    by the deviation of ``mean_std_hu``; ``slice`` does so with those of each slice."""
+    """What clipped values become: ``window`` maps ``window_hu`` to 0..1; ``percentiles`` does so after it has
+    brought ``window_percentiles`` of each image's own voxels to the ends of ``window_hu``; ``fixed`` takes away the
+    mean and divides by the deviation of ``mean_std_hu``; ``slice`` does so with those of each slice."""
+    window_percentiles: tuple[float, float] = (0.5, 99.5)
+    """Of ``percentiles``, for images whose numbers have no unit, such as MR."""
     mean_std_hu: tuple[float, float] = (0.0, 1.0)
     """Mean and standard deviation of ``fixed``."""
     window_size: tuple[int, int, int] = (128, 128, 128)
@@ -264,6 +267,11 @@ class ModelSpec:
             raise _bad_spec("a positive standard deviation", self.mean_std_hu)
         if not self.window_hu[0] < self.window_hu[1]:
             raise _bad_spec("window_hu from low to high", self.window_hu)
+        if self.normalisation not in get_args(Normalisation):
+            raise _bad_spec(f"a normalisation: {', '.join(get_args(Normalisation))}", repr(self.normalisation))
+        low, high = self.window_percentiles
+        if not 0 <= low < high <= 100 or (is_planar and self.normalisation == "percentiles"):
+            raise _bad_spec("percentiles from 0 to 100, low to high, of a network of volumes", (low, high))
         if not 0 <= self.overlap < 1 or min(self.spacing_mm[: 2 if is_planar else 3]) <= 0:
             raise _bad_spec("an overlap in [0, 1) and a positive spacing", (self.overlap, self.spacing_mm))
         unknown = {*self.everything, *self.single_piece} - {label for label, _ in self.vocabulary}

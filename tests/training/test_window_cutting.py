@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from training.small_case import CLICK_SPEC, SPEC, recipe
+from vesalius.data.cache import Cache
 from vesalius.data.case import UNKNOWN, Case
+from vesalius.data.datalists.read import read_list
+from vesalius.data.prepare import prepare_list
 from vesalius.errors import UsageError
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.io.formats import write
 from vesalius.training.recipes import ClassPrompting
 from vesalius.training.vista3d_task import Vista3DTask
 from vesalius.training.window_cutting import CutWindow, WindowCutter
 from vesalius.transforms.augment import Augmentation
+from vesalius.transforms.preprocess import Preprocessing, prepare
 
 STILL = Augmentation(keep_sharp=1.0, cut=0.0, low_resolution=0.0, noise=0.0, drift=0.0)
 
@@ -105,3 +115,22 @@ def test_supervoxels_of_a_case_are_cut_with_it() -> None:
         assert ((window.supervoxels == 300) == (window.image[0] * 400 - 200 > 100)).all()
         assert ((window.labels == 1) == (window.supervoxels > 0)).all()
     assert all(window.supervoxels is None for window in windows(case_of(labels, 1), 2))
+
+
+def test_an_image_without_a_unit_is_learnt_from_as_it_is_segmented(tmp_path: Path) -> None:
+    spec = replace(CLICK_SPEC, normalisation="percentiles", spacing_mm=(1.0, 1.0, 1.0), modality="MR")
+    grid, rng = Grid((16, 16, 16), np.eye(4)), np.random.default_rng(0)
+    data = (rng.random(grid.shape) * 9000 + 300).astype(np.float32)
+    write(Volume(data[None], grid, "MR"), tmp_path / "image.nii.gz")
+    write(LabelMap(np.ones(grid.shape, np.uint8), grid, {1: "spleen"}), tmp_path / "label.nii.gz")
+    content = {"training": [{"image": "image.nii.gz", "label": "label.nii.gz"}], "labels": {"1": "spleen"}}
+    (tmp_path / "list.json").write_text(json.dumps({**content, "modality": "MR"}))
+    (case,) = prepare_list(read_list(tmp_path / "list.json"), spec, Cache(tmp_path / "cache"))
+    seen = prepare(Volume(data[None], grid, "MR"), spec, Preprocessing(), box=None, dtype=torch.float32).image
+    learnt = WindowCutter([case], spec, recipe=recipe(augmentation=STILL, shares={})).cut(np.random.default_rng(0))
+    shown, known = learnt.image[0][learnt.labels == 1], seen.flatten().sort().values  # the others lie beyond it
+    after = torch.searchsorted(known, shown).clamp(1, len(known) - 1)
+    nearest = torch.minimum((known[after] - shown).abs(), (known[after - 1] - shown).abs())
+    assert len(shown) >= 14**3
+    assert float(nearest.max()) < 1e-6
+    assert not learnt.image[0][learnt.labels == 0].any()  # black, as where a segmented image is filled up

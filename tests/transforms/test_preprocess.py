@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,11 @@ from monai.data import MetaTensor
 from monai.transforms import CropForeground, Orientation, ScaleIntensityRange, Spacing
 
 from vesalius.errors import InputError
+from vesalius.geometry.boxes import Box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
 from vesalius.spec import ModelSpec, VistaArchitecture
-from vesalius.transforms.intensity import not_hounsfield
+from vesalius.transforms.intensity import image_window, not_hounsfield
 from vesalius.transforms.preprocess import Preprocessing, body_box, margin_box, prepare
 
 SPEC = ModelSpec(name="test", architecture=VistaArchitecture(width=8, blocks_down=(1, 1)), window_size=(16, 16, 16))
@@ -105,3 +108,26 @@ def test_values_that_cannot_be_hounsfield_units_are_told(data: np.ndarray, word:
 
 def test_a_ct_passes_as_hounsfield_units() -> None:
     assert not_hounsfield(scan(AFFINES["RAS"]).data[0]) is None
+
+
+def test_by_percentiles_the_unit_and_offset_of_an_image_do_not_matter() -> None:
+    spec, box = replace(SPEC, normalisation="percentiles"), Box((4, 0, 0), (40, 52, 30))
+    image = scan(AFFINES["RAS"])
+    scaled = Volume(image.data * 40 + 7000, image.grid, "MR")
+    seen, same, by_units = (
+        prepare(volume, chosen, Preprocessing(), box=box, dtype=torch.float32).image
+        for volume, chosen in ((image, spec), (scaled, spec), (scaled, SPEC))
+    )
+    torch.testing.assert_close(seen, same, rtol=0, atol=1e-5)
+    assert (by_units - seen).abs().max() > 0.5
+    low, high = np.percentile(image.data, (0.5, 99.5))  # of the whole, not of the box
+    expected = ((image.data[0, 30, 20, 10] - low) / (high - low)).clip(0, 1)
+    whole = replace(spec, spacing_mm=image.grid.spacing_mm)
+    voxels = prepare(image, whole, Preprocessing(), box=None, dtype=torch.float32).image
+    assert float(voxels[30, 20, 10]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_image_without_contrast_has_a_window_all_the_same() -> None:
+    spec = replace(SPEC, normalisation="percentiles")
+    low, high = image_window(np.full((8, 8, 8), 5.0, np.float32), spec)
+    assert low == 5.0 < high

@@ -180,13 +180,17 @@ def _spec_lines(spec: dict[str, Any]) -> list[str]:
     mean, deviation = spec["mean_std_hu"]
     seen = {
         "window": "as 0 to 1",
+        "percentiles": "as 0 to 1",
         "fixed": f"less {mean:g}, by {deviation:g}",
         "slice": "less the mean of each slice, by its deviation",
     }[spec["normalisation"]]
+    of_image = spec["normalisation"] == "percentiles"
+    low, high = spec["window_percentiles" if of_image else "window_hu"]
+    values = f"percentiles {low:g} to {high:g} of the image" if of_image else f"HU {low:.0f} to {high:.0f}"
     names = dict(spec["vocabulary"])
     lines = [
         f"{spec['name']} {spec['version']}: {spec['modality']}, {', '.join(spec['regions']) or 'region unknown'}",
-        f"sees {spacing} mm, {spec['orientation']}, HU {spec['window_hu'][0]:.0f} to {spec['window_hu'][1]:.0f} "
+        f"sees {spacing} mm, {spec['orientation']}, {values} "
         f"{seen}, {'windows' if axes == 3 else 'slices'} of {window} voxels",
         f"names {len(names)} classes; everything: {len(spec['everything'])}",
         f"provenance: {spec['provenance'] or 'not stated'}",

@@ -42,6 +42,8 @@ class Case:
         places: Label id -> some of its voxels (n, 3), where they are known without reading the labels.
         pseudo_labels: Class ids that a model gave, where there are any.
         supervoxels: Numbers of parts without names, where there are any.
+        window: The values of an image without a unit that stand for the ends of the spec's Hounsfield window
+            (``transforms.intensity.image_window``); None of Hounsfield units.
 
     Raises:
         UsageError: If arrays differ in shape, or nothing was looked for and there are no pseudo labels.
@@ -55,6 +57,7 @@ class Case:
     places: Mapping[int, Integer[np.ndarray, "_ 3"]] | None = None
     pseudo_labels: Voxels | None = None
     supervoxels: Voxels | None = None
+    window: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for layer in (self.image_hu, self.pseudo_labels, self.supervoxels):

@@ -37,6 +37,7 @@ from vesalius.labels.mapping import UNKNOWN, LabelMapping
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.shapes import LabelArray
 from vesalius.spec import ModelSpec
+from vesalius.transforms.intensity import image_window
 from vesalius.transforms.preprocess import Preprocessing, body_box, margin_box, model_grid
 
 _FORMAT = 3
@@ -81,6 +82,7 @@ class Preparation:
             "includes": {str(a): sorted(b) for a, b in self.includes.items()},
             "left_out": sorted(self.mapping.left_out),
             "unknown": sorted(self.mapping.unknown),
+            **({"percentiles": self.spec.window_percentiles} if self.spec.normalisation == "percentiles" else {}),
         }
 
 
@@ -186,6 +188,7 @@ def open_case(folder: Path, *, name: str, group: str, annotated: frozenset[int])
         places=places,
         pseudo_labels=layers.get("pseudo_labels"),
         supervoxels=layers.get("supervoxels"),
+        window=tuple(facts["window"]) if "window" in facts else None,
     )
 
 
@@ -205,7 +208,9 @@ def _write(folder: Path, *, case: ListedCase, preparation: Preparation) -> None:
     for layer, array in arrays.items():
         write_chunked(folder / f"{layer}.b2nd", array)
     np.savez(folder / "places.npz", **{str(label): at for label, at in _places(arrays["labels"])})  # type: ignore[arg-type]
-    facts = {"layers": sorted(arrays), "shape": target.shape, "affine": target.affine.tolist()}
+    facts: dict[str, Any] = {"layers": sorted(arrays), "shape": target.shape, "affine": target.affine.tolist()}
+    if preparation.spec.normalisation == "percentiles":
+        facts["window"] = image_window(image.data[0], preparation.spec)
     (folder / "case.json").write_text(json.dumps({**facts, "modality": image.modality}), encoding="utf-8")
 
 

@@ -96,7 +96,9 @@ def segment_automatic(
 
 
 def scaled_air(spec: ModelSpec) -> float:
-    """Return what ``AIR_HU`` looks like to the network."""
+    """Return what ``AIR_HU`` looks like to the network; where numbers have no unit, only black counts as air."""
+    if spec.normalisation == "percentiles":
+        return 0.0
     low, high = spec.window_hu
     return (AIR_HU - low) / (high - low)
 

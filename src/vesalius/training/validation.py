@@ -32,6 +32,7 @@ from vesalius.labels.vocabulary import Vocabulary
 from vesalius.models.build import optimise_for_inference
 from vesalius.models.vista3d import Vista3D
 from vesalius.spec import ModelSpec
+from vesalius.transforms.intensity import image_window
 from vesalius.views.comparison import render_comparison
 
 Trained = TypeVar("Trained", bound=nn.Module)
@@ -141,7 +142,8 @@ class WholeScans:
         table = np.append(table, found.data.dtype.type(0))  # of ids without a name
         renamed = LabelMap(np.take(table, truth.data, mode="clip"), truth.grid, found.names)
         colours = {label: vocabulary.by_name(name).colour for label, name in found.names.items()}
-        shown = render_comparison(case.volume, renamed, found, colours=colours, window=self.spec.window_hu)
+        window = image_window(case.volume.data[0], self.spec)
+        shown = render_comparison(case.volume, renamed, found, colours=colours, window=window)
         return np.asarray(shown)
 
 

@@ -32,7 +32,7 @@ from vesalius.transforms.deformation import (
     window_points,
 )
 from vesalius.transforms.degradation import degrade
-from vesalius.transforms.intensity import scale_hu_
+from vesalius.transforms.intensity import as_hounsfield_, scale_hu_
 
 Painter = Callable[[UInt8[Tensor, "i j k"], np.random.Generator], Float[Tensor, "i j k"]]
 """From a window of tissue ids to Hounsfield units."""
@@ -129,7 +129,9 @@ class WindowCutter:
         """Return a window in Hounsfield units and its class ids, without the names of a mirrored one."""
         labels = sample(case.labels, points, nearest=True, outside=0.0).to(torch.uint8)
         if case.image_hu is not None:
-            image_hu = sample(case.image_hu, points, nearest=False, outside=AIR_HU)
+            image_hu = sample(case.image_hu, points, nearest=False, outside=(case.window or (AIR_HU,))[0])
+            if case.window is not None:
+                image_hu = as_hounsfield_(image_hu, case.window, self._spec.window_hu)
             if case.group in self._recontrast:
                 image_hu = self._recontrast[case.group](image_hu, labels, rng)
             return image_hu, labels

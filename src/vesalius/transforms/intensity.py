@@ -12,12 +12,36 @@ from torch import Tensor
 from vesalius.spec import ModelSpec
 
 _SAMPLES_PER_AXIS = 64
+_MOST_SAMPLES = 1_000_000
 
 
 def scale_hu_(values: Float[Tensor, "*shape"], window_hu: tuple[float, float]) -> Float[Tensor, "*shape"]:
     """Map a Hounsfield window to 0..1 and clip, in place."""
     low, high = window_hu
     return values.sub_(low).div_(high - low).clamp_(0.0, 1.0)
+
+
+def image_window(data: Num[np.ndarray, "i j k"], spec: ModelSpec) -> tuple[float, float]:
+    """Return the values of an image that the network of a spec sees as 0 and 1, in the image's own unit.
+
+    Args:
+        data: The whole image: percentiles of a part would be others. An even sample of a million voxels is taken.
+        spec: With a normalisation ``percentiles``, the values are the image's own; else they are ``window_hu``.
+    """
+    if spec.normalisation != "percentiles":
+        return spec.window_hu
+    step = max(1, round((data.size / _MOST_SAMPLES) ** (1 / 3)))
+    sample = np.asarray(data[::step, ::step, ::step], dtype=np.float32)
+    low, high = np.percentile(sample, spec.window_percentiles).tolist()
+    return low, high if high > low else low + 1.0
+
+
+def as_hounsfield_(
+    values: Float[Tensor, "*shape"], window: tuple[float, float], window_hu: tuple[float, float]
+) -> Float[Tensor, "*shape"]:
+    """Bring one window to another, in place and without clipping: what lies at its ends lies at the other's."""
+    factor = (window_hu[1] - window_hu[0]) / (window[1] - window[0])
+    return values.sub_(window[0]).mul_(factor).add_(window_hu[0])
 
 
 def normalise_hu_(slices: Float[Tensor, "i j k"], spec: ModelSpec) -> Float[Tensor, "i j k"]:
@@ -28,7 +52,7 @@ def normalise_hu_(slices: Float[Tensor, "i j k"], spec: ModelSpec) -> Float[Tens
         spec: Says the window that values are clipped to, and what becomes of them.
     """
     match spec.normalisation:
-        case "window":
+        case "window" | "percentiles":  # the spec of a network of slices has no percentiles
             return scale_hu_(slices, spec.window_hu)
         case "fixed":
             mean, deviation = spec.mean_std_hu

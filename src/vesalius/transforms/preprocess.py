@@ -22,7 +22,7 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.resample import resample_linear
 from vesalius.geometry.volume import Volume
 from vesalius.spec import ModelSpec
-from vesalius.transforms.intensity import scale_hu_
+from vesalius.transforms.intensity import image_window, scale_hu_
 
 AIR_HU = -500.0
 """Below this there is only air: a window without any voxel above it holds nothing to segment."""
@@ -128,14 +128,15 @@ def prepare(
             got=f"{volume.data.shape[0]} channels",
             do="choose one channel (a phase, an echo) and segment that",
         )
+    window = image_window(volume.data[0], spec)
     volume, grid = model_grid(volume, spec, steps, box)
     data = volume.data[0]
     if steps.clip_first:
-        data = np.clip(data, *spec.window_hu)
+        data = np.clip(data, *window)
     image = resample_linear(data, volume.grid, grid)
     if steps.crop == "foreground":
         image, grid = _crop_foreground(image, grid)
-    image = scale_hu_(image, spec.window_hu).to(dtype)
+    image = scale_hu_(image, window).to(dtype)
     if grid.axis_codes != spec.orientation:
         order, flips = affines.axes_between(grid.axis_codes, spec.orientation)
         image = image.permute(order).flip([a for a in range(3) if flips[a]])
