@@ -127,3 +127,12 @@ def test_a_voxel_of_a_sheared_grid_has_the_volume_of_its_parallelepiped() -> Non
     affine = np.diag([2.0, 3.0, 4.0, 1.0])
     affine[1, 2] = 1.5
     assert Grid((1, 1, 1), affine).voxel_volume_ml == pytest.approx(0.024)
+
+
+def test_an_axis_without_a_wanted_spacing_keeps_its_voxels() -> None:
+    grid = Grid((10, 12, 7), np.diag([4.0, 4.0, 2.5, 1.0]))
+    finer = grid.respaced((2.0, 1.0, 0.0))
+    assert finer.shape == (20, 48, 7)
+    assert finer.spacing_mm == pytest.approx((2.0, 1.0, 2.5))
+    slices = np.array([[0.0, 0.0, k] for k in range(7)])
+    assert np.array_equal(finer.to_world(slices)[:, 2], grid.to_world(slices)[:, 2])

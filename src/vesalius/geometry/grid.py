@@ -91,9 +91,12 @@ class Grid:
 
         The outer faces of the corner voxels coincide with this grid's as nearly as a whole number of voxels
         allows; the centre of the volume stays where it is.
+
+        Args:
+            spacing_mm: Along i, j and k; 0 leaves the voxels of an axis where they are.
         """
-        old = np.asarray(self.spacing_mm)
-        factors = np.asarray(spacing_mm, dtype=np.float64) / old
+        old, wanted = np.asarray(self.spacing_mm), np.asarray(spacing_mm, dtype=np.float64)
+        factors = np.where(wanted > 0, wanted / old, 1.0)
         shape = np.maximum(1, np.round(np.asarray(self.shape) / factors)).astype(int)
         centre = (np.asarray(self.shape) - 1) / 2
         offset = centre - factors * (shape - 1) / 2
