@@ -18,7 +18,7 @@ from engine.line_task import TRUTH, JudgedLineTask, LineTask, line_learner, same
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import PATIENCE, train
 from vesalius.engine.optim import rate_factor
-from vesalius.engine.run import RunFolder, opened
+from vesalius.engine.run import RunFolder, curves_of, opened
 from vesalius.engine.settings import LoopSettings, Optimisation, Part
 from vesalius.engine.task import Outcome, Validation
 from vesalius.errors import InterruptedRun, UsageError
@@ -241,6 +241,17 @@ def test_a_run_asked_to_stop_saves_before_it_validates(tmp_path: Path) -> None:
 def test_a_task_that_cannot_validate_is_refused_where_it_should(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="LineTask without a validate"):
         run_in(tmp_path, LineTask(), settings(validate_every=4))
+
+
+def test_numbers_of_single_cases_are_logged_and_drawn_in_no_curve(tmp_path: Path) -> None:
+    class ByCase(LineTask):
+        def validate(self, _: torch.nn.Module) -> Validation:
+            return Validation(0.5, {"dice": 0.25}, by_case={"one": {"liver": 1 / 3}})
+
+    _, run = run_in(tmp_path / "run", ByCase(), LoopSettings(steps=1, validate_every=1))
+    validated = [record for record in run.metrics() if record.get("event") == "validated"]
+    assert [record["by_case"] for record in validated] == [{"one": {"liver": 0.333333}}] * 2
+    assert {curve.name for curve in curves_of(run.metrics()) if curve.is_dotted} == {"score", "dice"}
 
 
 def test_an_undefined_score_is_logged_as_no_score_and_is_never_the_best(tmp_path: Path) -> None:
@@ -470,7 +481,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from engine.line_task import LineTask, line_learner, settings
 from vesalius.engine.loop import train
-from vesalius.engine.run import RunFolder, opened
+from vesalius.engine.run import RunFolder, curves_of, opened
 
 folder, chosen = Path(sys.argv[1]), settings(steps=250, save_every_s=3.0)
 

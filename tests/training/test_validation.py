@@ -52,6 +52,7 @@ def test_the_score_is_the_mean_dice_and_absent_structures_count(tmp_path: Path) 
     right = judge(listed(tmp_path, [0, 5, None]))(threshold())
     assert right.score == pytest.approx((1.0 + 0.5 + 1.0) / 3)
     assert right.numbers == {"dice of liver": right.score}
+    assert right.by_case == {"image-0": {"liver": 1.0}, "image-1": {"liver": 0.5}, "image-2": {"liver": 1.0}}
 
 
 def test_the_picture_shows_the_first_scan(tmp_path: Path) -> None:

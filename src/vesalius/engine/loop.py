@@ -234,7 +234,9 @@ def _report_validation(validation: Validation, standing: Standing[Trained], run:
     selection, step = standing.selection, standing.learner.step
     numbers = {name: value for name, value in validation.numbers.items() if math.isfinite(value)}
     score = {"score": validation.score} if math.isfinite(validation.score) else {}
-    _log(run, standing, {**_rounded({**numbers, **score}), "event": "validated", "best_step": selection.best_step})
+    by_case = {case: _rounded(own) for case, own in validation.by_case.items()}
+    record: dict[str, object] = {**_rounded({**numbers, **score}), **({"by_case": by_case} if by_case else {})}
+    _log(run, standing, {**record, "event": "validated", "best_step": selection.best_step})
     for name, picture in validation.pictures.items():
         run.keep_picture(name, step, picture)
     best = (selection.best_score, selection.best_step)

@@ -36,11 +36,13 @@ class Validation:
         score: Higher is better; it chooses the weights that are kept, and ends a training that gains no more.
         numbers: Name -> number that is logged beside it.
         pictures: Name -> picture to look at, such as predictions beside labels; the name becomes part of a file's.
+        by_case: Case -> name -> number: logged as well, and drawn in no curve.
     """
 
     score: float
     numbers: Mapping[str, float] = field(default_factory=dict)
     pictures: Mapping[str, UInt8[np.ndarray, "height width 3"]] = field(default_factory=dict)
+    by_case: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -100,6 +100,7 @@ class WholeScans:
             optimise_for_inference(copy.deepcopy(network), dtype=DTYPES[self.precision]), self.spec
         )
         dice: dict[str, dict[str, list[float]]] = {"": {}, "clicks, ": {}}
+        by_case: dict[str, dict[str, float]] = {}
         pictures: dict[str, np.ndarray] = {}
         for case in read_references(self.listed, self.cases, vocabulary):
             stated = (name for label, name in case.truth.names.items() if label not in case.unknown)
@@ -111,6 +112,7 @@ class WholeScans:
                 found = segmenter.segment(case.volume, asked, options=_OPTIONS).labels
                 for score in score_case(case.name, found, case.truth, unknown=case.unknown).scores:
                     dice[""].setdefault(score.name, []).append(score.dice)
+                    by_case.setdefault(case.name, {})[score.name] = score.dice
                 if not pictures:
                     pictures[case.name] = self._picture(case, found, vocabulary)
             if self.clicks:
@@ -123,7 +125,7 @@ class WholeScans:
             f"{kind}dice of {name}": _mean(values) for kind, of in dice.items() for name, values in of.items()
         }
         kinds = [_mean(map(_mean, of.values())) for of in dice.values() if of]
-        return Validation(_mean(kinds), numbers, pictures)
+        return Validation(_mean(kinds), numbers, pictures, by_case)
 
     def _is_novel(self, name: str, vocabulary: Vocabulary) -> bool:
         """Whether a structure of a reference is a novel class, or made of one."""
