@@ -28,11 +28,7 @@ from vesalius.checkpoints.content import file_sha256
 from vesalius.checkpoints.http_only import http_opener
 from vesalius.checkpoints.hub_file import DEFAULT_ENDPOINT, HubFile, by_hand
 from vesalius.errors import DiskError, HubError
-
-try:
-    import fcntl
-except ImportError:  # Windows; there two pulls at once are caught by the size and hash checks only
-    fcntl = None  # type: ignore[assignment]
+from vesalius.io.file_lock import take_lock
 
 _TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 20
@@ -250,15 +246,14 @@ def _check(transfer: _Transfer, target: Path) -> tuple[int, str]:
 def _locked(part: Path) -> Iterator[IO[bytes]]:
     try:
         with part.open("r+b" if part.exists() else "w+b") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise HubError(
-                        expected=f"to be the only download of {part.name}",
-                        got="another process is downloading it",
-                        do="wait for it to finish",
-                    ) from None
+            try:
+                take_lock(file)  # where there are none, two pulls at once are caught by size and hash only
+            except BlockingIOError:
+                raise HubError(
+                    expected=f"to be the only download of {part.name}",
+                    got="another process is downloading it",
+                    do="wait for it to finish",
+                ) from None
             yield file
     finally:
         if part.exists() and part.stat().st_size == 0:

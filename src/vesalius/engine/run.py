@@ -33,12 +33,8 @@ from vesalius.engine.board import Board
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import CheckpointError, DiskError, UnsafeCheckpointError, UsageError
 from vesalius.io.atomic import replacing
+from vesalius.io.file_lock import take_lock
 from vesalius.views.curves import Curve, render_curves
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: runs there are not locked against one another
-    fcntl = None  # type: ignore[assignment]
 
 CONFIG, METRICS, CURVES, CHECKPOINT, BEST = "config.json", "metrics.jsonl", "curves.png", "last.pt", "best.pt"
 PICTURES = "pictures"
@@ -194,15 +190,14 @@ def opened(
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / ".lock").open("w")
     with lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(
-                    expected=f"to be the only training in {path}",
-                    got="another process that trains there",
-                    do="wait for it, or stop it",
-                ) from None
+        try:
+            take_lock(lock)
+        except BlockingIOError:
+            raise UsageError(
+                expected=f"to be the only training in {path}",
+                got="another process that trains there",
+                do="wait for it, or stop it",
+            ) from None
         _agree(path / CONFIG, config)
         if not tensorboard:
             yield RunFolder(path)

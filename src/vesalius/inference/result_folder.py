@@ -9,7 +9,6 @@ What a killed run left of these, the next one puts in order.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -20,11 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import DiskError, UsageError
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: runs there are not locked against one another
-    fcntl = None  # type: ignore[assignment]
+from vesalius.io.file_lock import NO_LOCKS, take_lock
 
 RUN_FILE = "run.json"
 """Written last: its presence means that the result is complete."""
@@ -34,7 +29,6 @@ SCHEMA = "vesalius result 1"
 _logger = logging.getLogger(__name__)
 
 _DROSS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 @contextmanager
@@ -195,7 +189,7 @@ def _acquire(lock: Path, out: Path) -> int:
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
-            _flock(descriptor, out)
+            _lock(descriptor, out)
             if os.path.samestat(lock.stat(), os.fstat(descriptor)):
                 return descriptor
         except FileNotFoundError:  # whoever held it has just taken it away
@@ -206,11 +200,9 @@ def _acquire(lock: Path, out: Path) -> int:
         os.close(descriptor)
 
 
-def _flock(descriptor: int, out: Path) -> None:
-    if fcntl is None:
-        return
+def _lock(descriptor: int, out: Path) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        take_lock(descriptor)
     except BlockingIOError:
         raise UsageError(
             expected=f"no other run that writes {out}",
@@ -218,7 +210,7 @@ def _flock(descriptor: int, out: Path) -> None:
             do="wait until it has ended, or name another folder with -o",
         ) from None
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
         _logger.warning("%s: this file system has no locks; do not write the same folder twice at once", out)
 

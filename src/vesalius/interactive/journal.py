@@ -18,11 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import DiskError, FileFormatError, UsageError
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: journals there are not locked against a second process
-    fcntl = None  # type: ignore[assignment]
+from vesalius.io.file_lock import take_lock
 
 FORMAT = "vesalius journal 1"
 _BEGINS = f'{{"format": "{FORMAT}"'.encode()
@@ -186,10 +182,8 @@ def _write(descriptor: int, line: bytes, at: int) -> None:
 
 def _lock(descriptor: int, path: Path) -> None:
     """Keep other sessions off the file; one that this process has open already is one, too."""
-    if fcntl is None:
-        return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        take_lock(descriptor)
     except BlockingIOError:
         raise UsageError(
             expected=f"no other session that writes {path}",

@@ -1,0 +1,31 @@
+"""Locks on files: one process holds one, and the system frees it when that process ends, however it ends."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import errno
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: processes there are not kept off one another
+    fcntl = None  # type: ignore[assignment]
+
+NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+"""What ``errno`` is where a file system has no locks."""
+
+
+def take_lock(file: IO[bytes] | IO[str] | int) -> None:
+    """Lock an open file until it is closed, without waiting; where the system has no such locks, do nothing.
+
+    Whoever opens the file again is kept off too, also in the same process.
+
+    Args:
+        file: Open for writing, or its descriptor.
+
+    Raises:
+        BlockingIOError: If somebody holds it.
+        OSError: If it cannot be locked: with an ``errno`` of ``NO_LOCKS`` where the file system has no locks.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
