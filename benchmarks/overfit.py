@@ -39,7 +39,8 @@ from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.models.build import optimise_for_inference
 from vesalius.models.vista3d import Vista3D
-from vesalius.training.networks import compare_places, new_network
+from vesalius.training.click_start import begin_near_clicks
+from vesalius.training.networks import new_network
 from vesalius.training.recipes import ClassPrompting, ClickPrompting, VistaRecipe
 from vesalius.training.vista3d_task import Vista3DTask
 from vesalius.transforms.augment import Augmentation
@@ -98,7 +99,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     case, chosen = load_case(arguments.case), recipe(arguments.minutes)
     network = new_network(SPEC, seed=0)
-    compare_places(network.point_head)
+    begin_near_clicks(network.point_head, seed=0)
     learner = Learner(network, chosen.optimisation)
     with opened(arguments.run, asdict(chosen)) as run:
         train(Vista3DTask([case], SPEC, recipe=chosen), learner, run, chosen.loop, clock=time.process_time)

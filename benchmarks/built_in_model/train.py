@@ -5,7 +5,8 @@
     python benchmarks/built_in_model/train.py begin --run runs/small/begin
     python benchmarks/built_in_model/train.py finish --run runs/small/finish --start runs/small/begin
     python benchmarks/built_in_model/train.py begin-clicks --run runs/small/begin-clicks --start runs/small/finish
-    python benchmarks/built_in_model/train.py finish-clicks --run runs/small/clicks --start runs/small/begin-clicks
+    python benchmarks/built_in_model/train.py more-clicks --run runs/small/more-clicks --start runs/small/begin-clicks
+    python benchmarks/built_in_model/train.py finish-clicks --run runs/small/clicks --start runs/small/more-clicks
 
 Minutes are the processor's, so that a busy machine makes a training longer and not worse. Stopped, the same command
 goes on from the run's checkpoint.
@@ -39,6 +40,7 @@ from vesalius.training.recipes import (
     VESALIUS_SMALL_BEGIN,
     VESALIUS_SMALL_CLICKS,
     VESALIUS_SMALL_CLICKS_BEGIN,
+    VESALIUS_SMALL_CLICKS_MIDDLE,
 )
 from vesalius.training.vista3d_task import Vista3DTask
 
@@ -46,6 +48,7 @@ STAGES = {
     "begin": VESALIUS_SMALL_BEGIN,
     "finish": VESALIUS_SMALL,
     "begin-clicks": VESALIUS_SMALL_CLICKS_BEGIN,
+    "more-clicks": VESALIUS_SMALL_CLICKS_MIDDLE,
     "finish-clicks": VESALIUS_SMALL_CLICKS,
 }
 AUTOMATIC_SPEC = replace(SPEC, architecture=replace(SPEC.architecture, point_branch=False))
@@ -86,7 +89,8 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = STAGES[arguments.stage]
-    loop = replace(recipe.loop, minutes=arguments.minutes or recipe.loop.minutes, windows=arguments.workers)
+    loop = replace(recipe.loop, minutes=arguments.minutes or recipe.loop.minutes)
+    loop = replace(loop, windows=max(loop.windows, arguments.workers))
     recipe = replace(recipe, loop=loop)
     cases = [
         case
