@@ -2,11 +2,12 @@
 
 ::
 
-    python benchmarks/built_in_model/train.py begin --run runs/small/begin
-    python benchmarks/built_in_model/train.py finish --run runs/small/finish --start runs/small/begin
-    python benchmarks/built_in_model/train.py begin-clicks --run runs/small/begin-clicks --start runs/small/finish
-    python benchmarks/built_in_model/train.py more-clicks --run runs/small/more-clicks --start runs/small/begin-clicks
-    python benchmarks/built_in_model/train.py finish-clicks --run runs/small/clicks --start runs/small/more-clicks
+    train="python benchmarks/built_in_model/train.py"
+    $train begin --run runs/small/begin
+    $train finish --run runs/small/finish --start runs/small/begin
+    $train begin-clicks --run runs/small/begin-clicks --start runs/small/finish
+    $train more-clicks --run runs/small/more-clicks --start runs/small/begin-clicks
+    $train finish-clicks --run runs/small/clicks --start runs/small/more-clicks
 
 Minutes are the processor's, so that a busy machine makes a training longer and not worse. Stopped, the same command
 goes on from the run's checkpoint.

@@ -1,4 +1,4 @@
-"""How a new point head begins: what a click first sees lies near it, and features keep their channels and places."""
+"""How a new point head begins: a click first sees what lies near it; features keep their channels and places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a new point head begins: answering a click with what lies near it and looks like it, instead of with anything.
+"""How a new point head begins: answering a click with what lies near it and looks like it, not with anything.
 
 A head with random weights first answers every click with all that is ever clicked on, and leaves that late: in 350
 steps of two windows on frozen features, two clicks in one window gave masks with a Dice of 0.95 between them; begun
@@ -31,7 +31,8 @@ def begin_near_clicks(head: PointHead, *, seed: int) -> None:
     """Set a new point head's weights so that its masks follow the clicks before it has learnt anything.
 
     Frequencies: along the three axes and one diagonal, each four twice as high as the last. Attention between
-    clicks and image: query and key compare places, values are carried across. Convolutions: each channel for itself.
+    clicks and image: query and key compare places, values are carried across.
+    Convolutions: each channel for itself.
 
     Args:
         head: With random weights; changed in place.
