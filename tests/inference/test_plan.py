@@ -121,6 +121,17 @@ def test_a_plan_is_json() -> None:
     assert told["peak_bytes"] == max(sum(parts.values()) for parts in told["bytes"].values())
 
 
+def test_windows_that_run_while_labels_are_made_are_counted() -> None:
+    beside = make_plan(
+        replace(demand(117), threads=2), precision="bf16", max_bytes=64 * GB, flops_per_second=steady
+    )
+    labelling, windows = beside.phases["labelling"], beside.phases["windows"]
+    assert labelling["network"] == windows["network"] > 0
+    assert beside.peak_bytes == sum(labelling.values()) > sum(windows.values())
+    alone = make_plan(demand(117), precision="bf16", max_bytes=64 * GB, flops_per_second=steady)
+    assert alone.phases["labelling"]["network"] == 0
+
+
 def test_windows_run_at_once_as_threads_and_memory_allow_and_memory_changes_no_rounding() -> None:
     def plan(threads: int | None, limit: int = 64 * GB) -> Plan:
         asked = replace(demand(), threads=threads)

@@ -72,6 +72,11 @@ class Plan:
     seconds: float
 
     @property
+    def num_windows(self) -> int:
+        """How many windows there are."""
+        return self.layout.num_windows
+
+    @property
     def peak_bytes(self) -> int:
         """The resident memory that the run needs at its highest."""
         return max(sum(parts.values()) for parts in self.phases.values())
@@ -79,7 +84,7 @@ class Plan:
     def as_dict(self) -> dict[str, object]:
         """Return the plan as what ``--dry-run --json`` prints."""
         return {
-            "windows": self.layout.num_windows,
+            "windows": self.num_windows,
             "empty_windows": self.num_empty,
             "window_size": list(self.layout.window_size),
             "model_grid": list(self.layout.shape),
@@ -246,10 +251,11 @@ def _phases(
         width + demand.num_classes
     )
     held = {"held already": demand.resident_bytes, "labels": labels}
+    going_on = network if demand.threads else 0  # the next windows run while labels are made
     return {
         "preparing": {"held already": demand.resident_bytes, "image": 4 * model_voxels + image},
         "windows": {**held, "image": image, "slab": slab, "network": network},
-        "labelling": {**held, "image": image, "slab": slab, "interpolation": labelling},
+        "labelling": {**held, "image": image, "slab": slab, "interpolation": labelling, "network": going_on},
         "measuring": {**held, "components": 5 * demand.target.num_voxels},
     }
 
