@@ -26,7 +26,7 @@ from vesalius.evaluation.references import ReferenceCase
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 
-SHOWN = (0, 1, 3, 5)
+SHOWN = (0, 1, 3, 5, 10)
 """Numbers of clicks after which the table says how good the result is."""
 
 
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["head-neck"])
     parser.add_argument("--limit", type=int, help="only the first cases of each set")
-    parser.add_argument("--clicks", type=int, default=5)
+    parser.add_argument("--clicks", type=int, default=10)
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()

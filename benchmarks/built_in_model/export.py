@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from clicks import SHOWN
 from evaluate import BY_RULE, FIVE, UNIONS, outcomes
 from specification import SPEC
 
@@ -103,7 +104,7 @@ def clicked(results: dict[str, Any]) -> str:
     columns = [("automatic", "from the automatic result"), ("nothing", "from nothing"), ("balls", "balls")]
     rows = [f"| structure | n | {' | '.join(words for _, words in columns)} |", "|---|---|---|---|---|"]
     for name, entry in measured["automatic"].items():
-        cells = [" → ".join(f"{measured[key][name][n]:.3f}" for n in ("0", "1", "3", "5")) for key, _ in columns]
+        cells = [" → ".join(f"{measured[key][name][n]:.3f}" for n in map(str, SHOWN)) for key, _ in columns]
         rows.append(f"| {name} | {entry['n']} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
