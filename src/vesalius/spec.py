@@ -234,11 +234,13 @@ class ModelSpec:
     mean_std_hu: tuple[float, float] = (0.0, 1.0)
     """Mean and standard deviation of ``fixed``."""
     window_size: tuple[int, int, int] = (128, 128, 128)
-    """Voxels of the sliding window; part of the model, because instance norm sees the whole window."""
+    """Voxels of the sliding window; part of the model, because instance norm sees the whole window. Of a 2-D
+    network the third is 1, or with depth adapters the number of slices it learnt to look at together."""
     overlap: float = 0.25
     """Part of a window shared with its neighbour, by default."""
     vocabulary: tuple[tuple[int, str], ...] = ()
-    """(class id, name): what the class head can be asked for; ids are rows of its embedding table."""
+    """(class id, name): what the model can be asked for; ids are rows of the class head's embedding table, or
+    channels of a slice model's logits."""
     everything: tuple[int, ...] = ()
     """Ids of the classes segmented when no classes are named."""
     single_piece: tuple[int, ...] = ()
@@ -261,8 +263,9 @@ class ModelSpec:
         is_planar = not isinstance(self.architecture, VistaArchitecture)
         if any(side % multiple for side in self.window_size[: 2 if is_planar else 3]):
             raise _bad_spec(f"window sides that are multiples of {multiple}", self.window_size)
-        if is_planar and self.window_size[2] != 1:
-            raise _bad_spec("windows of one slice for a 2-D network", self.window_size)
+        adapters = self.architecture.adapters if isinstance(self.architecture, MedDinoArchitecture) else ()
+        if is_planar and self.window_size[2] != 1 and not any(isinstance(plan, Depth) for plan in adapters):
+            raise _bad_spec("windows of one slice for a network that sees no neighbours", self.window_size)
         if self.mean_std_hu[1] <= 0:
             raise _bad_spec("a positive standard deviation", self.mean_std_hu)
         if not self.window_hu[0] < self.window_hu[1]:
@@ -303,9 +306,9 @@ class ModelSpec:
             )
         if isinstance(self.architecture, MedDinoArchitecture):
             raise CheckpointError(
-                expected="a network of volumes that takes class prompts or clicks",
+                expected="a network that takes class prompts or clicks",
                 got=f"{self.name}, which labels slices",
-                do="load it with vesalius.checkpoints.load.load_slice_model",
+                do="segment with it; for clicks take a model with a head for them (`vesalius models list`)",
             )
         return self.architecture
 

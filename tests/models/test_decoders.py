@@ -51,6 +51,17 @@ def test_the_sizes_are_the_published_ones(taps: int, classes: int, decoder: str,
     assert round(sum(parameter.numel() for parameter in made.parameters()) / 1e6, 2) == millions
 
 
+@pytest.mark.parametrize("name", ["primus", "fused"])
+def test_decoding_depth_first_differs_by_rounding_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vesalius.models.decoders.ROWS_AT_ONCE", 7)  # 24 patches, 96 pixels after one doubling
+    expected = DECODERS[name](maps(2)).detach()
+    with torch.no_grad():
+        found = DECODERS[name](maps(2))
+        turned = DECODERS[name]([tensor.transpose(2, 3).contiguous() for tensor in maps(2)]).transpose(2, 3)
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert (turned - expected).abs().max() > 1e-2 * expected.abs().max(), "places within a patch would go unnoticed"
+
+
 def test_the_norm_is_that_of_each_pixel() -> None:
     norm = ChannelNorm(6)
     features = torch.randn(2, 6, 3, 4, generator=torch.Generator().manual_seed(0)) * 5 + 2

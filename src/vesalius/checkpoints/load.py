@@ -28,6 +28,7 @@ __all__ = [
     "load_any",
     "load_encoder",
     "load_model",
+    "load_segmentation_model",
     "load_slice_model",
 ]
 
@@ -129,6 +130,18 @@ def load_slice_model(
         raise _another(source, "a network that labels slices", weights.spec)
     network = _network(weights, dtype, device)
     assert isinstance(network, MedDino)
+    return Loaded(network=network, spec=weights.spec, report=weights.report)
+
+
+def load_segmentation_model(
+    source: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Loaded[Vista3D | MedDino]:
+    """Load a network that segments, by prompts or slice by slice; arguments and errors as ``load_model``."""
+    weights = open_weights(find_weights_of(source))
+    if not isinstance(weights.spec.architecture, MedDinoArchitecture):
+        _ = weights.spec.vista
+    network = _network(weights, dtype, device)
+    assert not isinstance(network, Vit)
     return Loaded(network=network, spec=weights.spec, report=weights.report)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vesalius.inference.plan import Plan
     from vesalius.inference.segmenter import Progress
+    from vesalius.inference.slice_plan import SlicePlan
 
 _LINES = 10
 
@@ -50,8 +51,8 @@ class Console:
         )
         self._bar = tqdm(total=total, desc=f"{self.label}{name}", bar_format=form, file=sys.stderr, leave=False)
 
-    def _plan(self, plan: Plan) -> None:
-        self._total, self._done, self._said = plan.layout.num_windows, 0, 0
+    def _plan(self, plan: Plan | SlicePlan) -> None:
+        self._total, self._done, self._said = plan.num_windows, 0, 0
         if not self._is_terminal:
             print(f"{self.label}{describe(plan)}", file=sys.stderr, flush=True)
 
@@ -79,12 +80,12 @@ class Console:
             self._close()
 
 
-def describe(plan: Plan) -> str:
+def describe(plan: Plan | SlicePlan) -> str:
     """Say a plan in one line."""
     empty = f" ({plan.num_empty} of air, skipped)" if plan.num_empty else ""
     tight = " to keep to the memory allowed" if plan.gave_way else ""
     return (
-        f"{plan.layout.num_windows} windows{empty}, {plan.num_classes} classes, {plan.precision}{tight}, "
+        f"{plan.num_windows} windows{empty}, {plan.num_classes} classes, {plan.precision}{tight}, "
         f"at most {plan.peak_bytes / 1e9:.1f} GB, about {plan.seconds:.0f} s"
     )
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("nifti", "dicom-seg", "seg.nrrd")
 COMPAT = ("paper", "bundle-0.5.4", "bundle")
+PLANES = ("axial", "coronal", "sagittal")
 
 _UNITS = {
     "": 1,
@@ -44,6 +45,8 @@ class Request:
     threads: int | None = None
     seed: int = 0
     compat: str | None = None
+    mirror: bool = False
+    planes: tuple[str, ...] = ()
     unvalidated: bool = False
     fill_gaps: bool = False
 
@@ -58,6 +61,8 @@ class Request:
             "overlap": self.overlap,
             "max_memory": self.max_memory,
             "compat": self.compat,
+            **({"mirror": True} if self.mirror else {}),
+            **({"planes": list(self.planes)} if self.planes else {}),
             "unvalidated": self.unvalidated,
             "fill_gaps": self.fill_gaps,
             "seed": self.seed,
@@ -75,6 +80,8 @@ class Request:
         words += ["--classes", ",".join(self.classes) or "everything"] if automatic else []
         words += ["--device", self.device, "--precision", self.precision, "--seed", str(self.seed)]
         words += ["--split"] if self.split else []
+        words += ["--mirror"] if self.mirror else []
+        words += ["--planes", ",".join(self.planes)] if self.planes else []
         words += ["--unvalidated"] if self.unvalidated else []
         words += ["--fill-gaps"] if self.fill_gaps else []
         for flag, value in (
@@ -114,6 +121,8 @@ class Request:
             overlap=self.overlap,
             max_memory=self.max_memory,
             compat=self.compat,  # type: ignore[arg-type]  # argparse offers only these
+            mirror=self.mirror,
+            planes=self.planes,  # type: ignore[arg-type]  # argparse offers only these
             unvalidated=self.unvalidated,
         )
 
@@ -172,6 +181,11 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
     how.add_argument("--seed", type=int, default=defaults.seed, metavar="N", help="results do not depend on chance")
     if automatic:
         how.add_argument("--compat", choices=COMPAT, help="run one of VISTA3D's published pipelines exactly")
+        how.add_argument(
+            "--mirror", action="store_true", help="average each slice and its reflections; slice models"
+        )
+        how.add_argument("--planes", type=_planes, default=(), metavar="A,B",
+                         help=f"cut along {', '.join(PLANES)}, or average several; slice models")  # fmt: skip
     how.add_argument(
         "--unvalidated", action="store_true", help="go on outside what the model was made for; the result is marked"
     )
@@ -217,6 +231,14 @@ def _formats(text: str) -> tuple[str, ...]:
     unknown = [name for name in chosen if name not in FORMATS]
     if unknown or not chosen:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(FORMATS)}")
+    return chosen
+
+
+def _planes(text: str) -> tuple[str, ...]:
+    chosen = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    unknown = [name for name in chosen if name not in PLANES]
+    if unknown or not chosen:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(PLANES)}")
     return chosen
 
 

@@ -12,8 +12,9 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import nn
 
-from vesalius.checkpoints.load import LoadReport, load_model
+from vesalius.checkpoints.load import LoadReport, load_segmentation_model
 from vesalius.errors import NotValidatedError, UsageError
 from vesalius.geometry.affine import directions
 from vesalius.geometry.grid import Grid
@@ -21,6 +22,7 @@ from vesalius.geometry.resample import is_orthogonal, resample_points
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.automatic import (
     BASE_LAYER,
+    Automatic,
     assign_layers,
     count_empty,
     label_dtype,
@@ -30,9 +32,12 @@ from vesalius.inference.confidence import predicted_dice
 from vesalius.inference.pipelines import Compat, Pipeline, pipeline
 from vesalius.inference.plan import DTYPES, Demand, Plan, Precision, best_precision, make_plan, resident_bytes
 from vesalius.inference.review import measure
+from vesalius.inference.slice_plan import Plane, SliceDemand, SlicePlan, check_slice_spec, make_slice_plan
+from vesalius.inference.slices import count_air, segment_slices
 from vesalius.inference.tidy import Removed, keep_largest_pieces
 from vesalius.labels.findings import Findings
 from vesalius.labels.vocabulary import Target, Vocabulary
+from vesalius.models.meddinov3 import MedDino
 from vesalius.models.vista3d import Vista3D
 from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import not_hounsfield
@@ -59,6 +64,10 @@ class SegmentOptions:
     """Run a published pipeline exactly instead of ours."""
     unvalidated: bool = False
     """Go on outside the modality and spacing the model was made for; the result says so."""
+    mirror: bool = False
+    """Of a model of slices: average what it says of each slice and of its three reflections."""
+    planes: tuple[Plane, ...] = ()
+    """Of a model of slices: in which planes to cut the volume; several are averaged, none is the model's own."""
 
     def __post_init__(self) -> None:
         if self.overlap is not None and not 0 <= self.overlap < 1:
@@ -86,7 +95,7 @@ class Segmentation:
 
     labels: LabelMap
     findings: Findings
-    plan: Plan | None
+    plan: Plan | SlicePlan | None
     seconds: Mapping[str, float]
     probability: Mapping[int, float]
     unvalidated: tuple[str, ...] = ()
@@ -98,7 +107,7 @@ class Progress:
 
     on_phase: Callable[[str], None] = lambda _: None
     """A phase begins: preparing, windows, measuring."""
-    on_plan: Callable[[Plan], None] = lambda _: None
+    on_plan: Callable[[Plan | SlicePlan], None] = lambda _: None
     """The plan is made."""
     on_window: Callable[[bool], None] = lambda _: None
     """A window is done; whether it ran or was spared."""
@@ -117,11 +126,26 @@ class _Clock:
         self.seconds[name] = time.perf_counter() - start
 
 
+@dataclass(kw_only=True)
+class _Run:
+    """A run that is ready to go.
+
+    Args:
+        grid: On which labels are made: the volume's own, or upright where that is tilted.
+        plan: What it will need.
+        start: Runs it; is told what hears of each window.
+    """
+
+    grid: Grid
+    plan: Plan | SlicePlan
+    start: Callable[[Callable[[bool], None]], Automatic]
+
+
 class Segmenter:
     """A network and its spec, ready to segment volumes.
 
     Args:
-        network: On its device, in the precision it is to run in.
+        network: Of prompts or of slices; on its device, in the precision it is to run in.
         spec: What it expects and names.
         report: What was loaded, where it was.
         reload: Gives the same network in another precision, where the plan may choose one to fit the memory
@@ -134,22 +158,37 @@ class Segmenter:
 
     def __init__(
         self,
-        network: Vista3D,
+        network: Vista3D | MedDino,
         spec: ModelSpec,
         *,
         report: LoadReport | None = None,
-        reload: Callable[[Precision], Vista3D] | None = None,
+        reload: Callable[[Precision], Vista3D | MedDino] | None = None,
     ) -> None:
-        self.network = network.eval()
+        if isinstance(network, MedDino):
+            check_slice_spec(spec)
+        self._network = network.eval()
         self.spec = spec
         self.report = report
         self._reload = reload
         self.vocabulary = Vocabulary.of(spec.vocabulary, everything=spec.everything)
 
     @property
+    def network(self) -> Vista3D:
+        """The network, of a model that takes class prompts or clicks.
+
+        Raises:
+            CheckpointError: If it labels slices.
+        """
+        if isinstance(self._network, MedDino):
+            _ = self.spec.vista  # says so
+        assert not isinstance(self._network, MedDino)
+        return self._network
+
+    @property
     def precision(self) -> Precision:
         """The precision the network runs in."""
-        dtype = next(p.dtype for p in self.network.encoder.parameters())
+        maps = (m for m in self._network.encoder.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
+        dtype = next(maps).weight.dtype
         return next(name for name, kind in DTYPES.items() if kind == dtype)
 
     def __call__(
@@ -174,12 +213,12 @@ class Segmenter:
 
     def plan(
         self, volume: Volume, classes: Sequence[str | int] = (), *, options: SegmentOptions | None = None
-    ) -> Plan:
+    ) -> Plan | SlicePlan:
         """Say what ``segment`` would do with the same arguments, and what it would need; runs no window."""
         options = options or SegmentOptions()
         targets = self.vocabulary.resolve(classes)
         self.check(volume, options)
-        return self.prepare(_upright(volume), targets, options)[1]
+        return self._ready(volume, targets, options).plan
 
     def segment(
         self,
@@ -194,30 +233,20 @@ class Segmenter:
         targets = self.vocabulary.resolve(classes)
         unvalidated = self.check(volume, options)
         clock = _Clock(progress=progress)
-        upright = _upright(volume)
         with clock.phase("preparing"):
-            prepared, plan = self.prepare(upright, targets, options)
+            run = self._ready(volume, targets, options)
+            plan, grid = run.plan, run.grid
             progress.on_plan(plan)
         with clock.phase("windows"):
-            network = self._network_in(plan.precision)
-            found = segment_automatic(
-                network,
-                self.spec,
-                prepared,
-                plan,
-                targets,
-                grid=upright.grid,
-                pipeline=pipeline(options.compat),
-                on_window=progress.on_window,
-            )
-        del prepared, network
+            found = run.start(progress.on_window)
+        del run
         with clock.phase("measuring"):
             removed: dict[int, Removed] = {}
             if options.compat is None and self.spec.single_piece:
-                voxel_ml = upright.grid.voxel_volume_ml
+                voxel_ml = grid.voxel_volume_ml
                 for array in found.layers.values():
                     removed |= keep_largest_pieces(array, self.spec.single_piece, voxel_ml=voxel_ml)
-            layers = {name: _tilted(array, upright.grid, volume.grid) for name, array in found.layers.items()}
+            layers = {name: _tilted(array, grid, volume.grid) for name, array in found.layers.items()}
             labels = LabelMap(
                 layers.pop(BASE_LAYER), volume.grid, {t.id: t.name for t in targets}, layers, volume.source
             )
@@ -267,6 +296,62 @@ class Segmenter:
         if min(volume.grid.spacing_mm) < low or max(volume.grid.spacing_mm) > high:
             yield "voxels of " + " x ".join(f"{s:.3g}" for s in volume.grid.spacing_mm) + " mm"
 
+    def _ready(self, volume: Volume, targets: Sequence[Target], options: SegmentOptions) -> _Run:
+        """Return the run over a volume: windows of a network of prompts, or slices."""
+        if isinstance(self._network, MedDino):
+            return self._slice_run(volume, targets, options)
+        if options.mirror or options.planes:
+            raise UsageError(
+                expected="a model of slices for reflections and planes",
+                got=f"{self.spec.name}, which sees whole volumes",
+                do="leave out --mirror and --planes",
+            )
+        upright = _upright(volume)
+        prepared, plan = self.prepare(upright, targets, options)
+
+        def start(on_window: Callable[[bool], None]) -> Automatic:
+            network, way = self._network_in(plan.precision), pipeline(options.compat)
+            assert not isinstance(network, MedDino)
+            return segment_automatic(
+                network, self.spec, prepared, plan, targets, grid=upright.grid, pipeline=way, on_window=on_window
+            )
+
+        return _Run(grid=upright.grid, plan=plan, start=start)
+
+    def _slice_run(self, volume: Volume, targets: Sequence[Target], options: SegmentOptions) -> _Run:
+        """Return the run over slices; those of a tilted scan are taken as they are if rows meet columns upright."""
+        if options.compat is not None:
+            raise UsageError(
+                expected="a model that takes class prompts, whose published pipelines compat means",
+                got=f"compat {options.compat!r} with {self.spec.name}, which labels slices",
+                do="leave out --compat; --mirror --overlap 0.5 does what nnU-Net does",
+            )
+        demand = SliceDemand(
+            spec=self.spec,
+            grid=volume.grid,
+            planes=options.planes,
+            mirror=options.mirror,
+            overlap=options.overlap,
+            num_classes=sum(len(target.members) for target in targets),
+            label_bytes=label_dtype(targets).itemsize,
+            resident_bytes=resident_bytes(),
+            fallback_bytes=self._half_bytes,
+            device=next(self._network.parameters()).device.type,
+        )
+        if not demand.takes_slices_as_they_are:
+            volume = _upright(volume)
+            demand = replace(demand, grid=volume.grid)
+        demand = replace(demand, empty=count_air(volume, demand))
+        smaller: Precision | None = "bf16" if self._reload and self.precision == "fp32" else None
+        plan = make_slice_plan(demand, precision=self.precision, fallback=smaller, max_bytes=options.max_memory)
+
+        def start(on_window: Callable[[bool], None]) -> Automatic:
+            network = self._network_in(plan.precision)
+            assert isinstance(network, MedDino)
+            return segment_slices(network, self.spec, volume, plan, targets, on_window=on_window)
+
+        return _Run(grid=volume.grid, plan=plan, start=start)
+
     def prepare(self, volume: Volume, targets: Sequence[Target], options: SegmentOptions) -> tuple[Prepared, Plan]:
         """Return the image the network sees and the plan of the run, checked before the image is made."""
         way = pipeline(options.compat)
@@ -295,10 +380,15 @@ class Segmenter:
         """Return where ``prepare_whole`` puts the voxels of a volume on ``grid``, before it pads them."""
         return _upright_grid(grid).reoriented(self.spec.orientation).respaced(self.spec.spacing_mm)
 
-    def _network_in(self, precision: Precision) -> Vista3D:
+    @property
+    def _half_bytes(self) -> int:
+        """What the network takes in bf16, beside ours."""
+        return sum(2 * weight.numel() for weight in self._network.parameters())
+
+    def _network_in(self, precision: Precision) -> Vista3D | MedDino:
         """Return the network in a precision: its own, or one loaded for this run alone; others may use ours."""
         if precision == self.precision or self._reload is None:
-            return self.network
+            return self._network
         return self._reload(precision).eval()
 
     def _plan(
@@ -313,7 +403,6 @@ class Segmenter:
         fallback: Precision | None = None,
         num_empty: int = 0,
     ) -> Plan:
-        half = sum(2 * weight.numel() for weight in self.network.parameters())  # in bf16, beside ours
         demand = Demand(
             spec=self.spec,
             pipeline=way,
@@ -322,10 +411,10 @@ class Segmenter:
             num_classes=sum(len(target.members) for target in targets),
             num_layers=len(assign_layers(self.spec, targets)),
             label_bytes=label_dtype(targets).itemsize,
-            resident_bytes=resident_bytes() + (half if precision != self.precision else 0),
+            resident_bytes=resident_bytes() + (self._half_bytes if precision != self.precision else 0),
             num_empty=num_empty,
             overlap=options.overlap,
-            fallback_bytes=half,
+            fallback_bytes=self._half_bytes,
             threads=torch.get_num_threads() if next(self.network.parameters()).device.type == "cpu" else None,
         )
         return make_plan(demand, precision=precision, fallback=fallback, max_bytes=options.max_memory)
@@ -351,10 +440,10 @@ def load(
     place = choose_device(device)
     chosen = best_precision(place) if precision == "auto" else precision
 
-    def network_in(other: Precision) -> Vista3D:
-        return load_model(source, dtype=DTYPES[other], device=place).network
+    def network_in(other: Precision) -> Vista3D | MedDino:
+        return load_segmentation_model(source, dtype=DTYPES[other], device=place).network
 
-    loaded = load_model(source, dtype=DTYPES[chosen], device=place)
+    loaded = load_segmentation_model(source, dtype=DTYPES[chosen], device=place)
     reload = network_in if precision == "auto" else None
     return Segmenter(loaded.network, loaded.spec, report=loaded.report, reload=reload)
 

@@ -4,6 +4,10 @@
 published, for features of one depth or of several side by side. ``fused`` first brings those of all depths to the
 encoder's width, as FlexiCT does. ``linear`` is one map and interpolation, for probes. Layer norms over channels are
 the library's own, which keep fewer maps for the gradient than the published ones, written out, do.
+
+Every doubling looks at one pixel alone. So where no gradient is wanted a processor decodes depth first: some
+patches all the way to logits, then the next. No map of the whole slice but the logits is ever held, what is held
+stays in the caches, and transposed convolutions become plain products of matrices.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -13,14 +17,18 @@ import math
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vesalius.errors import UsageError
+from vesalius.models.layers.planes import streams
 
 _NEGATIVE_SLOPE = 1e-2
 """Of the leaky rectifier that the published initialisation reckons with."""
+ROWS_AT_ONCE = 2048
+"""Pixels that pass a doubling together: with what is made of them they stay in a shared cache of 32 MB."""
 
 
 class PrimusDecoder(nn.Module):
@@ -54,10 +62,35 @@ class PrimusDecoder(nn.Module):
         first = self.stages[0]
         assert isinstance(first, Doubling)
         decoded = side_by_side(features, like=first.upsample.weight)
+        if streams(decoded):
+            return self._depth_first(decoded)
         for stage in self.stages:
             decoded = stage(decoded)
         logits: Tensor = self.classify(decoded)
         return logits
+
+    def _depth_first(self, features: Float[Tensor, "b d y x"]) -> Float[Tensor, "b o h w"]:
+        """Decode some patches to the end before the next; differs from the way over whole maps by rounding."""
+        batch, _, y, x = features.shape
+        doublings = len(self.stages)
+        kernels = [stage.row_kernel() for stage in self.stages if isinstance(stage, Doubling)]
+        rows = self._rows_from(0, rearrange(features, "b d y x -> (b y x) d"), kernels)
+        places = rows.view(batch, y, x, *[2] * (2 * doublings), -1)  # [b y x i j i j ... o], the last doubling last
+        first = range(3, 3 + 2 * doublings, 2)
+        pixels = places.permute(0, -1, 1, *first, 2, *(place + 1 for place in first))
+        return pixels.reshape(batch, -1, y << doublings, x << doublings)
+
+    def _rows_from(
+        self, number: int, rows: Float[Tensor, "p d"], kernels: Sequence[Tensor]
+    ) -> Float[Tensor, "q o"]:
+        """Return the logits of what pixels become by the stages from one on; the last doubling lies fastest."""
+        if number == len(self.stages):
+            return functional.linear(rows, self.classify.weight[:, :, 0, 0], self.classify.bias)
+        stage = self.stages[number]
+        assert isinstance(stage, Doubling)
+        parts = torch.split(rows, ROWS_AT_ONCE)
+        doubled = (stage.doubled_rows(part, kernels[number]) for part in parts)
+        return torch.cat([self._rows_from(number + 1, part, kernels) for part in doubled])
 
 
 class FusedDecoder(nn.Module):
@@ -116,6 +149,16 @@ class Doubling(nn.Module):
         """Return twice the pixels along each side and half the channels."""
         return functional.gelu(self.norm(self.upsample(features)))
 
+    def row_kernel(self) -> Float[Tensor, "e d"]:
+        """Return the transposed convolution as a matrix: from a pixel to the four it becomes, w fastest."""
+        return rearrange(self.upsample.weight, "d e i j -> (i j e) d")
+
+    def doubled_rows(self, rows: Float[Tensor, "p d"], kernel: Float[Tensor, "e d"]) -> Float[Tensor, "q d2"]:
+        """Return ``forward`` of pixels in a row, by ``row_kernel``."""
+        assert self.upsample.bias is not None
+        mapped = functional.linear(rows, kernel, self.upsample.bias.repeat(4))
+        return functional.gelu(self.norm.of_rows(rearrange(mapped, "p (four e) -> (p four) e", four=4)))
+
 
 class ChannelNorm(nn.Module):
     """Layer norm over the channels of each pixel."""
@@ -127,9 +170,13 @@ class ChannelNorm(nn.Module):
 
     def forward(self, features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
         """Normalise; the result lies in memory with channels last."""
-        last = features.permute(0, 2, 3, 1)
-        normed = functional.layer_norm(last, (last.shape[3],), self.weight.to(last), self.bias.to(last), eps=1e-6)
-        return normed.permute(0, 3, 1, 2)
+        return self.of_rows(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def of_rows(self, pixels: Float[Tensor, "*p d"]) -> Float[Tensor, "*p d"]:
+        """Normalise pixels whose channels lie last."""
+        return functional.layer_norm(
+            pixels, (pixels.shape[-1],), self.weight.to(pixels), self.bias.to(pixels), eps=1e-6
+        )
 
 
 def side_by_side(features: Sequence[Float[Tensor, "b d y x"]], *, like: Tensor) -> Float[Tensor, "b d2 y x"]:

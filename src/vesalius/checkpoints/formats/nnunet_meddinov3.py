@@ -131,6 +131,7 @@ def spec_of(translation: SliceTranslation, around: Mapping[str, Any]) -> ModelSp
         normalisation="fixed",
         mean_std_hu=mean_std,
         window_size=(height, width, 1),
+        overlap=0.5,
         vocabulary=vocabulary,
         everything=tuple(label for label, _ in vocabulary),
         licence="unknown",
