@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vesalius.errors import UsageError
-from vesalius.metrics.probes import Standard, fit_linear, nearest_neighbours
+from vesalius.metrics.probes import Standard, dice_threshold, fit_linear, nearest_neighbours
 
 
 def clouds(count: int, *, seed: int, spread: float = 0.3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,3 +89,23 @@ def test_nothing_to_learn_from_is_refused() -> None:
     for fit in (fit_linear, nearest_neighbours):
         with pytest.raises(UsageError, match="none"):
             fit(torch.zeros(0, 3), torch.zeros(0, 2))
+
+
+def test_the_threshold_gives_the_largest_dice_that_is_to_be_expected() -> None:
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.rand(4000, generator=generator) ** 6  # nearly all are small
+    is_there = torch.rand(4000, generator=generator) < probabilities
+
+    def dice(threshold: float) -> float:
+        found = probabilities >= threshold
+        return float(2 * (found & is_there).sum() / (found.sum() + is_there.sum()))
+
+    best = dice_threshold(probabilities)
+    assert best < 0.5
+    assert dice(best) >= max(dice(step / 20) for step in range(1, 20)) - 0.02
+    assert dice(best) > dice(0.5) + 0.01
+    assert 2 * best == pytest.approx(dice(best), abs=0.05)
+
+
+def test_where_nothing_is_known_all_is_taken() -> None:
+    assert dice_threshold(torch.full((100,), 0.03)) == pytest.approx(0.03)

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "batch": "many scans, one folder each; a rerun goes on where it stopped",
     "series": "what a folder of DICOM holds, and which series would be used",
     "evaluate": "results against references, or a model on a data set: how good, and how sure",
+    "probe": "frozen features of a model: k-NN and linear, beside random ones and chance",
     "dataset": "a data set: check it before learning from it, or take its fingerprint",
     "train": "a recipe, from a list of cases to a model; goes on where it stopped",
     "models": "the models: list, info, pull, convert, verify",

@@ -26,7 +26,7 @@ Shares = Float[Tensor, "t o"]
 DECAYS = (1e-4, 1e-2, 1.0)
 """Penalties that ``fit_linear`` chooses from, where it is given something to choose by."""
 _CHUNK = 4096
-_ITERATIONS = 100
+_ITERATIONS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,8 @@ class NearestNeighbours:
     def __call__(self, features: Features) -> Shares:
         """Return the shares of every class."""
         answers = []
-        for some in features.split(_CHUNK):
+        for first in range(0, len(features), _CHUNK):
+            some = features[first : first + _CHUNK]
             cosines = functional.normalize(self.standard(some), dim=1) @ self.bank.T  # [t n]
             near, which = cosines.topk(min(self.neighbours, len(self.bank)), dim=1)
             weights = (near / self.temperature).softmax(dim=1)
@@ -138,6 +139,20 @@ def fit_linear(
 
         decay = min(decays, key=surprise)
     return _fitted(features, shares, decay)
+
+
+def dice_threshold(probabilities: Float[Tensor, " n"]) -> float:
+    """Return the probability from which on pixels are to be taken, for the largest Dice that is to be expected.
+
+    The expectation, of the ``m`` most probable pixels, is ``2 sum_m p / (m + sum p)``; its largest value is twice
+    the threshold. So what is rare is found although nothing makes it more probable than the background, and where
+    every pixel is as probable as any other, all are taken.
+    """
+    ordered = probabilities.double().sort(descending=True).values
+    gained = ordered.cumsum(dim=0)
+    counts = torch.arange(1, len(ordered) + 1, dtype=torch.float64)
+    expected = 2 * gained / (counts + gained[-1])
+    return float(ordered[int(expected.argmax())])
 
 
 def _fitted(features: Features, shares: Shares, decay: float) -> LinearMap:

@@ -103,6 +103,21 @@ class DataList:
         kept = [replace(c, split="validation" if c.fold == fold else "training") for c in learnt]
         return replace(self, cases=(*kept, *self.split("test")))
 
+    def own_classes(self) -> tuple[tuple[int, str], ...]:
+        """Return (class id, name) of what the list itself names, for a model that has no names yet; ids from 1.
+
+        Raises:
+            UsageError: If the list does not say what its ids mean, or says it in the ids of some model.
+        """
+        meanings = [meaning for label, meaning in self.meanings.items() if label and meaning is not None]
+        if not meanings or not all(isinstance(meaning, str) for meaning in meanings):
+            raise UsageError(
+                expected=f"names of the structures of {self.path.name}",
+                got=str(dict(self.meanings)) if meanings else "a list without `labels` or `label_mapping`",
+                do='add "label_mapping": {"1": "liver"}; for plain folders, a labels.json {"1": "liver"} in it',
+            )
+        return tuple(enumerate(dict.fromkeys(map(str, meanings)), start=1))
+
     def mapping(self, vocabulary: Vocabulary) -> LabelMapping:
         """Return what the list's label ids are in a vocabulary.
 

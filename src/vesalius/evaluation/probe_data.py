@@ -1,0 +1,166 @@
+"""What probes learn from and are judged on: cases of a list on an encoder's grid, or a file of small images."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+from vesalius.data.cache import Cache
+from vesalius.data.case import Case
+from vesalius.data.datalists.record import DataList, Split
+from vesalius.data.prepare import prepare_list
+from vesalius.errors import FileFormatError, UsageError
+from vesalius.labels.vocabulary import Vocabulary
+from vesalius.spec import ModelSpec
+
+Labelled = tuple[Float[Tensor, "b h w"], Integer[Tensor, " b"]]
+"""Images, and the numbers of their classes."""
+
+_SPLITS: Mapping[Split, tuple[str, int]] = {"training": ("train", 0), "validation": ("val", 1), "test": ("test", 2)}
+"""What each part is called in the names of a file's arrays, and its number in an array of splits."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeCases:
+    """Cases on an encoder's grid.
+
+    Args:
+        classes: Class id -> name, of structures that were looked for in all of them.
+        left_out: Names of structures that were not looked for in every case; to a probe they are background.
+        learnt: To learn from.
+        judged: To be judged on.
+    """
+
+    classes: Mapping[int, str]
+    left_out: tuple[str, ...]
+    learnt: tuple[Case, ...]
+    judged: tuple[Case, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeImages:
+    """Small images with a class each; their values run from 0 to 255.
+
+    Args:
+        classes: Their names.
+        learnt: To learn from.
+        judged: To be judged on.
+    """
+
+    classes: tuple[str, ...]
+    learnt: Labelled
+    judged: tuple[Float[Tensor, "n h w"], Integer[Tensor, " n"]]
+
+
+def as_hounsfield(images: Float[Tensor, "b h w"], spec: ModelSpec) -> Float[Tensor, "b h w"]:
+    """Return images with 0 to 255 spread over the Hounsfield window of a model."""
+    low, high = spec.window_hu
+    return images * ((high - low) / 255) + low
+
+
+def read_probe_cases(
+    listed: DataList,
+    spec: ModelSpec,
+    cache: Cache,
+    *,
+    split: Split = "validation",
+    most: int | None = None,
+    workers: int = 1,
+    on_case: Callable[[int], None] | None = None,
+) -> ProbeCases:
+    """Prepare the labelled cases of a list for an encoder.
+
+    Args:
+        listed: The list; its structures are called what it calls them.
+        spec: The encoder's: spacing, orientation, Hounsfield window.
+        cache: Where prepared cases are kept.
+        split: What to judge on; what to learn from is ``training``.
+        most: Learn from so many of the first cases at most.
+        workers: Processes that prepare at once.
+        on_case: Told after each case how many of its part are done.
+
+    Raises:
+        UsageError: If there are no such cases, or they share no structure.
+        InputError: A subclass that says what is wrong with a file.
+    """
+    if split == "training":
+        raise UsageError(expected="other cases than those that are learnt from", got=split, do="name another split")
+    pairs = listed.own_classes()
+    vocabulary = Vocabulary.of(pairs)
+    mapping = listed.mapping(vocabulary)
+    learnt, judged = ([case for case in listed.split(part) if case.is_labelled] for part in ("training", split))
+    learnt = learnt[:most]
+    looked_for = [listed.annotated(case, mapping, vocabulary) for case in (*learnt, *judged)]
+    shared = frozenset.intersection(*looked_for) if learnt and judged else frozenset()
+    if not shared:
+        raise UsageError(
+            expected=f"labelled cases for training and {split} in {listed.path.name} that share a structure",
+            got=f"{len(learnt)} and {len(judged)} cases, structures that all of them have: {sorted(shared)}",
+            do="add such cases, say under `classes` what was looked for, or name another split",
+        )
+    own = replace(spec, vocabulary=pairs, everything=(), single_piece=(), dice={}, confidence={})
+    first, second = (
+        prepare_list(listed, own, cache, cases=part, workers=workers, on_case=on_case) for part in (learnt, judged)
+    )
+    return ProbeCases(
+        {label: name for label, name in pairs if label in shared},
+        tuple(name for label, name in pairs if label not in shared),
+        first,
+        second,
+    )
+
+
+def read_probe_images(path: Path, *, split: Split = "validation", most: int | None = None) -> ProbeImages:
+    """Read a ``.npz`` of small images: ``images``, ``labels``, ``split`` (0, 1, 2), ``classes``; or MedMNIST's.
+
+    Args:
+        path: The file.
+        split: What to judge on; what to learn from is the first part.
+        most: Learn from so many of the first images at most.
+
+    Raises:
+        FileFormatError: If it is not such a file.
+        UsageError: If one of the parts is empty.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        learnt, judged = (_part(arrays, part) for part in ("training", split))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise FileFormatError(
+            expected=f"images, labels and split, or MedMNIST's arrays, in {path}",
+            got=str(error).splitlines()[0],
+            do="save such a file with numpy.savez; images are (n, h, w) or (n, h, w, 3), 0 to 255",
+        ) from None
+    if not len(learnt[0]) or not len(judged[0]) or split == "training":
+        raise UsageError(
+            expected=f"images for training and for {split} in {path.name}, not the same",
+            got=f"{len(learnt[0])} and {len(judged[0])}",
+            do="name another split",
+        )
+    count = int(max(learnt[1].max(), judged[1].max())) + 1
+    names = [str(name) for name in arrays.get("classes", np.arange(count))]
+    return ProbeImages(tuple(names), (learnt[0][:most], learnt[1][:most]), judged)
+
+
+def _part(arrays: Mapping[str, np.ndarray], split: Split) -> Labelled:
+    word, number = _SPLITS[split]
+    if "images" in arrays:
+        chosen = arrays["split"] == number
+        images, labels = arrays["images"][chosen], arrays["labels"][chosen]
+    else:
+        images, labels = arrays[f"{word}_images"], arrays[f"{word}_labels"]
+    pictures = torch.from_numpy(images.astype(np.float32))
+    if pictures.ndim == 4:
+        pictures = pictures.mean(dim=3)
+    if pictures.ndim != 3 or len(labels) != len(pictures):
+        raise ValueError(f"images of shape {images.shape} and labels of shape {labels.shape}")
+    return pictures, torch.from_numpy(labels.reshape(len(labels)).astype(np.int64))

@@ -1,0 +1,120 @@
+"""Encoders of every kind answer for the same patches of the same slices; those that learnt nothing differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vesalius.checkpoints.safetensors import write_model
+from vesalius.data.case import Case
+from vesalius.errors import UsageError
+from vesalius.evaluation.frozen_features import (
+    AnyEncoder,
+    Places,
+    SliceEncoder,
+    Thumbnail,
+    VolumeEncoder,
+    read_encoder,
+    untrained,
+)
+from vesalius.models.build import build
+from vesalius.spec import MedDinoArchitecture, ModelSpec, VistaArchitecture, VitArchitecture
+
+VIT = VitArchitecture(patch_size=8, width=16, depth=2, heads=2)
+SLICES = ModelSpec(
+    name="slices", architecture=VIT, spacing_mm=(2.0, 2.0, 0.0), window_size=(32, 32, 1), normalisation="slice"
+)
+VOLUMES = ModelSpec(
+    name="volumes",
+    architecture=VistaArchitecture(width=4, blocks_down=(1, 1, 1), num_embeddings=4, special_classes=()),
+    window_size=(16, 12, 8),
+)
+
+
+def scan() -> Case:
+    rng = np.random.default_rng(0)
+    image = rng.normal(0, 300, (20, 28, 18)).astype(np.int16)
+    return Case("a scan", "made up", image, np.ones((20, 28, 18), np.uint8), frozenset({1}))
+
+
+@pytest.fixture(params=["backbone", "slice model", "volume model"])
+def encoder(request: pytest.FixtureRequest, tmp_path: Path) -> AnyEncoder:
+    spec = {
+        "backbone": SLICES,
+        "slice model": ModelSpec(
+            name="labelled slices",
+            architecture=MedDinoArchitecture(encoder=VIT, taps=(0, 1)),
+            spacing_mm=(2.0, 2.0, 0.0),
+            window_size=(32, 32, 1),
+        ),
+        "volume model": VOLUMES,
+    }[request.param]
+    torch.manual_seed(0)
+    write_model(tmp_path / "model", build(spec.architecture).state_dict(), spec)
+    return read_encoder(tmp_path / "model")
+
+
+def test_every_kind_answers_for_every_patch_of_the_slices_asked_for(encoder: AnyEncoder) -> None:
+    found = encoder.of_slices(scan(), [1, 10, 17])
+    rows, columns = -(-20 // encoder.patch), -(-28 // encoder.patch)
+    assert found.shape[0] == 3
+    assert found.shape[2:] == (rows, columns)
+    assert torch.equal(encoder.of_slices(scan(), [10])[0], found[1])
+    assert not torch.equal(found[0], found[1])
+    assert Places(encoder.patch).of_slices(scan(), [1, 10, 17]).shape[2:] == found.shape[2:]
+
+
+def test_what_learnt_nothing_is_drawn_from_its_seed(encoder: AnyEncoder) -> None:
+    first, again, other = (untrained(encoder, seed=seed).of_slices(scan(), [3]) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, encoder.of_slices(scan(), [3]))
+
+
+def test_whole_images_have_one_vector_each_whatever_their_size(encoder: AnyEncoder) -> None:
+    images = torch.randn(3, 28, 20, generator=torch.Generator().manual_seed(0)) * 300
+    found = encoder.of_images(images)
+    assert found.shape[0] == 3
+    assert torch.allclose(encoder.of_images(images[1:2])[0], found[1], atol=1e-5)
+    assert Thumbnail().of_images(images).shape == (3, 64)
+
+
+def test_attention_of_what_learnt_nothing_is_not_scaled_away() -> None:
+    encoder = SliceEncoder(build(VIT).eval(), SLICES, (1,))
+    twin = untrained(encoder)
+    assert isinstance(twin, SliceEncoder)
+    scales = [tensor for name, tensor in twin.network.named_parameters() if "scale" in name]
+    assert scales
+    assert all(bool((tensor == 1).all()) for tensor in scales)
+
+
+def test_a_slice_model_s_windows_lie_where_they_were_cut() -> None:
+    torch.manual_seed(0)
+    encoder = VolumeEncoder(build(VOLUMES.vista).eval().encoder, VOLUMES)
+    case = scan()
+    found = encoder.of_slices(case, [5, 12])  # of the first and the second layer of windows
+    low, high = VOLUMES.window_hu
+    window = torch.from_numpy(np.asarray(case.image_hu)[:16, 12:24, 8:16].astype(np.float32))
+    levels = encoder.network(((window - low) / (high - low)).clamp(0, 1)[None, None])
+    coarsest = levels[-1][0, :, :, :, (12 - 8) // 4]
+    assert torch.allclose(found[1, -len(coarsest) :, :4, 3:6], coarsest, atol=1e-5)
+
+
+def test_places_know_the_place_and_nothing_else() -> None:
+    one = scan()
+    other = Case("another", "made up", np.zeros((20, 28, 18), np.int16), np.ones_like(one.labels), frozenset({1}))
+    places = Places(4)
+    assert torch.equal(places.of_slices(one, [2, 9]), places.of_slices(other, [2, 9]))
+    found = places.of_slices(one, [2, 9])
+    assert not torch.allclose(found[0, :, 0, 0], found[0, :, 0, 1])
+    assert not torch.allclose(found[0], found[1])
+
+
+def test_blocks_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    for spec, taps in ((SLICES, (2,)), (VOLUMES, (0,))):
+        write_model(tmp_path / spec.name, build(spec.architecture).state_dict(), spec)
+        with pytest.raises(UsageError, match=r"block|volumes"):
+            read_encoder(tmp_path / spec.name, taps=taps)
