@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "evaluate": "results against references, or a model on a data set: how good, and how sure",
     "probe": "frozen features of a model: k-NN and linear, beside random ones and chance",
     "dataset": "a data set: check it before learning from it, or take its fingerprint",
+    "curate": "from a list of scans: slices to pretrain on, supervoxels, pseudo labels; goes on where it stopped",
     "train": "a recipe, from a list of cases to a model; goes on where it stopped",
     "models": "the models: list, info, pull, convert, verify",
     "phantom": "a synthetic torso with labels, as DICOM or NIfTI",

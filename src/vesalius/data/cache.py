@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from vesalius.errors import DiskError
 from vesalius.io.atomic import replacing
@@ -45,14 +45,29 @@ class Cache:
         Raises:
             DiskError: If the folder cannot be written.
         """
+        made = self._ensured(key, make, wait=True)
+        assert made is not None
+        return made
+
+    def attempt(self, key: str, make: Callable[[Path], None]) -> Path | None:
+        """Do as ``ensure``, but return None at once where another process is making the folder.
+
+        Raises:
+            DiskError: If the folder cannot be written.
+        """
+        return self._ensured(key, make, wait=False)
+
+    def _ensured(self, key: str, make: Callable[[Path], None], *, wait: bool) -> Path | None:
         done = self.folder / key
         if done.is_dir():
             return done
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / f".{key}.lock"):
+            with FileLock(self.folder / f".{key}.lock", timeout=-1 if wait else 0):
                 if not done.is_dir():
                     self._make(done, make)
+        except Timeout:
+            return None
         except OSError as error:
             if error.errno is None:  # not the system's: a library's complaint about what it was given
                 raise

@@ -1,0 +1,115 @@
+"""``vesalius curate``: jobs over a list of scans that write files: slices, supervoxels, pseudo labels."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vesalius.cli.list_options import add_list_options, list_of
+
+if TYPE_CHECKING:
+    from vesalius.curation.jobs import Outcome
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the jobs and their options."""
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="slices|supervoxels|pseudo-labels")
+    _add_slices(jobs.add_parser("slices", help="CT slices to pretrain on, without any of what is kept aside"))
+
+
+def _add_job(job: argparse.ArgumentParser) -> None:
+    """Add what all jobs have."""
+    job.add_argument("--data", type=Path, required=True, metavar="LIST", help="see `vesalius dataset check`")
+    add_list_options(job)
+    job.add_argument("-o", "--out", type=Path, required=True, metavar="STORE", help="the folder to fill")
+    job.add_argument("--resume", action="store_true", help="go on in STORE; several processes may, at once")
+    job.add_argument("--json", action="store_true", help="one JSON object on stdout, progress on stderr")
+
+
+def _add_slices(job: argparse.ArgumentParser) -> None:
+    _add_job(job)
+    job.add_argument(
+        "--exclude",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="LIST",
+        help="no scan of this list may be in STORE, by whatever name; may be given several times. LIST's own "
+        "validation and test scans are always kept aside",
+    )
+    job.add_argument("--plane", choices=("axial", "coronal", "sagittal"), default="axial", help="default: axial")
+    job.add_argument(
+        "--spacing",
+        type=_spacing,
+        default=1.5,
+        metavar="MM",
+        help="of pixels; `native` keeps the scanner's; default 1.5",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out a job; return the exit code: that of the worst failure, 0 without any."""
+    return {"slices": _slices}[args.job](args)
+
+
+def _slices(args: argparse.Namespace) -> int:
+    from vesalius.curation.slice_factory import SliceSettings
+    from vesalius.curation.slices import curate_slices
+    from vesalius.data.datalists.read import read_list
+    from vesalius.data.slices import SliceStore
+
+    found = curate_slices(
+        list_of(args, args.data),
+        args.out,
+        settings=SliceSettings(plane=args.plane, spacing_mm=args.spacing),
+        excluded=[read_list(path, allow_outside=args.allow_outside, modality="CT") for path in args.exclude],
+        resume=args.resume,
+        on_case=_say,
+    )
+    store = SliceStore(args.out)
+    refused = [refusal.as_dict() for refusal in found.refused]
+    if not args.json:
+        for one in refused:
+            print(
+                f"refused {one['group']}/{one['case']}: its slice {one['slice']} shows slice "
+                f"{one['shows_slice']} of {one['shows']} (likeness {one['likeness']:.3f})"
+            )
+    facts = {"slices": len(store), "scans": len(store.cases), "refused": refused, "excluded": store.excluded}
+    words = f"{len(store)} slices of {len(store.cases)} scans in {args.out}, {len(refused)} scans refused"
+    return _print(found.outcomes, facts, words, as_json=args.json)
+
+
+def _print(outcomes: Sequence[Outcome], facts: Mapping[str, Any], words: str, *, as_json: bool) -> int:
+    """Print what came of a job, and return its exit code."""
+    from vesalius.curation.jobs import exit_code_of
+
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    states = {state: sum(one.state == state for one in outcomes) for state in ("made", "there", "failed")}
+    if as_json:
+        failures = [{"case": one.case.name, "error": one.error.as_dict()} for one in failed if one.error]
+        print(json.dumps({**states, "failures": failures, **facts}, indent=2))
+    else:
+        print(f"{states['made']} scans done, {states['there']} before, {states['failed']} failed")
+        print(words)
+    return exit_code_of(outcomes)
+
+
+def _say(outcome: Outcome) -> None:
+    """Say on stderr what became of a scan."""
+    words = {"made": "done", "there": "there already"}.get(outcome.state, "failed")
+    why = f": {outcome.error.got}; {outcome.error.do}" if outcome.error else ""
+    print(f"{outcome.case.name}: {words}{why}", file=sys.stderr, flush=True)
+
+
+def _spacing(text: str) -> float | None:
+    if text == "native":
+        return None
+    value = float(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError("a positive number of millimetres, or native")
+    return value
