@@ -69,7 +69,9 @@ def reference(case: Case) -> ReferenceCase:
     grid = Grid(case.labels.shape, np.diag([*SPEC.spacing_mm, 1.0]))
     drawn = {label: name for label, name in SPEC.vocabulary if label in case.present}
     truth = np.where(np.isin(case.labels, list(drawn)), case.labels, 0).astype(np.uint8)
-    return ReferenceCase(case.name, Volume(case.image_hu[None], grid, "CT"), LabelMap(truth, grid, drawn))
+    return ReferenceCase(
+        name=case.name, volume=Volume(case.image_hu[None], grid, "CT"), truth=LabelMap(truth, grid, drawn)
+    )
 
 
 def measure(network: Vista3D, case: Case) -> dict[str, dict[str, float]]:

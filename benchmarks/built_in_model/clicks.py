@@ -36,7 +36,9 @@ def as_case(reference: Reference) -> ReferenceCase:
     for name, mask in reference.masks.items():
         labels[mask] = ID[name]
     names = {ID[name]: name for name in reference.masks}
-    return ReferenceCase(reference.name, reference.scan, LabelMap(labels, reference.scan.grid, names))
+    return ReferenceCase(
+        name=reference.name, volume=reference.scan, truth=LabelMap(labels, reference.scan.grid, names)
+    )
 
 
 def by_clicks(curves: Iterable[ClickCurve]) -> dict[str, dict[str, object]]:

@@ -10,7 +10,7 @@
     $train finish-clicks --run runs/small/clicks --start runs/small/more-clicks
 
 Minutes are the processor's, so that a busy machine makes a training longer and not worse. Stopped, the same command
-goes on from the run's checkpoint.
+with ``--resume`` goes on from the run's checkpoint.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -35,6 +35,7 @@ from vesalius.engine.run import CHECKPOINT, opened, read_checkpoint
 from vesalius.errors import InterruptedRun
 from vesalius.models.vista3d import Vista3D
 from vesalius.spec import ModelSpec
+from vesalius.training.course import refuse_existing
 from vesalius.training.networks import grown_network, new_network
 from vesalius.training.recipes import (
     VESALIUS_SMALL,
@@ -85,9 +86,12 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("runs/built_in_model/cases"))
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="a run, or a model folder, to begin from")
+    parser.add_argument("--resume", action="store_true", help="go on where the run stopped, if there is one")
     parser.add_argument("--minutes", type=float, help="of the processor, instead of the recipe's")
     parser.add_argument("--workers", type=int, default=1, help="cores to use: a window of the step on each")
     arguments = parser.parse_args()
+    if not arguments.resume:
+        refuse_existing(arguments.run)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = STAGES[arguments.stage]
     loop = replace(recipe.loop, minutes=arguments.minutes or recipe.loop.minutes)
