@@ -53,6 +53,7 @@ def train(
     *,
     workers: int = 1,
     draw_ahead: int = 0,
+    drawers: int | None = None,
     clock: Callable[[], float] = time.monotonic,
     team: Team = ALONE,
 ) -> None:
@@ -65,8 +66,9 @@ def train(
         run: Where metrics and checkpoints go.
         settings: How long, how many samples a step, and how often to validate.
         workers: Samples that this process works on at once.
-        draw_ahead: Samples drawn before their turn, by as many threads again: of use where the network computes
+        draw_ahead: Samples drawn before their turn, by threads of their own: of use where the network computes
             elsewhere, on a GPU. It changes the time and nothing else.
+        drawers: How many threads draw ahead; by default as many as there are workers.
         clock: Seconds.
         team: The processes that train together, each with a learner of the same network and its own ``workers``.
 
@@ -85,7 +87,7 @@ def train(
     with (
         interruption_noticed() as interruption,
         _single_threads(workers) as pool,
-        drawn_ahead(partial(_drawn, task), seeds, ahead=draw_ahead, threads=workers) as draw,
+        drawn_ahead(partial(_drawn, task), seeds, ahead=draw_ahead, threads=drawers or workers) as draw,
     ):
         while True:
             standing.trained_s, requested = _agreed(clock() - begun, interruption.requested, team)

@@ -37,14 +37,7 @@ PRESETS: tuple[Preset, ...] = ("toy", "small", "base", "large")
 
 HEADS = ("class_head.*", "patch_head.*")
 """What a student has beside its backbone."""
-_UNDECAYED = (
-    "*.bias",
-    "*norm*.weight",
-    "*gamma",
-    "backbone.class_token",
-    "backbone.registers",
-    "backbone.mask_token",
-)
+_TOKENS = ("backbone.class_token", "backbone.registers", "backbone.mask_token")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +95,23 @@ def optimisation_of(recipe: PretrainingRecipe, architecture: VitArchitecture) ->
     Layer by layer ``layer_decay ** (depth + 1 - layer)``, tokens and patch embedding being layer 0; no weight decay
     of biases, norms, LayerScale and tokens; whole backbone and each head clipped by itself.
     """
-    stem = ("backbone.patch_embedding.*", "backbone.class_token", "backbone.registers", "backbone.mask_token")
+    stem = "backbone.patch_embedding.*"
     blocks = tuple(f"backbone.blocks.{number}.*" for number in range(architecture.depth))
+    layers = by_depth((stem, *blocks), decay=recipe.layer_decay)
+    tokens = tuple(name for name in _TOKENS if architecture.registers or name != "backbone.registers")
     first = recipe.layer_decay ** (architecture.depth + 1)
-    layers = by_depth((stem[0], *blocks), decay=recipe.layer_decay)
-    tokens = tuple(Part(names=name, rate=first) for name in stem[1:] if architecture.registers or "reg" not in name)
-    bare = tuple(
-        Part(names=name, weight_decay=0.0) for name in _UNDECAYED if architecture.registers or "reg" not in name
-    )
+    bare = ("*.bias", "*norm*.weight", "*.gamma", *tokens, *(("*_bias",) if architecture.qkv_bias else ()))
     own = recipe.optimisation
     return replace(
         own,
         learning_rate=own.learning_rate * 4 * math.sqrt(recipe.slices_a_step / 1024),
-        parts=(*own.parts, *layers, *tokens, Part(names=stem[0], rate=recipe.stem_rate), *bare),
+        parts=(
+            *own.parts,
+            *layers,
+            Part(names=stem, rate=recipe.stem_rate),
+            *(Part(names=name, rate=first) for name in tokens),
+            *(Part(names=name, weight_decay=0.0) for name in bare),
+        ),
         clip_apart=HEADS,
     )
 

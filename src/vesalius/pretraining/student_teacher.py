@@ -48,8 +48,10 @@ class Head(nn.Module):
         nn.init.normal_(self.prototypes.weight, std=settings.spread)
 
     def forward(self, tokens: Float[Tensor, "n d"]) -> Float[Tensor, "n q"]:
-        """Return logits."""
-        logits: Tensor = self.prototypes(functional.normalize(self.mlp(tokens), dim=-1, eps=1e-6))
+        """Return logits, in float32: they are divided by a few hundredths, which bf16 would not survive."""
+        mapped = self.mlp(tokens)
+        with torch.autocast(mapped.device.type, enabled=False):
+            logits: Tensor = self.prototypes(functional.normalize(mapped.float(), dim=-1, eps=1e-6))
         return logits
 
 

@@ -1,0 +1,221 @@
+"""What pretraining a toy teaches: its frozen features beside random ones and the place alone, on unseen people.
+
+    python benchmarks/pretraining_works.py --folder DIR --seeds 3 --minutes 25
+    python benchmarks/pretraining_works.py --folder DIR --seeds 3 --minutes 25 --report
+
+The first line makes the slices and then, seed after seed, trains on one core and probes; whatever was stopped goes
+on where it was. The second only writes the result of the seeds that are done. A toy ViT learns without labels from
+the shared scans, but none of those that the probe is developed on (the validation part of OpenKBP,
+``lits-volume-0``, ``3DCT_lung_baseline``, ``example_ct``): the store is checked against their pictures. Then a
+linear map from frozen patches to five structures is fitted on labelled scans of OpenKBP's training part, and asked
+of its validation part.
+Minutes are of the processor, so a busy machine changes nothing.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sides import SHARED_DATA, commit, write_result
+from vesalius.curation.slice_factory import SliceSettings
+from vesalius.curation.slices import curate_slices
+from vesalius.data.cache import Cache
+from vesalius.data.datalists.read import read_list
+from vesalius.data.datalists.record import DataList
+from vesalius.data.slices import MANIFEST, SliceStore
+from vesalius.engine.run import RunFolder
+from vesalius.errors import InterruptedRun
+from vesalius.evaluation.frozen_features import Places, read_encoder, untrained
+from vesalius.evaluation.probe_data import read_probe_cases
+from vesalius.evaluation.probes import ProbeOptions, probe_segmentation
+from vesalius.io.atomic import replacing
+from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
+from vesalius.pretraining.recipes import STAGE_1, PretrainingRecipe, for_preset
+
+SPACING_MM = 2.0
+LEARNT_FROM = 24
+"""Labelled scans that the probe is fitted on."""
+TARGET = 0.08
+OPENKBP = {
+    "1": "brainstem",
+    "2": "spinal cord",
+    "3": "right parotid gland",
+    "4": "left parotid gland",
+    "5": "mandible",
+}
+_KEPT_ASIDE = {
+    "abdomen-ct-silver": ("lits-volume-0_ct.nii.gz",),
+    "cip-lung-ct": ("3DCT_lung_baseline_small.mha",),
+    "totalsegmentator-example": ("example_ct*.nii.gz",),
+}
+
+
+def training_images() -> list[Path]:
+    """Return the scans to learn from."""
+    images = sorted((SHARED_DATA / "openkbp-hn-ct" / "train").glob("*_ct.nii.gz"))
+    images += sorted((SHARED_DATA / "sts-tumour-ct" / "train").glob("*_ct.nii.gz"))[:14]
+    images += sorted((SHARED_DATA / "abdomen-ct-silver").glob("crlm-ct-*_ct.nii.gz"))
+    return images
+
+
+def development_images() -> list[Path]:
+    """Return the scans that nothing may be learnt from."""
+    images = sorted((SHARED_DATA / "openkbp-hn-ct" / "val").glob("*_ct.nii.gz"))
+    for folder, patterns in _KEPT_ASIDE.items():
+        for pattern in patterns:
+            images += sorted((SHARED_DATA / folder).glob(pattern))
+    return [image for image in images if "seg" not in image.name and "label" not in image.name]
+
+
+def listed(path: Path, **parts: Any) -> DataList:
+    """Write a list and read it."""
+    path.write_text(json.dumps({"modality": "CT", **parts}, indent=1))
+    return read_list(path, root=SHARED_DATA)
+
+
+def make_store(folder: Path) -> SliceStore:
+    """Cut the slices, or find them cut."""
+    store = folder / "slices"
+    if not (store / MANIFEST).is_file():
+        parts = {"training": training_images(), "validation": development_images()}
+        data = listed(
+            folder / "scans.json", **{part: [{"image": str(one)} for one in some] for part, some in parts.items()}
+        )
+        found = curate_slices(data, store, settings=SliceSettings(spacing_mm=SPACING_MM), excluded=(), resume=True)
+        for outcome in found.outcomes:
+            if outcome.error is not None:
+                print(outcome.error, file=sys.stderr)
+        for refusal in found.refused:
+            print(f"refused: {refusal.as_dict()}", file=sys.stderr)
+    return SliceStore(store)
+
+
+def recipe_of(arguments: argparse.Namespace, seed: int) -> PretrainingRecipe:
+    """Return the toy's recipe for so many minutes."""
+    recipe = for_preset(STAGE_1, "toy")
+    loop = replace(recipe.loop, steps=None, minutes=arguments.minutes, seed=seed)
+    return replace(recipe, loop=loop)
+
+
+def pretrain(arguments: argparse.Namespace, store: SliceStore, seed: int) -> Path:
+    """Train a seed to its end, or go on."""
+    recipe, folder = recipe_of(arguments, seed), arguments.folder / f"seed-{seed}"
+    course = PretrainingCourse(recipe=recipe, beginning=Beginning.at_random(recipe, store), store=store)
+    carry_out(course, folder, clock=time.process_time)
+    return folder
+
+
+def probe(arguments: argparse.Namespace, run: Path, seed: int) -> dict[str, Any]:
+    """Probe a seed's backbone beside a random one and places; once."""
+    path = run / "probe.json"
+    if not path.is_file():
+        encoder = read_encoder(run)
+        labelled = {
+            part: [
+                {"image": str(image), "label": str(image).replace("_ct.", "_seg.")}
+                for image in sorted((SHARED_DATA / "openkbp-hn-ct" / folder).glob("*_ct.nii.gz"))[:most]
+            ]
+            for part, folder, most in (("training", "train", LEARNT_FROM), ("validation", "val", None))
+        }
+        names = {**OPENKBP, "6": None, "7": None}
+        data = listed(arguments.folder / "probed.json", label_mapping=names, **labelled)
+        cases = read_probe_cases(data, encoder.spec, Cache(arguments.folder / "cases"))
+        beside = {
+            "pretrained": encoder,
+            "random, LayerScale 1": untrained(encoder, seed=seed),
+            "place alone": Places(encoder.patch),
+        }
+        report = probe_segmentation(
+            {name: (one, cases.learnt, cases.judged) for name, one in beside.items()},
+            cases.classes,
+            ProbeOptions(seed=seed),
+            said=lambda words: print(words, file=sys.stderr, flush=True),
+        )
+        with replacing(path) as part:
+            part.write_text(json.dumps(report.as_dict(), indent=1))
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def course_of(run: Path) -> dict[str, Any]:
+    """Return how a seed's losses and monitors went: at the first validation, and at the last."""
+    records = RunFolder(run).metrics()
+    judged = [record for record in records if record.get("event") == "validated"]
+    steps = [record for record in records if "event" not in record]
+    return {
+        "steps": max(record["step"] for record in records),
+        "trained_min": round(records[-1]["trained_s"] / 60, 2),
+        "first": {**steps[0], **judged[0]},
+        "last": {**steps[-1], **judged[-1]},
+    }
+
+
+def main() -> int:
+    """Make, train, probe, report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True, help="for slices, runs and what was measured")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=25.0, help="of one core, for each seed")
+    parser.add_argument("--first", type=int, default=0, help="the first seed: several may run beside one another")
+    parser.add_argument("--report", action="store_true", help="write the result of what is done")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
+    if not arguments.report:
+        store = make_store(arguments.folder)
+        try:
+            for seed in seeds:
+                probe(arguments, pretrain(arguments, store, seed), seed)
+        except InterruptedRun as interrupted:
+            print(interrupted, file=sys.stderr)
+            return 6
+    report(arguments, [seed for seed in seeds if (arguments.folder / f"seed-{seed}" / "probe.json").is_file()])
+    return 0
+
+
+def report(arguments: argparse.Namespace, seeds: list[int]) -> None:
+    """Write what the seeds gave."""
+    measured = []
+    for seed in seeds:
+        run = arguments.folder / f"seed-{seed}"
+        probed = probe(arguments, run, seed)
+        gains = [gain for gain in probed["gains"] if gain["probe"] == "linear"]
+        measured.append(
+            {
+                "seed": seed,
+                "gains": gains,
+                "is_ahead": all(gain["estimate"] >= TARGET for gain in gains),
+                "training": course_of(run),
+                "probe": probed,
+            }
+        )
+        print(seed, [(gain["over"], gain["estimate"], gain["low"], gain["high"]) for gain in gains])
+    store = SliceStore(arguments.folder / "slices")
+    write_result(
+        "pretraining_works",
+        {
+            "commit": commit(),
+            "target": TARGET,
+            "slices": len(store),
+            "scans": len(store.cases),
+            "kept_aside": dict(store.excluded),
+            "recipe": asdict(recipe_of(arguments, 0)),
+            "seeds": measured,
+        },
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

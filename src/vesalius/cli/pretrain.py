@@ -1,0 +1,92 @@
+"""``vesalius pretrain``: a recipe, from a store of slices without labels to a backbone; goes on where it stood."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from vesalius.cli.request import number_of_threads
+from vesalius.pretraining.recipes import PRESETS, RECIPES, PretrainingRecipe, for_preset
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``vesalius pretrain``."""
+    parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=f"one of {', '.join(RECIPES)}")
+    parser.add_argument("--data", type=Path, required=True, metavar="STORE", help="see `vesalius curate slices`")
+    parser.add_argument("--run", type=Path, required=True, dest="folder", metavar="DIR", help="the run folder")
+    parser.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped, if there is one")
+    parser.add_argument(
+        "--start",
+        metavar="BACKBONE",
+        help="begin with its weights and fresh heads (a name, a folder, a file of any known layout), or with all "
+        "of the pretraining in a run folder; by default at random",
+    )
+    parser.add_argument(
+        "--gram", metavar="BACKBONE", help="stages 2 and 3: the earlier backbone to hold patches to"
+    )
+    parser.add_argument("--no-gram", action="store_true", help="stage 3 without an earlier backbone")
+    parser.add_argument(
+        "--preset", choices=PRESETS, default="base", help="size of network and batch; default: %(default)s"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="end after so many; default: the recipe's")
+    parser.add_argument("--minutes", type=float, metavar="M", help="end after so many minutes instead")
+    parser.add_argument("--batch", type=int, metavar="N", help="slices of a sample")
+    parser.add_argument("--windows", type=int, metavar="N", help="samples a step, over all processes")
+    parser.add_argument("--validate-every", type=int, metavar="N", help="steps")
+    parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
+    parser.add_argument(
+        "--threads",
+        type=number_of_threads,
+        metavar="N",
+        help="cores: samples worked on at once, or cut before their turn for a GPU",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="also write events for TensorBoard")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pretrain; what comes out is a backbone: ``vesalius probe --model DIR``."""
+    import torch
+
+    from vesalius.data.slices import SliceStore
+    from vesalius.engine.team import joined
+    from vesalius.inference.segmenter import choose_device
+    from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
+    from vesalius.training.course import refuse_existing
+
+    logging.getLogger("vesalius").setLevel(logging.INFO)
+    recipe, store = recipe_of(args), SliceStore(args.data)
+    if not args.resume:
+        refuse_existing(args.folder)
+    beginning = Beginning.of(args.start) if args.start else Beginning.at_random(recipe, store)
+    course = PretrainingCourse(recipe=recipe, beginning=beginning, store=store, gram=args.gram)
+    device, threads = choose_device(args.device), args.threads or torch.get_num_threads()
+    with joined() as team:
+        carry_out(
+            course,
+            args.folder,
+            device=device,
+            workers=threads if device == "cpu" else 1,
+            drawers=threads,
+            team=team,
+            tensorboard=args.tensorboard,
+        )
+        if team.is_first:
+            print(args.folder)
+    return 0
+
+
+def recipe_of(args: argparse.Namespace) -> PretrainingRecipe:
+    """Return the recipe that was named, of the size that was named, with what was typed in its place."""
+    recipe = for_preset(RECIPES[args.recipe], args.preset)
+    names = ("steps", "minutes", "windows", "validate_every", "seed")
+    typed = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if "minutes" in typed and "steps" not in typed:
+        typed["steps"] = None
+    recipe = replace(recipe, loop=replace(recipe.loop, **typed))
+    if args.no_gram:
+        recipe = replace(recipe, gram=None)
+    return recipe if args.batch is None else replace(recipe, batch=args.batch)

@@ -1,0 +1,222 @@
+"""Course: a recipe carried out, from a store of slices and perhaps a backbone to a backbone that others can use."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vesalius.checkpoints.load import find_weights_of, load_encoder
+from vesalius.checkpoints.safetensors import write_model
+from vesalius.checkpoints.weights import open_weights
+from vesalius.data.slices import MANIFEST, ORIENTATION, SliceStore, sha256_of
+from vesalius.engine.learner import Learner
+from vesalius.engine.loop import train
+from vesalius.engine.run import CHECKPOINT, RunFolder, opened, read_checkpoint
+from vesalius.engine.team import ALONE, Team
+from vesalius.errors import CheckpointError, InterruptedRun, UsageError
+from vesalius.models.vit import Vit
+from vesalius.pretraining.recipes import PretrainingRecipe, optimisation_of, spec_of
+from vesalius.pretraining.student_teacher import Pupil
+from vesalius.pretraining.task import PretrainingTask, Split
+from vesalius.spec import ModelSpec, VitArchitecture
+
+_ONE_IN = 20
+"""One in so many scans is not learnt from where validations want slices to look at."""
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """What a backbone is before the pretraining.
+
+    Args:
+        spec: What it expects of an image.
+        backbone: Its weights; None begins at random, unless student and teacher are given.
+        student: Weights of an earlier pretraining's student, heads included.
+        teacher: Those of its teacher.
+        source: Which model that was: its name and the hash of its weights.
+    """
+
+    spec: ModelSpec
+    backbone: State | None = None
+    student: State | None = None
+    teacher: State | None = None
+    source: str
+
+    @classmethod
+    def at_random(cls, recipe: PretrainingRecipe, store: SliceStore) -> Beginning:
+        """Begin with the recipe's architecture, and expect slices as the store has them."""
+        spec = replace(spec_of(recipe, "backbone"), orientation=ORIENTATION[store.plane])
+        spacing_mm = store.settings.get("spacing_mm")
+        if spacing_mm is not None:
+            spec = replace(spec, spacing_mm=(float(spacing_mm), float(spacing_mm), 0.0))
+        return cls(spec=spec, source="at random")
+
+    @classmethod
+    def of(cls, start: str | Path) -> Beginning:
+        """Begin with a backbone and fresh heads; or where the folder of a pretraining ended, with its heads.
+
+        Raises:
+            ModelError: If there is no such model, its weights are refused, or it is no backbone.
+        """
+        weights = open_weights(find_weights_of(start))
+        spec = weights.spec
+        if not isinstance(spec.architecture, VitArchitecture):
+            raise CheckpointError(
+                expected=f"a backbone, a vision transformer, at {start}",
+                got=f"{spec.name}, a {spec.architecture.kind} network",
+                do="name another: `vesalius models list`",
+            )
+        source = f"{spec.name}, SHA-256 {weights.report.sha256}"
+        checkpoint = Path(start) / CHECKPOINT
+        if not checkpoint.is_file():
+            return cls(spec=spec, backbone=weights.read(), source=source)
+        state = read_checkpoint(checkpoint)
+        return cls(spec=spec, student=state["network"], teacher=state["average"], source=source)
+
+    def pupil(self, recipe: PretrainingRecipe) -> Pupil:
+        """Return the student; what no weights were given for is random, by the recipe's seed.
+
+        Raises:
+            CheckpointError: If weights of another network were given.
+        """
+        assert isinstance(self.spec.architecture, VitArchitecture)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.loop.seed)
+            pupil = Pupil(self.spec.architecture, class_head=recipe.class_head, patch_head=recipe.patch_head)
+        pupil.vary(drop_path=recipe.drop_path, rescale=recipe.rescale)
+        if self.backbone is not None:
+            pupil.backbone.load_state_dict(self.backbone)
+        elif self.student is not None:
+            _fill(pupil, self.student)
+        return pupil
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingCourse:
+    """What is learnt, from what, and where it begins."""
+
+    recipe: PretrainingRecipe
+    beginning: Beginning
+    store: SliceStore
+    gram: str | Path | None = None
+    """The earlier backbone that patches are held to, if the recipe does so."""
+
+    def config(self) -> dict[str, Any]:
+        """Return all that decides the result, as plain data: the hash of the store's manifest included."""
+        return {
+            "recipe": asdict(self.recipe),
+            "model": self.beginning.source,
+            "architecture": asdict(self.beginning.spec.architecture),
+            "gram": None if self.gram is None else open_weights(find_weights_of(self.gram)).report.sha256,
+            "data": {"slices": len(self.store), "manifest": sha256_of(self.store.folder / MANIFEST)},
+        }
+
+    def split(self) -> Split:
+        """Keep one scan in twenty from being learnt from, at least one, if the recipe validates."""
+        count = len(self.store.cases)
+        held_out = set(range(0, count, _ONE_IN)) if self.recipe.loop.validate_every and count > 1 else set[int]()
+        by_part: dict[bool, list[int]] = {True: [], False: []}
+        for number in range(count):
+            by_part[number in held_out] += self.store.indices_of(number)
+        return Split(learnt=by_part[False], held_out=by_part[True])
+
+
+def carry_out(
+    course: PretrainingCourse,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    workers: int = 1,
+    drawers: int | None = None,
+    team: Team = ALONE,
+    tensorboard: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Pretrain or go on, and write the backbone, the teacher's, into the run folder; also when interrupted.
+
+    Args:
+        course: What to do.
+        folder: The run folder, new or of this very course.
+        device: Where the networks are.
+        workers: Samples worked on at once.
+        drawers: Threads that cut views before their turn, where the networks are not on the CPU.
+        team: The processes that train together.
+        tensorboard: Also write events.
+        clock: Seconds, by which minutes are counted.
+
+    Raises:
+        VesaliusError: Whatever reading, training and writing may raise.
+    """
+    recipe, spec = course.recipe, course.beginning.spec
+    gram_teacher = None if course.gram is None else _gram_teacher(course.gram, spec, device)
+    task = PretrainingTask(course.store, course.split(), spec, recipe=recipe, gram_teacher=gram_teacher)
+    pupil = course.beginning.pupil(recipe).to(device)
+    assert isinstance(spec.architecture, VitArchitecture)
+    learner = Learner(pupil, optimisation_of(recipe, spec.architecture))
+    if course.beginning.teacher is not None:
+        _fill(learner.average, course.beginning.teacher)
+    with opened(folder, course.config(), team=team, tensorboard=tensorboard) as run:
+        ahead = 0 if device == "cpu" else 2 * len(team.share(recipe.loop.windows))
+        try:
+            train(
+                task,
+                learner,
+                run,
+                recipe.loop,
+                workers=workers,
+                draw_ahead=ahead,
+                drawers=drawers,
+                clock=clock,
+                team=team,
+            )
+        except InterruptedRun:
+            _write(course, learner, run, team)
+            raise
+        _write(course, learner, run, team)
+
+
+def _write(course: PretrainingCourse, learner: Learner[Pupil], run: RunFolder, team: Team) -> None:
+    """Write the teacher's backbone, in one file that ``load_encoder`` reads, with a spec that claims nothing."""
+    if not team.is_first:
+        return
+    beginning = course.beginning
+    spec = replace(
+        beginning.spec,
+        name=run.path.resolve().name,
+        version="1",
+        provenance=f"pretrained with Vesalius for {learner.step} steps on {len(course.store)} slices of "
+        f"{len(course.store.cases)} scans, from {beginning.source}",
+    )
+    state = learner.average.backbone.state_dict()
+    write_model(run.path, {name: tensor.to(torch.device("cpu")) for name, tensor in state.items()}, spec)
+
+
+def _gram_teacher(source: str | Path, spec: ModelSpec, device: str) -> Vit:
+    loaded = load_encoder(source, device=device)
+    if loaded.spec.architecture.size_multiple != spec.architecture.size_multiple:
+        raise UsageError(
+            expected=f"an earlier backbone with patches of {spec.architecture.size_multiple} pixels",
+            got=f"{loaded.spec.name}, with patches of {loaded.spec.architecture.size_multiple}",
+            do="take one of the same patch size, such as an earlier state of this pretraining",
+        )
+    return loaded.network
+
+
+def _fill(pupil: Pupil, state: State) -> None:
+    try:
+        pupil.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(
+            expected="student and teacher with heads of the recipe's sizes",
+            got=str(error).splitlines()[1 if "\n" in str(error) else 0].strip(),
+            do="use the preset of the pretraining that it goes on from, or start from its model.safetensors alone",
+        ) from None

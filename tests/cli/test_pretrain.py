@@ -1,0 +1,49 @@
+"""``vesalius pretrain``: from a store to a backbone that can be loaded, resumed, and gone on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pretraining.small_store import write_store
+from vesalius.checkpoints.load import load_encoder
+from vesalius.cli.main import main
+from vesalius.cli.pretrain import add_arguments, recipe_of
+from vesalius.engine.run import RunFolder
+
+
+def words(tmp_path: Path, *more: str) -> list[str]:
+    short = ["--preset", "toy", "--batch", "2", "--steps", "1", "--device", "cpu", "--threads", "1"]
+    return ["pretrain", "stage-1", "--data", str(tmp_path / "store"), "--run", str(tmp_path / "run"), *short, *more]
+
+
+def test_a_store_becomes_a_backbone_and_a_run_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_store(tmp_path / "store")
+    assert main(words(tmp_path)) == 0
+    assert str(tmp_path / "run") in capsys.readouterr().out
+    assert load_encoder(tmp_path / "run").spec.name == "run"
+    assert RunFolder(tmp_path / "run").metrics()[-1]["event"] == "finished"
+    assert main(words(tmp_path)) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main(words(tmp_path, "--resume")) == 0
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(tmp_path)) == 3
+    assert "curate slices" in capsys.readouterr().err
+
+
+def test_what_was_typed_takes_the_place_of_the_recipes() -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    base = ["stage-3", "--data", "s", "--run", "r"]
+    typed = recipe_of(parser.parse_args([*base, "--minutes", "3", "--batch", "7", "--windows", "2", "--seed", "5"]))
+    assert (typed.loop.steps, typed.loop.minutes, typed.loop.windows, typed.loop.seed) == (None, 3.0, 2, 5)
+    assert typed.batch == 7
+    assert typed.gram is not None
+    assert recipe_of(parser.parse_args([*base, "--no-gram"])).gram is None

@@ -1,0 +1,185 @@
+"""A course: from a store to a backbone in one file; the same whether or not it was killed; where it may begin."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.line_task import same, without_times
+from pretraining.small_store import HEAD, TINY, pupil, recipe, write_store
+from vesalius.checkpoints.load import load_encoder
+from vesalius.checkpoints.safetensors import write_model
+from vesalius.data.slices import SliceStore
+from vesalius.engine.run import RunFolder
+from vesalius.errors import CheckpointError, UsageError
+from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
+from vesalius.pretraining.recipes import PretrainingRecipe, spec_of
+from vesalius.pretraining.settings import Gram, HeadSettings
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> SliceStore:
+    return write_store(tmp_path_factory.mktemp("store"))
+
+
+def course(store: SliceStore, chosen: PretrainingRecipe | None = None, **changes: object) -> PretrainingCourse:
+    chosen = chosen or recipe()
+    beginning = Beginning.at_random(chosen, store)
+    return PretrainingCourse(**{"recipe": chosen, "beginning": beginning, "store": store, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def finished(store: SliceStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a pretraining that nobody stopped."""
+    folder = tmp_path_factory.mktemp("run") / "backbone"
+    carry_out(course(store), folder)
+    return folder
+
+
+def test_the_run_folder_is_a_backbone_the_teachers_that_claims_nothing(finished: Path) -> None:
+    loaded, state = load_encoder(finished), RunFolder(finished).checkpoint()
+    assert state is not None
+    teacher = {
+        name.removeprefix("backbone."): tensor
+        for name, tensor in state["average"].items()
+        if name.startswith("backbone.")
+    }
+    assert same(dict(loaded.network.state_dict()), teacher)
+    assert loaded.spec.architecture == TINY
+    assert loaded.spec.spacing_mm == (1.5, 1.5, 0.0)
+    assert (loaded.spec.licence, loaded.spec.dice) == ("", {})
+    assert "4 steps on 12 slices of 3 scans, from at random" in loaded.spec.provenance
+    assert (
+        sum(path.stat().st_size for path in finished.glob("*.safetensors"))
+        < 1.2 * 4 * sum(tensor.numel() for tensor in teacher.values()) + 1e4
+    )
+
+
+def test_losses_monitors_and_pictures_are_kept(finished: Path) -> None:
+    records = RunFolder(finished).metrics()
+    steps = [record for record in records if "event" not in record]
+    assert {"dino", "ibot", "koleo", "rank of a batch", "teacher entropy"} <= steps[0].keys()
+    judged = [record for record in records if record.get("event") == "validated"]
+    assert [record["step"] for record in judged] == [0, 2, 4]
+    assert {"found again", "rank of slices", "rank of patches"} <= judged[0].keys()
+    assert len(list((finished / "pictures").iterdir())) == 3
+
+
+KILLED = """
+# A pretraining killed in the middle of a step, after a checkpoint; then the same command again.
+import os, signal, sys
+from pathlib import Path
+folder, store, tests = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+sys.path.insert(0, tests)
+from pretraining.small_store import recipe
+from pretraining.test_course import course, SAVING
+from vesalius.data.slices import SliceStore
+from vesalius.pretraining.course import carry_out
+from vesalius.pretraining.task import PretrainingTask
+
+draw, drawn = PretrainingTask.draw, []
+def mortal(self, rng):
+    drawn.append(1)
+    if len(drawn) == 4 and "die" in sys.argv:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return draw(self, rng)
+PretrainingTask.draw = mortal
+carry_out(course(SliceStore(store), SAVING), folder)
+print(len(drawn))
+"""
+
+SAVING = recipe(loop=replace(recipe().loop, save_every_s=0.0))
+
+
+def test_a_killed_pretraining_ends_bit_for_bit_as_one_that_was_not(store: SliceStore, tmp_path: Path) -> None:
+    tests = str(Path(__file__).resolve().parents[1])
+
+    def life(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", KILLED, str(folder), str(store.folder), tests, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    killed = life(tmp_path / "killed", "die")
+    assert killed.returncode == -9, killed.stderr
+    left = RunFolder(tmp_path / "killed").checkpoint()
+    assert left is not None
+    assert left["step"] == 3
+    resumed = life(tmp_path / "killed")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.split() == ["1"], "steps that a checkpoint holds are not done again"
+    carry_out(course(store, SAVING), tmp_path / "whole")
+    ends = [RunFolder(tmp_path / name).checkpoint() for name in ("killed", "whole")]
+    first, second = ({name: part for name, part in (end or {}).items() if name != "trained_s"} for end in ends)
+    assert same(first, second)
+    assert without_times(RunFolder(tmp_path / "killed")) == without_times(RunFolder(tmp_path / "whole"))
+
+
+def test_a_pretraining_begins_with_a_backbone_and_fresh_heads(store: SliceStore, tmp_path: Path) -> None:
+    given = pupil(7)
+    spec = replace(spec_of(recipe(), "given"), licence="of its own", normalisation="slice")
+    write_model(tmp_path / "given", given.backbone.state_dict(), spec)
+    beginning = Beginning.of(tmp_path / "given")
+    begun = beginning.pupil(recipe())
+    assert same(dict(begun.backbone.state_dict()), dict(given.backbone.state_dict()))
+    assert not same(dict(begun.class_head.state_dict()), dict(given.class_head.state_dict()))
+    carry_out(course(store, beginning=beginning), tmp_path / "run")
+    found = load_encoder(tmp_path / "run").spec
+    assert (found.licence, found.normalisation) == ("of its own", "slice")
+    assert "from given, SHA-256" in found.provenance
+
+
+def test_a_stage_goes_on_from_student_and_teacher_of_the_stage_before(
+    store: SliceStore, finished: Path, tmp_path: Path
+) -> None:
+    chosen = recipe(gram=Gram(), loop=replace(recipe().loop, steps=1))
+    beginning = Beginning.of(finished)
+    state = RunFolder(finished).checkpoint()
+    assert state is not None
+    assert same(dict(beginning.pupil(chosen).state_dict()), dict(state["network"]))
+    assert not same(dict(state["network"]), dict(state["average"]))
+    seen: list[dict[str, torch.Tensor]] = []
+
+    class Watched(Beginning):
+        def pupil(self, recipe: PretrainingRecipe) -> object:  # type: ignore[override]
+            made = super().pupil(recipe)
+            seen.append(dict(made.state_dict()))
+            return made
+
+    watched = Watched(**vars(beginning))
+    carry_out(course(store, chosen, beginning=watched, gram=finished), tmp_path / "next")
+    records = RunFolder(tmp_path / "next").metrics()
+    assert any("gram" in record for record in records)
+    assert same(seen[0], dict(state["network"]))
+    first = next(record for record in records if record.get("event") == "validated")
+    last = [record for record in RunFolder(finished).metrics() if record.get("event") == "validated"][-1]
+    assert first["rank of patches"] == last["rank of patches"], (
+        "the teacher is the one that the stage before ended with"
+    )
+
+
+def test_heads_of_other_sizes_are_refused(finished: Path) -> None:
+    other = recipe(class_head=HeadSettings(prototypes=HEAD.prototypes + 1, hidden=16, bottleneck=8))
+    with pytest.raises(CheckpointError, match="heads of the recipe's sizes"):
+        Beginning.of(finished).pupil(other)
+
+
+def test_a_model_that_is_no_backbone_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="a backbone"):
+        Beginning.of("vesalius-small")
+
+
+def test_one_scan_in_twenty_is_held_out_where_the_recipe_validates(store: SliceStore) -> None:
+    split = course(store).split()
+    assert list(split.held_out) == [0, 1, 2, 3]
+    assert list(split.learnt) == list(range(4, 12))
+    without = recipe(loop=replace(recipe().loop, validate_every=None))
+    assert list(course(store, without).split().learnt) == list(range(12))
+
+
+def test_another_store_in_the_same_run_is_refused(store: SliceStore, finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"data\."):
+        carry_out(course(write_store(tmp_path / "other", cases=4)), finished)
