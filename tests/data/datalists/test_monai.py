@@ -166,3 +166,22 @@ def test_what_is_no_list_is_refused(folder: Any) -> None:
 def test_a_list_that_is_not_sound_can_be_looked_at(folder: Any) -> None:
     path = folder.json("list.json", {"training": ["gone.nii", "gone.nii"]})
     assert len(read_list(path, strict=False).cases) == 2
+
+
+def test_a_pseudo_label_that_is_called_unreliable_is_left_out(folder: Any) -> None:
+    folder.touch("a.nii.gz", "b.nii.gz", "p.nii.gz", "q.nii.gz")
+    entries = [
+        {"image": "a.nii.gz", "pseudo_label_file": "p.nii.gz", "pseudo_label_reliability": 0},
+        {"image": "b.nii.gz", "pseudo_label_file": "q.nii.gz", "pseudo_label_reliability": 1},
+    ]
+    folder.json("list.json", {"training": entries})
+    kept = [case.pseudo_label is not None for case in read_list(folder.path / "list.json").cases]
+    assert kept == [False, True]
+
+
+@pytest.mark.parametrize("masks", [["a"], {"liver": "a.nii.gz"}, {"1": 3}])
+def test_masks_that_are_no_files_by_id_are_refused(folder: Any, masks: Any) -> None:
+    folder.touch("a.nii.gz")
+    folder.json("list.json", {"training": [{"image": "a.nii.gz", "masks": masks}]})
+    with pytest.raises(FileFormatError, match="masks"):
+        read_list(folder.path / "list.json")

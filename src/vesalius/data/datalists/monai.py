@@ -1,9 +1,10 @@
 """MONAI and Medical Segmentation Decathlon lists: one JSON object with ``training``, ``validation`` and ``test``.
 
 An entry is ``{"image", "label"}``, with ``fold``, ``pseudo_label``, ``supervoxels``, ``classes`` and ``name``
-where they are wanted; VISTA3D's own lists call two of these ``pseudo_label_file`` and ``label_sv``. What label ids
-mean is in ``label_mapping`` ({"1": "liver"}, or pairs of ids [[1, 1], [2, 26]]), else in ``labels``, as the
-decathlon has it.
+where they are wanted, or with ``masks`` ({"1": "liver.nii.gz"}) in place of ``label``. VISTA3D's own lists call two
+of these ``pseudo_label_file`` and ``label_sv``; a ``pseudo_label_reliability`` of 0 takes the first back. What label
+ids mean is in ``label_mapping`` ({"1": "liver"}, or pairs of ids [[1, 1], [2, 26]]), else in ``labels``, as the
+decathlon has it; ``unknown`` are ids of voxels that nobody judged.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -63,6 +64,7 @@ def read(path: Path, content: Mapping[str, Any], root: Root) -> DataList:
         format="monai",
         cases=tuple(_with_distinct_names(cases)),
         meanings=meanings_of(content, path),
+        unknown=_unknown(content.get("unknown", []), path),
         modality=modality_of(content.get("modality", {})),
     )
 
@@ -82,6 +84,12 @@ def meanings_of(content: Mapping[str, Any], path: Path) -> dict[int, Meaning]:
     if not all(b is None or (isinstance(b, str | int) and not isinstance(b, bool)) for b in meanings.values()):
         raise _bad(path, f"labels {str(stated)[:80]}")
     return {label: meaning for label, meaning in meanings.items() if label != 0}
+
+
+def _unknown(stated: object, path: Path) -> frozenset[int]:
+    if not isinstance(stated, list) or not all(isinstance(label, int) for label in stated):
+        raise _bad(path, f"unknown {str(stated)[:80]}")
+    return frozenset(stated)
 
 
 def modality_of(stated: object) -> Modality:
@@ -112,16 +120,28 @@ def _cases(entry: object, split: Split, root: Root, where: str) -> Iterator[List
     fold = fields.get("fold")
     if fold is not None and not isinstance(fold, int):
         raise _bad_entry(where, f"fold {fold!r}")
+    is_reliable = fields.get("pseudo_label_reliability", 1) not in (0, False)
     yield ListedCase(
         name=str(fields.get("name") or stem_of(image)),
         split=split,
         image=image,
         label=_file(fields, ("label",), root, where),
-        pseudo_label=_file(fields, _PSEUDO, root, where),
+        masks=_masks(fields.get("masks", {}), root, where),
+        pseudo_label=_file(fields, _PSEUDO, root, where) if is_reliable else None,
         supervoxels=_file(fields, _SUPERVOXELS, root, where),
         classes=None if classes is None else tuple(classes),
         fold=fold,
     )
+
+
+def _masks(stated: object, root: Root, where: str) -> dict[int, Path]:
+    """Return label id -> file of one structure."""
+    if not isinstance(stated, dict):
+        raise _bad_entry(where, f"masks {str(stated)[:80]}")
+    try:
+        return {int(label): root.resolve(file) for label, file in stated.items()}
+    except (TypeError, ValueError):
+        raise _bad_entry(where, f"masks {str(stated)[:80]}") from None
 
 
 def _file(fields: Mapping[str, Any], keys: tuple[str, ...], root: Root, where: str) -> Path | None:
