@@ -21,7 +21,7 @@ from vesalius.engine.settings import LoopSettings, Part
 from vesalius.errors import UnknownModelError, UsageError
 from vesalius.geometry.volume import LabelMap
 from vesalius.io.formats import write
-from vesalius.training.course import Beginning, Course, _task, carry_out, refuse_existing
+from vesalius.training.course import Beginning, Course, carry_out, refuse_existing, task_of
 from vesalius.training.recipes import ClickPrompting, VistaRecipe, frozen
 from vesalius.training.validation import Judged
 from vesalius.training.vista3d_task import Vista3DTask
@@ -132,7 +132,7 @@ def test_pseudo_labels_are_refused_and_supervoxels_reach_the_windows(place: Path
     write(LabelMap(parts, GRID, {}), tmp_path / "data" / "parts.nii.gz")
     content["training"][0]["supervoxels"] = "parts.nii.gz"
     path.write_text(json.dumps(content))
-    task = _task(course(place, BY_CLASSES, listed=read_list(path)), Cache(place / "cache"), workers=1, on_case=None)
+    task = task_of(course(place, BY_CLASSES, listed=read_list(path)), Cache(place / "cache"))
     assert isinstance(task, Judged)
     assert isinstance(task.task, Vista3DTask)
     cut = [task.task._cutter.cut(np.random.default_rng(seed)).supervoxels for seed in range(12)]

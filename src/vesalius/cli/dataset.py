@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vesalius.cli.list_options import add_list_options, list_of
+
 if TYPE_CHECKING:
     from vesalius.data.check import Report
     from vesalius.data.datalists.record import DataList
@@ -34,12 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="PATH",
             help="a MONAI or MSD list, an nnU-Net or TotalSegmentator folder, or images and labels in folders",
         )
-        action.add_argument(
-            "--root", type=Path, metavar="FOLDER", help="where the list's paths begin; default its own folder"
-        )
-        action.add_argument("--allow-outside", action="store_true", help="let paths and links leave that folder")
-        action.add_argument("--channel", type=int, metavar="N", help="which channel, where nnU-Net has several")
-        action.add_argument("--modality", choices=("CT", "MR"), help="where the list does not say")
+        add_list_options(action)
     check.add_argument("--json", action="store_true", help="one JSON object on stdout, progress on stderr")
     fingerprint.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the JSON here, not to stdout")
 
@@ -53,7 +50,7 @@ def _check(args: argparse.Namespace) -> int:
     """Print every problem; 0 where nothing is wrong, 3 where something is."""
     from vesalius.data.check import check_list
 
-    listed = _listed(args, strict=False)
+    listed = list_of(args, args.path, strict=False)
     report = check_list(listed, on_case=_progress(len(listed.cases)))
     if args.json:
         print(json.dumps(report.as_dict(), indent=2))
@@ -66,7 +63,7 @@ def _fingerprint(args: argparse.Namespace) -> int:
     from vesalius.data.fingerprint import fingerprint
     from vesalius.io.atomic import replacing
 
-    listed = _listed(args, strict=True)
+    listed = list_of(args, args.path)
     found = fingerprint(listed, on_case=_progress(sum(case.split != "test" for case in listed.cases)))
     if args.out is None:
         print(found.to_json())
@@ -75,19 +72,6 @@ def _fingerprint(args: argparse.Namespace) -> int:
         part.write_text(found.to_json() + "\n", encoding="utf-8")
     print("\n".join(_summary(found)))
     return 0
-
-
-def _listed(args: argparse.Namespace, *, strict: bool) -> DataList:
-    from vesalius.data.datalists.read import read_list
-
-    return read_list(
-        args.path,
-        root=args.root,
-        allow_outside=args.allow_outside,
-        channel=args.channel,
-        modality=args.modality,
-        strict=strict,
-    )
 
 
 def _progress(total: int) -> Any:

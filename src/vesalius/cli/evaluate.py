@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.refine import check_clickable
 from vesalius.cli.request import Request, number_of_threads, size_in_bytes
 from vesalius.errors import UsageError
@@ -93,12 +94,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         choices=("training", "validation", "test"),
         help="default: the first of test, validation and training that has labels",
     )
-    group.add_argument(
-        "--root", type=Path, metavar="FOLDER", help="where the list's paths begin; default its own folder"
-    )
-    group.add_argument("--allow-outside", action="store_true", help="let paths and links leave that folder")
-    group.add_argument("--channel", type=int, metavar="N", help="which channel, where nnU-Net has several")
-    group.add_argument("--modality", choices=("CT", "MR"), help="where the list does not say")
+    add_list_options(group)
     group.add_argument(
         "--everything", action="store_true", help="ask for all that the model names, not only for what REF holds"
     )
@@ -198,12 +194,10 @@ def _of_files(args: argparse.Namespace, options: ScoringOptions) -> _Outcome:
 
 
 def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | None) -> _Outcome:
-    from vesalius.data.datalists.read import read_list
     from vesalius.evaluation.benchmark import evaluate_model
     from vesalius.evaluation.references import labelled, read_references
 
-    where = {"root": args.root, "allow_outside": args.allow_outside}
-    listed = read_list(args.data, channel=args.channel, modality=args.modality, **where)
+    listed = list_of(args, args.data)
     split, cases = labelled(listed, args.split)
     protocol = _protocol(args, suite)
     asked = {name: getattr(args, name) for name in _MODEL if getattr(args, name) is not None}

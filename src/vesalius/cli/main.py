@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "dataset": "a data set: check it before learning from it, or take its fingerprint",
     "curate": "from a list of scans: slices to pretrain on, supervoxels, pseudo labels; goes on where it stopped",
     "train": "a recipe, from a list of cases to a model; goes on where it stopped",
+    "finetune": "a model and a few labelled cases -> a model of what they show, and whether that helped",
     "pretrain": "a recipe, from a store of slices without labels to a backbone; resumes where it stopped",
     "models": "the models: list, info, pull, convert, verify",
     "phantom": "a synthetic torso with labels, as DICOM or NIfTI",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import number_of_threads
 from vesalius.training.recipes import STAGE_1, STAGE_2, STAGE_3, STAGE_4, VistaRecipe, for_machine
 
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``vesalius train``."""
     parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=f"one of {', '.join(RECIPES)}")
     parser.add_argument("--data", type=Path, required=True, metavar="LIST", help="see `vesalius dataset check`")
+    add_list_options(parser, folds=True)
     parser.add_argument("--run", type=Path, required=True, dest="folder", metavar="DIR", help="the run folder")
     parser.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped, if there is one")
     parser.add_argument("--preset", choices=("cpu", "gpu", "cluster"), default="cpu", help="default: %(default)s")
@@ -52,7 +54,6 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from vesalius.data.cache import Cache
-    from vesalius.data.datalists.read import read_list
     from vesalius.engine.team import joined
     from vesalius.inference.segmenter import choose_device
     from vesalius.training.course import Beginning, Course, carry_out, refuse_existing
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.resume:
         refuse_existing(args.folder)
     beginning = Beginning.of(args.model, recipe, at_random=args.at_random)
-    course = Course(recipe=recipe, beginning=beginning, listed=read_list(args.data))
+    course = Course(recipe=recipe, beginning=beginning, listed=list_of(args, args.data))
     with joined() as team:
         carry_out(
             course,

@@ -126,6 +126,19 @@ class Course:
             },
         }
 
+    def judge(self, cases: tuple[ListedCase, ...]) -> WholeScans:
+        """Return what judges a network on cases, by the kinds of prompts that the recipe teaches."""
+        recipe = self.recipe
+        return WholeScans(
+            listed=self.listed,
+            cases=cases,
+            spec=self.beginning.spec,
+            precision=recipe.loop.precision,
+            automatic=recipe.drop_label < 1,
+            clicks=_CLICKS if _clicks(recipe) else 0,
+            novel=recipe.novel,
+        )
+
     def check_labels(self) -> None:
         """Refuse what the training would not learn from.
 
@@ -185,7 +198,7 @@ def carry_out(
         VesaliusError: Whatever preparing, training and writing may raise.
     """
     course.check_labels()
-    task = _task(course, cache, workers=workers, on_case=on_case)
+    task = task_of(course, cache, workers=workers, on_case=on_case)
     network = course.beginning.network(seed=course.recipe.loop.seed).to(device)
     learner = Learner(network, course.optimisation())
     with opened(folder, course.config(cache), team=team, tensorboard=tensorboard) as run:
@@ -196,16 +209,44 @@ def carry_out(
             _write(course, learner, run)
 
 
-def refuse_existing(folder: Path) -> None:
-    """Refuse a folder in which a training has begun.
+def task_of(
+    course: Course, cache: Cache, *, workers: int = 1, on_case: Callable[[int], None] | None = None
+) -> Task[Vista3D, VistaSample]:
+    """Return what is learnt in a course, its cases prepared or found prepared; one that validates, if it does.
+
+    Args:
+        course: What to do.
+        cache: Where prepared cases are kept.
+        workers: Processes that prepare at once.
+        on_case: Told after each prepared case how many are done.
 
     Raises:
-        UsageError: If it has a checkpoint.
+        VesaliusError: Whatever preparing may raise.
     """
-    if (folder / CHECKPOINT).exists():
+    recipe, spec, listed = course.recipe, course.beginning.spec, course.listed
+    held_out = course.validation_cases()
+    vocabulary = Vocabulary.of(spec.vocabulary)
+    mirrored = {label: vocabulary.left_right_partner(label) or label for label in spec.names}
+    cases = prepare_list(listed, spec, cache, workers=workers, on_case=on_case)
+    task = Vista3DTask(cases, spec, recipe=recipe, mirrored=mirrored)
+    return Judged(task, course.judge(held_out)) if held_out else task
+
+
+def refuse_existing(folder: Path, *, also: str = CHECKPOINT) -> None:
+    """Refuse a folder in which a training has begun.
+
+    Args:
+        folder: The run folder.
+        also: Another file that says so, beside the checkpoint.
+
+    Raises:
+        UsageError: If it has either.
+    """
+    there = next((name for name in (CHECKPOINT, also) if (folder / name).exists()), None)
+    if there is not None:
         raise UsageError(
             expected=f"a new run folder, or to be told to resume {folder}",
-            got=f"a folder with a {CHECKPOINT}",
+            got=f"a folder with a {there}",
             do="add --resume, or name another folder",
         )
 
@@ -218,29 +259,6 @@ def _spec_of(model: str | Path) -> ModelSpec:
     """Return the spec of a model; of one with a name, its weights need not be here."""
     row = None if Path(model).exists() else find_row(str(model))
     return row.spec if row and row.spec else open_weights(find_weights_of(model)).spec
-
-
-def _task(
-    course: Course, cache: Cache, *, workers: int, on_case: Callable[[int], None] | None
-) -> Task[Vista3D, VistaSample]:
-    recipe, spec, listed = course.recipe, course.beginning.spec, course.listed
-    held_out = course.validation_cases()
-    vocabulary = Vocabulary.of(spec.vocabulary)
-    mirrored = {label: vocabulary.left_right_partner(label) or label for label in spec.names}
-    cases = prepare_list(listed, spec, cache, workers=workers, on_case=on_case)
-    task = Vista3DTask(cases, spec, recipe=recipe, mirrored=mirrored)
-    if not held_out:
-        return task
-    judge = WholeScans(
-        listed=listed,
-        cases=held_out,
-        spec=spec,
-        precision=recipe.loop.precision,
-        automatic=recipe.drop_label < 1,
-        clicks=_CLICKS if _clicks(recipe) else 0,
-        novel=recipe.novel,
-    )
-    return Judged(task, judge)
 
 
 def _write(course: Course, learner: Learner[Vista3D], run: RunFolder) -> None:

@@ -1,0 +1,278 @@
+"""What a few labelled cases of another organ and scanner are worth: fine-tuned, from scratch, copied, by nnU-Net.
+
+::
+
+    python benchmarks/few_shot.py --folder runs/few_shot --minutes 4 --jobs 2
+
+MSD's hippocampus MR, which the built-in CT model has never seen: 1, 3 and 10 cases, five random support sets each
+out of the first twenty by name, measured on the last forty. Four sides:
+
+``finetuned``  ``vesalius finetune``'s spec, recipe and weights: the built-in model, the whole network learning
+``scratch``    the same network, spec and recipe at random weights, at the rate that served it best
+``copied``     the labels of the support case that looks most alike, stretched to the scan; no minutes
+``nnunet``     nnU-Net v2 by its own package (``few_shot_nnunet.py``), its schedule shortened to the same minutes
+
+Minutes are the processor's, of one thread: a busy machine makes the benchmark longer, and its results hardly worse.
+What was chosen for fine-tuning and for scratch (rates) was chosen on other cases of the data set than the forty.
+Intervals: both support sets and cases are drawn. Every finished run is kept in the folder; the benchmark goes on.
+
+nnU-Net needs a Python of its own, and is left out without one::
+
+    python -m venv runs/nnunet-venv
+    runs/nnunet-venv/bin/pip install nnunetv2==2.8.1
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import sides
+
+if TYPE_CHECKING:
+    from vesalius.data.datalists.record import DataList
+    from vesalius.geometry.volume import LabelMap, Volume
+
+DATA = sides.SHARED_DATA / "msd-hippocampus-mr" / "train"
+LABELS = {"1": "anterior hippocampus", "2": "posterior hippocampus"}
+SIDES = ("copied", "scratch", "finetuned", "nnunet")
+POOL, HELD_OUT = 20, 40
+SCRATCH_RATE = 0.03
+DRAWS = 4000
+Scores = dict[str, dict[str, float]]
+"""Case -> class -> Dice."""
+
+
+def listed_for(cases: int, support_set: int, held_out: int, folder: Path) -> DataList:
+    """Return the list of one support set, and of the cases to measure on."""
+    from vesalius.data.datalists.read import read_list
+
+    names = sorted(path.name for path in (DATA / "images").glob("*.nii.gz"))
+    chosen = np.random.default_rng((cases, support_set)).permutation(POOL)[:cases]
+
+    def entry(name: str) -> dict[str, str]:
+        return {"image": f"images/{name}", "label": f"labels/{name}"}
+
+    content = {
+        "name": "hippocampus",
+        "modality": "MR",
+        "label_mapping": LABELS,
+        "training": [entry(names[at]) for at in sorted(chosen)],
+        "test": [entry(name) for name in names[-HELD_OUT:][:held_out]],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "list.json").write_text(json.dumps(content))
+    return read_list(folder / "list.json", root=DATA)
+
+
+def measured(listed: DataList, answer: Any) -> Scores:
+    """Return the Dice of every class in every case to measure on; ``answer`` is given a volume."""
+    from vesalius.evaluation.references import read_references
+    from vesalius.evaluation.scores import score_case
+    from vesalius.labels.vocabulary import Vocabulary
+
+    found: Scores = {}
+    for case in read_references(listed, listed.split("test"), Vocabulary.of(())):
+        scores = score_case(case.name, answer(case.name, case.volume), case.truth).scores
+        found[case.name] = {score.name: round(score.dice, 5) for score in scores}
+    return found
+
+
+def learnt(arguments: argparse.Namespace, listed: DataList, *, at_random: bool) -> dict[str, Any]:
+    """Train for the minutes, by the spec and recipe of ``vesalius finetune``, and measure."""
+    import torch
+
+    from vesalius.data.cache import Cache
+    from vesalius.engine.learner import Learner
+    from vesalius.engine.loop import train
+    from vesalius.engine.run import RunFolder
+    from vesalius.inference.segmenter import Segmenter, SegmentOptions
+    from vesalius.models.build import optimise_for_inference
+    from vesalius.training.course import task_of
+    from vesalius.training.finetune import begin
+    from vesalius.training.finetune_options import FinetuneOptions
+
+    torch.set_num_threads(1)
+    options = FinetuneOptions(folds=0, seed=arguments.set)
+    course = begin("vesalius-small", listed, options).course
+    loop = replace(course.recipe.loop, steps=None, minutes=arguments.minutes, windows=1, log_every=10**6)
+    recipe = replace(course.recipe, loop=loop)
+    if at_random:
+        rate = replace(recipe.optimisation, learning_rate=SCRATCH_RATE)
+        course = replace(course, beginning=replace(course.beginning, state=None))
+        recipe = replace(recipe, optimisation=rate)
+    course = replace(course, recipe=recipe)
+    task = task_of(course, Cache(arguments.folder / "cache"))
+    learner = Learner(course.beginning.network(seed=arguments.set), course.optimisation())
+    train(task, learner, RunFolder(arguments.place / "run", writes=False), loop, clock=time.process_time)
+    segmenter = Segmenter(optimise_for_inference(learner.average), course.beginning.spec)
+
+    def answer(_: str, volume: Volume) -> LabelMap:
+        return segmenter.segment(volume, list(LABELS.values()), options=SegmentOptions(unvalidated=True)).labels
+
+    return {"steps": learner.step, "dice": measured(listed, answer)}
+
+
+def copied(listed: DataList) -> dict[str, Any]:
+    """Copy labels, and measure."""
+    from vesalius.evaluation.copied_labels import CopiedLabels
+    from vesalius.labels.vocabulary import Vocabulary
+
+    copy = CopiedLabels(listed, listed.split("training"), Vocabulary.of(()))
+    return {"dice": measured(listed, lambda _, volume: copy(volume))}
+
+
+def by_nnunet(arguments: argparse.Namespace, listed: DataList) -> dict[str, Any]:
+    """Have nnU-Net train and predict in its own Python, and measure."""
+    from vesalius.geometry.volume import LabelMap
+    from vesalius.io.formats import read_labels
+
+    place = arguments.place / "nnunet"
+    place.mkdir(exist_ok=True)
+    files = {
+        split: [
+            {"name": case.name, "image": str(case.image), "label": str(case.label)} for case in listed.split(split)
+        ]
+        for split in ("training", "test")
+    }
+    asked = {"labels": LABELS, "learn": files["training"], "predict": files["test"]}
+    (place / "case.json").write_text(json.dumps(asked))
+    command = [str(arguments.nnunet), str(Path(__file__).with_name("few_shot_nnunet.py")), str(place)]
+    command += ["--minutes", str(arguments.minutes)]
+    log = place / "log.txt"
+    with log.open("w") as errors:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"nnU-Net failed: {log.read_text()[-2000:]}")
+    names = {int(label): name for label, name in LABELS.items()}
+
+    def answer(name: str, _: Volume) -> LabelMap:
+        found = read_labels(place / "found" / f"{name}.nii.gz")
+        return LabelMap(found.data, found.grid, names)
+
+    return {**json.loads(done.stdout.strip().splitlines()[-1]), "dice": measured(listed, answer)}
+
+
+def side(arguments: argparse.Namespace) -> None:
+    """Run one side on one support set, and print what it measured."""
+    arguments.place = arguments.folder / f"{arguments.cases}-{arguments.set}"
+    listed = listed_for(arguments.cases, arguments.set, arguments.held_out, arguments.place)
+    begun = time.process_time()
+    if arguments.side == "copied":
+        answer = copied(listed)
+    elif arguments.side == "nnunet":
+        answer = by_nnunet(arguments, listed)
+    else:
+        answer = learnt(arguments, listed, at_random=arguments.side == "scratch")
+    print(json.dumps({**answer, "processor_s": round(time.process_time() - begun, 1)}))
+
+
+def table(runs: list[dict[str, Any]]) -> np.ndarray:
+    """Return the mean over classes of Dice, for each support set and case."""
+    return np.array([[np.mean(list(dice.values())) for dice in run["dice"].values()] for run in runs])
+
+
+def interval(values: np.ndarray) -> dict[str, float]:
+    """Return the mean of a table [set, case] with its 95 % interval: sets and cases are drawn, each with others."""
+    rng = np.random.default_rng(0)
+    sets, cases = values.shape
+    means = [
+        values[np.ix_(rng.integers(sets, size=sets), rng.integers(cases, size=cases))].mean() for _ in range(DRAWS)
+    ]
+    low, high = np.percentile(means, (2.5, 97.5))
+    return {"mean": round(float(values.mean()), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+
+
+def summary(found: dict[int, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
+    """Return Dice of each side, and what fine-tuning gains over each other one, for each number of cases."""
+    result: dict[str, Any] = {}
+    for cases, of_side in found.items():
+        tables = {name: table(runs) for name, runs in of_side.items()}
+        result[str(cases)] = {
+            "dice": {name: interval(values) for name, values in tables.items()},
+            "finetuned_minus": {
+                name: interval(tables["finetuned"] - values)
+                for name, values in tables.items()
+                if name != "finetuned"
+            },
+            "steps": {
+                name: [run.get("steps", run.get("iterations")) for run in runs]
+                for name, runs in of_side.items()
+                if name != "copied"
+            },
+        }
+    return result
+
+
+def main() -> None:
+    """Run every side of every support set, those that are not kept yet; print the table, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("runs/few_shot"))
+    parser.add_argument("--minutes", type=float, default=4.0, help="of the processor, for each training")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 3, 10])
+    parser.add_argument("--sets", type=int, default=5)
+    parser.add_argument("--held-out", type=int, default=HELD_OUT, help="cases to measure on, at most 40")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, a thread each")
+    parser.add_argument("--nnunet", type=Path, default=Path("runs/nnunet-venv/bin/python"), help="its Python")
+    parser.add_argument("--result", default="few_shot", help="name of the result; other minutes want another")
+    parser.add_argument("--side", choices=SIDES)
+    parser.add_argument("--cases", type=int)
+    parser.add_argument("--set", type=int)
+    arguments = parser.parse_args()
+    if arguments.side:
+        side(arguments)
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"
+    names = [name for name in SIDES if name != "nnunet" or arguments.nnunet.is_file()]
+    runs = [
+        (cases, number, name) for cases in arguments.sizes for number in range(arguments.sets) for name in names
+    ]
+
+    def carried_out(run: tuple[int, int, str]) -> dict[str, Any]:
+        cases, number, name = run
+        place = arguments.folder / f"{cases}-{number}"
+        place.mkdir(parents=True, exist_ok=True)
+        words = ["--folder", str(arguments.folder), "--minutes", str(arguments.minutes), "--cases", str(cases)]
+        words += ["--set", str(number), "--held-out", str(arguments.held_out), "--nnunet", str(arguments.nnunet)]
+        return sides.run_side_once(place, __file__, name, *words)
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        measured_runs = dict(zip(runs, pool.map(carried_out, runs), strict=True))
+    found = {
+        cases: {name: [measured_runs[cases, n, name] for n in range(arguments.sets)] for name in names}
+        for cases in arguments.sizes
+    }
+    result = summary(found)
+    rows: list[list[object]] = [["cases", *names]]
+    for cases in arguments.sizes:
+        of_side = result[str(cases)]["dice"]
+        rows.append(
+            [
+                cases,
+                *(f"{of_side[n]['mean']:.3f} ({of_side[n]['low']:.3f}-{of_side[n]['high']:.3f})" for n in names),
+            ]
+        )
+    sides.print_table(rows)
+    if "nnunet" not in names:
+        print(f"nnU-Net was left out: no {arguments.nnunet}; {Path(__file__).name} says how to make it")
+    about = {
+        "minutes": arguments.minutes,
+        "support_sets": arguments.sets,
+        "held_out_cases": arguments.held_out,
+        "dice": "mean over both classes; intervals of 95 %: support sets and cases drawn",
+    }
+    sides.write_result(arguments.result, {**about, "by_cases": result})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""``vesalius finetune``: a model and a few labelled cases -> a model of what they show, and whether that helped."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vesalius.cli.list_options import add_list_options, list_of
+from vesalius.cli.request import number_of_threads
+from vesalius.training.finetune_options import FinetuneOptions
+
+if TYPE_CHECKING:
+    from vesalius.training.benefit import Benefit
+    from vesalius.training.cross_validation import Curve
+    from vesalius.training.finetune import Finetuning
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``vesalius finetune``."""
+    usual = FinetuneOptions()
+    parser.add_argument(
+        "--model", default="vesalius-small", metavar="NAME|PATH", help="to begin with; default %(default)s"
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="LIST", help="see `vesalius dataset check`")
+    add_list_options(parser, folds=True)
+    parser.add_argument("--run", type=Path, required=True, dest="folder", metavar="DIR", help="will be a model")
+    parser.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped, if there is one")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan (time from a few steps) and stop")
+    what = parser.add_argument_group("what is learnt")
+    what.add_argument(
+        "--new", type=_names, default=(), metavar="A,B", help="names that are new, though they look like known ones"
+    )
+    what.add_argument(
+        "--like", type=_pairs, default={}, metavar="NEW=KNOWN,..", help="begin a new class as a known one"
+    )
+    what.add_argument("--keep-names", action="store_true", help="also name what the model knew; it may forget it")
+    what.add_argument("--freeze", choices=("encoder", "none"), default=usual.freeze, help="default: %(default)s")
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--minutes", type=float, default=usual.minutes, metavar="M", help="of all trainings; default %(default)g"
+    )
+    how.add_argument("--steps", type=int, metavar="N", help="of each training instead")
+    how.add_argument(
+        "--folds", type=int, metavar="N", help="of a cross-validation; 0: none; default: 3 from 4 cases on"
+    )
+    how.add_argument(
+        "--patience", type=int, default=usual.patience, metavar="N", help="validations in vain; default %(default)s"
+    )
+    how.add_argument("--preset", choices=("cpu", "gpu", "cluster"), default="cpu", help="default: %(default)s")
+    how.add_argument("--seed", type=int, default=usual.seed, metavar="N", help="default: %(default)s")
+    how.add_argument("--cache", type=Path, metavar="DIR", help="of prepared cases; default: DIR/cache")
+    how.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
+    how.add_argument("--threads", type=number_of_threads, metavar="N", help="samples worked on at once")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Say the plan, train, and say whether it helped; DIR is then a model: ``vesalius segment --model DIR``."""
+    import torch
+
+    from vesalius.data.cache import Cache
+    from vesalius.inference.plan import best_precision
+    from vesalius.inference.segmenter import choose_device
+    from vesalius.training import finetune
+    from vesalius.training.course import refuse_existing
+    from vesalius.training.finetune_report import plan_lines, record_of, state_dice, write_record
+
+    logging.getLogger("vesalius").setLevel(logging.INFO)
+    options = options_of(args)
+    if not args.resume:
+        refuse_existing(args.folder, also=finetune.PLAN)
+    device = choose_device(args.device)
+    cache, workers = Cache(args.cache or args.folder / "cache"), args.threads or torch.get_num_threads()
+    resources = finetune.Resources(cache=cache, device=device, workers=workers)
+    tuning = finetune.begin(args.model, list_of(args, args.data), options, precision=best_precision(device))
+    schedule = finetune.kept_schedule(args.folder)
+    if schedule is None:
+        schedule = finetune.schedule_of(tuning, finetune.measure(tuning, resources), options)
+    for line in plan_lines(tuning, schedule):
+        print(line, flush=True)
+    if args.dry_run:
+        return 0
+    finetune.keep_schedule(args.folder, schedule)
+    where = (tuning, schedule, options, args.folder, resources)
+    curves = finetune.train_folds(*where, on_training=_say)
+    steps = finetune.train_all(*where, curves=curves, on_training=_say)
+    benefits = _benefits(tuning, args, curves, device)
+    for benefit in benefits:
+        print(benefit.words())
+    if benefits:
+        state_dice(args.folder, benefits[-1])
+    record = record_of(tuning, schedule, curves=curves, steps=steps, benefits=benefits)
+    print(write_record(args.folder, record).parent)
+    return 0
+
+
+def options_of(args: argparse.Namespace) -> FinetuneOptions:
+    """Return what was typed as options."""
+    typed = {field.name: getattr(args, field.name) for field in fields(FinetuneOptions) if field.name in vars(args)}
+    return FinetuneOptions(**typed)
+
+
+def _benefits(
+    tuning: Finetuning, args: argparse.Namespace, curves: tuple[Curve, ...], device: str
+) -> list[Benefit]:
+    """Return what can be said of the model, what is surest last: validation cases, folds, test cases."""
+    from vesalius.training.benefit import benefit_in_folds, benefit_on
+
+    listed = tuning.course.listed
+    found = [benefit_in_folds(tuning, args.model, curves, device=device)] if curves else []
+    for split, what in (("validation", "validation cases, which chose the weights"), ("test", "test cases")):
+        cases = [case for case in listed.cases if case.split == split and case.is_labelled]
+        if cases:
+            _say(f"measuring {len(cases)} {split} cases")
+            found.append(benefit_on(tuning, args.model, args.folder, cases, on=what, device=device))
+    return found
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [pair.split("=") for pair in text.split(",") if pair.strip()]
+    if not pairs or not all(len(pair) == 2 and all(map(str.strip, pair)) for pair in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NEW=KNOWN")
+    return {new.strip(): known.strip() for new, known in pairs}

@@ -1,0 +1,186 @@
+"""Benefit: whether a fine-tuned model finds more than what was there before it, on cases it did not learn from.
+
+Before it there was the model it began with, for the classes that this knows, and for the others the labels of the
+nearest drawn case (``evaluation.copied_labels``).
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.evaluation.benchmark import askable
+from vesalius.evaluation.copied_labels import CopiedLabels
+from vesalius.evaluation.matching import canonical
+from vesalius.evaluation.references import ReferenceCase, read_references
+from vesalius.evaluation.scores import score_case
+from vesalius.evaluation.summary import interval_as_dict
+from vesalius.geometry.volume import LabelMap
+from vesalius.inference.segmenter import Segmenter, SegmentOptions, load
+from vesalius.labels.vocabulary import Vocabulary
+from vesalius.metrics.intervals import Difference, Interval, bootstrap_mean, paired_difference
+from vesalius.training.cross_validation import Curve, Scores, unchosen_scores
+from vesalius.training.finetune import Finetuning
+
+COPIED = "copied labels"
+_HOW = SegmentOptions(unvalidated=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benefit:
+    """Two answers to the same cases.
+
+    Args:
+        on: Which cases, and what they were not used for.
+        tuned: Dice of the fine-tuned model.
+        before: Dice of what was there before it.
+        against: Class -> what that was: the name of a model, or ``COPIED``.
+    """
+
+    on: str
+    tuned: Scores
+    before: Scores
+    against: Mapping[str, str]
+
+    @property
+    def difference(self) -> Difference | None:
+        """Tuned minus before, of the mean over classes; None without any case."""
+        return paired_difference(*(self._table(scores) for scores in (self.before, self.tuned)))
+
+    def dice_of(self, name: str) -> Interval | None:
+        """Return the tuned model's Dice of a class, over cases."""
+        return bootstrap_mean(self._table(self.tuned)[:, list(self.against).index(name)])
+
+    def words(self) -> str:
+        """Say in a line whether it helped."""
+        found = self.difference
+        if found is None:
+            return "nothing to compare"
+        rival, interval = " and ".join(sorted(set(self.against.values()))), found.interval
+        sure = "" if interval.low is None else f" ({interval.low:+.3f} to {interval.high:+.3f})"
+        verdict = "helped" if interval.estimate > 0 else "did not help"
+        if not found.is_clear:
+            verdict = "no clear difference"
+        dice = bootstrap_mean(self._table(self.tuned))
+        assert dice is not None
+        return (
+            f"{verdict}: Dice {dice.estimate:.3f}, {interval.estimate:+.3f}{sure} over {rival}; "
+            f"n = {interval.n}, {self.on}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON states it."""
+        found = self.difference
+        return {
+            "on": self.on,
+            "against": dict(self.against),
+            "difference": found and {
+                **(interval_as_dict(found.interval) or {}),
+                "better": found.better,
+                "worse": found.worse,
+                "is_clear": found.is_clear,
+            },
+            "dice": {name: interval_as_dict(self.dice_of(name)) for name in self.against},
+            "cases": {
+                case: {"tuned": dict(own), "before": dict(self.before[case])} for case, own in self.tuned.items()
+            },
+        }  # fmt: skip
+
+    def _table(self, scores: Scores) -> Float[np.ndarray, "n c"]:
+        rows = [[scores[case].get(name, np.nan) for name in self.against] for case in self.tuned]
+        return np.array(rows, np.float64).reshape(len(self.tuned), len(self.against))
+
+
+def benefit_in_folds(tuning: Finetuning, model: str | Path, curves: Sequence[Curve], *, device: str) -> Benefit:
+    """Compare on held-out cases, each fold's at the step that the others choose; labels are copied from the rest.
+
+    Args:
+        tuning: With folds.
+        model: To begin with.
+        curves: Of the folds.
+        device: Where that model runs.
+    """
+    rival = _Rival(tuning, model, device)
+    tuned = {case: _spelled(scores, list(rival.against)) for case, scores in unchosen_scores(curves).items()}
+    before: dict[str, Mapping[str, float]] = {}
+    for course in tuning.folds:
+        before |= rival.scores(course.listed, course.listed.split("validation"), course.listed.split("training"))
+    on = f"held out in {len(curves)} folds, steps chosen by the other folds"
+    return Benefit(on=on, tuned=tuned, before=before, against=rival.against)
+
+
+def benefit_on(
+    tuning: Finetuning, model: str | Path, folder: Path, cases: Sequence[ListedCase], *, on: str, device: str
+) -> Benefit:
+    """Compare the model in a run folder on cases that it did not learn from.
+
+    Args:
+        tuning: What was trained.
+        model: To begin with.
+        folder: The run folder, which is a model now.
+        cases: Labelled ones of the list.
+        on: Which they are, in words.
+        device: Where the models run.
+    """
+    listed = tuning.course.listed
+    rival, tuned = _Rival(tuning, model, device), load(folder, device=device)
+    scores: dict[str, Mapping[str, float]] = {}
+    for case in read_references(listed, cases, tuned.vocabulary):
+        scores[case.name] = _found_by(tuned, case, list(rival.against))
+    before = rival.scores(listed, cases, listed.split("training"))
+    return Benefit(on=on, tuned=scores, before=before, against=rival.against)
+
+
+class _Rival:
+    """What was there before the fine-tuning."""
+
+    def __init__(self, tuning: Finetuning, model: str | Path, device: str) -> None:
+        known = {one.name for one in tuning.classes if not one.is_new}
+        self.against = {one.name: tuning.base.name if one.name in known else COPIED for one in tuning.classes}
+        self._segmenter = load(model, device=device) if known else None
+        self._vocabulary = Vocabulary.of(tuning.course.beginning.spec.vocabulary)
+
+    def scores(self, listed: DataList, cases: Sequence[ListedCase], drawn: Sequence[ListedCase]) -> Scores:
+        """Return its Dice of labelled cases, where labels may be copied from other labelled ones."""
+        labelled, sources = ([case for case in some if case.is_labelled] for some in (cases, drawn))
+        copied = [name for name, rival in self.against.items() if rival == COPIED]
+        known = [name for name, rival in self.against.items() if rival != COPIED]
+        copy = CopiedLabels(listed, sources, self._vocabulary) if copied else None
+        found: dict[str, Mapping[str, float]] = {}
+        for case in read_references(listed, labelled, self._vocabulary):
+            own: dict[str, float] = {}
+            if copy is not None:
+                own |= _dice(case, copy(case.volume), copied)
+            if self._segmenter is not None:
+                own |= _found_by(self._segmenter, case, known)
+            found[case.name] = own
+        return found
+
+
+def _found_by(segmenter: Segmenter, case: ReferenceCase, names: Sequence[str]) -> dict[str, float]:
+    wanted = {canonical(name) for name in names}
+    stated = [name for label, name in case.truth.names.items() if label not in case.unknown]
+    stated = [name for name in stated if canonical(name) in wanted]
+    if not stated:
+        return {}
+    found = segmenter.segment(case.volume, askable(stated, segmenter.vocabulary), options=_HOW).labels
+    return _dice(case, found, names)
+
+
+def _dice(case: ReferenceCase, found: LabelMap, names: Sequence[str]) -> dict[str, float]:
+    """Return the Dice of the classes of a case by these names, however the reference spells them."""
+    scores = score_case(case.name, found, case.truth, unknown=case.unknown).scores
+    return _spelled({score.name: score.dice for score in scores}, names)
+
+
+def _spelled(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+    """Return the scores of classes by these names, however they were spelled; others are left out."""
+    spelled = {canonical(name): name for name in names}
+    return {spelled[key]: dice for name, dice in scores.items() if (key := canonical(name)) in spelled}

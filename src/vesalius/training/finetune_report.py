@@ -1,0 +1,99 @@
+"""What a fine-tuning says: its plan before it begins, and its record as JSON beside the model."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from vesalius.checkpoints.safetensors import write_model
+from vesalius.checkpoints.store import MODEL_FILE
+from vesalius.checkpoints.weights import open_weights
+from vesalius.io.atomic import replacing
+from vesalius.training.benefit import Benefit
+from vesalius.training.cross_validation import Curve, mean_dice
+from vesalius.training.finetune import Finetuning, Schedule
+
+RECORD = "finetune.json"
+
+
+def plan_lines(tuning: Finetuning, schedule: Schedule) -> Iterator[str]:
+    """Yield the plan, a line for each thing that a user may want otherwise."""
+    spec, listed = tuning.course.beginning.spec, tuning.course.listed
+    training = sum(case.is_labelled for case in listed.split("training"))
+    held_out = sum(case.is_labelled for case in listed.split("validation"))
+    yield f"{tuning.base.name} {tuning.base.version}, {training} labelled cases of {listed.name}"
+    for one in tuning.classes:
+        origin = "" if one.like is None else f", begins as {tuning.base.names[one.like]}"
+        yield f"learns {one.name} ({f'new, id {one.id}{origin}' if one.is_new else 'known'})"
+    if tuning.forgotten:
+        names = ", ".join(tuning.forgotten[:6]) + (", ..." if len(tuning.forgotten) > 6 else "")
+        yield f"will not name {names}: no case holds it to them (--keep-names keeps the names)"
+    yield from map(str, tuning.changes)
+    recipe = tuning.course.recipe
+    still = [part.names.removesuffix(".*") for part in tuning.course.optimisation().parts if part.rate == 0]
+    yield f"all learns but {', '.join(still)}" if still else "the whole network learns"
+    kinds = "class prompts and clicks" if recipe.drop_point < 1 else "class prompts; the model takes no clicks"
+    yield f"by {kinds}, in windows of {' x '.join(map(str, spec.window_size))} voxels"
+    if tuning.folds:
+        yield f"{len(tuning.folds)} trainings with a part of the cases held out, then one with all of them"
+    elif held_out:
+        yield f"one training, judged by {held_out} validation cases, which choose the weights"
+    else:
+        yield "one training; too few cases to hold any out, so nothing will say how good it is"
+    often = f", validated every {schedule.validate_every}" if tuning.validated else ""
+    yield f"{schedule.steps} steps each at most{often}, {schedule.step_s:.2f} s a step as measured"
+    yield f"about {_minutes(schedule.seconds)} in all, {schedule.peak_bytes / 1e9:.1f} GB at the peak"
+
+
+def record_of(
+    tuning: Finetuning,
+    schedule: Schedule,
+    *,
+    curves: Sequence[Curve],
+    steps: int,
+    benefits: Sequence[Benefit],
+) -> dict[str, Any]:
+    """Return what was done and what came of it, as plain data."""
+    return {
+        "model": tuning.course.beginning.source,
+        "data": tuning.course.listed.name,
+        "cases": [case.name for case in tuning.course.listed.split("training") if case.is_labelled],
+        "classes": [asdict(one) for one in tuning.classes],
+        "changes": [asdict(change) for change in tuning.changes],
+        "schedule": asdict(schedule),
+        "steps": steps,
+        "folds": [
+            {"steps": list(curve.steps), "dice": [round(mean_dice(scores), 5) for scores in curve.scores]}
+            for curve in curves
+        ],
+        "benefit": [benefit.as_dict() for benefit in benefits],
+    }
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
+    """Write the record beside the model.
+
+    Raises:
+        DiskError: If it cannot be written.
+    """
+    with replacing(folder / RECORD) as part:
+        part.write_text(json.dumps(dict(record), indent=1) + "\n", encoding="utf-8")
+    return folder / RECORD
+
+
+def state_dice(folder: Path, benefit: Benefit) -> None:
+    """Have the model in a folder state what was measured on cases that chose nothing of it."""
+    weights = open_weights(folder / MODEL_FILE)
+    found = {name: interval for name in benefit.against if (interval := benefit.dice_of(name)) is not None}
+    dice = {name: round(interval.estimate, 4) for name, interval in found.items()}
+    source = f"{len(benefit.tuned)} cases, {benefit.on}; absent structures count"
+    spec = replace(weights.spec, dice=dice, dice_source=source)
+    write_model(folder, weights.read(), spec)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,0 +1,84 @@
+"""Forecast: what a training will take, measured from a few of its steps before it begins."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from vesalius.data.cache import Cache
+from vesalius.engine.learner import Learner
+from vesalius.engine.loop import train
+from vesalius.engine.run import RunFolder
+from vesalius.engine.task import Validation
+from vesalius.inference.plan import resident_bytes
+from vesalius.models.vista3d import Vista3D
+from vesalius.training.course import Course, task_of
+
+try:
+    import resource
+except ImportError:  # not a POSIX system: what is resident now stands for the peak
+    resource = None  # type: ignore[assignment]
+
+_STEPS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What was measured.
+
+    Args:
+        step_s: Seconds of one step, the mean of three after one that is not counted.
+        validation_s: Seconds to segment and measure one validated case; 0 where none is.
+        peak_bytes: Largest resident memory of the process so far, which has now prepared, learnt and validated.
+    """
+
+    step_s: float
+    validation_s: float
+    peak_bytes: int
+
+
+def measured_costs(
+    course: Course,
+    cache: Cache,
+    *,
+    judge: Callable[[Vista3D], Validation] | None,
+    device: str,
+    workers: int,
+) -> Costs:
+    """Take a few steps that nothing is kept of, and validate one case.
+
+    Args:
+        course: Whose steps to take; its cases are prepared, if they are not.
+        cache: Where prepared cases are kept.
+        judge: Validates one case.
+        device: Where the network is.
+        workers: Samples worked on at once.
+    """
+    loop = replace(course.recipe.loop, steps=1, minutes=None, validate_every=None, patience=None)
+    task = task_of(replace(course, recipe=replace(course.recipe, loop=loop)), cache, workers=workers)
+    network = course.beginning.network(seed=course.recipe.loop.seed).to(device)
+    learner = Learner(network, course.optimisation())
+    nowhere = RunFolder(Path("nowhere"), writes=False)
+    train(task, learner, nowhere, loop, workers=workers)
+    begun = time.perf_counter()
+    train(task, learner, nowhere, replace(loop, steps=1 + _STEPS), workers=workers)
+    step_s = (time.perf_counter() - begun) / _STEPS
+    begun = time.perf_counter()
+    if judge is not None:
+        with torch.no_grad():
+            judge(learner.average)
+    validation_s = time.perf_counter() - begun if judge else 0.0
+    return Costs(step_s=step_s, validation_s=validation_s, peak_bytes=_peak_bytes())
+
+
+def _peak_bytes() -> int:
+    if resource is None:
+        return resident_bytes()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,49 @@
+"""Benefit: a gain is said with its interval and against what, and a gain by chance is said to be none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vesalius.training.benefit import COPIED, Benefit
+from vesalius.training.cross_validation import Scores
+
+AGAINST = {"liver": "small", "vein": COPIED}
+
+
+def scores(of_liver: float, of_vein: float, *, spread: float, cases: int = 8) -> Scores:
+    rng = np.random.default_rng(0)
+    return {
+        f"c{n}": {"liver": of_liver + spread * rng.normal(), "vein": of_vein + spread * rng.normal()}
+        for n in range(cases)
+    }
+
+
+def benefit(tuned: Scores, before: Scores) -> Benefit:
+    return Benefit(on="held out", tuned=tuned, before=before, against=AGAINST)
+
+
+def test_a_gain_is_said_with_its_interval_and_over_what() -> None:
+    found = benefit(scores(0.9, 0.7, spread=0.01), scores(0.8, 0.4, spread=0.02))
+    assert found.difference is not None
+    assert found.difference.interval.estimate == pytest.approx(0.2, abs=0.02)
+    assert found.words().startswith("helped: Dice 0.797, +0.203 (+0.1")
+    assert "over copied labels and small; n = 8, held out" in found.words()
+    record = found.as_dict()
+    assert record["against"] == AGAINST
+    assert record["dice"]["vein"]["estimate"] == pytest.approx(0.7, abs=0.02)
+    assert record["difference"]["better"] == 8
+    assert set(record["cases"]["c3"]["before"]) == set(AGAINST)
+
+
+def test_a_loss_and_a_difference_by_chance_are_told_apart() -> None:
+    assert benefit(scores(0.5, 0.4, spread=0.01), scores(0.8, 0.4, spread=0.01)).words().startswith("did not help")
+    chance = {f"c{n}": {"liver": 0.5 + 0.1 * (-1) ** n, "vein": 0.5} for n in range(8)}
+    assert benefit(chance, scores(0.5, 0.5, spread=0.0)).words().startswith("no clear difference")
+
+
+def test_one_case_gives_no_interval_and_is_never_clear() -> None:
+    one = benefit({"a": {"liver": 0.9}}, {"a": {"liver": 0.1}})
+    assert one.words().startswith("no clear difference: Dice 0.900, +0.800 over")
+    assert one.dice_of("vein") is None
+    assert Benefit(on="", tuned={}, before={}, against=AGAINST).words() == "nothing to compare"

@@ -1,0 +1,155 @@
+"""Fine-tuning: what is chosen for a model and a list, how long it takes, and that a stopped one goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from training.small_list import SPEC, write_list, write_tiny
+from vesalius.checkpoints.safetensors import write_model
+from vesalius.data.cache import Cache
+from vesalius.data.datalists.read import read_list
+from vesalius.data.datalists.record import DataList
+from vesalius.errors import CheckpointError, InterruptedRun, UsageError
+from vesalius.models.build import build
+from vesalius.spec import VIT_TOY, ModelSpec
+from vesalius.training import finetune
+from vesalius.training.finetune import (
+    Finetuning,
+    Resources,
+    Schedule,
+    begin,
+    keep_schedule,
+    kept_schedule,
+    schedule_of,
+    train_folds,
+)
+from vesalius.training.finetune_options import FinetuneOptions
+from vesalius.training.forecast import Costs
+from vesalius.training.recipes import FINETUNE, FINETUNE_FAR
+
+SHORT = Schedule(steps=2, validate_every=1, step_s=0.1, seconds=1.0, peak_bytes=1)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finetune")
+    write_tiny(folder / "tiny")
+    write_list(folder / "data", training=5, validation=1)
+    return folder
+
+
+def listed(place: Path, training: int = 5, *, validation: bool = False, name: str = "liver") -> DataList:
+    found = read_list(place / "data" / "list.json")
+    cases = found.split("training")[:training] + (found.split("validation") if validation else ())
+    return replace(found, cases=cases, meanings={1: name})
+
+
+def begun(place: Path, options: FinetuneOptions | None = None, **of_list: object) -> Finetuning:
+    return begin(place / "tiny", listed(place, **of_list), options or FinetuneOptions())  # type: ignore[arg-type]
+
+
+def test_what_the_network_knows_is_moved_gently_and_what_is_new_is_not(place: Path) -> None:
+    known, new = begun(place), begun(place, name="hepatic vein")
+    assert known.course.recipe.optimisation.learning_rate == FINETUNE.optimisation.learning_rate
+    assert new.course.recipe.optimisation.learning_rate == FINETUNE_FAR.optimisation.learning_rate
+    assert new.forgotten == ("liver", "left kidney", "right kidney")
+
+
+def test_clicks_are_taught_where_the_model_takes_them_and_only_there(place: Path, tmp_path: Path) -> None:
+    without = begun(place).course.recipe
+    assert (without.drop_label, without.drop_point) == (0.0, 1.0)
+    spec = replace(SPEC, architecture=replace(SPEC.vista, point_branch=True))
+    write_model(tmp_path / "clicked", build(spec.vista).state_dict(), spec)
+    both = begin(tmp_path / "clicked", listed(place), FinetuneOptions()).course
+    assert 0 < both.recipe.drop_label < 1
+    assert 0 < both.recipe.drop_point < 1
+    assert both.beginning.spec.vista.point_branch
+
+
+def test_folds_are_made_of_enough_cases_and_not_beside_validation_cases(place: Path) -> None:
+    assert [len(begun(place, training=count).folds) for count in (1, 3, 4, 5)] == [0, 0, 3, 3]
+    assert begun(place, training=3).validated == ()
+    assert begun(place, FinetuneOptions(folds=0)).folds == ()
+    judged = begun(place, validation=True)
+    assert judged.folds == ()
+    assert judged.validated == (judged.course,)
+    asked = begun(place, FinetuneOptions(folds=2), validation=True)
+    assert len(asked.folds) == 2
+    assert len(asked.course.listed.split("training")) == 6
+    with pytest.raises(UsageError, match="at most a fold for each"):
+        begun(place, FinetuneOptions(folds=3), training=2)
+
+
+def test_no_held_out_case_is_learnt_from(place: Path) -> None:
+    tuning = begun(place)
+    held_out = [{case.name for case in fold.listed.split("validation")} for fold in tuning.folds]
+    for own, fold in zip(held_out, tuning.folds, strict=True):
+        assert not own & {case.name for case in fold.listed.split("training")}
+    assert set().union(*held_out) == {case.name for case in tuning.course.listed.split("training")}
+
+
+def test_a_frozen_encoder_stays_as_it_is(place: Path) -> None:
+    parts = begun(place, FinetuneOptions(freeze="encoder")).course.optimisation().parts
+    assert [(part.names, part.rate) for part in parts] == [("encoder.*", 0.0)]
+
+
+def test_all_trainings_together_take_the_minutes_asked_for(place: Path) -> None:
+    tuning = begun(place)
+    options, costs = FinetuneOptions(minutes=10.0), Costs(step_s=0.5, validation_s=0.25, peak_bytes=10)
+    schedule = schedule_of(tuning, costs, options)
+    assert schedule.seconds == pytest.approx(600, rel=0.05)
+    assert schedule.steps / schedule.validate_every == pytest.approx(options.validations, rel=0.05)
+    slow = schedule_of(tuning, replace(costs, validation_s=20.0), options)
+    assert slow.validate_every > schedule.validate_every
+    assert slow.seconds < 700
+    assert schedule_of(tuning, costs, FinetuneOptions(steps=7)).steps == 7
+    alone = schedule_of(begun(place, training=1), costs, options)
+    assert alone.steps == 1200
+
+
+def test_a_run_keeps_the_schedule_with_which_it_began(tmp_path: Path) -> None:
+    assert kept_schedule(tmp_path / "run") is None
+    keep_schedule(tmp_path / "run", SHORT)
+    assert kept_schedule(tmp_path / "run") == SHORT
+    (tmp_path / "run" / finetune.PLAN).write_text("{")
+    with pytest.raises(CheckpointError, match="begin a new run"):
+        kept_schedule(tmp_path / "run")
+
+
+def test_an_interrupted_fold_is_gone_on_with_and_a_finished_one_is_not_done_again(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuning, resources = begun(place, FinetuneOptions(folds=2)), Resources(cache=Cache(place / "cache"))
+    options, said = FinetuneOptions(folds=2), []
+    carried_out = finetune._carry_out
+
+    def stopped(course: object, folder: Path, resources: Resources) -> None:
+        if folder.name == "1":
+            raise InterruptedRun(expected="to train", got="SIGTERM", do="resume")
+        carried_out(course, folder, resources)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(finetune, "_carry_out", stopped)
+    with pytest.raises(InterruptedRun):
+        train_folds(tuning, SHORT, options, tmp_path, resources)
+    monkeypatch.setattr(finetune, "_carry_out", carried_out)
+    curves = train_folds(tuning, SHORT, options, tmp_path, resources, on_training=said.append)
+    assert said == ["fold 2 of 2"]
+    assert [curve.steps for curve in curves] == [(0, 1, 2)] * 2
+    assert {case for curve in curves for case in curve.scores[0]} == {f"image-{n}" for n in range(5)}
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_what_cannot_be_fine_tuned_is_refused(place: Path, tmp_path: Path) -> None:
+    spec = ModelSpec(name="bare", architecture=VIT_TOY, window_size=(64, 64, 1), normalisation="fixed")
+    write_model(tmp_path / "bare", build(VIT_TOY).state_dict(), spec)
+    with pytest.raises(CheckpointError, match="bare, a vit"):
+        begin(tmp_path / "bare", listed(place), FinetuneOptions())
+    content = json.loads((place / "data" / "list.json").read_text())
+    unlabelled = [{"image": entry["image"]} for entry in content["training"]]
+    (place / "data" / "bare.json").write_text(json.dumps({**content, "training": unlabelled, "validation": []}))
+    with pytest.raises(UsageError, match="labelled cases for training"):
+        begin(place / "tiny", read_list(place / "data" / "bare.json"), FinetuneOptions())
