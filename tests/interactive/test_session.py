@@ -27,6 +27,7 @@ from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.interactive.session import Session
 from vesalius.prompts.click_files import read_clicks
 from vesalius.prompts.types import ClassPrompt, MaskPrompt, PointPrompt
+from vesalius.spec import ClickLabel
 
 VOLUME = scan()
 
@@ -144,9 +145,30 @@ def test_windows_in_which_nothing_new_was_said_are_not_asked_again(
     monkeypatch.setattr(type(model.network.point_head), "logits", counted)
     session = begin(model)
     for voxel in ((4, 4, 4), (24, 28, 20), (23, 28, 20)):
-        session.add(click("liver", *voxel))
+        session.add(click("new:cyst", *voxel))
         session.predict()
     assert asked == [(1, 1, 3), (1, 1, 3), (1, 2, 3)], "the first window holds the first click alone"
+
+
+def test_a_correction_says_to_the_head_where_the_structure_is(
+    model: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[np.ndarray, np.ndarray]] = []
+    logits = type(model.network.point_head).logits
+
+    def heard(head: object, image_map: object, points: torch.Tensor, labels: torch.Tensor, *rest: object) -> object:
+        told.append((points[0].numpy(), labels[0].numpy()))
+        return logits(head, image_map, points, labels, *rest)
+
+    monkeypatch.setattr(type(model.network.point_head), "logits", heard)
+    session = begin(model)
+    liver = np.argwhere(session.mask("liver"))
+    session.add(click("liver", *liver[0].tolist(), positive=False))
+    session.predict()
+    ((_, labels),) = told
+    assert labels[-1] == ClickLabel.NEGATIVE, "the user's own comes last"
+    assert len(labels) > 1
+    assert (labels[:-1] == ClickLabel.POSITIVE).all()
 
 
 def test_a_moved_click_is_as_if_it_had_been_there_from_the_start(model: Segmenter) -> None:

@@ -160,7 +160,7 @@ def _border_distance_mm(
     """
     reach = math.ceil(LOGIT_RANGE / min(model_grid.spacing_mm)) + 1
     around = model_grid.cropped(_model_box(box, reach, model_grid=model_grid, grid=grid))
-    near = _on_model_grid(mask, grid, around)
+    near = on_model_grid(mask, grid, around)
     if near.all() or not near.any():
         return LOGIT_RANGE
     inside, outside = (depth_mm(side, around.spacing_mm, outside=True) for side in (near, ~near))
@@ -168,7 +168,7 @@ def _border_distance_mm(
     return _on_own_grid(distance, around, grid.cropped(box))
 
 
-def _on_model_grid(mask: MaskArray, grid: Grid, target: Grid) -> Bool[np.ndarray, "x y z"]:
+def on_model_grid(mask: MaskArray, grid: Grid, target: Grid) -> Bool[np.ndarray, "x y z"]:
     """Look up the nearest voxel of a mask of the volume for each voxel of a grid of the model's."""
     if not is_orthogonal(grid):
         return resample_points(mask.view(np.uint8), grid, target, nearest=True).astype(bool)

@@ -19,6 +19,7 @@ from vesalius.geometry.boxes import Box, enclosing_box
 from vesalius.geometry.morphology import label_regions
 from vesalius.geometry.packed_mask import PackedMask
 from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.anchors import with_anchors
 from vesalius.inference.compose import LabelChange
 from vesalius.inference.merge import MaskChange, change_mask
 from vesalius.inference.points import window_starts
@@ -143,9 +144,11 @@ class Predictor:
             windows = tuple(dict.fromkeys(state.window_of[placed] for placed in _clicks(state, label)))
             if windows:
                 clicks = self._object_clicks(state, label)
-                logits = self._click_logits.of(self._prepared.image, clicks, windows)
                 earlier = starts[label].within(whole)
                 grids = {"model_grid": self._prepared.grid, "grid": self._volume.grid}
+                size = self._segmenter.spec.window_size
+                told = with_anchors(clicks, earlier, windows, window_size=size, **grids)
+                logits = self._click_logits.of(self._prepared.image, told, windows)
                 yield label, change_mask(logits, earlier, clicks, **grids)
 
     def _object_clicks(self, state: State, label: int) -> ObjectClicks:
