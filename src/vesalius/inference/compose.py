@@ -47,7 +47,8 @@ def compose(
 
     A voxel that is removed from a structure becomes background where the structure holds it, and one that is added
     or claimed becomes the structure's whoever held it. Later changes win over earlier ones; locked structures over
-    all.
+    all. A locked structure's own changes are not made: a voxel they would add, and the lock does not hold, stays
+    whose it is.
 
     Args:
         base: Labels of the box before any change.
@@ -56,7 +57,7 @@ def compose(
         locked: Label -> the mask it has exactly, at the end; masks of one layer do not meet.
     """
     labels = base.copy()
-    for change in changes:
+    for change in (change for change in changes if change.label not in locked):
         for part, leaves in _parts(labels, box, change.removed):
             part[leaves & (part == change.label)] = 0
         for wanted in (change.added, change.claimed):
