@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from training.small_list import write_list, write_tiny
-from vesalius.cli import train
+from training.small_slices import recipe, write_backbone
+from vesalius.cli import slice_training, train
 from vesalius.cli.main import main, make_parser
 from vesalius.engine.settings import LoopSettings
 from vesalius.errors import UsageError
@@ -65,3 +66,32 @@ def test_it_ends_with_a_model_and_is_told_apart_from_a_new_run(
 def test_the_recipes_of_the_command_last_long_enough_to_be_meant() -> None:
     assert all(isinstance(recipe.loop, LoopSettings) for recipe in train.RECIPES.values())
     assert all((recipe.loop.steps or 0) >= 1000 for recipe in train.RECIPES.values())
+
+
+def test_slices_are_learnt_from_a_backbone_or_at_random(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(slice_training, "SLICE_RECIPES", {"meddinov3": recipe()})
+    listed, backbone = write_list(tmp_path / "data"), write_backbone(tmp_path / "backbone")
+    words = ["train", "meddinov3", "--data", str(listed), "--threads", "1", "--steps", "1", "--device", "cpu"]
+    words += ["--cache", str(tmp_path / "cache")]
+    assert main([*words, "--run", str(tmp_path / "a"), "--model", str(backbone), "--spacing", "8"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "a")
+    spec = json.loads((tmp_path / "a" / "spec.json").read_text())
+    assert (spec["spacing_mm"], spec["vocabulary"]) == ([8.0, 8.0, 0.0], [[1, "liver"]])
+    assert main([*words, "--run", str(tmp_path / "b")]) == 2
+    assert "--at-random" in capsys.readouterr().err
+
+
+def test_spacing_is_for_slices() -> None:
+    with pytest.raises(UsageError, match="--spacing"):
+        train.recipe_of(typed("stage-3", "--spacing", "2"))
+
+
+def test_minutes_and_steps_take_each_other_s_place() -> None:
+    words = typed("meddinov3-toy", "--steps", "5")
+    loop = slice_training.slice_recipe_of(words, train.typed_of(words)).loop
+    assert (loop.steps, loop.minutes) == (5, None)
+    words = typed("meddinov3", "--minutes", "3", "--preset", "cluster")
+    loop = slice_training.slice_recipe_of(words, train.typed_of(words)).loop
+    assert (loop.steps, loop.minutes, loop.windows) == (None, 3.0, 16)

@@ -179,3 +179,12 @@ def test_the_average_keeps_less_in_the_first_steps_unless_its_memory_is_schedule
     assert ema_decay(10_000, 0.5, Optimisation(ema_decay=0.99)) == 0.99
     scheduled = Optimisation(ema_decay=0.992, ema_decay_end=1.0)
     assert [ema_decay(0, part, scheduled) for part in (0.0, 0.5, 1.0)] == pytest.approx([0.992, 0.996, 1.0])
+
+
+def test_a_published_fall_is_a_power_of_what_is_left() -> None:
+    plan = Optimisation(warm_up=0.1, plateau=0.2, floor=0.0, power=0.9)
+    assert rate_factor(0.15, plan) == 1.0
+    assert rate_factor(0.6, plan) == pytest.approx(0.5**0.9)
+    assert rate_factor(1.0, plan) == 0.0
+    with pytest.raises(UsageError, match="power"):
+        Optimisation(power=0.0)

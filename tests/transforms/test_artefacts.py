@@ -86,3 +86,14 @@ def test_without_monai_the_line_to_type_is_said(monkeypatch: pytest.MonkeyPatch)
 def test_what_cannot_be_meant_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Augmentation(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_slice_is_blurred_in_its_plane_alone() -> None:
+    slice_ = IMAGE[:, :, :1].clone()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        blurred = disturb(slice_, Augmentation(blur=1.0, blur_voxels=(0.8, 0.8)), np.random.default_rng(0))
+    wanted = ndimage.gaussian_filter(slice_[:, :, 0].numpy(), 0.8, mode="constant", truncate=4)
+    inner = (slice(4, -4),) * 2
+    assert blurred.shape == slice_.shape
+    assert np.allclose(blurred[:, :, 0].numpy()[inner], wanted[inner], atol=0.02)

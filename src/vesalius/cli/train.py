@@ -8,9 +8,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import number_of_threads
+from vesalius.cli.slice_training import SLICE_RECIPES, train_slices
+from vesalius.errors import UsageError
 from vesalius.training.recipes import STAGE_1, STAGE_2, STAGE_3, STAGE_4, VistaRecipe, for_machine
 
 RECIPES: Mapping[str, VistaRecipe] = {
@@ -20,11 +23,14 @@ RECIPES: Mapping[str, VistaRecipe] = {
     "stage-4": STAGE_4,
 }
 """Name -> recipe; what each is for stands in ``training/recipes.py``."""
+DEFAULT_MODEL = "vesalius-small"
+"""What recipes of volumes begin with where no model is named."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``vesalius train``."""
-    parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=f"one of {', '.join(RECIPES)}")
+    names = (*RECIPES, *SLICE_RECIPES)
+    parser.add_argument("recipe", choices=names, metavar="RECIPE", help=f"one of {', '.join(names)}")
     parser.add_argument("--data", type=Path, required=True, metavar="LIST", help="see `vesalius dataset check`")
     add_list_options(parser, folds=True)
     parser.add_argument("--run", type=Path, required=True, dest="folder", metavar="DIR", help="the run folder")
@@ -32,11 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=("cpu", "gpu", "cluster"), default="cpu", help="default: %(default)s")
     parser.add_argument(
         "--model",
-        default="vesalius-small",
         metavar="NAME|PATH",
-        help="begin with its weights, and keep what it expects and names; default %(default)s",
+        help="begin with its weights, and keep what it expects and names; default vesalius-small. "
+        "Of meddinov3 recipes: the backbone, which takes its names from LIST",
     )
     parser.add_argument("--at-random", action="store_true", help="begin with random weights of that network")
+    parser.add_argument("--spacing", type=float, metavar="MM", help="of a slice's pixels; meddinov3 recipes only")
     parser.add_argument("--steps", type=int, metavar="N", help="end after so many; default: the recipe's")
     parser.add_argument("--minutes", type=float, metavar="M", help="end after so many minutes instead")
     parser.add_argument("--windows", type=int, metavar="N", help="samples a step, over all processes")
@@ -59,10 +66,13 @@ def run(args: argparse.Namespace) -> int:
     from vesalius.training.course import Beginning, Course, carry_out, refuse_existing
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
-    recipe = recipe_of(args)
     if not args.resume:
         refuse_existing(args.folder)
-    beginning = Beginning.of(args.model, recipe, at_random=args.at_random)
+    if args.recipe in SLICE_RECIPES:
+        train_slices(args, list_of(args, args.data), typed_of(args))
+        return 0
+    recipe = recipe_of(args)
+    beginning = Beginning.of(args.model or DEFAULT_MODEL, recipe, at_random=args.at_random)
     course = Course(recipe=recipe, beginning=beginning, listed=list_of(args, args.data))
     with joined() as team:
         carry_out(
@@ -81,9 +91,20 @@ def run(args: argparse.Namespace) -> int:
 
 def recipe_of(args: argparse.Namespace) -> VistaRecipe:
     """Return the recipe that was named, as the machine can bear it, with what was typed in its place."""
+    if args.spacing is not None:
+        raise UsageError(
+            expected="--spacing with a recipe of slices",
+            got=args.recipe,
+            do="leave it out: a model of volumes keeps its own spacing",
+        )
     recipe = for_machine(RECIPES[args.recipe], args.preset)
+    return replace(recipe, loop=replace(recipe.loop, **typed_of(args)))
+
+
+def typed_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what was typed of the loop; minutes take the place of a recipe's steps, and steps that of minutes."""
     names = ("steps", "minutes", "windows", "validate_every", "patience", "seed")
     typed = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if "minutes" in typed and "steps" not in typed:
-        typed["steps"] = None
-    return replace(recipe, loop=replace(recipe.loop, **typed))
+    if ("minutes" in typed) != ("steps" in typed):
+        typed |= {"steps": None} if "minutes" in typed else {"minutes": None}
+    return typed

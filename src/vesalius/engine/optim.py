@@ -121,7 +121,7 @@ def make_optimiser(network: nn.Module, settings: Optimisation) -> torch.optim.Ad
 
 
 def rate_factor(progress: float, settings: Optimisation) -> float:
-    """Return the factor of the learning rate, in (0, 1]: a linear rise, a plateau, then half a cosine down.
+    """Return the factor of the learning rate, in [0, 1]: a linear rise, a plateau, then a fall.
 
     Args:
         progress: Part of the training that is behind, in [0, 1].
@@ -132,7 +132,8 @@ def rate_factor(progress: float, settings: Optimisation) -> float:
     if progress <= settings.plateau:
         return 1.0
     fallen = (progress - settings.plateau) / (1 - settings.plateau)
-    return settings.floor + (1 - settings.floor) * 0.5 * (1 + math.cos(math.pi * fallen))
+    left = 0.5 * (1 + math.cos(math.pi * fallen)) if settings.power is None else (1 - fallen) ** settings.power
+    return settings.floor + (1 - settings.floor) * left
 
 
 def between(start: float, end: float | None, progress: float) -> float:

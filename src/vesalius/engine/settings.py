@@ -64,6 +64,9 @@ class Optimisation:
     """Part of the training after which the rate falls."""
     floor: float = 0.01
     """Factor of the rate at the end."""
+    power: float | None = None
+    """Let the rate fall by ``(1 - t) ** power``, as published schedules do (1 is a straight line, 0.9 nnU-Net's).
+    None: by half a cosine."""
     ema_decay: float = 0.997
     """How much of the running average of the weights a step keeps; less in the first steps."""
     parts: tuple[Part, ...] = ()
@@ -86,6 +89,8 @@ class Optimisation:
         self._check_schedules()
         if self.learning_rate <= 0 or self.clip_norm <= 0 or self.weight_decay < 0:
             raise _refused("a positive rate and norm, and a decay of at least 0", self)
+        if self.power is not None and self.power <= 0:
+            raise _refused("a positive power of the fall", self.power)
         if not 0 <= self.warm_up <= self.plateau <= 1 or not 0 <= self.floor <= 1:
             raise _refused("0 <= warm_up <= plateau <= 1 and a floor in [0, 1]", self)
         if not 0 <= self.ema_decay < 1 or not all(0 <= beta < 1 for beta in self.betas):

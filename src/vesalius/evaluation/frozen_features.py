@@ -24,12 +24,13 @@ from torch.nn import functional
 from vesalius.checkpoints.load import load_any
 from vesalius.data.case import Case
 from vesalius.errors import UsageError
-from vesalius.models.build import build, optimise_for_inference
+from vesalius.models.build import AnyNetwork, build, optimise_for_inference
 from vesalius.models.meddinov3 import MedDino
+from vesalius.models.prompted_vit import PromptedVit
 from vesalius.models.segresnet import Encoder
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit
-from vesalius.spec import MedDinoArchitecture, ModelSpec, VistaArchitecture, VitArchitecture
+from vesalius.spec import Architecture, MedDinoArchitecture, ModelSpec, PromptedVitArchitecture, VitArchitecture
 from vesalius.transforms.intensity import normalise_hu_
 
 SLICES_AT_ONCE = 8
@@ -259,18 +260,18 @@ def untrained(encoder: AnyEncoder, *, seed: int = 0) -> AnyEncoder:
 
 
 def _with_scale_of_one(
-    architecture: VistaArchitecture | VitArchitecture | MedDinoArchitecture,
-) -> VistaArchitecture | VitArchitecture | MedDinoArchitecture:
+    architecture: Architecture,
+) -> Architecture:
     match architecture:
         case VitArchitecture():
             return replace(architecture, layer_scale=1.0)
-        case MedDinoArchitecture():
+        case MedDinoArchitecture() | PromptedVitArchitecture():
             return replace(architecture, encoder=replace(architecture.encoder, layer_scale=1.0))
         case _:
             return architecture
 
 
-def _encoder_of(network: Vista3D | Vit | MedDino, spec: ModelSpec, taps: Sequence[int] | None) -> AnyEncoder:
+def _encoder_of(network: AnyNetwork, spec: ModelSpec, taps: Sequence[int] | None) -> AnyEncoder:
     if isinstance(network, Vista3D):
         if taps is not None:
             raise UsageError(
@@ -279,7 +280,13 @@ def _encoder_of(network: Vista3D | Vit | MedDino, spec: ModelSpec, taps: Sequenc
                 do="leave the taps out: all levels are looked at",
             )
         return VolumeEncoder(network.encoder, spec)
-    encoder = network.encoder if isinstance(network, MedDino) else network
+    match network:
+        case MedDino():
+            encoder = network.encoder
+        case PromptedVit():
+            encoder = network.encoder.encoder
+        case _:
+            encoder = network
     depth = encoder.architecture.depth
     chosen = (depth - 1,) if taps is None else tuple(taps)
     if not chosen or any(not 0 <= tap < depth for tap in chosen):

@@ -30,6 +30,7 @@ from vesalius.inference.plan import DTYPES
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.models.build import optimise_for_inference
+from vesalius.models.meddinov3 import MedDino
 from vesalius.models.vista3d import Vista3D
 from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import image_window
@@ -93,7 +94,7 @@ class WholeScans:
     clicks: int = 0
     novel: tuple[int, ...] = ()
 
-    def __call__(self, network: Vista3D) -> Validation:
+    def __call__(self, network: Vista3D | MedDino) -> Validation:
         """Judge a network; the score is the mean of what is asked for, the picture is of the first scan."""
         vocabulary = Vocabulary.of(self.spec.vocabulary)
         segmenter = Segmenter(

@@ -30,15 +30,23 @@ def disturb(
     there was one.
 
     Args:
-        image: Intensities in 0..1.
+        image: Intensities in 0..1; a slice has one voxel along its last axis, and nothing is done along that.
         config: How often, and how far.
         rng: Where everything random comes from.
 
     Raises:
         MissingExtraError: If a change is asked for and MONAI is not installed.
     """
+    if image.shape[2] == 1:
+        return _disturbed(image[:, :, 0], config, rng)[:, :, None]
+    return _disturbed(image, config, rng)
+
+
+def _disturbed(
+    image: Float[Tensor, "*shape"], config: Augmentation, rng: np.random.Generator
+) -> Float[Tensor, "*shape"]:
     if config.blur and rng.random() < config.blur:
-        image = _plain(_monai().GaussianSmooth(rng.uniform(*config.blur_voxels, 3).tolist())(image[None]))
+        image = _plain(_monai().GaussianSmooth(rng.uniform(*config.blur_voxels, image.ndim).tolist())(image[None]))
     if config.contrast and rng.random() < config.contrast:
         gamma = float(np.exp(rng.uniform(*np.log(config.gamma))))
         image = _plain(_monai().AdjustContrast(gamma)(image[None]))

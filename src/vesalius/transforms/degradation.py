@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -11,8 +13,8 @@ from torch.nn import functional
 
 from vesalius.transforms.augment import Augmentation
 
-_CORRELATED_GAIN = 3.0
-"""Brings noise that was averaged over 27 voxels back to about its strength in the middle of an organ."""
+_CORRELATED_GAIN = 3.0 / 27**0.5
+"""Brings noise that was averaged over n voxels back, times the root of n, to about its strength in an organ."""
 
 
 def degrade(
@@ -43,4 +45,6 @@ def _noise(like: Tensor, rng: np.random.Generator) -> Tensor:
     noise = torch.from_numpy(rng.standard_normal(tuple(like.shape), dtype=np.float32))
     if rng.random() < 0.5:
         return noise
-    return functional.avg_pool3d(noise[None, None], 3, 1, 1)[0, 0] * _CORRELATED_GAIN
+    kernel = [3 if side >= 3 else 1 for side in like.shape]  # a slice has one voxel along its last axis
+    smooth: Tensor = functional.avg_pool3d(noise[None, None], kernel, 1, [side // 2 for side in kernel])[0, 0]
+    return smooth * (_CORRELATED_GAIN * math.prod(kernel) ** 0.5)

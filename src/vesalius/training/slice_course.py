@@ -1,0 +1,268 @@
+"""A course of slices: a recipe carried out, from a backbone and a list of cases to a model that labels slices."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vesalius.checkpoints.catalog import find_row
+from vesalius.checkpoints.load import find_weights_of
+from vesalius.checkpoints.safetensors import write_model
+from vesalius.checkpoints.weights import open_weights
+from vesalius.data.cache import Cache, key_of
+from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.data.prepare import Preparation, prepare_list
+from vesalius.engine.learner import Learner
+from vesalius.engine.loop import train
+from vesalius.engine.run import RunFolder, opened
+from vesalius.engine.task import Task
+from vesalius.engine.team import ALONE, Team
+from vesalius.errors import CheckpointError, UsageError
+from vesalius.labels.vocabulary import Vocabulary
+from vesalius.models.build import build
+from vesalius.models.meddinov3 import MedDino
+from vesalius.spec import MedDinoArchitecture, ModelSpec, VitArchitecture
+from vesalius.training.meddinov3_task import MedDinoTask, SliceSample
+from vesalius.training.slice_recipes import TOY_SPEC, SliceRecipe, quarters, slice_optimisation
+from vesalius.training.validation import Judged, WholeScans
+
+_ENCODER = "encoder."
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceBeginning:
+    """What a network is before the training.
+
+    Args:
+        spec: What it expects and names.
+        state: The backbone's weights, or those of a whole network of these classes; None begins at random.
+        source: Which model that was: its name and the hash of its weights.
+    """
+
+    spec: ModelSpec
+    state: Mapping[str, Tensor] | None
+    source: str
+
+    @classmethod
+    def of(
+        cls, model: str | Path | None, recipe: SliceRecipe, listed: DataList, *, at_random: bool = False
+    ) -> SliceBeginning:
+        """Take the backbone of a model, and put a decoder for a list's structures on it.
+
+        Args:
+            model: A backbone, or a model that labels slices: then its backbone. None, at random: the toy one.
+            recipe: Says taps, decoder and adapters.
+            listed: Says what the structures are called.
+            at_random: Take sizes and what it expects of an image, but no weights.
+
+        Raises:
+            ModelError: If there is no such model, or its weights are refused.
+            UsageError: If no model is named to take weights from, or the list does not name its structures.
+        """
+        if model is None and not at_random:
+            raise UsageError(
+                expected="a backbone to begin with",
+                got="no --model",
+                do="name one (`vesalius models list`), or add --at-random",
+            )
+        weights = None if at_random or model is None else open_weights(find_weights_of(model))
+        found = weights.spec if weights else TOY_SPEC if model is None else _spec_of(model)
+        spec = _slice_spec(found, recipe, listed)
+        if weights is None:
+            return cls(spec=spec, state=None, source=f"the architecture of {found.name}, at random")
+        state = weights.read()
+        if isinstance(found.architecture, MedDinoArchitecture):
+            names = (name for name in state if name.startswith(_ENCODER))
+            state = {name.removeprefix(_ENCODER): state[name] for name in names}
+        return cls(spec=spec, state=state, source=f"{found.name}, SHA-256 {weights.report.sha256}")
+
+    def network(self, recipe: SliceRecipe, *, seed: int) -> MedDino:
+        """Return the network; what no weights were given for is random, from the seed.
+
+        Raises:
+            CheckpointError: If the weights are of another backbone.
+        """
+        assert isinstance(self.spec.architecture, MedDinoArchitecture)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = build(self.spec.architecture)
+        network.encoder.drop_paths(recipe.drop_path)
+        if self.state is not None:
+            own = network.encoder.state_dict()
+            strange = sorted(self.state.keys() - own.keys())
+            absent = [name for name in own.keys() - self.state.keys() if not _is_adapter(name)]
+            if strange or absent:
+                raise CheckpointError(
+                    expected="a backbone's weights",
+                    got=f"{len(absent)} tensors absent and {len(strange)} strange: {(absent + strange)[:4]}",
+                    do="begin with a backbone without adapters",
+                )
+            network.encoder.load_state_dict({**own, **self.state})
+        return network
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceCourse:
+    """What is learnt, from what, and where it begins."""
+
+    recipe: SliceRecipe
+    beginning: SliceBeginning
+    listed: DataList
+
+    def config(self, cache: Cache) -> dict[str, Any]:
+        """Return all that decides the result, as plain data; ``cache`` knows the hashes of the files."""
+        listed, spec = self.listed, self.beginning.spec
+        vocabulary = Vocabulary.of(spec.vocabulary)
+        preparation = Preparation(spec, listed.mapping(vocabulary), listed.modality)
+
+        def facts(cases: Sequence[ListedCase]) -> dict[str, Any]:
+            return {
+                case.name: {
+                    "prepared": key_of(preparation.facts(case, cache)),
+                    "classes": sorted(listed.annotated(case, preparation.mapping, vocabulary)),
+                }
+                for case in cases
+            }
+
+        return {
+            "recipe": asdict(self.recipe),
+            "model": self.beginning.source,
+            "data": {
+                "name": listed.name,
+                "meanings": {str(label): meaning for label, meaning in listed.meanings.items()},
+                "training": facts(listed.split("training")),
+                "validation": facts(self.validation_cases()),
+            },
+        }
+
+    def validation_cases(self) -> tuple[ListedCase, ...]:
+        """Return the labelled validation cases, if the recipe validates.
+
+        Raises:
+            UsageError: If it does and there are none.
+        """
+        if self.recipe.loop.validate_every is None:
+            return ()
+        cases = tuple(case for case in self.listed.split("validation") if case.is_labelled)
+        if not cases:
+            raise UsageError(
+                expected=f"labelled validation cases in {self.listed.path.name}, as validations need them",
+                got="none",
+                do="put some cases under `validation`, or train without --validate-every",
+            )
+        return cases
+
+    def task(
+        self, cache: Cache, *, workers: int = 1, on_case: Callable[[int], None] | None = None
+    ) -> Task[MedDino, SliceSample]:
+        """Return what is learnt, its cases prepared or found prepared; one that validates, if the recipe does."""
+        spec, recipe, held_out = self.beginning.spec, self.recipe, self.validation_cases()
+        vocabulary = Vocabulary.of(spec.vocabulary)
+        mirrored = {label: vocabulary.left_right_partner(label) or label for label in spec.names}
+        cases = prepare_list(self.listed, spec, cache, workers=workers, on_case=on_case)
+        task = MedDinoTask(cases, spec, recipe=recipe, mirrored=mirrored)
+        if not held_out:
+            return task
+        judge = WholeScans(listed=self.listed, cases=held_out, spec=spec, precision=recipe.loop.precision)
+        return Judged(task, judge)
+
+
+def carry_out_slices(
+    course: SliceCourse,
+    folder: Path,
+    *,
+    cache: Cache,
+    device: str = "cpu",
+    workers: int = 1,
+    team: Team = ALONE,
+    tensorboard: bool = False,
+    on_case: Callable[[int], None] | None = None,
+) -> None:
+    """Prepare the cases, train or go on, and write the model into the run folder.
+
+    Args:
+        course: What to do.
+        folder: The run folder, new or of this very course.
+        cache: Where prepared cases are kept.
+        device: Where the network is.
+        workers: Samples worked on at once.
+        team: The processes that train together.
+        tensorboard: Also write events.
+        on_case: Told after each prepared case how many are done.
+
+    Raises:
+        VesaliusError: Whatever preparing, training and writing may raise.
+    """
+    recipe, spec = course.recipe, course.beginning.spec
+    assert isinstance(spec.architecture, MedDinoArchitecture)
+    task = course.task(cache, workers=workers, on_case=on_case)
+    network = course.beginning.network(recipe, seed=recipe.loop.seed).to(device)
+    learner = Learner(network, slice_optimisation(recipe, spec.architecture.encoder))
+    with opened(folder, course.config(cache), team=team, tensorboard=tensorboard) as run:
+        ahead = 0 if device == "cpu" else 2 * len(team.share(recipe.loop.windows))
+        train(task, learner, run, recipe.loop, workers=workers, draw_ahead=ahead, team=team)
+        if team.is_first:
+            _write(course, learner, run)
+
+
+def _write(course: SliceCourse, learner: Learner[MedDino], run: RunFolder) -> None:
+    """Write the best weights, or else the running average, with a spec that claims nothing about them."""
+    best = run.best()
+    state = learner.average.state_dict() if best is None else best["network"]
+    trained = replace(
+        course.beginning.spec,
+        name=run.path.resolve().name,
+        provenance=f"trained with Vesalius on {course.listed.name}, from {course.beginning.source}",
+    )
+    write_model(run.path, {name: tensor.to("cpu") for name, tensor in state.items()}, trained)
+
+
+def _slice_spec(found: ModelSpec, recipe: SliceRecipe, listed: DataList) -> ModelSpec:
+    """Return what the network expects and names: as the backbone expects it, as the list names it."""
+    architecture = found.architecture
+    encoder = architecture.encoder if isinstance(architecture, MedDinoArchitecture) else architecture
+    if not isinstance(encoder, VitArchitecture):
+        raise CheckpointError(
+            expected="a backbone of slices, a vision transformer",
+            got=f"{found.name}, a {architecture.kind} network",
+            do="name another model: `vesalius models list`",
+        )
+    pairs = listed.own_classes()
+    height, width = recipe.window_size or found.window_size[:2]
+    side = recipe.spacing_mm
+    return replace(
+        found,
+        version="1",
+        architecture=MedDinoArchitecture(
+            encoder=encoder,
+            taps=recipe.taps or quarters(encoder.depth),
+            decoder=recipe.decoder,
+            num_classes=len(pairs) + 1,
+            adapters=recipe.adapters,
+        ),
+        modality=found.modality if listed.modality == "unknown" else listed.modality,
+        spacing_mm=found.spacing_mm if side is None else (side, side, 0.0),
+        window_size=(height, width, 1),
+        vocabulary=pairs,
+        everything=tuple(label for label, _ in pairs),
+        single_piece=(),
+        dice={},
+        dice_source="",
+        confidence={},
+    )
+
+
+def _spec_of(model: str | Path) -> ModelSpec:
+    """Return the spec of a model; of one with a name, its weights need not be here."""
+    row = None if Path(model).exists() else find_row(str(model))
+    return row.spec if row and row.spec else open_weights(find_weights_of(model)).spec
+
+
+def _is_adapter(name: str) -> bool:
+    return any(part in name for part in (".increments.", ".sites.", "adapters."))

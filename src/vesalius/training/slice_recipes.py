@@ -1,0 +1,201 @@
+"""Recipes of networks that label slices: MedDINOv3's fine-tuning, as plain data without torch, and its differences.
+
+Paper: Li et al. 2025, arXiv:2509.02379; numbers from its code (``meddinov3_base_primus_multiscale_Trainer`` in
+nnU-Net 2.5.2). Rates are absolute, as published ones are. Deliberate differences: norms, biases, LayerScale and
+tokens do not decay; the rate rises first and is smaller in blocks nearer to the input; the running average of the
+weights is what is kept; bf16, not fp16; each sample drops a branch by itself; a list is resampled slice by slice
+when it is first read, not to 896 pixels on disk; a model chosen by its validation is not scored on the same cases.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from vesalius.checkpoints.catalog import MEDDINOV3_SPEC
+from vesalius.engine.settings import LoopSettings, Optimisation, Part, by_depth
+from vesalius.errors import UsageError
+from vesalius.spec import VIT_TOY, AdapterPlan, Depth, Lora, VitArchitecture
+from vesalius.transforms.augment import Augmentation
+
+Decoder = Literal["fused", "primus", "linear"]
+Preset = Literal["cpu", "gpu", "cluster"]
+
+_TOKENS = ("class_token", "registers", "mask_token")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceRecipe:
+    """How a vision transformer with a decoder learns to label slices."""
+
+    window_size: tuple[int, int] | None = None
+    """Rows and columns of a window; None: the backbone's own."""
+    spacing_mm: float | None = None
+    """Of a slice's pixels, in both directions; None: the backbone's own."""
+    taps: tuple[int, ...] | None = None
+    """Blocks whose features are decoded; None: four, at each quarter of the depth."""
+    decoder: Decoder = "fused"
+    """``primus`` is the published one; ``fused`` needs a sixth of its memory."""
+    adapters: tuple[AdapterPlan, ...] = ()
+    """What is attached to the backbone, which is frozen then."""
+    slices: int = 1
+    """Neighbouring slices that are cut together; more than one is of use with adapters along depth only."""
+    batch: int = 4
+    """Windows that pass the network together, over which Dice is summed; ``loop.windows`` such samples make a step.
+    With several slices each: so many volumes."""
+    mirror: tuple[float, float] = (0.5, 0.5)
+    """Part of the windows that are mirrored along their rows and along their columns. Where that swaps left and
+    right, names are swapped too."""
+    encoder_rate: float = 0.1
+    """Factor of the backbone's learning rate."""
+    layer_decay: float = 0.9
+    """Factor of the rate from each block to the one before it."""
+    drop_path: float = 0.2
+    """Probability that a window skips a branch of the backbone."""
+    augmentation: Augmentation = field(default_factory=lambda: Augmentation(cut=0.0))
+    """``bend``, ``cut`` and ``field`` are for volumes and must be 0."""
+    optimisation: Optimisation
+    """Of the decoder; the parts that follow from ``encoder_rate`` and ``layer_decay``, and what does not decay, are
+    added (``slice_optimisation``)."""
+    loop: LoopSettings
+
+    def __post_init__(self) -> None:
+        if min(self.window_size or (1,)) < 1 or (self.spacing_mm or 1) <= 0 or min(self.batch, self.slices) < 1:
+            raise _refused("a window of pixels, and at least one slice", self)
+        parts = (*self.mirror, self.drop_path)
+        if not all(0 <= part <= 1 for part in parts) or self.encoder_rate < 0 or not 0 < self.layer_decay <= 1:
+            raise _refused("parts in [0, 1], rates of at least 0, a decay in (0, 1]", self)
+        if self.augmentation.bend or self.augmentation.cut or self.augmentation.field:
+            raise _refused("no bending, cutting or uneven field of slices", self.augmentation)
+        if self.slices > 1 and not any(isinstance(plan, Depth) for plan in self.adapters):
+            raise _refused("an adapter along depth, which looks at neighbouring slices", self.adapters)
+
+
+def quarters(depth: int) -> tuple[int, ...]:
+    """Return the last block of each quarter of a backbone, as the paper taps 2, 5, 8 and 11 of 12."""
+    return tuple(sorted({max(round(depth * part / 4) - 1, 0) for part in (1, 2, 3, 4)}))
+
+
+def slice_optimisation(recipe: SliceRecipe, architecture: VitArchitecture) -> Optimisation:
+    """Return a recipe's rates for a backbone of some depth; one that is frozen has none."""
+    bare = ("*.bias", "*norm*.weight", "encoder.*.gamma", *(f"encoder.{name}" for name in _tokens(architecture)))
+    decay_less = tuple(Part(names=name, weight_decay=0.0) for name in bare)
+    if recipe.adapters:
+        return replace(recipe.optimisation, parts=(*recipe.optimisation.parts, *decay_less))
+    blocks = tuple(f"encoder.blocks.{number}.*" for number in range(architecture.depth))
+    layers = by_depth(("encoder.patch_embedding.*", *blocks), decay=recipe.layer_decay)
+    first = recipe.layer_decay ** (architecture.depth + 1)
+    tokens = tuple(Part(names=f"encoder.{name}", rate=first) for name in _tokens(architecture))
+    encoder = Part(names="encoder.*", rate=recipe.encoder_rate)
+    return replace(recipe.optimisation, parts=(*recipe.optimisation.parts, encoder, *layers, *tokens, *decay_less))
+
+
+def slices_for_machine(recipe: SliceRecipe, preset: Preset) -> SliceRecipe:
+    """Return a recipe as a machine can bear it.
+
+    Args:
+        recipe: Any.
+        preset: ``cpu``: two cores, so windows of at most 128 pixels a side, four of them in a sample and one sample
+            a core. ``gpu``: one card. ``cluster``: many, 16 samples a step over all of them.
+    """
+    if preset == "cpu":
+        height, width = (min(side, 128) for side in recipe.window_size or (128, 128))
+        return replace(
+            recipe, window_size=(height, width), batch=min(recipe.batch, 4), loop=replace(recipe.loop, windows=2)
+        )
+    return replace(recipe, loop=replace(recipe.loop, windows=16 if preset == "cluster" else 1))
+
+
+NNUNET_2D = Augmentation(
+    keep_sharp=0.64,
+    degrees=180.0,
+    scale=(0.7, 1.4),
+    stretch=0.0,
+    cut=0.0,
+    low_resolution=0.25,
+    coarseness=(1.0, 2.0),
+    noise=0.1,
+    noise_hu=50.0,
+    drift=0.15,
+    drift_factor=(0.9, 1.1),
+    blur=0.2,
+    contrast=0.3,
+)
+"""Near nnU-Net's for two dimensions: turned by any angle and scaled in a third of the windows. Noise and drift are
+stated in Hounsfield units; gamma is not inverted."""
+
+MEDDINOV3 = SliceRecipe(
+    batch=12,
+    augmentation=NNUNET_2D,
+    optimisation=Optimisation(
+        learning_rate=3e-4,
+        size=1.0,
+        weight_decay=0.05,
+        betas=(0.9, 0.98),
+        clip_norm=12.0,
+        warm_up=0.03,
+        plateau=0.03,
+        floor=0.0,
+        power=1.0,
+        ema_decay=0.999,
+    ),
+    loop=LoopSettings(steps=250_000, log_every=100, save_every_s=600.0),
+)
+"""MedDINOv3's fine-tuning: all of the network learns, the backbone at a tenth of the rate.
+
+Command: ``vesalius train meddinov3 --model BACKBONE --data LIST --run DIR --preset gpu``. Time and score: not
+measured. The paper gives 1000 epochs of 250 steps, and Dice 87.38 on AMOS22 (test images were in its pretraining).
+"""
+
+MEDDINOV3_FROZEN = replace(MEDDINOV3, adapters=(Lora(rank=8),), drop_path=0.0)
+"""The backbone as it is, with thin matrices beside its maps (LoRA) and the decoder: a twentieth of the memory of
+gradients and moments.
+
+Command: as before it, with ``meddinov3-frozen``. Time and score: not measured.
+"""
+
+MEDDINOV3_DEPTH = replace(MEDDINOV3_FROZEN, adapters=(Lora(rank=8), Depth(neighbours=3)), slices=8, batch=2)
+"""The same, and each block looks along neighbouring slices: a third dimension for a frozen 2-D backbone.
+
+Command: as before it, with ``meddinov3-depth``. Time and score: not measured.
+"""
+
+MEDDINOV3_TOY = replace(
+    MEDDINOV3,
+    window_size=(128, 128),
+    batch=4,
+    mirror=(0.0, 0.5),
+    encoder_rate=0.5,
+    drop_path=0.0,
+    augmentation=replace(NNUNET_2D, degrees=15.0, low_resolution=0.1),
+    optimisation=replace(MEDDINOV3.optimisation, learning_rate=1e-3, clip_norm=1.0, ema_decay=0.99),
+    loop=LoopSettings(minutes=20.0, windows=1),
+)
+"""A toy backbone (``TOY_SPEC``) on a processor: few steps, so larger rates, a shorter average and no turning upside
+down. What ``benchmarks/slice_steps.py`` and ``benchmarks/slice_transfer.py`` differ from.
+
+Command: ``vesalius train meddinov3-toy --model BACKBONE --data LIST --run DIR``. Time: its minutes. Score: those
+benchmarks.
+"""
+
+TOY_SPEC = replace(
+    MEDDINOV3_SPEC,
+    name="toy",
+    version="1",
+    architecture=replace(VIT_TOY, in_channels=1, layer_scale=1.0),
+    spacing_mm=(2.0, 2.0, 0.0),
+    window_size=(128, 128, 1),
+    licence="",
+    provenance="",
+    citation="",
+)
+"""A backbone that begins at random and has no time to outgrow a LayerScale of 1e-5."""
+
+
+def _tokens(architecture: VitArchitecture) -> tuple[str, ...]:
+    return tuple(name for name in _TOKENS if architecture.registers or name != "registers")
+
+
+def _refused(expected: str, got: object) -> UsageError:
+    return UsageError(expected=expected, got=str(got), do="change the recipe")

@@ -1,0 +1,172 @@
+"""A course of slices: from a backbone and a list to a model that ``segment`` uses; frozen backbones stay frozen."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import vesalius
+from engine.line_task import same
+from training.small_list import write_list
+from training.small_slices import BACKBONE, VIT, recipe, write_backbone
+from vesalius.checkpoints.load import load_encoder, load_slice_model
+from vesalius.data.cache import Cache
+from vesalius.data.datalists.read import read_list
+from vesalius.engine.learner import Learner
+from vesalius.engine.loop import train
+from vesalius.engine.run import RunFolder
+from vesalius.engine.settings import LoopSettings
+from vesalius.errors import InterruptedRun, UsageError
+from vesalius.io.formats import read
+from vesalius.spec import Depth, Lora, MedDinoArchitecture, VitArchitecture
+from vesalius.training import slice_course
+from vesalius.training.slice_course import SliceBeginning, SliceCourse, carry_out_slices
+from vesalius.training.slice_recipes import (
+    MEDDINOV3,
+    MEDDINOV3_DEPTH,
+    MEDDINOV3_FROZEN,
+    MEDDINOV3_TOY,
+    SliceRecipe,
+    quarters,
+    slice_optimisation,
+)
+
+LEARNT = recipe(loop=LoopSettings(steps=12, precision="fp32", log_every=4, validate_every=6), batch=4)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a list, a backbone and a cache that its tests share."""
+    folder = tmp_path_factory.mktemp("slices")
+    write_list(folder / "data")
+    write_backbone(folder / "backbone")
+    return folder
+
+
+def course(place: Path, chosen: SliceRecipe) -> SliceCourse:
+    listed = read_list(place / "data" / "list.json")
+    return SliceCourse(
+        recipe=chosen, beginning=SliceBeginning.of(place / "backbone", chosen, listed), listed=listed
+    )
+
+
+def test_the_run_folder_is_a_model_that_learnt_and_that_segments(place: Path, tmp_path: Path) -> None:
+    carry_out_slices(course(place, LEARNT), tmp_path / "liver", cache=Cache(place / "cache"))
+    model, run = load_slice_model(tmp_path / "liver"), RunFolder(tmp_path / "liver")
+    best = run.best()
+    assert best is not None
+    assert same(dict(model.network.state_dict()), dict(best["network"]))
+    assert (model.spec.name, model.spec.vocabulary) == ("liver", ((1, "liver"),))
+    assert "from tiny backbone, SHA-256" in model.spec.provenance
+    validated = [record for record in run.metrics() if record.get("event") == "validated"]
+    assert [record["step"] for record in validated] == [0, 6, 12]
+    losses = [record["loss"] for record in run.metrics() if "loss" in record]
+    assert losses[-1] < losses[0]
+    labels = vesalius.load(tmp_path / "liver")(read(place / "data" / "image-2.nii.gz"), ["liver"])
+    assert dict(labels.names) == {1: "liver"}
+
+
+def stopping_train(task: Any, learner: Any, run: Any, loop: LoopSettings, *, after: int, **how: Any) -> None:
+    """Train as told, but be interrupted by SIGINT in some step."""
+    draw = task.draw
+
+    def counted(rng: Any) -> Any:
+        if learner.step == after - 1:
+            signal.raise_signal(signal.SIGINT)
+        return draw(rng)
+
+    task.draw = counted
+    train(task, learner, run, loop, **how)
+
+
+def test_it_begins_with_the_backbone_and_a_resumed_run_ends_alike(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = replace(LEARNT, loop=LoopSettings(steps=4, precision="fp32", log_every=1, save_every_s=0.0))
+    given = load_encoder(place / "backbone").network.state_dict()
+    begun = course(place, chosen).beginning.network(chosen, seed=0)
+    assert all(torch.equal(begun.encoder.state_dict()[name], tensor) for name, tensor in given.items())
+    carry_out_slices(course(place, chosen), tmp_path / "whole", cache=Cache(place / "cache"))
+    monkeypatch.setattr(slice_course, "train", partial(stopping_train, after=2))
+    with pytest.raises(InterruptedRun):
+        carry_out_slices(course(place, chosen), tmp_path / "stopped", cache=Cache(place / "cache"))
+    monkeypatch.undo()
+    carry_out_slices(course(place, chosen), tmp_path / "stopped", cache=Cache(place / "cache"))
+    events = [record for record in RunFolder(tmp_path / "stopped").metrics() if record.get("event") == "resumed"]
+    assert [(event["step"], event["steps_again"]) for event in events] == [(2, 0)]
+    first, again = (load_slice_model(tmp_path / name).network.state_dict() for name in ("whole", "stopped"))
+    assert same(dict(first), dict(again))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"adapters": (Lora(rank=2),)}, {"adapters": (Lora(rank=2), Depth(neighbours=3, width=4)), "slices": 3}],
+    ids=["lora", "depth"],
+)
+def test_a_frozen_backbone_keeps_its_weights_and_its_adapters_learn(
+    place: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    chosen = recipe(**changes)
+    carry_out_slices(course(place, chosen), tmp_path / "run", cache=Cache(place / "cache"))
+    found = load_slice_model(tmp_path / "run").network.encoder.state_dict()
+    given = load_encoder(place / "backbone").network.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in given.items())
+    raised = [tensor for name, tensor in found.items() if name.endswith(".up")]
+    assert raised
+    assert all(bool(tensor.any()) for tensor in raised), "what began at zero has learnt"
+
+
+def test_the_backbone_of_a_model_of_slices_is_taken_without_its_decoder(place: Path, tmp_path: Path) -> None:
+    carry_out_slices(course(place, recipe()), tmp_path / "first", cache=Cache(place / "cache"))
+    listed = read_list(place / "data" / "list.json")
+    begun = SliceBeginning.of(tmp_path / "first", recipe(), listed).network(recipe(), seed=1)
+    first = load_slice_model(tmp_path / "first").network
+    assert same(dict(begun.encoder.state_dict()), dict(first.encoder.state_dict()))
+    assert not same(dict(begun.decoder.state_dict()), dict(first.decoder.state_dict()))
+
+
+def test_at_random_no_weights_are_needed_and_without_a_model_they_are(place: Path) -> None:
+    listed = read_list(place / "data" / "list.json")
+    begun = SliceBeginning.of("meddinov3", replace(MEDDINOV3, spacing_mm=1.0), listed, at_random=True)
+    assert begun.state is None
+    assert begun.spec.spacing_mm == (1.0, 1.0, 0.0)
+    assert isinstance(begun.spec.architecture, MedDinoArchitecture)
+    assert begun.spec.architecture.taps == (2, 5, 8, 11)
+    toy = SliceBeginning.of(None, MEDDINOV3_TOY, listed, at_random=True)
+    assert same(
+        dict(toy.network(MEDDINOV3_TOY, seed=1).state_dict()), dict(toy.network(MEDDINOV3_TOY, seed=1).state_dict())
+    )
+    with pytest.raises(UsageError, match="--at-random"):
+        SliceBeginning.of(None, MEDDINOV3_TOY, listed)
+
+
+def test_rates_fall_towards_the_input_and_bare_tensors_do_not_decay(place: Path) -> None:
+    network = course(place, LEARNT).beginning.network(LEARNT, seed=0)
+    settings = slice_optimisation(replace(LEARNT, encoder_rate=0.1, layer_decay=0.5), VIT)
+    groups = Learner(network, settings).optimiser.param_groups
+    names = [name for name, _ in network.named_parameters()]
+    by_name = dict(zip(names, groups, strict=True))
+    assert by_name["decoder.fuse.weight"]["factor"] == 1.0
+    assert by_name["encoder.blocks.1.mlp.expand.weight"]["factor"] == pytest.approx(0.1 * 0.5)
+    assert by_name["encoder.blocks.0.mlp.expand.weight"]["factor"] == pytest.approx(0.1 * 0.25)
+    assert by_name["encoder.patch_embedding.projection.weight"]["factor"] == pytest.approx(0.1 * 0.125)
+    assert by_name["encoder.class_token"]["factor"] == pytest.approx(0.1 * 0.125)
+    bare = {name for name, group in by_name.items() if group["weight_decay"] == 0}
+    kept = {name for name, parameter in network.named_parameters() if parameter.ndim > 1 and "token" not in name}
+    assert bare == (set(names) - kept) | {"encoder.registers"}
+
+
+def test_the_recipes_fit_the_backbones_they_are_for() -> None:
+    assert quarters(12) == (2, 5, 8, 11)
+    assert quarters(4) == (0, 1, 2, 3)
+    assert quarters(2) == (0, 1)
+    for chosen in (MEDDINOV3, MEDDINOV3_FROZEN, MEDDINOV3_DEPTH, MEDDINOV3_TOY):
+        for architecture in (VIT, VitArchitecture()):
+            assert slice_optimisation(chosen, architecture).learning_rate > 0
+    assert BACKBONE.architecture == VIT

@@ -1,0 +1,107 @@
+"""Slices are cut where they lie, move with their labels, and change names where left and right are swapped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from training.small_slices import SPEC, STILL, case, recipe
+from vesalius.data.case import Case
+from vesalius.errors import UsageError
+from vesalius.spec import Depth
+from vesalius.training.slice_cutting import CutSlices, SliceCutter, slice_map
+from vesalius.transforms.augment import Augmentation
+
+SIDES = {1: 2, 2: 1}
+
+
+def windows(data: object, *, outside: int = 0, depth: int = 1) -> np.ndarray:
+    """Return every window of 16 pixels a side, beyond the faces too: [y x k h w d]."""
+    filled = np.pad(np.asarray(data), ((8, 8), (8, 8), (depth // 2, depth // 2)), constant_values=outside)
+    return np.lib.stride_tricks.sliding_window_view(filled, (16, 16, depth))
+
+
+def cut(seed: int, *, spec: object = SPEC, of: Case | None = None, **changes: object) -> CutSlices:
+    cutter = SliceCutter([of or case()], spec, recipe=recipe(**changes), mirrored=SIDES)  # type: ignore[arg-type]
+    return cutter.cut(np.random.default_rng(seed))
+
+
+def test_a_still_window_is_a_window_of_a_slice() -> None:
+    image = (windows(case().image_hu, outside=-1024) + 200.0).clip(0, 500) / 500
+    labels = windows(case().labels)
+    for seed in range(6):
+        found = cut(seed)
+        assert found.images.shape == (1, 1, 16, 16)
+        same = np.isclose(image, found.images[0, 0].numpy()[..., None], atol=1e-5).all(axis=(3, 4, 5))
+        assert same.sum() == 1
+        assert np.array_equal(labels[same][0, :, :, 0], found.labels[0].numpy())
+
+
+def test_most_windows_show_a_class_and_image_and_labels_move_together() -> None:
+    turned = replace(STILL, keep_sharp=0.0, degrees=90.0, scale=(0.8, 1.25))
+    shown = 0
+    for seed in range(20):
+        found = cut(seed, augmentation=turned, mirror=(0.5, 0.5))
+        for label in (1, 2):
+            where = found.labels[0] == label
+            inner = -torch.nn.functional.max_pool2d(-where.float()[None], 3, 1, 1)[0] > 0
+            if inner.any():
+                shown += 1
+                values = found.images[0, 0][inner]
+                assert float((values - 0.7).abs().min()) < 0.15  # between the two kidneys' 0.8 and 0.6
+    assert shown > 10
+
+
+def test_the_names_of_sides_are_swapped_with_the_sides() -> None:
+    for seed in range(8):
+        across = cut(seed, window_size=(20, 24), mirror=(0.0, 1.0))
+        plain = cut(seed, window_size=(20, 24))
+        if not plain.labels.any():
+            continue
+        swapped = torch.tensor([0, 2, 1])[plain.labels].flip(2)
+        assert torch.equal(across.labels, swapped)
+        down = cut(seed, window_size=(20, 24), mirror=(1.0, 0.0))
+        assert torch.equal(down.labels, plain.labels.flip(1)), "back and front have no names"
+        partial = cut(seed, of=case(annotated=frozenset({1})), window_size=(20, 24), mirror=(0.0, 1.0))
+        assert partial.looked_for.tolist() == [True, False, True]
+        return
+    pytest.fail("no window showed a kidney")
+
+
+def test_neighbouring_slices_are_cut_together() -> None:
+    found = cut(3, slices=3, adapters=(Depth(neighbours=3),))
+    stack = np.moveaxis(found.labels.numpy(), 0, 2)
+    assert stack.any()
+    assert (windows(case().labels, depth=3) == stack).all(axis=(3, 4, 5)).any()
+    assert found.images.shape == (3, 1, 16, 16)
+    with pytest.raises(UsageError, match="depth"):
+        recipe(slices=3)
+
+
+def test_the_same_seed_cuts_the_same_and_every_change_is_seen() -> None:
+    config = Augmentation(cut=0.0, keep_sharp=0.0, low_resolution=1.0, noise=1.0, drift=1.0, blur=1.0, contrast=1.0)
+    first, again, other = (cut(seed, augmentation=config) for seed in (1, 1, 2))
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, other.images)
+
+
+def test_slices_turn_in_their_plane() -> None:
+    config = replace(STILL, keep_sharp=0.0, degrees=30.0)
+    found = slice_map(config, (2.0, 4.0, 0.0), np.random.default_rng(0))
+    assert found[2].tolist() == [0, 0, 1]
+    assert found[:, 2].tolist() == [0, 0, 1]
+    in_mm = np.diag([2.0, 4.0]) @ found[:2, :2] @ np.diag([1 / 2.0, 1 / 4.0])
+    assert not np.allclose(in_mm, np.eye(2))
+    assert abs(np.linalg.det(in_mm)) == pytest.approx(np.prod(np.linalg.svd(in_mm)[1]))
+
+
+def test_classes_must_be_the_channels() -> None:
+    with pytest.raises(UsageError, match="gap"):
+        SliceCutter(
+            [case()], replace(SPEC, vocabulary=((1, "liver"), (3, "spleen")), everything=()), recipe=recipe()
+        )
+    with pytest.raises(UsageError, match="case 0"):
+        SliceCutter([case(annotated=frozenset({7}))], SPEC, recipe=recipe())
