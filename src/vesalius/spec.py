@@ -195,13 +195,64 @@ class MedDinoArchitecture:
         return self.encoder.patch_size
 
 
-Architecture = VistaArchitecture | VitArchitecture | MedDinoArchitecture
+@dataclass(frozen=True, kw_only=True)
+class PromptedVitArchitecture:
+    """A vision transformer that sees volumes slice by slice, and VISTA3D's heads for class prompts and clicks."""
+
+    kind: Literal["prompted_vit"] = "prompted_vit"
+    encoder: VitArchitecture = VIT_BASE
+    adapters: tuple[AdapterPlan, ...] = ()
+    """What is attached to the encoder, which is then frozen; one along slices gives it a third dimension."""
+    taps: tuple[int, ...] = (2, 5, 8, 11)
+    """Blocks whose features are decoded, from 0."""
+    mean_std: tuple[float, float] = (0.0, 1.0)
+    """What is taken away from intensities in 0..1, and what they are divided by, before the encoder sees them."""
+    width: int = 48
+    """Channels of the decoders' output and of both heads."""
+    num_embeddings: int = 512
+    """Rows of the class embedding table."""
+    last_supported: int = 132
+    """The highest class id the point head treats as supported; above it a click is zero-shot."""
+    special_classes: tuple[int, ...] = (23, 24, 25, 26, 27, 57, 128)
+    """Classes whose clicks carry the special-class embedding."""
+    class_branch: bool = True
+    """Whether the weights hold the automatic decoder and the class head."""
+    point_branch: bool = True
+    """Whether the weights hold the interactive decoder and the point head."""
+    point_heads: int = 4
+    """Attention heads of the point head."""
+
+    def __post_init__(self) -> None:
+        depth = self.encoder.depth
+        if not self.taps or min(self.taps) < 0 or max(self.taps) >= depth:
+            raise _bad_spec(f"taps from 0 to {depth - 1}", self)
+        if self.width < 2 or self.width % 2 or self.point_heads < 1 or self.encoder.patch_size % 2:
+            raise _bad_spec("an even width, an even patch and at least one head", self)
+        if self.mean_std[1] <= 0:
+            raise _bad_spec("a positive standard deviation", self)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of a window: one stands for all of the encoder's stem."""
+        return 1
+
+    @property
+    def size_multiple(self) -> int:
+        """Every side of a window must be a multiple of this."""
+        return self.encoder.patch_size
+
+
+PromptArchitecture = VistaArchitecture | PromptedVitArchitecture
+"""Networks of volumes that take class prompts and clicks: an encoder each, and the same heads."""
+
+Architecture = VistaArchitecture | VitArchitecture | MedDinoArchitecture | PromptedVitArchitecture
 """One of the networks ``models.build`` knows."""
 
 _ARCHITECTURES: Mapping[str, type[Any]] = {
     "vista3d": VistaArchitecture,
     "vit": VitArchitecture,
     "meddinov3": MedDinoArchitecture,
+    "prompted_vit": PromptedVitArchitecture,
 }
 
 Normalisation = Literal["window", "percentiles", "fixed", "slice"]
@@ -260,7 +311,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         multiple = self.architecture.size_multiple
-        is_planar = not isinstance(self.architecture, VistaArchitecture)
+        is_planar = not isinstance(self.architecture, VistaArchitecture | PromptedVitArchitecture)
         if any(side % multiple for side in self.window_size[: 2 if is_planar else 3]):
             raise _bad_spec(f"window sides that are multiples of {multiple}", self.window_size)
         adapters = self.architecture.adapters if isinstance(self.architecture, MedDinoArchitecture) else ()
@@ -291,7 +342,7 @@ class ModelSpec:
         return dict(self.vocabulary)
 
     @property
-    def vista(self) -> VistaArchitecture:
+    def vista(self) -> PromptArchitecture:
         """The architecture of a network that takes class prompts and clicks.
 
         Raises:
@@ -339,7 +390,7 @@ class ModelSpec:
 
 
 def _build_architecture(kind: str, fields: dict[str, Any]) -> Any:
-    if kind == "meddinov3":
+    if kind in ("meddinov3", "prompted_vit"):
         encoder, adapters = fields.get("encoder"), fields.get("adapters", [])
         if isinstance(encoder, dict):
             fields = {**fields, "encoder": _build(VitArchitecture, encoder)}

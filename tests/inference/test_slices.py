@@ -193,7 +193,9 @@ def test_what_was_said_of_a_slice_is_forgotten_before_the_next_ones(network: Med
     handle.remove()
     assert len(said) >= 10
     assert max(alive) <= 1
-    plans = [segmenter.plan(blobs(Grid((64, 64, n), np.diag([-2.0, -2.0, 3.0, 1.0])))) for n in (20, 40)]
+    spec = replace(SPEC, window_size=(64, 64, 1))  # of which 16 pass together
+    grids = [Grid((64, 64, n), np.diag([-2.0, -2.0, 3.0, 1.0])) for n in (20, 40)]
+    plans = [Segmenter(network, spec).plan(blobs(grid)) for grid in grids]
     grows = {"labels", "held already"}
     few, many = ({k: v for k, v in plan.phases["windows"].items() if k not in grows} for plan in plans)
     assert few == many

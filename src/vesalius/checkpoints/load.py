@@ -14,11 +14,11 @@ from vesalius.checkpoints.catalog import find_row
 from vesalius.checkpoints.store import MODEL_FILE, require_weights
 from vesalius.checkpoints.weights import LoadReport, WeightsFile, open_weights
 from vesalius.errors import CheckpointError
-from vesalius.models.build import build, optimise_for_inference
+from vesalius.models.build import AnyNetwork, Promptable, build, optimise_for_inference
 from vesalius.models.meddinov3 import MedDino
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit
-from vesalius.spec import MedDinoArchitecture, ModelSpec, VitArchitecture
+from vesalius.spec import MedDinoArchitecture, ModelSpec, VistaArchitecture, VitArchitecture
 
 __all__ = [
     "LoadReport",
@@ -45,7 +45,7 @@ class Loaded(Generic[Network]):
 
 
 LoadedModel = Loaded[Vista3D]
-"""A model that takes class prompts or clicks."""
+"""VISTA3D's network, which takes class prompts or clicks."""
 
 
 def load_model(
@@ -69,7 +69,8 @@ def load_model(
         UnsafeCheckpointError: If they would execute code.
     """
     weights = open_weights(find_weights_of(source))
-    _ = weights.spec.vista
+    if not isinstance(weights.spec.vista, VistaArchitecture):
+        raise _another(source, "VISTA3D's network", weights.spec)
     network = _network(weights, dtype, device)
     assert isinstance(network, Vista3D)
     return Loaded(network=network, spec=weights.spec, report=weights.report)
@@ -135,8 +136,8 @@ def load_slice_model(
 
 def load_segmentation_model(
     source: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-) -> Loaded[Vista3D | MedDino]:
-    """Load a network that segments, by prompts or slice by slice; arguments and errors as ``load_model``."""
+) -> Loaded[Promptable | MedDino]:
+    """Load a network that segments, by prompts or slice by slice; arguments and errors as ``load_model``'s."""
     weights = open_weights(find_weights_of(source))
     if not isinstance(weights.spec.architecture, MedDinoArchitecture):
         _ = weights.spec.vista
@@ -145,14 +146,14 @@ def load_segmentation_model(
     return Loaded(network=network, spec=weights.spec, report=weights.report)
 
 
-def load_any(source: str | Path) -> Loaded[Vista3D | Vit | MedDino]:
+def load_any(source: str | Path) -> Loaded[AnyNetwork]:
     """Load a network of any kind, in float32; raises as the others do."""
     weights = open_weights(find_weights_of(source))
     network = _network(weights, torch.float32, "cpu")
     return Loaded(network=network, spec=weights.spec, report=weights.report)
 
 
-def _network(weights: WeightsFile, dtype: torch.dtype, device: torch.device | str) -> Vista3D | Vit | MedDino:
+def _network(weights: WeightsFile, dtype: torch.dtype, device: torch.device | str) -> AnyNetwork:
     with torch.device("meta"):
         network = optimise_for_inference(build(weights.spec.architecture), dtype=dtype)
     state = weights.read(like=network.state_dict(), device=device)

@@ -63,7 +63,7 @@ def our_answers(network: Vista3D, spec: ModelSpec, *, brighter_by: float = 0.0) 
         spec: Its spec.
         brighter_by: Part by which the image is made brighter, to learn how much rounding matters to these weights.
     """
-    image = probe_image(spec.vista) * (1 + brighter_by)
+    image = probe_image(_sizes(spec)) * (1 + brighter_by)
     answers = {}
     if spec.vista.class_branch:
         answers["class_logits"] = network.class_logits(image, probe_class_ids(spec))[0].float().contiguous()
@@ -94,7 +94,7 @@ def monai_answers(official: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, 
         raise MissingExtraError(
             expected="MONAI, to compare with", got="an environment without it", do="pip install monai"
         ) from None
-    sizes = spec.vista
+    sizes = _sizes(spec)
     with torch.device("meta"):
         encoder = SegResNetDS2(
             in_channels=sizes.in_channels,
@@ -160,6 +160,12 @@ def monai_difference(network: Vista3D, spec: ModelSpec, ours: Mapping[str, Tenso
             do="compare a checkpoint with both branches",
         )
     return difference(ours, monai_answers(to_official(network.state_dict(), prefix=""), spec))
+
+
+def _sizes(spec: ModelSpec) -> VistaArchitecture:
+    sizes = spec.vista
+    assert isinstance(sizes, VistaArchitecture)  # ``load_model`` loads no other
+    return sizes
 
 
 def write_golden(folder: Path) -> None:

@@ -20,9 +20,8 @@ from vesalius.checkpoints.load import Loaded, find_weights_of, load_any
 from vesalius.checkpoints.probe import TOLERANCE, difference, monai_difference, our_answers, read_golden
 from vesalius.checkpoints.store import first_seen_sha256
 from vesalius.errors import MissingExtraError, ModelError
-from vesalius.models.meddinov3 import MedDino
+from vesalius.models.build import AnyNetwork
 from vesalius.models.vista3d import Vista3D
-from vesalius.models.vit import Vit
 from vesalius.spec import ModelSpec
 
 _ROUNDING = 2.0**-20
@@ -128,7 +127,7 @@ def _check_size(path: Path) -> Check:
     return Check("size", "unknown", f"{size:,} bytes")
 
 
-def _check_values(model: Loaded[Vista3D | Vit | MedDino]) -> Check:
+def _check_values(model: Loaded[AnyNetwork]) -> Check:
     strange = [
         name for name, tensor in model.network.state_dict().items() if not bool(torch.isfinite(tensor).all())
     ]

@@ -21,9 +21,9 @@ from vesalius.inference.pipelines import Pipeline
 from vesalius.inference.plan import Plan
 from vesalius.inference.windows import blended_features
 from vesalius.labels.vocabulary import Target, Vocabulary
+from vesalius.models.build import Promptable
 from vesalius.models.layers.planes import workspace
 from vesalius.models.layers.winograd import direct_sums
-from vesalius.models.vista3d import Vista3D
 from vesalius.spec import ModelSpec
 from vesalius.transforms.preprocess import AIR_HU, Prepared
 
@@ -44,7 +44,7 @@ class Automatic:
 
 
 def segment_automatic(
-    network: Vista3D,
+    network: Promptable,
     spec: ModelSpec,
     prepared: Prepared,
     plan: Plan,
@@ -134,7 +134,7 @@ def label_dtype(targets: Sequence[Target]) -> np.dtype:
 
 
 def _label_maker(
-    network: Vista3D,
+    network: Promptable,
     targets: Mapping[str, tuple[Target, ...]],
     views: Mapping[str, np.ndarray],
     grid: Grid,
@@ -161,7 +161,7 @@ def _label_maker(
     return LabelMaker(maps=(i, j, k), layers=layers)
 
 
-def _class_vectors(network: Vista3D, ids: Sequence[int]) -> Float[Tensor, "o d"]:
+def _class_vectors(network: Promptable, ids: Sequence[int]) -> Float[Tensor, "o d"]:
     with torch.inference_mode():
         return network.class_vectors(torch.tensor(ids, device=next(network.parameters()).device)).float()
 

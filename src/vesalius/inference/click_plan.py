@@ -34,7 +34,7 @@ from vesalius.inference.plan import (
 from vesalius.inference.points import window_starts
 from vesalius.inference.segmenter import Segmenter
 from vesalius.prompts.types import PointPrompt
-from vesalius.spec import VistaArchitecture
+from vesalius.spec import PromptArchitecture
 from vesalius.transforms.preprocess import padded_grid
 
 MAPS_SHARE = 4 / 5
@@ -101,7 +101,7 @@ def plan_clicks(
     labels: LabelMap | None,
     most_cache_bytes: int,
     max_bytes: int | None = None,
-    flops_per_second: Callable[[VistaArchitecture, Precision], float] | None = None,
+    flops_per_second: Callable[[PromptArchitecture, Precision], float] | None = None,
 ) -> ClickPlan:
     """Say what clicks that are all predicted at once will need, and share out the memory allowed.
 

@@ -19,9 +19,10 @@ from vesalius.errors import MemoryBudgetError
 from vesalius.geometry.boxes import Triple
 from vesalius.geometry.grid import Grid
 from vesalius.inference.pipelines import Pipeline
+from vesalius.inference.vit_costs import as_slices, image_bytes, slice_flops
 from vesalius.inference.windows import WindowLayout, rolling_axis
 from vesalius.models.layers.winograd import winograd_serves
-from vesalius.spec import ModelSpec, VistaArchitecture
+from vesalius.spec import ModelSpec, PromptArchitecture, PromptedVitArchitecture, VistaArchitecture
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -159,7 +160,7 @@ def make_plan(
     precision: Precision,
     fallback: Precision | None = None,
     max_bytes: int | None = None,
-    flops_per_second: Callable[[VistaArchitecture, Precision], float] | None = None,
+    flops_per_second: Callable[[PromptArchitecture, Precision], float] | None = None,
 ) -> Plan:
     """Choose in what the network runs and features are accumulated so that the run fits; say what it will need.
 
@@ -273,11 +274,14 @@ def _kernel_bytes(architecture: VistaArchitecture, window_size: Triple, itemsize
 
 def pass_bytes(spec: ModelSpec, precision: Precision, at_once: int, *, direct_sums: bool) -> int:
     """Return the peak memory of windows that pass through the network at the same time, its weights aside."""
-    itemsize = DTYPES[precision].itemsize
-    activation = math.prod(spec.window_size) * spec.vista.width * itemsize
+    itemsize, architecture = DTYPES[precision].itemsize, spec.vista
+    activation = math.prod(spec.window_size) * architecture.width * itemsize
+    maps = int(activation * (_ACTIVATIONS * at_once + (at_once > 1)))  # one more result may be waiting
+    if isinstance(architecture, PromptedVitArchitecture):
+        *window, slices = spec.window_size
+        return maps + at_once * image_bytes(as_slices(architecture), window, slices, itemsize)
     saves = winograd_serves(DTYPES[precision]) and not direct_sums
-    kernels = _kernel_bytes(spec.vista, spec.window_size, itemsize) if saves else 0
-    return int(activation * (_ACTIVATIONS * at_once + (at_once > 1))) + kernels  # one more result may be waiting
+    return maps + (_kernel_bytes(architecture, spec.window_size, itemsize) if saves else 0)
 
 
 def pass_seconds(spec: ModelSpec, precision: Precision, speed: float, *, direct_sums: bool) -> float:
@@ -298,11 +302,15 @@ def gigabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def window_flops(architecture: VistaArchitecture, window_size: Triple) -> int:
+def window_flops(architecture: PromptArchitecture, window_size: Triple) -> int:
     """Count the floating-point operations (2 per multiply-add) of one automatic pass.
 
     Written out, because torch's counter takes a second to load, a sixth of a short run; a test holds the two equal.
     """
+    if isinstance(architecture, PromptedVitArchitecture):
+        i, j, k = window_size
+        head = 2 * 4 * 27 * architecture.width**2 * i * j * k
+        return head + k * sum(slice_flops(as_slices(architecture), (i, j)))
     levels = len(architecture.blocks_down)
     width = [architecture.width << level for level in range(levels)]
     voxels = [math.prod(window_size) >> 3 * level for level in range(levels)]
@@ -314,7 +322,7 @@ def window_flops(architecture: VistaArchitecture, window_size: Triple) -> int:
 
 
 @cache
-def measure_flops_per_second(architecture: VistaArchitecture, precision: Precision) -> float:
+def measure_flops_per_second(architecture: PromptArchitecture, precision: Precision) -> float:
     """Time the convolution that dominates a pass, for a fraction of a second; the best of a few, once a process.
 
     Every run plans three times, and a batch for every scan.

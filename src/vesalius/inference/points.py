@@ -19,8 +19,8 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from vesalius.geometry.boxes import NOWHERE, Box, Triple, enclosing_box
+from vesalius.models.build import Promptable
 from vesalius.models.layers.planes import workspace
-from vesalius.models.vista3d import Vista3D
 from vesalius.prompts.encode import ObjectClicks, encode_clicks
 
 ImageMaps = Callable[[Triple], Float[Tensor, "1 d i2 j2 k2"]]
@@ -131,7 +131,7 @@ def window_starts(
 
 
 def compute_image_map(
-    network: Vista3D, image: Float[Tensor, "i j k"], start: Triple, window_size: Triple
+    network: Promptable, image: Float[Tensor, "i j k"], start: Triple, window_size: Triple
 ) -> Float[Tensor, "1 d i2 j2 k2"]:
     """Return the point head's image map of one window: all of the work that does not depend on clicks.
 
@@ -152,7 +152,7 @@ def compute_image_map(
 
 
 def segment_points(
-    network: Vista3D,
+    network: Promptable,
     image: Float[Tensor, "i j k"],
     objects: Sequence[ObjectClicks],
     windows: Sequence[Triple],
@@ -192,7 +192,7 @@ def segment_points(
 
 
 def _logits_of_one(
-    network: Vista3D, clicks: ObjectClicks, window: Box, image_map: Float[Tensor, "1 d i2 j2 k2"]
+    network: Promptable, clicks: ObjectClicks, window: Box, image_map: Float[Tensor, "1 d i2 j2 k2"]
 ) -> Float[Tensor, "i j k"]:
     """Ask the head about one object: beside others it would be padded, which is a token and changes the answer."""
     told, device = encode_clicks([clicks], window), image_map.device

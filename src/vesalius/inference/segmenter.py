@@ -37,8 +37,8 @@ from vesalius.inference.slices import count_air, segment_slices
 from vesalius.inference.tidy import Removed, keep_largest_pieces
 from vesalius.labels.findings import Findings
 from vesalius.labels.vocabulary import Target, Vocabulary
+from vesalius.models.build import Promptable
 from vesalius.models.meddinov3 import MedDino
-from vesalius.models.vista3d import Vista3D
 from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import not_hounsfield
 from vesalius.transforms.preprocess import (
@@ -158,11 +158,11 @@ class Segmenter:
 
     def __init__(
         self,
-        network: Vista3D | MedDino,
+        network: Promptable | MedDino,
         spec: ModelSpec,
         *,
         report: LoadReport | None = None,
-        reload: Callable[[Precision], Vista3D | MedDino] | None = None,
+        reload: Callable[[Precision], Promptable | MedDino] | None = None,
     ) -> None:
         if isinstance(network, MedDino):
             check_slice_spec(spec)
@@ -173,7 +173,7 @@ class Segmenter:
         self.vocabulary = Vocabulary.of(spec.vocabulary, everything=spec.everything)
 
     @property
-    def network(self) -> Vista3D:
+    def network(self) -> Promptable:
         """The network, of a model that takes class prompts or clicks.
 
         Raises:
@@ -385,7 +385,7 @@ class Segmenter:
         """What the network takes in bf16, beside ours."""
         return sum(2 * weight.numel() for weight in self._network.parameters())
 
-    def _network_in(self, precision: Precision) -> Vista3D | MedDino:
+    def _network_in(self, precision: Precision) -> Promptable | MedDino:
         """Return the network in a precision: its own, or one loaded for this run alone; others may use ours."""
         if precision == self.precision or self._reload is None:
             return self._network
@@ -440,7 +440,7 @@ def load(
     place = choose_device(device)
     chosen = best_precision(place) if precision == "auto" else precision
 
-    def network_in(other: Precision) -> Vista3D | MedDino:
+    def network_in(other: Precision) -> Promptable | MedDino:
         return load_segmentation_model(source, dtype=DTYPES[other], device=place).network
 
     loaded = load_segmentation_model(source, dtype=DTYPES[chosen], device=place)

@@ -29,8 +29,8 @@ from vesalius.inference.plan import (
     gigabytes,
     largest_phase,
 )
+from vesalius.inference.vit_costs import image_bytes, slice_flops
 from vesalius.inference.windows import WindowLayout, spread_starts
-from vesalius.models.decoders import ROWS_AT_ONCE
 from vesalius.spec import Depth, MedDinoArchitecture, ModelSpec
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -43,8 +43,6 @@ _WHOLE_UP_TO = 1.5
 _PATCHES_AT_ONCE = {"cpu": 4096, "other": 1 << 15}
 """Patches that pass the network together; small slices are batched up to so many."""
 _FLIPS = 4
-_TOKEN_MAPS = 14
-"""Peak memory of a block, in maps of all its tokens: what comes in, queries, keys, values, the MLP's inner map."""
 _LABEL_SECONDS = 4e-9
 """For a pixel and class: interpolation and argmax, measured beside other work."""
 
@@ -321,7 +319,8 @@ def _images_at_once(demand: SliceDemand, views: Sequence[SliceView]) -> int:
     patches = max(math.prod(view.layout.window_size[:2]) // patch**2 for view in views)
     wanted = _PATCHES_AT_ONCE["cpu" if demand.device == "cpu" else "other"] // patches
     together = slices_together(demand.spec)
-    return max(1, wanted // together) * together
+    images = max(view.num_slices for view in views) * (_FLIPS if demand.mirror else 1) * together
+    return max(1, min(wanted, images) // together) * together
 
 
 def _plan(
@@ -366,7 +365,7 @@ def _phases(
     largest = max(views, key=lambda view: math.prod(view.layout.shape[:2]))
     kept = max(1, at_once // (_FLIPS if demand.mirror else 1))
     native, padded = math.prod(largest.grid.shape[:2]), math.prod(largest.layout.shape[:2])
-    network = pass_bytes(demand.architecture, largest.layout.window_size[:2], at_once, itemsize)
+    network = image_bytes(demand.architecture, largest.layout.window_size[:2], at_once, itemsize)
     averaged = 2 * classes * voxels if len(views) > 1 else 0
     held = {"held already": demand.resident_bytes, "labels": voxels * demand.label_bytes}
     return {
@@ -380,46 +379,6 @@ def _phases(
         },
         "measuring": {**held, "components": 5 * voxels},
     }
-
-
-def pass_bytes(
-    architecture: MedDinoArchitecture, window: tuple[int, int] | Sequence[int], at_once: int, itemsize: int
-) -> int:
-    """Return the peak memory of images that pass the network together on a processor, its weights aside."""
-    encoder = architecture.encoder
-    height, width = window
-    tokens = at_once * height * width // encoder.patch_size**2
-    inside = 4 * tokens * encoder.width * _TOKEN_MAPS
-    taps = 4 * tokens * encoder.width * len(architecture.taps) * 2
-    # depth first: a part of every stage at once, four times as many pixels of half the channels come out of each
-    widest = encoder.width * (len(architecture.taps) if architecture.decoder == "primus" else 1)
-    doubling = itemsize * ROWS_AT_ONCE * widest * 2 * 6 + 2 * itemsize * widest**2 * 3
-    logits = 2 * itemsize * at_once * architecture.num_classes * height * width
-    return taps + max(inside, doubling + logits)
-
-
-def slice_flops(architecture: MedDinoArchitecture, window: tuple[int, int]) -> tuple[int, int]:
-    """Count the floating-point operations (2 per multiply-add) of one image: of maps, and of attention.
-
-    Written out, because torch's counter takes a second to load; a test holds the two equal.
-    """
-    encoder, width = architecture.encoder, architecture.encoder.width
-    patches = math.prod(window) // encoder.patch_size**2
-    tokens = patches + 1 + encoder.registers
-    used = max(architecture.taps) + 1  # blocks after the last tap do not run
-    maps = used * tokens * width**2 * (4 + 2 * encoder.mlp_ratio)
-    maps += patches * encoder.patch_size**2 * width  # one channel
-    widest = width * len(architecture.taps)
-    if architecture.decoder == "fused":
-        maps += patches * widest * width
-        widest = width
-    if architecture.decoder == "linear":
-        maps += patches * widest * architecture.num_classes
-    else:
-        doublings = round(math.log2(encoder.patch_size))
-        maps += doublings * patches * widest * 2 * widest
-        maps += math.prod(window) * (widest >> doublings) * architecture.num_classes
-    return 2 * maps, 4 * used * tokens**2 * width
 
 
 @cache

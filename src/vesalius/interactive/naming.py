@@ -16,7 +16,7 @@ from vesalius.inference.automatic import BASE_LAYER
 from vesalius.interactive.history import SessionLabel
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.prompts.targets import NEW, NEW_LAYER, ClickTarget, resolve_target
-from vesalius.spec import VistaArchitecture
+from vesalius.spec import PromptArchitecture
 
 Labels = Mapping[int, SessionLabel]
 
@@ -66,7 +66,7 @@ def find_label(text: str, labels: Labels, vocabulary: Vocabulary) -> SessionLabe
 
 
 def clicked_label(
-    text: str, labels: Labels, vocabulary: Vocabulary, architecture: VistaArchitecture
+    text: str, labels: Labels, vocabulary: Vocabulary, architecture: PromptArchitecture
 ) -> SessionLabel:
     """Return the structure a click is about: one of the session's, or the one it begins.
 
@@ -101,7 +101,7 @@ def class_labels(text: str, labels: Labels, vocabulary: Vocabulary) -> tuple[Ses
     return tuple(entries)
 
 
-def click_target(entry: SessionLabel, vocabulary: Vocabulary, architecture: VistaArchitecture) -> ClickTarget:
+def click_target(entry: SessionLabel, vocabulary: Vocabulary, architecture: PromptArchitecture) -> ClickTarget:
     """Return what the point head is told of a structure: zero-shot where it is no class, or made of several."""
     if entry.class_id is None or vocabulary.by_id(entry.class_id).status == "composite":
         return ClickTarget(id=entry.label, name=entry.name, supported=False, special=False, layer=entry.layer)

@@ -14,7 +14,7 @@ from vesalius.interactive.history import Placed, SessionLabel, State
 from vesalius.interactive.naming import class_labels, clicked_label
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.prompts.types import ClassPrompt, MaskPrompt, PointPrompt, Prompt
-from vesalius.spec import VistaArchitecture
+from vesalius.spec import PromptArchitecture
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,7 +29,7 @@ class Rules:
 
     grid: Grid
     vocabulary: Vocabulary
-    architecture: VistaArchitecture
+    architecture: PromptArchitecture
 
     def after(self, state: State, edit: PromptEdit) -> State:
         """Return the state after an edit of the prompts.

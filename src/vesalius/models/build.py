@@ -10,11 +10,22 @@ from torch import nn
 
 from vesalius.models.layers.transformer import AdaptableLinear
 from vesalius.models.meddinov3 import MedDino
+from vesalius.models.prompted_vit import PromptedVit
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit
-from vesalius.spec import Architecture, MedDinoArchitecture, VistaArchitecture, VitArchitecture
+from vesalius.spec import (
+    Architecture,
+    MedDinoArchitecture,
+    PromptArchitecture,
+    PromptedVitArchitecture,
+    VistaArchitecture,
+    VitArchitecture,
+)
 
 Network = TypeVar("Network", bound=nn.Module)
+Promptable = Vista3D | PromptedVit
+"""Networks of volumes that take class prompts and clicks: what they are asked and answer is the same."""
+AnyNetwork = Promptable | Vit | MedDino
 
 
 @overload
@@ -23,7 +34,9 @@ def build(architecture: VistaArchitecture) -> Vista3D: ...
 def build(architecture: VitArchitecture) -> Vit: ...
 @overload
 def build(architecture: MedDinoArchitecture) -> MedDino: ...
-def build(architecture: Architecture) -> Vista3D | Vit | MedDino:
+@overload
+def build(architecture: PromptArchitecture) -> Promptable: ...
+def build(architecture: Architecture) -> AnyNetwork:
     """Return the network of an architecture, randomly initialised, in float32."""
     match architecture:
         case VistaArchitecture():
@@ -32,6 +45,8 @@ def build(architecture: Architecture) -> Vista3D | Vit | MedDino:
             return Vit(architecture)
         case MedDinoArchitecture():
             return MedDino(architecture)
+        case PromptedVitArchitecture():
+            return PromptedVit(architecture)
         case _:
             assert_never(architecture)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from vesalius.errors import UnknownClassError, UsageError
 from vesalius.labels.structure import Structure
 from vesalius.labels.vocabulary import Vocabulary
-from vesalius.spec import VistaArchitecture
+from vesalius.spec import PromptArchitecture
 
 NEW = "new:"
 """Begins the name of a structure the model has no name for."""
@@ -45,7 +45,7 @@ class ClickTarget:
 
 
 def resolve_target(
-    text: str, vocabulary: Vocabulary, architecture: VistaArchitecture, new_ids: Mapping[str, int]
+    text: str, vocabulary: Vocabulary, architecture: PromptArchitecture, new_ids: Mapping[str, int]
 ) -> ClickTarget:
     """Say what the name beside a click means.
 

@@ -22,6 +22,7 @@ def new_network(spec: ModelSpec, *, seed: int) -> Vista3D:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build(spec.vista)
+    assert isinstance(network, Vista3D)  # courses refuse the others
     for parameter in network.parameters():
         if parameter.ndim == 5:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
