@@ -59,17 +59,17 @@ def test_a_dry_run_says_the_plan_and_leaves_no_run(place: Path, capsys: pytest.C
 def test_folds_are_held_out_and_the_model_is_made_of_all_cases_and_measured(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed = words(place, "--folds", "3", "--cache", str(place / "cache"))
+    typed = words(place, "--folds", "2", "--cache", str(place / "cache"))
     assert main(typed) == 0
     said = capsys.readouterr().out
     assert said.splitlines()[-1] == str(place / "run")
-    assert "over copied labels and tiny; n = 3, held out in 3 folds" in said
+    assert "over copied labels and tiny; n = 3, held out in 2 folds" in said
     assert "n = 1, test cases" in said
     held_out, tested = record(place / "run")["benefit"]
     assert held_out["against"] == {"liver": "tiny", "hepatic vein": "copied labels"}
     assert set(held_out["cases"]) == {"image-0", "image-1", "image-2"}
     assert set(tested["cases"]) == {"image-3"}
-    assert len(record(place / "run")["folds"]) == 3
+    assert len(record(place / "run")["folds"]) == 2
     spec = load_model(place / "run").spec
     assert spec.names == {1: "liver", 4: "hepatic vein"}
     assert spec.dice == {name: round(tested["dice"][name]["estimate"], 4) for name in spec.names.values()}

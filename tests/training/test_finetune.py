@@ -16,18 +16,11 @@ from vesalius.data.datalists.record import DataList
 from vesalius.errors import CheckpointError, InterruptedRun, UsageError
 from vesalius.models.build import build
 from vesalius.spec import VIT_TOY, ModelSpec
-from vesalius.training import finetune
-from vesalius.training.finetune import (
-    Finetuning,
-    Resources,
-    Schedule,
-    begin,
-    keep_schedule,
-    kept_schedule,
-    schedule_of,
-    train_folds,
-)
+from vesalius.training import finetune_trainings
+from vesalius.training.finetune import Finetuning, begin
 from vesalius.training.finetune_options import FinetuneOptions
+from vesalius.training.finetune_schedule import PLAN, Schedule, keep_schedule, kept_schedule, schedule_of
+from vesalius.training.finetune_trainings import Resources, train_folds
 from vesalius.training.forecast import Costs
 from vesalius.training.recipes import FINETUNE, FINETUNE_FAR
 
@@ -115,7 +108,7 @@ def test_a_run_keeps_the_schedule_with_which_it_began(tmp_path: Path) -> None:
     assert kept_schedule(tmp_path / "run") is None
     keep_schedule(tmp_path / "run", SHORT)
     assert kept_schedule(tmp_path / "run") == SHORT
-    (tmp_path / "run" / finetune.PLAN).write_text("{")
+    (tmp_path / "run" / PLAN).write_text("{")
     with pytest.raises(CheckpointError, match="begin a new run"):
         kept_schedule(tmp_path / "run")
 
@@ -125,17 +118,17 @@ def test_an_interrupted_fold_is_gone_on_with_and_a_finished_one_is_not_done_agai
 ) -> None:
     tuning, resources = begun(place, FinetuneOptions(folds=2)), Resources(cache=Cache(place / "cache"))
     options, said = FinetuneOptions(folds=2), []
-    carried_out = finetune._carry_out
+    carried_out = finetune_trainings._carry_out
 
     def stopped(course: object, folder: Path, resources: Resources) -> None:
         if folder.name == "1":
             raise InterruptedRun(expected="to train", got="SIGTERM", do="resume")
         carried_out(course, folder, resources)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(finetune, "_carry_out", stopped)
+    monkeypatch.setattr(finetune_trainings, "_carry_out", stopped)
     with pytest.raises(InterruptedRun):
         train_folds(tuning, SHORT, options, tmp_path, resources)
-    monkeypatch.setattr(finetune, "_carry_out", carried_out)
+    monkeypatch.setattr(finetune_trainings, "_carry_out", carried_out)
     curves = train_folds(tuning, SHORT, options, tmp_path, resources, on_training=said.append)
     assert said == ["fold 2 of 2"]
     assert [curve.steps for curve in curves] == [(0, 1, 2)] * 2

@@ -8,16 +8,10 @@ import logging
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import number_of_threads
 from vesalius.training.finetune_options import FinetuneOptions
-
-if TYPE_CHECKING:
-    from vesalius.training.benefit import Benefit
-    from vesalius.training.cross_validation import Curve
-    from vesalius.training.finetune import Finetuning
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,30 +59,33 @@ def run(args: argparse.Namespace) -> int:
     from vesalius.data.cache import Cache
     from vesalius.inference.plan import best_precision
     from vesalius.inference.segmenter import choose_device
-    from vesalius.training import finetune
+    from vesalius.training import finetune_schedule as schedules
+    from vesalius.training.benefit import benefits_of
     from vesalius.training.course import refuse_existing
+    from vesalius.training.finetune import begin
     from vesalius.training.finetune_report import plan_lines, record_of, state_dice, write_record
+    from vesalius.training.finetune_trainings import Resources, measure, train_all, train_folds
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
     options = options_of(args)
     if not args.resume:
-        refuse_existing(args.folder, also=finetune.PLAN)
+        refuse_existing(args.folder, also=schedules.PLAN)
     device = choose_device(args.device)
     cache, workers = Cache(args.cache or args.folder / "cache"), args.threads or torch.get_num_threads()
-    resources = finetune.Resources(cache=cache, device=device, workers=workers)
-    tuning = finetune.begin(args.model, list_of(args, args.data), options, precision=best_precision(device))
-    schedule = finetune.kept_schedule(args.folder)
+    resources = Resources(cache=cache, device=device, workers=workers)
+    tuning = begin(args.model, list_of(args, args.data), options, precision=best_precision(device))
+    schedule = schedules.kept_schedule(args.folder)
     if schedule is None:
-        schedule = finetune.schedule_of(tuning, finetune.measure(tuning, resources), options)
+        schedule = schedules.schedule_of(tuning, measure(tuning, resources), options)
     for line in plan_lines(tuning, schedule):
         print(line, flush=True)
     if args.dry_run:
         return 0
-    finetune.keep_schedule(args.folder, schedule)
+    schedules.keep_schedule(args.folder, schedule)
     where = (tuning, schedule, options, args.folder, resources)
-    curves = finetune.train_folds(*where, on_training=_say)
-    steps = finetune.train_all(*where, curves=curves, on_training=_say)
-    benefits = _benefits(tuning, args, curves, device)
+    curves = train_folds(*where, on_training=_say)
+    steps = train_all(*where, curves=curves, on_training=_say)
+    benefits = benefits_of(tuning, args.model, args.folder, curves, device=device, on_measuring=_say)
     for benefit in benefits:
         print(benefit.words())
     if benefits:
@@ -102,22 +99,6 @@ def options_of(args: argparse.Namespace) -> FinetuneOptions:
     """Return what was typed as options."""
     typed = {field.name: getattr(args, field.name) for field in fields(FinetuneOptions) if field.name in vars(args)}
     return FinetuneOptions(**typed)
-
-
-def _benefits(
-    tuning: Finetuning, args: argparse.Namespace, curves: tuple[Curve, ...], device: str
-) -> list[Benefit]:
-    """Return what can be said of the model, what is surest last: validation cases, folds, test cases."""
-    from vesalius.training.benefit import benefit_in_folds, benefit_on
-
-    listed = tuning.course.listed
-    found = [benefit_in_folds(tuning, args.model, curves, device=device)] if curves else []
-    for split, what in (("validation", "validation cases, which chose the weights"), ("test", "test cases")):
-        cases = [case for case in listed.cases if case.split == split and case.is_labelled]
-        if cases:
-            _say(f"measuring {len(cases)} {split} cases")
-            found.append(benefit_on(tuning, args.model, args.folder, cases, on=what, device=device))
-    return found
 
 
 def _say(what: str) -> None:

@@ -7,7 +7,7 @@ nearest drawn case (``evaluation.copied_labels``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,37 @@ def benefit_on(
         scores[case.name] = _found_by(tuned, case, list(rival.against))
     before = rival.scores(listed, cases, listed.split("training"))
     return Benefit(on=on, tuned=scores, before=before, against=rival.against)
+
+
+def benefits_of(
+    tuning: Finetuning,
+    model: str | Path,
+    folder: Path,
+    curves: Sequence[Curve],
+    *,
+    device: str,
+    on_measuring: Callable[[str], None] = lambda _: None,
+) -> list[Benefit]:
+    """Return all that can be said of a model that was made, what is surest last.
+
+    Args:
+        tuning: What was trained.
+        model: To begin with.
+        folder: The run folder, which is a model now.
+        curves: Of the folds; none where nothing was folded.
+        device: Where the models run.
+        on_measuring: Hears what is measured next.
+    """
+    found = []
+    if curves:
+        on_measuring("measuring what was there before, on the held-out cases")
+        found.append(benefit_in_folds(tuning, model, curves, device=device))
+    for split, what in (("validation", "validation cases, which chose the weights"), ("test", "test cases")):
+        cases = [case for case in tuning.course.listed.cases if case.split == split and case.is_labelled]
+        if cases:
+            on_measuring(f"measuring {len(cases)} {split} cases")
+            found.append(benefit_on(tuning, model, folder, cases, on=what, device=device))
+    return found
 
 
 class _Rival:

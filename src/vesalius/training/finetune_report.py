@@ -15,7 +15,8 @@ from vesalius.checkpoints.weights import open_weights
 from vesalius.io.atomic import replacing
 from vesalius.training.benefit import Benefit
 from vesalius.training.cross_validation import Curve, mean_dice
-from vesalius.training.finetune import Finetuning, Schedule
+from vesalius.training.finetune import Finetuning
+from vesalius.training.finetune_schedule import Schedule
 
 RECORD = "finetune.json"
 

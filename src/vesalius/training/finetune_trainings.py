@@ -1,0 +1,135 @@
+"""The trainings of a fine-tuning: one for each part of the cases that is held out, and one that makes the model."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vesalius.data.cache import Cache
+from vesalius.engine.run import BEST, CHECKPOINT, RunFolder
+from vesalius.engine.settings import LoopSettings
+from vesalius.training.course import Course, carry_out
+from vesalius.training.cross_validation import Curve, best_step
+from vesalius.training.finetune import Finetuning, validation_cases
+from vesalius.training.finetune_options import FinetuneOptions
+from vesalius.training.finetune_schedule import Schedule
+from vesalius.training.forecast import Costs, measured_costs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What trainings use.
+
+    Args:
+        cache: Where prepared cases are kept.
+        device: Where networks are.
+        workers: Samples worked on at once.
+    """
+
+    cache: Cache
+    device: str = "cpu"
+    workers: int = 1
+
+
+def measure(tuning: Finetuning, resources: Resources) -> Costs:
+    """Prepare the cases and measure a few steps and the validation of one case; nothing of it is kept."""
+    judge = None
+    if tuning.validated:
+        first = tuning.validated[0]
+        judge = first.judge(validation_cases(first.listed)[:1])
+    return measured_costs(
+        tuning.course, resources.cache, judge=judge, device=resources.device, workers=resources.workers
+    )
+
+
+def train_folds(
+    tuning: Finetuning,
+    schedule: Schedule,
+    options: FinetuneOptions,
+    folder: Path,
+    resources: Resources,
+    *,
+    on_training: Callable[[str], None] = lambda _: None,
+) -> tuple[Curve, ...]:
+    """Train with each fold held out, or go on, and return the curves; of a fold that is done only numbers are kept.
+
+    Args:
+        tuning: What to train.
+        schedule: How long.
+        options: How patiently.
+        folder: The run folder; each fold has one of its own in it.
+        resources: What to use.
+        on_training: Hears what is trained next.
+
+    Raises:
+        InterruptedRun: If it was asked to stop; the same call goes on.
+    """
+    curves = []
+    for number, course in enumerate(tuning.folds):
+        place = folder / "folds" / str(number)
+        run = RunFolder(place, writes=False)
+        if not _is_finished(run):
+            on_training(f"fold {number + 1} of {len(tuning.folds)}")
+            timed = _lasting(
+                course, schedule.steps, validate_every=schedule.validate_every, patience=options.patience
+            )
+            _carry_out(timed, place, resources)
+        for name in (CHECKPOINT, BEST, "model.safetensors", "spec.json"):
+            (place / name).unlink(missing_ok=True)
+        curves.append(Curve.of(run.metrics()))
+    return tuple(curves)
+
+
+def train_all(
+    tuning: Finetuning,
+    schedule: Schedule,
+    options: FinetuneOptions,
+    folder: Path,
+    resources: Resources,
+    *,
+    curves: tuple[Curve, ...],
+    on_training: Callable[[str], None] = lambda _: None,
+) -> int:
+    """Make the model of all training cases in the run folder, or go on, and return after how many steps it ends.
+
+    It takes as many steps as served the folds best; with validation cases, until they gain no more; else all.
+
+    Args:
+        tuning: What to train.
+        schedule: How long at most.
+        options: How patiently.
+        folder: The run folder, which will be a model.
+        resources: What to use.
+        curves: Of the folds; none where nothing was folded.
+        on_training: Hears what is trained next.
+
+    Raises:
+        InterruptedRun: If it was asked to stop; the same call goes on.
+    """
+    steps = best_step(curves) if curves else schedule.steps
+    is_validated = not curves and bool(tuning.validated)
+    on_training("the model, of all training cases")
+    timed = _lasting(
+        tuning.course,
+        steps,
+        validate_every=schedule.validate_every if is_validated else None,
+        patience=options.patience if is_validated else None,
+    )
+    _carry_out(timed, folder, resources)
+    return steps
+
+
+def _lasting(course: Course, steps: int, *, validate_every: int | None, patience: int | None) -> Course:
+    loop: LoopSettings = replace(course.recipe.loop, steps=steps, validate_every=validate_every, patience=patience)
+    return replace(course, recipe=replace(course.recipe, loop=loop))
+
+
+def _carry_out(course: Course, folder: Path, resources: Resources) -> None:
+    carry_out(course, folder, cache=resources.cache, device=resources.device, workers=resources.workers)
+
+
+def _is_finished(run: RunFolder) -> bool:
+    records = run.metrics()
+    return bool(records) and records[-1].get("event") == "finished"
