@@ -289,6 +289,9 @@ class ModelSpec:
     network the third is 1, or with depth adapters the number of slices it learnt to look at together."""
     overlap: float = 0.25
     """Part of a window shared with its neighbour, by default."""
+    click_reach_mm: float | None = None
+    """How far from a click its word counts against a mask that was there before, falling from half of the way on;
+    None: in all of its window, as published."""
     vocabulary: tuple[tuple[int, str], ...] = ()
     """(class id, name): what the model can be asked for; ids are rows of the class head's embedding table, or
     channels of a slice model's logits."""
@@ -317,6 +320,8 @@ class ModelSpec:
         adapters = self.architecture.adapters if isinstance(self.architecture, MedDinoArchitecture) else ()
         if is_planar and self.window_size[2] != 1 and not any(isinstance(plan, Depth) for plan in adapters):
             raise _bad_spec("windows of one slice for a network that sees no neighbours", self.window_size)
+        if self.click_reach_mm is not None and self.click_reach_mm <= 0:
+            raise _bad_spec("a positive reach of clicks, or none", self.click_reach_mm)
         if self.mean_std_hu[1] <= 0:
             raise _bad_spec("a positive standard deviation", self.mean_std_hu)
         if not self.window_hu[0] < self.window_hu[1]:

@@ -12,7 +12,7 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.merge import change_mask
 from vesalius.inference.points import PointLogits
-from vesalius.inference.proposal import propose
+from vesalius.inference.proposal import Reach, propose
 
 
 @pytest.mark.parametrize("codes", ORIENTATIONS[::5])
@@ -101,3 +101,32 @@ def test_large_boxes_go_a_few_planes_at_a_time_and_come_out_the_same(monkeypatch
     again, found = propose(logits, earlier, model_grid=MODEL_GRID, grid=grid)
     assert again == box
     assert np.array_equal(found, expected)
+
+
+def test_beyond_a_click_s_reach_the_earlier_mask_stands() -> None:
+    grid = OWN_GRID.reoriented("PSL")
+    earlier = ball(grid, (20, 12, 18), 6)
+    logits = ball_logits([(10, 8, 8), (18, 10, 8)], (20, 16, 16), 7)
+    point = np.rint(grid.to_voxel(MODEL_GRID.to_world(np.array([[19.0, 18.0, 16.0]]))))
+    reach = Reach(point, 8.0)
+    box, free = propose(logits, earlier, model_grid=MODEL_GRID, grid=grid)
+    same, held = propose(logits, earlier, model_grid=MODEL_GRID, grid=grid, reach=reach)
+    assert same == box
+    apart = np.argwhere(np.ones(box.shape, dtype=bool)) + box.start - point[0]
+    far = (np.linalg.norm(apart @ grid.affine[:3, :3].T, axis=1) > reach.mm).reshape(box.shape)
+    near = (np.linalg.norm(apart @ grid.affine[:3, :3].T, axis=1) < reach.mm / 2).reshape(box.shape)
+    before = earlier[box.slices]
+    assert np.array_equal(held[far], before[far])
+    assert (free != before)[far].any()
+    inner = np.abs(MODEL_GRID.to_voxel(grid.to_world(apart + point[0])) - (18, 16, 16)).max(axis=1) < 4
+    sure = near & inner.reshape(box.shape)
+    assert sure.any()
+    assert np.array_equal(held[sure], free[sure])
+
+
+def test_where_there_was_nothing_a_click_reaches_everywhere() -> None:
+    logits, nothing = ball_logits([(10, 8, 8)], (18, 16, 16), 7), np.zeros(OWN_GRID.shape, dtype=bool)
+    reach = Reach(np.zeros((1, 3)), 1.0)
+    found = [propose(logits, nothing, model_grid=MODEL_GRID, grid=OWN_GRID, reach=some) for some in (None, reach)]
+    assert found[0][1].any()
+    assert np.array_equal(found[0][1], found[1][1])

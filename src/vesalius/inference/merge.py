@@ -19,7 +19,7 @@ from vesalius.geometry.boxes import NOWHERE, Box, bounding_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import components
 from vesalius.inference.points import PointLogits
-from vesalius.inference.proposal import propose
+from vesalius.inference.proposal import Reach, propose
 from vesalius.prompts.encode import ObjectClicks
 from vesalius.shapes import MaskArray
 
@@ -43,7 +43,13 @@ class MaskChange:
 
 
 def change_mask(
-    logits: PointLogits, earlier: MaskArray, clicks: ObjectClicks, *, model_grid: Grid, grid: Grid
+    logits: PointLogits,
+    earlier: MaskArray,
+    clicks: ObjectClicks,
+    *,
+    model_grid: Grid,
+    grid: Grid,
+    reach_mm: float | None = None,
 ) -> MaskChange:
     """Say what an object's clicks change in its earlier mask: ``propose``, then ``merge_clicks``.
 
@@ -53,10 +59,13 @@ def change_mask(
         clicks: All of its clicks, in voxels of ``model_grid``.
         model_grid: Of the image the network saw (``Prepared.grid``).
         grid: The volume's own grid, in any orientation or at an angle.
+        reach_mm: How far from its clicks an object with an earlier mask may change; None: in all of their windows.
     """
-    box, proposal = propose(logits, earlier, model_grid=model_grid, grid=grid)
-    points = grid.to_voxel(model_grid.to_world(clicks.points_ijk)) - np.asarray(box.start)
-    added, removed = merge_clicks(earlier[box.slices], proposal, points, clicks.positive)
+    points = grid.to_voxel(model_grid.to_world(clicks.points_ijk))
+    reach = None if reach_mm is None else Reach(points, reach_mm)
+    box, proposal = propose(logits, earlier, model_grid=model_grid, grid=grid, reach=reach)
+    inside = points - np.asarray(box.start)
+    added, removed = merge_clicks(earlier[box.slices], proposal, inside, clicks.positive)
     changed = bounding_box(added | removed)
     if changed is None:
         return MaskChange(NOWHERE, added[:0, :0, :0], removed[:0, :0, :0])

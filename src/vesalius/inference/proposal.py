@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from vesalius.geometry.boxes import NOWHERE, Box, bounding_box, enclosing_box, shared_box
@@ -30,8 +31,37 @@ _VOXELS_AT_ONCE = 1 << 24
 _ALIGNED = 0.01  # of a voxel: axes that drift apart by less over a box are parallel
 
 
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """How far the word of clicks counts against an earlier mask.
+
+    Args:
+        points_ijk: The clicks, in voxels of the volume's own grid.
+        mm: Wholly up to half of it, not at all beyond it.
+    """
+
+    points_ijk: Float[np.ndarray, "n 3"]
+    mm: float
+
+    def share(self, box: Box, grid: Grid) -> Float32[np.ndarray, "x y z"]:
+        """Return how much it counts in each voxel of a box of the grid, 0 to 1."""
+        share = np.zeros(box.shape, dtype=np.float32)
+        to_mm = grid.affine[:3, :3]
+        radius = self.mm * np.linalg.norm(np.linalg.inv(to_mm), axis=1)  # in voxels, also of axes at an angle
+        for point in self.points_ijk:
+            near = shared_box(_box(np.floor(point - radius), np.ceil(point + radius) + 1), box)
+            if near is None:
+                continue
+            steps = np.ogrid[near.slices]
+            apart = np.stack(np.broadcast_arrays(*steps), axis=-1) - point
+            fallen = (2 * np.linalg.norm(apart @ to_mm.T, axis=-1) / self.mm - 1).clip(0, 1)
+            part = share[near.relative_to(box.start).slices]
+            np.maximum(part, 1 - fallen * fallen * (3 - 2 * fallen), out=part, casting="same_kind")
+        return share
+
+
 def propose(
-    logits: PointLogits, earlier: MaskArray, *, model_grid: Grid, grid: Grid
+    logits: PointLogits, earlier: MaskArray, *, model_grid: Grid, grid: Grid, reach: Reach | None = None
 ) -> tuple[Box, Bool[np.ndarray, "x y z"]]:
     """Return the mask that clicks would draw, blended into the earlier one.
 
@@ -44,6 +74,7 @@ def propose(
         earlier: Its mask before, on ``grid``.
         model_grid: Of the image the network saw.
         grid: The volume's own grid, in any orientation or at an angle.
+        reach: Beyond it the earlier mask stands; None or nothing to stand: the logits count everywhere.
 
     Returns:
         A box of ``grid``, and the proposed mask inside it; outside the box the earlier mask stands.
@@ -53,6 +84,8 @@ def propose(
     blended = logits.blended()
     box = _concerned(blended, logits.box, earlier, model_grid=model_grid, grid=grid)
     proposal = np.empty(box.shape, dtype=bool)
+    if not earlier.any():
+        reach = None
     for part in _slabs(box):
         source = shared_box(_model_box(part, 1, model_grid=model_grid, grid=grid), logits.box)
         if source is None:  # a corner of the box at an angle to the windows
@@ -61,6 +94,8 @@ def propose(
         near = blended[source.relative_to(logits.box.start).slices]
         fresh = _on_own_grid(near, model_grid.cropped(source), grid.cropped(part))
         share = logits.share(*_places(part, model_grid, grid))
+        if reach is not None:
+            share = share * reach.share(part, grid)
         drawn = _blend(fresh, share, earlier, part, model_grid=model_grid, grid=grid)
         proposal[part.relative_to(box.start).slices] = drawn
     return box, proposal
@@ -75,7 +110,7 @@ def _blend(
     model_grid: Grid,
     grid: Grid,
 ) -> Bool[np.ndarray, "x y z"]:
-    drawn = fresh > 0
+    drawn = np.where(share > 0, fresh > 0, earlier[box.slices])
     unsure = (drawn != earlier[box.slices]) & (share < 1)  # where both agree, shares mean nothing
     part = bounding_box(unsure)
     if part is not None:
@@ -117,9 +152,12 @@ def _own_box(box: Box, model_grid: Grid, grid: Grid) -> Box:
     ends = [(a - face, b - 1 + face) for a, b in zip(box.start, box.stop, strict=True)]
     corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
     own = grid.to_voxel(model_grid.to_world(corners))
-    start = np.ceil(own.min(axis=0) - 1e-6).astype(int).tolist()
-    stop = (np.floor(own.max(axis=0) + 1e-6).astype(int) + 1).tolist()
-    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])).clipped(grid.shape)
+    return _box(np.ceil(own.min(axis=0) - 1e-6), np.floor(own.max(axis=0) + 1e-6) + 1).clipped(grid.shape)
+
+
+def _box(start: np.ndarray, stop: np.ndarray) -> Box:
+    (i, j, k), (i_end, j_end, k_end) = (ends.astype(int).tolist() for ends in (start, stop))
+    return Box((i, j, k), (i_end, j_end, k_end))
 
 
 def _model_box(box: Box, margin: int, *, model_grid: Grid, grid: Grid) -> Box:

@@ -146,10 +146,10 @@ class Predictor:
                 clicks = self._object_clicks(state, label)
                 earlier = starts[label].within(whole)
                 grids = {"model_grid": self._prepared.grid, "grid": self._volume.grid}
-                size = self._segmenter.spec.window_size
-                told = with_anchors(clicks, earlier, windows, window_size=size, **grids)
+                spec = self._segmenter.spec
+                told = with_anchors(clicks, earlier, windows, window_size=spec.window_size, **grids)
                 logits = self._click_logits.of(self._prepared.image, told, windows)
-                yield label, change_mask(logits, earlier, clicks, **grids)
+                yield label, change_mask(logits, earlier, clicks, reach_mm=spec.click_reach_mm, **grids)
 
     def _object_clicks(self, state: State, label: int) -> ObjectClicks:
         clicks = _clicks(state, label)
