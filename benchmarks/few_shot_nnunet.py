@@ -1,13 +1,13 @@
-"""nnU-Net v2's side of ``few_shot.py``, in its own Python: planned, preprocessed and trained by its own package.
+"""nnU-Net v2's side of ``few_shot.py`` and ``slice_steps.py``, in its own Python: all of it is its own package's.
 
 Its schedule is shortened to end with the processor minutes that the others have: iterations until the time is over,
 the learning rate falling with the time as it does with epochs, no validation on the way. Everything else is its
 own: fingerprint, plan, preprocessing, augmentation, loss, optimiser, deep supervision, sliding window, mirroring at
 the end. (Of so few small cases it plans a batch of two windows, its smallest.)
 
-    PYTHON-OF-NNUNET few_shot_nnunet.py FOLDER --minutes M
+    PYTHON-OF-NNUNET few_shot_nnunet.py FOLDER --minutes M [--configuration 2d]
 
-``FOLDER/case.json`` says what to learn from and what to predict: ``few_shot.py`` writes it.
+``FOLDER/case.json`` says what to learn from and what to predict: those scripts write it.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -29,14 +29,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, required=True, help="of the processor")
+    parser.add_argument("--configuration", choices=("2d", "3d_fullres"), default="3d_fullres")
     arguments = parser.parse_args()
     asked = json.loads((arguments.folder / "case.json").read_text())
     _prepare_environment(arguments.folder)
     _write_dataset(arguments.folder / "raw" / DATASET, asked)
-    plans = _plan(arguments.folder / "preprocessed" / DATASET / "nnUNetPlans.json")
-    trained, iterations = _train(60 * arguments.minutes)
+    configuration = arguments.configuration
+    plans = _plan(arguments.folder / "preprocessed" / DATASET / "nnUNetPlans.json", configuration)
+    trained, iterations = _train(60 * arguments.minutes, configuration)
     _predict(trained, asked["predict"], arguments.folder / "found")
-    plan = plans["configurations"]["3d_fullres"]
+    plan = plans["configurations"][configuration]
     print(json.dumps({"iterations": iterations, "patch": plan["patch_size"], "batch": plan["batch_size"]}))
 
 
@@ -56,11 +58,12 @@ def _write_dataset(folder: Path, asked: dict[str, Any]) -> None:
         shutil.copy(case["image"], folder / "imagesTr" / f"{case['name']}_0000.nii.gz")
         shutil.copy(case["label"], folder / "labelsTr" / f"{case['name']}.nii.gz")
     labels = {"background": 0, **{name: int(label) for label, name in asked["labels"].items()}}
-    about = {"channel_names": {"0": "MRI"}, "labels": labels, "numTraining": len(asked["learn"])}
+    channels = {"0": asked.get("channel", "MRI")}
+    about = {"channel_names": channels, "labels": labels, "numTraining": len(asked["learn"])}
     (folder / "dataset.json").write_text(json.dumps({**about, "file_ending": ".nii.gz"}))
 
 
-def _plan(path: Path) -> dict[str, Any]:
+def _plan(path: Path, configuration: str) -> dict[str, Any]:
     """Take the fingerprint, plan and preprocess; return the plan."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprints,
@@ -70,12 +73,12 @@ def _plan(path: Path) -> dict[str, Any]:
 
     extract_fingerprints([1], num_processes=1)
     plan_experiments([1])
-    preprocess_dataset(1, configurations=("3d_fullres",), num_processes=(1,))
+    preprocess_dataset(1, configurations=(configuration,), num_processes=(1,))
     plans: dict[str, Any] = json.loads(path.read_text())
     return plans
 
 
-def _train(seconds: float) -> tuple[Any, int]:
+def _train(seconds: float, configuration: str) -> tuple[Any, int]:
     """Train on all cases for so many seconds of the processor; return the trainer and the number of iterations."""
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
@@ -83,7 +86,7 @@ def _train(seconds: float) -> tuple[Any, int]:
     os.environ |= {"nnUNet_n_proc_DA": "0"}  # draws in this process; the planner wants one thread at least
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    trainer = get_trainer_from_args("1", "3d_fullres", "all", device=torch.device("cpu"))
+    trainer = get_trainer_from_args("1", configuration, "all", device=torch.device("cpu"))
     trainer.disable_checkpointing = True
     trainer.on_train_start()
     begun, iterations = time.process_time(), 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -183,6 +184,7 @@ def carry_out_slices(
     team: Team = ALONE,
     tensorboard: bool = False,
     on_case: Callable[[int], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Prepare the cases, train or go on, and write the model into the run folder.
 
@@ -195,6 +197,7 @@ def carry_out_slices(
         team: The processes that train together.
         tensorboard: Also write events.
         on_case: Told after each prepared case how many are done.
+        clock: Seconds; the processor's own make a training independent of what else a machine does.
 
     Raises:
         VesaliusError: Whatever preparing, training and writing may raise.
@@ -206,7 +209,7 @@ def carry_out_slices(
     learner = Learner(network, slice_optimisation(recipe, spec.architecture.encoder))
     with opened(folder, course.config(cache), team=team, tensorboard=tensorboard) as run:
         ahead = 0 if device == "cpu" else 2 * len(team.share(recipe.loop.windows))
-        train(task, learner, run, recipe.loop, workers=workers, draw_ahead=ahead, team=team)
+        train(task, learner, run, recipe.loop, workers=workers, draw_ahead=ahead, clock=clock, team=team)
         if team.is_first:
             _write(course, learner, run)
 

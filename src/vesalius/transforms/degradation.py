@@ -47,4 +47,4 @@ def _noise(like: Tensor, rng: np.random.Generator) -> Tensor:
         return noise
     kernel = [3 if side >= 3 else 1 for side in like.shape]  # a slice has one voxel along its last axis
     smooth: Tensor = functional.avg_pool3d(noise[None, None], kernel, 1, [side // 2 for side in kernel])[0, 0]
-    return smooth * (_CORRELATED_GAIN * math.prod(kernel) ** 0.5)
+    return smooth * (_CORRELATED_GAIN * math.sqrt(math.prod(kernel)))

@@ -1,0 +1,170 @@
+"""The paper's steps on head-and-neck slices, in the same time each: what each of them brings a toy.
+
+``plain``       a vision transformer at random, its last block decoded as Primus does
+``depths``      features of four depths, brought to one width first
+``resolution``  the same field of view with 1.75 times the pixels along each side, as the paper's 896 for 512
+``pretrained``  the backbone of ``pretraining_works.py`` in its place
+``nnunet``      nnU-Net v2's 2-D configuration by its own package, its schedule shortened to the same minutes
+
+    python benchmarks/slice_steps.py --backbone runs/pretraining_works/seed-0
+
+The minutes of pretraining are not counted: the table says how many they were. nnU-Net has its own Python; without
+it that side is left out:
+
+    python -m venv runs/nnunet-venv
+    runs/nnunet-venv/bin/pip install nnunetv2==2.8.1
+
+Every run that is finished is kept in ``--folder``; a second start goes on where the first was stopped.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sides
+import slice_runs
+from few_shot import interval, table
+
+if TYPE_CHECKING:
+    from vesalius.training.slice_recipes import SliceRecipe
+
+SIDES = ("plain", "depths", "resolution", "pretrained", "nnunet")
+FINER = 1.75
+"""Pixels of the high resolution for one of the other, along each side."""
+
+
+def recipe_of(side: str, arguments: argparse.Namespace) -> SliceRecipe:
+    """Return a side's recipe: that of the side before it and its difference."""
+    from vesalius.training.slice_recipes import MEDDINOV3_TOY
+
+    window = (arguments.window, arguments.window)
+    plain = replace(
+        MEDDINOV3_TOY,
+        spacing_mm=arguments.spacing,
+        window_size=window,
+        taps=(arguments.depth - 1,),
+        decoder="primus",
+        encoder_rate=1.0,
+        batch=arguments.batch,
+    )
+    depths = replace(plain, taps=None, decoder="fused")
+    finer = round(arguments.window * FINER / 16) * 16
+    resolution = replace(
+        depths, spacing_mm=arguments.spacing * arguments.window / finer, window_size=(finer, finer)
+    )
+    pretrained = replace(resolution, encoder_rate=MEDDINOV3_TOY.encoder_rate)
+    return {"plain": plain, "depths": depths, "resolution": resolution, "pretrained": pretrained}[side]
+
+
+def side(arguments: argparse.Namespace) -> None:
+    """Run one side with one seed, and print what it measured."""
+    place = arguments.folder / f"{arguments.side}-{arguments.seed}"
+    names = slice_runs.names_of("train")[: arguments.cases], slice_runs.names_of("val")[: arguments.judged]
+    listed = slice_runs.listed_for(*names, place)
+    begun = time.process_time()
+    if arguments.side == "nnunet":
+        answer = slice_runs.by_nnunet(
+            listed, minutes=arguments.minutes, folder=place / "nnunet", python=arguments.nnunet
+        )
+    else:
+        backbone = arguments.backbone
+        arguments.depth = depth_of(backbone)
+        answer = slice_runs.learnt(
+            listed,
+            recipe_of(arguments.side, arguments),
+            backbone=backbone,
+            at_random=arguments.side != "pretrained",
+            minutes=arguments.minutes,
+            seed=arguments.seed,
+            folder=arguments.folder,
+        )
+    print(json.dumps({**answer, "processor_s": round(time.process_time() - begun, 1)}))
+
+
+def depth_of(backbone: Path | None) -> int:
+    """Return how many blocks the backbone has, or the toy."""
+    from vesalius.checkpoints.load import find_weights_of
+    from vesalius.checkpoints.weights import open_weights
+    from vesalius.spec import VitArchitecture
+    from vesalius.training.slice_recipes import TOY_SPEC
+
+    spec = TOY_SPEC if backbone is None else open_weights(find_weights_of(backbone)).spec
+    assert isinstance(spec.architecture, VitArchitecture)
+    return spec.architecture.depth
+
+
+def main() -> None:
+    """Run every side with every seed, those that are not kept yet; print the table, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("runs/slice_steps"))
+    parser.add_argument("--backbone", type=Path, help="a pretrained toy; without it that side is left out")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of the processor, for each training")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--cases", type=int, default=48, help="scans to learn from, at most 96")
+    parser.add_argument("--judged", type=int, default=16, help="scans to measure on, at most 16")
+    parser.add_argument("--spacing", type=float, default=2.0, help="mm of a pixel, before the high resolution")
+    parser.add_argument("--window", type=int, default=128, help="pixels of a window, before the high resolution")
+    parser.add_argument("--batch", type=int, default=4, help="windows a step")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, a thread each")
+    parser.add_argument("--nnunet", type=Path, default=slice_runs.NNUNET, help="its Python")
+    parser.add_argument("--result", default="slice_steps", help="name of the result")
+    parser.add_argument("--side", choices=SIDES)
+    parser.add_argument("--seed", type=int)
+    arguments = parser.parse_args()
+    if arguments.side:
+        side(arguments)
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"
+    is_there = {"pretrained": arguments.backbone is not None, "nnunet": arguments.nnunet.is_file()}
+    names = [name for name in SIDES if is_there.get(name, True)]
+    runs = [(name, seed) for seed in range(arguments.seeds) for name in names]
+
+    def carried_out(run: tuple[str, int]) -> dict[str, Any]:
+        name, seed = run
+        place = arguments.folder / f"{name}-{seed}"
+        place.mkdir(parents=True, exist_ok=True)
+        words = ["--folder", str(arguments.folder), "--seed", str(seed), "--nnunet", str(arguments.nnunet)]
+        words += ["--backbone", str(arguments.backbone)] if arguments.backbone else []
+        for word in ("minutes", "cases", "judged", "spacing", "window", "batch"):
+            words += [f"--{word}", str(getattr(arguments, word))]
+        return sides.run_side_once(place, __file__, name, *words)
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        found = dict(zip(runs, pool.map(carried_out, runs), strict=True))
+    tables = {name: table([found[name, seed] for seed in range(arguments.seeds)]) for name in names}
+    ours = [name for name in names if name != "nnunet"]
+    dice = {name: interval(values) for name, values in tables.items()}
+    gained = {later: interval(tables[later] - tables[earlier]) for earlier, later in pairwise(ours)}
+    rows: list[list[object]] = [["step", "Dice (95 %)", "more than the one before"]]
+    rows += [[name, in_words(dice[name]), in_words(gained.get(name))] for name in names]
+    sides.print_table(rows)
+    about = {
+        "minutes": arguments.minutes,
+        "seeds": arguments.seeds,
+        "learnt_from": arguments.cases,
+        "measured_on": arguments.judged,
+        "dice_of": "mean over five structures; intervals of 95 %: seeds and cases drawn",
+        "steps": {
+            name: [run.get("steps", run.get("iterations")) for (side, _), run in found.items() if side == name]
+            for name in names
+        },
+    }
+    sides.write_result(arguments.result, {**about, "dice": dice, "gained_over_the_step_before": gained})
+
+
+def in_words(found: dict[str, float] | None) -> str:
+    """Return an interval as people read it."""
+    return "" if found is None else f"{found['mean']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Does pretraining transfer: slices learnt from two labelled scans, with a pretrained backbone and from scratch.
+
+``copied``      the labels of the nearest labelled scan, laid over the new one: nothing is learnt
+``scratch``     the network at random, LayerScale 1
+``pretrained``  the same network with the backbone of ``pretraining_works.py``, all of it learning
+``frozen``      that backbone as it is, with LoRA beside its maps, and the decoder
+
+    python benchmarks/slice_transfer.py --backbone runs/pretraining_works/seed-0
+
+Five support sets that share no scan; each side has the same minutes of the processor for each. Every run that is
+finished is kept in ``--folder``; a second start goes on where the first was stopped. The scans of the support sets
+were, without their labels, among those the backbone learnt from; those that are measured on were not.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import sides
+import slice_runs
+from few_shot import copied, interval, table
+from slice_steps import in_words
+
+if TYPE_CHECKING:
+    from vesalius.training.slice_recipes import SliceRecipe
+
+SIDES = ("copied", "scratch", "pretrained", "frozen")
+PAIR = 2
+TARGET = 0.05
+"""What pretraining is meant to gain."""
+
+
+def recipe_of(side: str, arguments: argparse.Namespace) -> SliceRecipe:
+    """Return a side's recipe."""
+    from vesalius.spec import Lora
+    from vesalius.training.slice_recipes import MEDDINOV3_TOY
+
+    window = (arguments.window, arguments.window)
+    whole = replace(MEDDINOV3_TOY, spacing_mm=arguments.spacing, window_size=window, batch=arguments.batch)
+    if side == "scratch":
+        return replace(whole, encoder_rate=1.0)
+    return whole if side == "pretrained" else replace(whole, adapters=(Lora(rank=8),))
+
+
+def side(arguments: argparse.Namespace) -> None:
+    """Run one side on one support set, and print what it measured."""
+    names = np.random.default_rng(0).permutation(slice_runs.names_of("train"))
+    chosen = sorted(names[PAIR * arguments.set : PAIR * arguments.set + PAIR].tolist())
+    place = arguments.folder / f"set-{arguments.set}"
+    listed = slice_runs.listed_for(chosen, slice_runs.names_of("val")[: arguments.judged], place)
+    begun = time.process_time()
+    if arguments.side == "copied":
+        answer = copied(listed)
+    else:
+        answer = slice_runs.learnt(
+            listed,
+            recipe_of(arguments.side, arguments),
+            backbone=arguments.backbone,
+            at_random=arguments.side == "scratch",
+            minutes=arguments.minutes,
+            seed=arguments.set,
+            folder=arguments.folder,
+        )
+    print(json.dumps({**answer, "learnt_from": chosen, "processor_s": round(time.process_time() - begun, 1)}))
+
+
+def main() -> None:
+    """Run every side of every support set, those that are not kept yet; print the table, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("runs/slice_transfer"))
+    parser.add_argument("--backbone", type=Path, required=True, help="a pretrained toy")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of the processor, for each training")
+    parser.add_argument("--sets", type=int, default=5)
+    parser.add_argument("--judged", type=int, default=16, help="scans to measure on, at most 16")
+    parser.add_argument("--spacing", type=float, default=2.0, help="mm of a pixel")
+    parser.add_argument("--window", type=int, default=128, help="pixels of a window")
+    parser.add_argument("--batch", type=int, default=4, help="windows a step")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, a thread each")
+    parser.add_argument("--result", default="slice_transfer", help="name of the result")
+    parser.add_argument("--side", choices=SIDES)
+    parser.add_argument("--set", type=int)
+    arguments = parser.parse_args()
+    if arguments.side:
+        side(arguments)
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"
+    runs = [(number, name) for number in range(arguments.sets) for name in SIDES]
+
+    def carried_out(run: tuple[int, str]) -> dict[str, Any]:
+        number, name = run
+        place = arguments.folder / f"set-{number}"
+        place.mkdir(parents=True, exist_ok=True)
+        words = ["--folder", str(arguments.folder), "--set", str(number), "--backbone", str(arguments.backbone)]
+        for word in ("minutes", "judged", "spacing", "window", "batch"):
+            words += [f"--{word}", str(getattr(arguments, word))]
+        return sides.run_side_once(place, __file__, name, *words)
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        found = dict(zip(runs, pool.map(carried_out, runs), strict=True))
+    tables = {name: table([found[number, name] for number in range(arguments.sets)]) for name in SIDES}
+    dice = {name: interval(values) for name, values in tables.items()}
+    gained = {name: interval(tables[name] - tables["scratch"]) for name in SIDES if name != "scratch"}
+    rows: list[list[object]] = [["side", "Dice (95 %)", "more than from scratch"]]
+    rows += [[name, in_words(dice[name]), in_words(gained.get(name))] for name in SIDES]
+    sides.print_table(rows)
+    about = {
+        "minutes": arguments.minutes,
+        "support_sets": arguments.sets,
+        "labelled_scans_of_a_set": PAIR,
+        "measured_on": arguments.judged,
+        "dice_of": "mean over five structures; intervals of 95 %: support sets and cases drawn",
+        "target": TARGET,
+        "steps": {name: [found[n, name].get("steps") for n in range(arguments.sets)] for name in SIDES},
+    }
+    sides.write_result(arguments.result, {**about, "dice": dice, "gained_over_scratch": gained})
+
+
+if __name__ == "__main__":
+    main()
