@@ -284,6 +284,8 @@ class ModelSpec:
     """Of ``percentiles``, for images whose numbers have no unit, such as MR."""
     mean_std_hu: tuple[float, float] = (0.0, 1.0)
     """Mean and standard deviation of ``fixed``."""
+    outside_hu: float = -1000.0
+    """Of a 2-D network: what fills a window where it reaches beyond the slice, before it is normalised."""
     window_size: tuple[int, int, int] = (128, 128, 128)
     """Voxels of the sliding window; part of the model, because instance norm sees the whole window. Of a 2-D
     network the third is 1, or with depth adapters the number of slices it learnt to look at together."""

@@ -29,6 +29,7 @@ def slice_spec(**changes: object) -> ModelSpec:
         "normalisation": "fixed",
         "window_hu": (-1000.0, 1000.0),
         "mean_std_hu": (65.0, 178.0),
+        "outside_hu": 65.0,  # nnU-Net fills up with zeros after it has normalised
         "window_size": (16, 16, 1),
         "vocabulary": ((1, "liver"), (2, "spleen"), (3, "aorta")),
         "everything": (1, 2, 3),

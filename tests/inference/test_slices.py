@@ -107,6 +107,17 @@ def test_a_slice_of_up_to_one_and_a_half_windows_is_seen_whole_and_a_larger_one_
     assert asked.views[0].tiles == 2, "an overlap asked for means tiles of the model's window"
 
 
+def test_a_slice_smaller_than_the_window_lies_in_its_middle_and_around_it_is_what_the_spec_says() -> None:
+    spec = slice_spec(outside_hu=-600.0)
+    network, seen = slice_network(spec), []
+    network.register_forward_hook(lambda _module, inputs, _logits: seen.append(inputs[0]))
+    Segmenter(network, spec)(blobs(Grid((10, 12, 3), np.diag([-2.0, -2.0, 3.0, 1.0]))))
+    outside = torch.full((16, 16), True)
+    outside[2:14, 3:13] = False
+    is_filled = torch.isclose(seen[0][0, 0], torch.tensor((-600.0 - 65) / 178))
+    assert torch.equal(is_filled, outside)
+
+
 @pytest.mark.parametrize("codes", ["RAS", "LPI", "SRA", "AIL"])
 def test_however_a_volume_is_stored_its_labels_are_the_same(codes: str, network: MedDino) -> None:
     volume = blobs(GRIDS["anisotropic, not square, finer"])

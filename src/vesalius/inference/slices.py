@@ -190,13 +190,14 @@ def count_air(volume: Volume, demand: SliceDemand) -> tuple[int, ...]:
 def _images(
     data: Num[np.ndarray, "i j k"], numbers: Sequence[int], spec: ModelSpec, view: SliceView
 ) -> Float[Tensor, "b 1 h w"]:
-    """Return slices as the network sees them: resized, normalised, filled up with 0 on both sides."""
+    """Return slices as the network sees them: resized, filled up on both sides, normalised."""
     native, shown = _slice_grids(view, len(numbers))
-    image = normalise_hu_(resample_linear(data[:, :, list(numbers)], native, shown), spec)  # [h w b]
+    image = resample_linear(data[:, :, list(numbers)], native, shown)  # [h w b]
     (height, width), (rows, columns) = view.layout.shape[:2], view.pixels
     top, left = _margins(view)
     sides = (left, width - columns - left, top, height - rows - top)
-    return torch.nn.functional.pad(image.permute(2, 0, 1)[:, None], sides)
+    filled = torch.nn.functional.pad(image.permute(2, 0, 1), sides, value=spec.outside_hu)
+    return normalise_hu_(filled.permute(1, 2, 0), spec).permute(2, 0, 1)[:, None]
 
 
 def _answers(

@@ -130,6 +130,7 @@ def spec_of(translation: SliceTranslation, around: Mapping[str, Any]) -> ModelSp
         window_hu=window,
         normalisation="fixed",
         mean_std_hu=mean_std,
+        outside_hu=mean_std[0],
         window_size=(height, width, 1),
         overlap=0.5,
         vocabulary=vocabulary,
