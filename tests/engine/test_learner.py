@@ -47,6 +47,25 @@ def test_the_average_takes_no_gradient_and_shares_no_memory() -> None:
     assert float(learner.network.weight.detach()) < float(learner.average.weight) < 0.1
 
 
+def test_what_is_frozen_is_held_once_and_what_learns_twice() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    learner = Learner(network, Optimisation(parts=(Part(names="0.*", rate=0.0),)))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    shared = {
+        name: slow.data_ptr() == fast.data_ptr()
+        for (name, slow), fast in zip(learner.average.named_parameters(), network.parameters(), strict=True)
+    }
+    assert shared == {"0.weight": True, "0.bias": True, "1.weight": False, "1.bias": False}
+    learner.learn([torch.ones(1, 2), torch.ones(1)], rate=1.0)
+    assert same(learner.average.state_dict() | network[1].state_dict(prefix="1."), network.state_dict())
+    assert torch.equal(network[0].weight, before["0.weight"])
+    state = learner.state_dict()
+    other = Learner(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)), learner.settings)
+    other.load_state_dict(state)
+    assert same(other.average.state_dict(), learner.average.state_dict())
+    assert same(other.network.state_dict(), network.state_dict())
+
+
 def test_the_norm_reported_is_the_one_before_shortening() -> None:
     learner = line_learner(Optimisation(clip_norm=1.0, betas=(0.0, 0.0)))
     gradients = [torch.zeros_like(parameter) for parameter in learner.network.parameters()]

@@ -40,7 +40,7 @@ class Learner(Generic[Trained]):
     def __init__(self, network: Trained, settings: Optimisation) -> None:
         freeze(network, settings.parts)
         self.network = network
-        self.average = copy.deepcopy(network).requires_grad_(False).eval()
+        self.average = average_of(network)
         self.optimiser = make_optimiser(network, settings)
         self._clipped = clipped_together(network, settings)
         self.settings = settings
@@ -109,10 +109,24 @@ class Learner(Generic[Trained]):
             ) from None
 
 
+def average_of(network: Trained) -> Trained:
+    """Return the running average of a network at its start: a copy, in which what is frozen is the network's own.
+
+    A frozen encoder is held once: of VISTA3D's 0.87 GB in its third stage 0.8 GB are.
+    """
+    frozen = {
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False)
+        for parameter in network.parameters()
+        if not parameter.requires_grad
+    }
+    return copy.deepcopy(network, frozen).requires_grad_(False).eval()
+
+
 @torch.no_grad()
 def follow(average: nn.Module, network: nn.Module, *, decay: float) -> None:
     """Move an average towards a network: ``average = decay average + (1 - decay) network``; buffers are copied."""
     for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
-        slow.lerp_(fast, 1 - decay)
+        if slow.data_ptr() != fast.data_ptr():  # what is frozen may be shared
+            slow.lerp_(fast, 1 - decay)
     for old, new in zip(average.buffers(), network.buffers(), strict=True):
         old.copy_(new)
