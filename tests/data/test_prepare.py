@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,26 @@ def test_pseudo_labels_supervoxels_and_unlabelled_scans_are_kept(write_set: Writ
     assert not np.asarray(case.labels).any()
 
 
+def test_pseudo_labels_are_read_by_the_names_in_their_file_and_say_where_their_classes_lie(
+    write_set: Written, tmp_path: Path
+) -> None:
+    path = write_set({"a": {"entry": {"pseudo_label": "p.nii.gz"}}})
+    found = np.zeros(SHAPE, np.uint8)
+    found[4:6, 4:6, 2:4], found[8:10, 4:6, 2:4], found[12:14, 4:6, 2:4] = 1, 2, UNKNOWN
+    names = {1: "spleen", 2: "pituitary", UNKNOWN: "unknown"}
+    write(LabelMap(found, Grid(SHAPE, AFFINE), names), path.parent / "p.nii.gz")
+    (case,) = prepared(path, tmp_path / "cache")
+    assert case.annotated == {1, 7, 8}
+    assert case.claimed == (2,)
+    values = np.asarray(case.pseudo_labels)
+    assert np.unique(values).tolist() == [0, 2, UNKNOWN]
+    assert (values == UNKNOWN).sum() == 2 * (values == 2).sum()  # a name the model lacks is unknown, too
+    at = case.place_of(2, np.random.default_rng(0))
+    assert values[tuple(at)] == 2
+    centres = [draw_centre(case, (4, 4, 4), np.random.default_rng(seed)) for seed in range(60)]
+    assert sum(bool(np.abs(centre - at).max() < 4) for centre in centres) > 5
+
+
 def test_scans_of_which_nothing_is_known_are_left_out_or_refused_before_anything_is_prepared(
     write_set: Written, tmp_path: Path
 ) -> None:
@@ -198,6 +219,20 @@ def test_mr_keeps_its_own_numbers(write_set: Written, tmp_path: Path) -> None:
     assert two.image_hu is not None
     assert (one.image_hu.dtype, two.image_hu.dtype) == (np.float32, np.int16)
     assert np.array_equal(np.asarray(one.image_hu), fractions)
+
+
+def test_of_an_image_without_a_unit_the_values_that_stand_for_a_window_are_kept(
+    write_set: Written, tmp_path: Path
+) -> None:
+    path = write_set({"a": {}})
+    mr = replace(SPEC, modality="MR", normalisation="percentiles")
+    image = make_case(0)[0]
+    (case,) = prepared(path, tmp_path / "cache", mr)
+    assert case.window == pytest.approx(np.percentile(image, (0.5, 99.5)).tolist())
+    prepared(path, tmp_path / "cache", replace(mr, window_percentiles=(5.0, 95.0)))
+    assert len(folders(tmp_path / "cache")) == 2
+    assert prepared(path, tmp_path / "cache")[0].window is None
+    assert len(folders(tmp_path / "cache")) == 3
 
 
 def test_a_tilted_scan_is_set_upright(write_set: Written, tmp_path: Path) -> None:
