@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import number_of_threads
+from vesalius.cli.slice_training import finetune_slices, is_of_slices
 from vesalius.training.finetune_options import FinetuneOptions
 
 
@@ -70,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
     options = options_of(args)
     if not args.resume:
         refuse_existing(args.folder, also=schedules.PLAN)
+    if is_of_slices(args.model):
+        finetune_slices(args, list_of(args, args.data))
+        return 0
     device = choose_device(args.device)
     cache, workers = Cache(args.cache or args.folder / "cache"), args.threads or torch.get_num_threads()
     resources = Resources(cache=cache, device=device, workers=workers)

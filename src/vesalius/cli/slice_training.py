@@ -6,8 +6,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vesalius.errors import UsageError
 from vesalius.training.slice_recipes import (
     MEDDINOV3,
     MEDDINOV3_DEPTH,
@@ -27,6 +29,8 @@ SLICE_RECIPES: Mapping[str, SliceRecipe] = {
     "meddinov3-toy": MEDDINOV3_TOY,
 }
 """Name -> recipe; what each is for stands in ``training/slice_recipes.py``."""
+_VOLUMES_ONLY = ("dry_run", "new", "like", "keep_names", "folds")
+"""What ``vesalius finetune`` can be told of models of volumes alone."""
 
 
 def slice_recipe_of(args: argparse.Namespace, typed: Mapping[str, Any]) -> SliceRecipe:
@@ -45,6 +49,53 @@ def train_slices(args: argparse.Namespace, listed: DataList, typed: Mapping[str,
         listed: The list.
         typed: What was typed of the loop.
     """
+    _carry_out(args, listed, slice_recipe_of(args, typed), at_random=args.at_random, tensorboard=args.tensorboard)
+
+
+def is_of_slices(model: str | Path) -> bool:
+    """Say whether a model is a backbone of slices, or labels slices.
+
+    Raises:
+        ModelError: If there is no such model, or it is refused.
+    """
+    from vesalius.checkpoints.load import find_weights_of
+    from vesalius.checkpoints.weights import open_weights
+    from vesalius.spec import VistaArchitecture
+
+    return not isinstance(open_weights(find_weights_of(model)).spec.architecture, VistaArchitecture)
+
+
+def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
+    """Teach a backbone to label slices, by what ``vesalius finetune`` was told.
+
+    Args:
+        args: What was typed.
+        listed: The list.
+
+    Raises:
+        UsageError: If something was asked for that only models of volumes have.
+    """
+    asked = [name for name in _VOLUMES_ONLY if getattr(args, name)]
+    if asked:
+        raise UsageError(
+            expected=f"a model of volumes for --{asked[0].replace('_', '-')}",
+            got=f"{args.model}, of slices",
+            do="leave it out: a decoder for the list's structures begins anew, and the minutes are one training's",
+        )
+    recipe = slices_for_machine(MEDDINOV3 if args.freeze == "none" else MEDDINOV3_FROZEN, args.preset)
+    length = {"minutes": args.minutes, "steps": None} if args.steps is None else {"steps": args.steps}
+    recipe = replace(recipe, loop=replace(recipe.loop, seed=args.seed, **length))
+    _carry_out(args, listed, recipe)
+
+
+def _carry_out(
+    args: argparse.Namespace,
+    listed: DataList,
+    recipe: SliceRecipe,
+    *,
+    at_random: bool = False,
+    tensorboard: bool = False,
+) -> None:
     import torch
 
     from vesalius.data.cache import Cache
@@ -52,8 +103,7 @@ def train_slices(args: argparse.Namespace, listed: DataList, typed: Mapping[str,
     from vesalius.inference.segmenter import choose_device
     from vesalius.training.slice_course import SliceBeginning, SliceCourse, carry_out_slices
 
-    recipe = slice_recipe_of(args, typed)
-    beginning = SliceBeginning.of(args.model, recipe, listed, at_random=args.at_random)
+    beginning = SliceBeginning.of(args.model, recipe, listed, at_random=at_random)
     with joined() as team:
         carry_out_slices(
             SliceCourse(recipe=recipe, beginning=beginning, listed=listed),
@@ -62,7 +112,7 @@ def train_slices(args: argparse.Namespace, listed: DataList, typed: Mapping[str,
             device=choose_device(args.device),
             workers=args.threads or torch.get_num_threads(),
             team=team,
-            tensorboard=args.tensorboard,
+            tensorboard=tensorboard,
         )
         if team.is_first:
             print(args.folder)
