@@ -117,6 +117,19 @@ def test_every_parameter_learns() -> None:
         assert (parameter.grad.abs().max().item() > 1e-7 * scale) or no_effect, name
 
 
+def test_a_frozen_encoder_leaves_no_graph_and_the_decoder_learns_the_same() -> None:
+    network, image = small(), window(16, 12, 8)
+    weights = torch.randn(1, 8, 16, 12, 8, generator=torch.Generator().manual_seed(1))
+    parameters = list(network.automatic_decoder.parameters())
+    learning = torch.autograd.grad((network.mapped_features(image) * weights).sum(), parameters)
+    network.encoder.requires_grad_(False)
+    frozen = torch.autograd.grad((network.mapped_features(image) * weights).sum(), parameters)
+    for own, other in zip(frozen, learning, strict=True):
+        torch.testing.assert_close(own, other, rtol=0, atol=5e-5 * other.abs().max().item())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(skip.dtype == torch.bfloat16 and skip.grad_fn is None for skip in network._encode(image))
+
+
 ALL_LABELS = torch.tensor([[1, 0], [3, -1], [2, 1], [0, 3], [1, 1], [2, 2]])
 ALL_SUPPORTED = torch.tensor([True, False, True, False, True, True])
 

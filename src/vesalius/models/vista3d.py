@@ -108,7 +108,21 @@ class Vista3D(nn.Module):
                 do="pad the volume, or choose another window size",
             )
         windows = windows.to(self.encoder.first_conv.weight.dtype)
-        skips: list[Tensor] = self.encoder(windows.contiguous(memory_format=torch.channels_last_3d))
+        windows = windows.contiguous(memory_format=torch.channels_last_3d)
+        learns = any(parameter.requires_grad for parameter in self.encoder.parameters())
+        if torch.is_grad_enabled() and not learns:
+            return self._encode_frozen(windows)
+        skips: list[Tensor] = self.encoder(windows)
+        return skips
+
+    @torch.no_grad()
+    def _encode_frozen(self, windows: Tensor) -> list[Tensor]:
+        """Encode as inference does, in autocast's precision, where decoders learn and the encoder does not."""
+        kind = windows.device.type
+        if kind == "cpu" and torch.is_autocast_enabled(kind):
+            windows = windows.to(torch.get_autocast_dtype(kind))
+        with torch.autocast(kind, enabled=kind != "cpu" and torch.is_autocast_enabled(kind)):
+            skips: list[Tensor] = self.encoder(windows)
         return skips
 
     def _check_branch(self, present: bool, name: str) -> None:

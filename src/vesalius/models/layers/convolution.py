@@ -1,4 +1,7 @@
-"""Convolutions of whole windows, plane by plane, into memory the caller chose."""
+"""Convolutions of whole windows, plane by plane, into memory the caller chose.
+
+They compute in the precision of the window, whatever that of the kernel.
+"""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ def convolve_planes(
         add: Whether the result is added to ``out`` instead of replacing it.
     """
     count, length = source.shape[0], min(slab_length(source), source.shape[0])
+    weight = weight.to(source.dtype)
     kernel = winograd_kernel(weight) if bias is None and winograd_pays(source) else None
     _, channels, j, k = source.shape
     padded = torch.zeros(length + 2, j + 2, k, channels, dtype=source.dtype).permute(0, 3, 1, 2)
@@ -75,7 +79,7 @@ def upsample_planes(
         add: Whether the result is added to ``out`` instead of replacing it.
     """
     length = max(1, slab_length(source) // TILE)
-    raised = upsampled(torch.split(source, length), weight, bias=bias)
+    raised = upsampled(torch.split(source, length), weight.to(source.dtype), bias=bias)
     for some, target in zip(raised, torch.split(out, 2 * length), strict=True):
         _put(some, target, add=add)
 
@@ -114,7 +118,7 @@ def downsample_planes(
         out: Where the result goes.
         bias: Added to every channel of the result.
     """
-    length = slab_length(source)
+    length, weight = slab_length(source), weight.to(source.dtype)
     for start in range(0, len(source), length):
         stop = min(start + length, len(source))
         planes = rearrange(source[max(start - 1, 0) : stop], "i c j k -> 1 c i j k")
@@ -132,7 +136,9 @@ def convolve_few_channels(
     The 3-D convolution of one channel leaves channels-last, and takes seven times as long (measured at 128³).
     """
     padded = functional.pad(source, (0, 0, 0, 0, 0, 0, 1, 1))
-    kernel = rearrange(weight, "d c i j k -> d (i c) j k").contiguous(memory_format=torch.channels_last)
+    kernel = rearrange(weight.to(source.dtype), "d c i j k -> d (i c) j k").contiguous(
+        memory_format=torch.channels_last
+    )
     length = slab_length(out)
     for start in range(0, len(source), length):
         stop = min(start + length, len(source))
