@@ -16,6 +16,7 @@ from vesalius.training.losses import (
     recall_loss,
     squared_dice_loss,
 )
+from vesalius.training.mask_sums import sums_of_logits
 
 
 def random_masks(seed: int, shape: tuple[int, ...] = (3, 4, 5, 6)) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,7 +41,7 @@ def test_dice_agrees_with_loops(seed: int) -> None:
                 overlap += p * target
                 total += p + target
         losses.append(1 - (2 * overlap + 1) / (total + 1))
-    assert float(dice_loss(logits, targets, known)) == pytest.approx(sum(losses) / 3, rel=1e-5)
+    assert float(dice_loss(sums_of_logits(logits, targets, known))) == pytest.approx(sum(losses) / 3, rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -57,7 +58,9 @@ def test_cross_entropy_agrees_with_loops(seed: int, shape: tuple[int, ...]) -> N
                 count += 1
         assert (count > FEWEST_VOXELS) == (shape[1] == 12)
         losses.append(total / max(count, FEWEST_VOXELS))
-    assert float(cross_entropy_loss(logits, targets, known)) == pytest.approx(sum(losses) / 3, rel=1e-5)
+    assert float(cross_entropy_loss(sums_of_logits(logits, targets, known))) == pytest.approx(
+        sum(losses) / 3, rel=1e-5
+    )
 
 
 def test_recall_agrees_with_loops() -> None:
@@ -66,7 +69,7 @@ def test_recall_agrees_with_loops() -> None:
     for mask in range(3):
         own = [math.log(1 + math.exp(-logit)) for logit, target in voxels(mask, logits, targets) if target]
         losses.append(sum(own) / len(own))
-    assert float(recall_loss(logits, targets)) == pytest.approx(sum(losses) / 3, rel=1e-5)
+    assert float(recall_loss(sums_of_logits(logits, targets, targets))) == pytest.approx(sum(losses) / 3, rel=1e-5)
 
 
 def test_numbers_by_hand() -> None:
@@ -74,20 +77,22 @@ def test_numbers_by_hand() -> None:
     targets = torch.tensor([True, False, True, False]).reshape(1, 1, 1, 4)
     known = torch.ones_like(targets)
     # overlap 5/4, sum of p 2, of y 2: 1 - (5/2 + 1) / 5 = 0.3
-    assert float(dice_loss(logits, targets, known)) == pytest.approx(0.3)
-    assert float(recall_loss(logits, targets)) == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+    assert float(dice_loss(sums_of_logits(logits, targets, known))) == pytest.approx(0.3)
+    assert float(recall_loss(sums_of_logits(logits, targets, targets))) == pytest.approx(
+        (math.log(2) + math.log(4 / 3)) / 2
+    )
     entropy = (2 * math.log(2) + 2 * math.log(4 / 3)) / FEWEST_VOXELS
-    assert float(cross_entropy_loss(logits, targets, known)) == pytest.approx(entropy)
+    assert float(cross_entropy_loss(sums_of_logits(logits, targets, known))) == pytest.approx(entropy)
 
 
 def test_a_perfect_answer_costs_nothing_and_the_opposite_nearly_one() -> None:
     _, targets, _ = random_masks(1)
     known = torch.ones_like(targets)
     sure = torch.where(targets, 40.0, -40.0)
-    assert float(dice_loss(sure, targets, known)) == pytest.approx(0, abs=1e-6)
-    assert float(cross_entropy_loss(sure, targets, known)) == pytest.approx(0, abs=1e-6)
-    assert float(recall_loss(sure, targets)) == pytest.approx(0, abs=1e-6)
-    assert 0.98 < float(dice_loss(-sure, targets, known)) < 1
+    assert float(dice_loss(sums_of_logits(sure, targets, known))) == pytest.approx(0, abs=1e-6)
+    assert float(cross_entropy_loss(sums_of_logits(sure, targets, known))) == pytest.approx(0, abs=1e-6)
+    assert float(recall_loss(sums_of_logits(sure, targets, targets))) == pytest.approx(0, abs=1e-6)
+    assert 0.98 < float(dice_loss(sums_of_logits(-sure, targets, known))) < 1
 
 
 def monai_loss(logits: Tensor, targets: Tensor, **changes: object) -> Tensor:
@@ -101,7 +106,9 @@ def monai_loss(logits: Tensor, targets: Tensor, **changes: object) -> Tensor:
 
 def ours_as_vista3d(logits: Tensor, targets: Tensor) -> Tensor:
     known = torch.ones_like(targets)
-    return squared_dice_loss(logits, targets, known) + cross_entropy_loss(logits, targets, known)
+    return squared_dice_loss(sums_of_logits(logits, targets, known)) + cross_entropy_loss(
+        sums_of_logits(logits, targets, known)
+    )
 
 
 def agreeing(seed: int) -> tuple[Tensor, Tensor]:
@@ -132,7 +139,9 @@ def test_the_parity_with_monai_notices_another_loss(mutation: dict[str, object])
 
 def test_an_absent_mask_has_no_gradient_by_the_squared_dice() -> None:
     logits, targets = agreeing(1)
-    (gradient,) = torch.autograd.grad(squared_dice_loss(logits, targets, torch.ones_like(targets)), logits)
+    (gradient,) = torch.autograd.grad(
+        squared_dice_loss(sums_of_logits(logits, targets, torch.ones_like(targets))), logits
+    )
     assert gradient[3].eq(0).all()
     assert gradient[:3].ne(0).any(dim=(1, 2, 3)).all()
 
@@ -142,22 +151,31 @@ def test_voxels_that_are_not_known_have_no_gradient_and_no_weight(loss: object) 
     assert callable(loss)
     logits, targets, known = random_masks(2)
     logits.requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(logits, targets, known), logits)
+    (gradient,) = torch.autograd.grad(loss(sums_of_logits(logits, targets, known)), logits)
     assert gradient[~known].eq(0).all()
     assert gradient[known].ne(0).all()
     moved = torch.where(known, logits.detach(), torch.full_like(logits, 30.0))
     flipped = torch.where(known, targets, ~targets)
-    assert float(loss(moved, flipped, known)) == float(loss(logits, targets, known).detach())
+    before, after = sums_of_logits(logits.detach(), targets, known), sums_of_logits(moved, flipped, known)
+    assert float(loss(after)) == float(loss(before))
 
 
 def test_no_mask_costs_nothing() -> None:
     none, masks = torch.zeros(0, 2, 2, 2), torch.zeros(0, 2, 2, 2, dtype=torch.bool)
-    assert float(dice_loss(none, masks, masks)) == float(recall_loss(none, masks)) == 0
-    assert float(squared_dice_loss(none, masks, masks)) == float(cross_entropy_loss(none, masks, masks)) == 0
+    assert (
+        float(dice_loss(sums_of_logits(none, masks, masks)))
+        == float(recall_loss(sums_of_logits(none, masks, masks)))
+        == 0
+    )
+    assert (
+        float(squared_dice_loss(sums_of_logits(none, masks, masks)))
+        == float(cross_entropy_loss(sums_of_logits(none, masks, masks)))
+        == 0
+    )
 
 
 def test_a_mask_of_which_nothing_is_known_costs_nothing() -> None:
     logits, targets, _ = random_masks(3)
     nothing = torch.zeros_like(targets)
-    assert float(dice_loss(logits, targets, nothing)) == 0
-    assert float(cross_entropy_loss(logits, targets, nothing)) == 0
+    assert float(dice_loss(sums_of_logits(logits, targets, nothing))) == 0
+    assert float(cross_entropy_loss(sums_of_logits(logits, targets, nothing))) == 0

@@ -25,7 +25,6 @@ from vesalius.data.case import Case
 from vesalius.engine.task import Outcome
 from vesalius.errors import UsageError
 from vesalius.geometry.boxes import Box
-from vesalius.models.class_head import compare
 from vesalius.models.vista3d import Vista3D
 from vesalius.prompts.encode import ObjectClicks, encode_clicks
 from vesalius.spec import ModelSpec
@@ -37,14 +36,8 @@ from vesalius.training.click_sampling import (
     joined,
     objects_in,
 )
-from vesalius.training.losses import (
-    Logits,
-    Masks,
-    cross_entropy_loss,
-    dice_loss,
-    recall_loss,
-    squared_dice_loss,
-)
+from vesalius.training.losses import cross_entropy_loss, dice_loss, recall_loss, squared_dice_loss
+from vesalius.training.mask_sums import MaskSums, sums_of_features, sums_of_logits
 from vesalius.training.overlaps import Overlaps
 from vesalius.training.prompt_sampling import ClassQuestion, ask, known, targets
 from vesalius.training.recipes import Loss, VistaRecipe
@@ -197,10 +190,10 @@ class Vista3DTask:
         self, network: Vista3D, features: Tensor, window: PromptedWindow, question: ClassQuestion
     ) -> Terms:
         vectors = network.class_vectors(question.class_ids.to(features.device))
-        logits = compare(vectors, features[None])[0].float()
         labels = window.labels.to(features.device)
         wanted, is_known = (read(labels, question, self._overlaps) for read in (targets, known))
-        return mask_terms(logits, wanted, is_known, present=question.present, loss=self._recipe.loss)
+        masks = sums_of_features(features, vectors, wanted, is_known)
+        return mask_terms(masks, present=question.present, loss=self._recipe.loss)
 
     def weights(self, rate: float) -> Mapping[str, float]:
         """Return the weight of every term that the recipe's prompts have; that of recall falls with the rate."""
@@ -214,25 +207,19 @@ class Vista3DTask:
         return weights
 
 
-def mask_terms(logits: Logits, wanted: Masks, is_known: Masks, *, present: int, loss: Loss) -> Terms:
+def mask_terms(masks: MaskSums, *, present: int, loss: Loss) -> Terms:
     """Compare masks with what they should be.
 
     Args:
-        logits: Of the masks, those of what lies in the window first.
-        wanted: Where each should be.
-        is_known: Where that is known.
+        masks: Their sums, those of what lies in the window first.
         present: How many lie in the window.
         loss: VISTA3D's, whose Dice says nothing of the others, or ours.
     """
-    entropy = cross_entropy_loss(logits, wanted, is_known)
+    entropy = cross_entropy_loss(masks)
     if loss == "vista3d":
-        return {"dice": squared_dice_loss(logits, wanted, is_known), "cross_entropy": entropy}
-    own = slice(present)
-    return {
-        "dice": dice_loss(logits[own], wanted[own], is_known[own]),
-        "cross_entropy": entropy,
-        "recall": recall_loss(logits[own], wanted[own]),
-    }
+        return {"dice": squared_dice_loss(masks), "cross_entropy": entropy}
+    own = masks.first(present)
+    return {"dice": dice_loss(own), "cross_entropy": entropy, "recall": recall_loss(own)}
 
 
 def click_terms(
@@ -264,7 +251,7 @@ def click_terms(
         torch.from_numpy(np.stack([getattr(one, name) for one in window.objects])).to(logits.device)
         for name in ("mask", "known")
     )
-    return mask_terms(logits, masks, is_known, present=len(masks), loss=loss)
+    return mask_terms(sums_of_logits(logits, masks, is_known), present=len(masks), loss=loss)
 
 
 def _point_logits(
