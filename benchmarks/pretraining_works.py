@@ -43,6 +43,9 @@ from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
 from vesalius.pretraining.recipes import STAGE_1, PretrainingRecipe, for_preset
 
 SPACING_MM = 2.0
+"""Of the slices that views are cut from; most scans were made at about 4."""
+PROBED_MM = 1.5
+"""Of the slices that are probed: a patch is then as large as in the views that were learnt from."""
 LEARNT_FROM = 24
 """Labelled scans that the probe is fitted on."""
 TARGET = 0.08
@@ -120,6 +123,7 @@ def probe(arguments: argparse.Namespace, run: Path, seed: int) -> dict[str, Any]
     path = run / "probe.json"
     if not path.is_file():
         encoder = read_encoder(run)
+        encoder = replace(encoder, spec=replace(encoder.spec, spacing_mm=(PROBED_MM, PROBED_MM, 0.0)))
         labelled = {
             part: [
                 {"image": str(image), "label": str(image).replace("_ct.", "_seg.")}

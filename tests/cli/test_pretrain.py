@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,17 @@ def test_what_was_typed_takes_the_place_of_the_recipes() -> None:
     assert typed.batch == 7
     assert typed.gram is not None
     assert recipe_of(parser.parse_args([*base, "--no-gram"])).gram is None
+    warm = recipe_of(parser.parse_args([*base, "--warm-heads", "0.05"])).optimisation.waiting
+    assert warm is not None
+    assert warm["backbone.*"] == 0.05
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_store(tmp_path / "store")
+    assert main(words(tmp_path, "--dry-run")) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["data"]["slices"] == 12
+    assert said["recipe"]["batch"] == 2
+    assert not (tmp_path / "run").exists()

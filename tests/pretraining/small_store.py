@@ -49,9 +49,9 @@ class SomeSlices:
 def recipe(**changes: Any) -> PretrainingRecipe:
     fields: dict[str, Any] = {
         "architecture": TINY,
-        "batch": 4,
+        "batch": 3,
         "resolutions": (Resolution(global_size=32, local_size=16),),
-        "cropping": Cropping(local_views=3),
+        "cropping": Cropping(local_views=2),
         "class_head": HEAD,
         "patch_head": HEAD,
         "drop_path": 0.2,

@@ -14,7 +14,7 @@ from vesalius.engine.learner import Learner
 from vesalius.engine.task import Taught, Validating
 from vesalius.errors import UsageError
 from vesalius.pretraining.recipes import optimisation_of
-from vesalius.pretraining.settings import Gram, Masking, Resolution
+from vesalius.pretraining.settings import Cropping, Gram, Masking, Resolution
 from vesalius.pretraining.task import Split
 
 GRAM = recipe(gram=Gram(), resolutions=(Resolution(global_size=32, local_size=16, gram_size=48),))
@@ -56,11 +56,11 @@ def test_each_sample_draws_one_resolution_as_often_as_its_share_says() -> None:
         Resolution(global_size=32, local_size=16, share=3.0),
         Resolution(global_size=48, local_size=24, share=1.0),
     )
-    chosen = task(recipe(resolutions=sizes))
-    drawn = [chosen.draw(np.random.default_rng(seed)) for seed in range(60)]
+    chosen = task(recipe(resolutions=sizes, batch=2, cropping=Cropping(local_views=1)))
+    drawn = [chosen.draw(np.random.default_rng(seed)) for seed in range(40)]
     pairs = [(one.global_views.shape[-1], one.local_views.shape[-1]) for one in drawn]
     assert set(pairs) == {(32, 16), (48, 24)}
-    assert 0.55 < pairs.count((32, 16)) / 60 < 0.92
+    assert 0.5 < pairs.count((32, 16)) / 40 < 0.95
 
 
 def test_held_out_slices_are_looked_at_in_validations_alone() -> None:
@@ -123,7 +123,7 @@ def test_in_a_few_steps_the_student_learns_to_say_what_the_teacher_says() -> Non
     learner = Learner(student, settings)
     sample = chosen.draw(np.random.default_rng(0))
     losses = []
-    for _ in range(12):
+    for _ in range(8):
         outcome = chosen.taught_outcome(student, learner.average, sample, progress=0.0)
         weights = chosen.weights(1.0)
         loss = torch.stack([weights[name] * term for name, term in outcome.terms.items()]).sum()

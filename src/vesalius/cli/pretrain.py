@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gram", metavar="BACKBONE", help="stages 2 and 3: the earlier backbone to hold patches to"
     )
+    parser.add_argument(
+        "--warm-heads",
+        type=float,
+        metavar="PART",
+        help="part of the steps, such as 0.02, in which heads learn alone: they are fresh, the backbone is not",
+    )
     parser.add_argument("--no-gram", action="store_true", help="stage 3 without an earlier backbone")
     parser.add_argument(
         "--preset", choices=PRESETS, default="base", help="size of network and batch; default: %(default)s"
@@ -45,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cores: samples worked on at once, or cut before their turn for a GPU",
     )
     parser.add_argument("--tensorboard", action="store_true", help="also write events for TensorBoard")
+    parser.add_argument("--dry-run", action="store_true", help="print all that would be done as JSON, and stop")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,10 +67,13 @@ def run(args: argparse.Namespace) -> int:
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
     recipe, store = recipe_of(args), SliceStore(args.data)
-    if not args.resume:
+    if not args.resume and not args.dry_run:
         refuse_existing(args.folder)
     beginning = Beginning.of(args.start) if args.start else Beginning.at_random(recipe, store)
     course = PretrainingCourse(recipe=recipe, beginning=beginning, store=store, gram=args.gram)
+    if args.dry_run:
+        print(json.dumps(course.config(), indent=2))
+        return 0
     device, threads = choose_device(args.device), args.threads or torch.get_num_threads()
     with joined() as team:
         carry_out(
@@ -89,4 +100,7 @@ def recipe_of(args: argparse.Namespace) -> PretrainingRecipe:
     recipe = replace(recipe, loop=replace(recipe.loop, **typed))
     if args.no_gram:
         recipe = replace(recipe, gram=None)
+    if args.warm_heads is not None:
+        waiting = {**(recipe.optimisation.waiting or {}), "backbone.*": args.warm_heads}
+        recipe = replace(recipe, optimisation=replace(recipe.optimisation, waiting=waiting))
     return recipe if args.batch is None else replace(recipe, batch=args.batch)
