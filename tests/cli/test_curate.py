@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 
 from curation.scans import phantom, write_json, write_scan
+from training.small_list import write_list, write_tiny
 from vesalius.cli.main import main
+from vesalius.data.datalists.read import read_list
 from vesalius.data.slices import SliceStore
 
 
@@ -47,3 +50,26 @@ def test_a_bad_scan_gives_its_exit_code_and_the_others_are_done(
 def test_a_spacing_is_a_positive_number(tmp_path: Path) -> None:
     for text in ("0", "-1", "fine"):
         assert main(["curate", "slices", "--data", "x", "-o", str(tmp_path), "--spacing", text]) == 2
+
+
+def test_supervoxels_and_pseudo_labels_hand_on_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = write_list(tmp_path / "data"), write_tiny(tmp_path / "tiny")
+    words = ["--data", str(data), "--model", str(model), "--json"]
+    store = tmp_path / "data" / "sv"
+    assert main(["curate", "supervoxels", *words, "-o", str(store), "--segments", "20", "--spacing", "4"]) == 0
+    assert json.loads(capsys.readouterr().out)["list"] == str(tmp_path / "data" / "sv.json")
+    with_parts = read_list(tmp_path / "data" / "sv.json")
+    assert [case.supervoxels is not None for case in with_parts.cases] == [True, True, False]
+    words[1] = str(tmp_path / "data" / "sv.json")
+    words += ["-o", str(tmp_path / "data" / "pl"), "--classes", "liver,left kidney", "--threads", "1"]
+    assert main(["curate", "pseudo-labels", *words, "--changes", "blur"]) == 2
+    assert "noise, zoom, mirror" in capsys.readouterr().err
+    assert main(["curate", "pseudo-labels", *words]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["made"], said["structures"]) == (2, 4)
+    rows = list(csv.DictReader((tmp_path / "data" / "pl" / "decisions.csv").open(newline="")))
+    assert [row["class"] for row in rows] == ["liver", "left kidney"] * 2
+    assert all((row["kept"] == "True") == (row["why"] == "") for row in rows)
+    handed_on = read_list(tmp_path / "data" / "pl.json")
+    assert [case.supervoxels for case in handed_on.cases] == [case.supervoxels for case in with_parts.cases]
+    assert handed_on.meanings == with_parts.meanings == {1: "liver"}

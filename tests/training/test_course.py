@@ -125,7 +125,7 @@ def test_a_run_is_not_resumed_with_other_labels(place: Path, tmp_path: Path, cha
         pass
 
 
-def test_pseudo_labels_are_refused_and_supervoxels_reach_the_windows(place: Path, tmp_path: Path) -> None:
+def test_supervoxels_reach_the_windows(place: Path, tmp_path: Path) -> None:
     path = write_list(tmp_path / "data")
     content = json.loads(path.read_text())
     parts = np.ones(GRID.shape, np.uint16)
@@ -137,11 +137,27 @@ def test_pseudo_labels_are_refused_and_supervoxels_reach_the_windows(place: Path
     assert isinstance(task.task, Vista3DTask)
     cut = [task.task._cutter.cut(np.random.default_rng(seed)).supervoxels for seed in range(12)]
     assert any(one is not None and bool((one == 1).any()) for one in cut)
-    content["training"][1]["pseudo_label"] = content["training"][1]["label"]
+
+
+@pytest.mark.parametrize("believes", [True, False])
+def test_pseudo_labels_teach_where_the_recipe_says_so(place: Path, tmp_path: Path, believes: bool) -> None:
+    path = write_list(tmp_path / "data")
+    content = json.loads(path.read_text())
+    found = np.zeros(GRID.shape, np.uint8)
+    found[2:8, 2:8, 2:8] = 3
+    write(LabelMap(found, GRID, {3: "right kidney"}), tmp_path / "data" / "found.nii.gz")
+    content["training"][0]["pseudo_label"] = "found.nii.gz"
+    del content["training"][0]["label"]
     path.write_text(json.dumps(content))
-    with pytest.raises(UsageError, match="pseudo_label"):
-        carry_out(course(place, BY_CLASSES, listed=read_list(path)), tmp_path / "run", cache=Cache(place / "cache"))
-    assert not (tmp_path / "run").exists()
+    recipe = replace(BY_CLASSES, pseudo_labels=believes)
+    learnt = course(place, recipe, listed=read_list(path))
+    task = task_of(learnt, Cache(place / "cache"))
+    assert isinstance(task, Judged)
+    assert isinstance(task.task, Vista3DTask)
+    asked = [task.task.draw(np.random.default_rng(seed)).windows[0].question for seed in range(12)]
+    kidneys = [one for one in asked if one is not None and 3 in one.class_ids[: one.present].tolist()]
+    assert bool(kidneys) == believes
+    carry_out(learnt, tmp_path / "run", cache=Cache(place / "cache"))
 
 
 def test_another_course_in_the_same_folder_is_refused(place: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vesalius.cli.list_options import add_list_options, list_of
+from vesalius.cli.request import Request, number_of_threads, size_in_bytes
 
 if TYPE_CHECKING:
     from vesalius.curation.jobs import Outcome
@@ -20,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the jobs and their options."""
     jobs = parser.add_subparsers(dest="job", required=True, metavar="slices|supervoxels|pseudo-labels")
     _add_slices(jobs.add_parser("slices", help="CT slices to pretrain on, without any of what is kept aside"))
+    _add_supervoxels(
+        jobs.add_parser("supervoxels", help="parts of scans without names, by a frozen encoder; a list with them")
+    )
+    _add_pseudo_labels(
+        jobs.add_parser("pseudo-labels", help="a model's answers, as far as they are reliable; a list with them")
+    )
 
 
 def _add_job(job: argparse.ArgumentParser) -> None:
@@ -52,9 +59,41 @@ def _add_slices(job: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_supervoxels(job: argparse.ArgumentParser) -> None:
+    _add_job(job)
+    job.add_argument(
+        "--model", default="vesalius-small", metavar="NAME|PATH", help="its encoder; default %(default)s"
+    )
+    job.add_argument("--segments", type=int, default=400, metavar="N", help="parts of a scan; default %(default)s")
+    job.add_argument(
+        "--spacing", type=float, default=1.5, metavar="MM", help="of the voxels divided; default %(default)s"
+    )
+
+
+def _add_pseudo_labels(job: argparse.ArgumentParser) -> None:
+    _add_job(job)
+    job.add_argument("--model", default="vesalius-small", metavar="NAME|PATH", help="default %(default)s")
+    job.add_argument("--classes", type=_names, default=(), metavar="A,B", help="default: all that it names")
+    job.add_argument(
+        "--changes",
+        type=_names,
+        default=("noise", "zoom"),
+        metavar="A,B",
+        help="what is done to a scan before the model is asked again: noise, zoom, mirror; default noise,zoom",
+    )
+    job.add_argument(
+        "--agreement", type=float, default=0.85, metavar="DICE", help="least, with each; default %(default)s"
+    )
+    job.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
+    job.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default auto")
+    job.add_argument("--max-memory", type=size_in_bytes, metavar="8GB", help="resident memory not to exceed")
+    job.add_argument("--threads", type=number_of_threads, metavar="N", help="default: as torch chooses")
+    job.add_argument("--unvalidated", action="store_true", help="go on outside what the model was made for")
+
+
 def run(args: argparse.Namespace) -> int:
     """Carry out a job; return the exit code: that of the worst failure, 0 without any."""
-    return {"slices": _slices}[args.job](args)
+    return {"slices": _slices, "supervoxels": _supervoxels, "pseudo-labels": _pseudo_labels}[args.job](args)
 
 
 def _slices(args: argparse.Namespace) -> int:
@@ -81,6 +120,50 @@ def _slices(args: argparse.Namespace) -> int:
             )
     facts = {"slices": len(store), "scans": len(store.cases), "refused": refused, "excluded": store.excluded}
     words = f"{len(store)} slices of {len(store.cases)} scans in {args.out}, {len(refused)} scans refused"
+    return _print(found.outcomes, facts, words, as_json=args.json)
+
+
+def _supervoxels(args: argparse.Namespace) -> int:
+    from vesalius.checkpoints.content import file_sha256
+    from vesalius.checkpoints.load import find_weights_of, load_any
+    from vesalius.curation.supervoxels import SupervoxelSettings, curate_supervoxels
+
+    settings = SupervoxelSettings(segments=args.segments, spacing_mm=args.spacing)
+    outcomes, path = curate_supervoxels(
+        list_of(args, args.data),
+        args.out,
+        load_any(args.model),
+        model_sha256=file_sha256(find_weights_of(args.model)),
+        settings=settings,
+        resume=args.resume,
+        on_case=_say,
+    )
+    return _print(outcomes, {"list": str(path)}, str(path), as_json=args.json)
+
+
+def _pseudo_labels(args: argparse.Namespace) -> int:
+    from vesalius.checkpoints.content import file_sha256
+    from vesalius.checkpoints.load import find_weights_of
+    from vesalius.curation.pseudo_labels import curate_pseudo_labels
+    from vesalius.curation.reliability import ReliabilitySettings
+
+    asked = {name: getattr(args, name) for name in ("model", "device", "precision", "max_memory", "threads")}
+    request = Request(**asked, unvalidated=args.unvalidated)
+    found = curate_pseudo_labels(
+        list_of(args, args.data),
+        args.out,
+        request.load(),
+        model_sha256=file_sha256(find_weights_of(args.model)),
+        classes=args.classes,
+        settings=ReliabilitySettings(changes=args.changes, least_agreement=args.agreement),
+        options=request.options(),
+        resume=args.resume,
+        on_case=_say,
+    )
+    kept = sum(one["kept"] for some in found.decisions.values() for one in some)
+    structures = sum(map(len, found.decisions.values()))
+    facts = {"list": str(found.listed), "decisions": str(found.table), "kept": kept, "structures": structures}
+    words = f"{kept} of {structures} structures kept; why not the others: {found.table}\n{found.listed}"
     return _print(found.outcomes, facts, words, as_json=args.json)
 
 
@@ -113,3 +196,10 @@ def _spacing(text: str) -> float | None:
     if value <= 0:
         raise argparse.ArgumentTypeError("a positive number of millimetres, or native")
     return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("nothing is named")
+    return names

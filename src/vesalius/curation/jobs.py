@@ -8,13 +8,14 @@ and does not stop the rest; a full disk, a missing package or a model that canno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from vesalius.data.cache import Cache
-from vesalius.data.datalists.record import ListedCase
+from vesalius.data.cache import Cache, key_of
+from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.errors import InputError, InterruptedRun, MemoryBudgetError, UsageError, VesaliusError
 
 State = Literal["made", "there", "failed"]
@@ -125,3 +126,22 @@ def refuse_begun(store: Path, *, resume: bool) -> None:
 def exit_code_of(outcomes: Sequence[Outcome]) -> int:
     """Return the exit code of a job: that of its worst failure, 0 without any."""
     return max((outcome.error.exit_code for outcome in outcomes if outcome.error), default=0)
+
+
+def folder_name(case: ListedCase, facts: Mapping[str, Any]) -> str:
+    """Return the name of a case's folder: its own, and a hash of all that the content depends on."""
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '_', case.name)[:80]}-{key_of(facts)[:16]}"
+
+
+def training_cases(listed: DataList) -> tuple[ListedCase, ...]:
+    """Return the cases of a list that are for training.
+
+    Raises:
+        UsageError: If there are none.
+    """
+    cases = listed.split("training")
+    if not cases:
+        raise UsageError(
+            expected=f"training scans in {listed.path.name}", got="none", do="put some under `training`"
+        )
+    return cases

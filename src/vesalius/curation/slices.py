@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vesalius.curation.jobs import Outcome, carry_out, refuse_begun
+from vesalius.curation.jobs import Outcome, carry_out, refuse_begun, training_cases
 from vesalius.curation.slice_factory import SliceSettings, pictures_key, shard_key, write_pictures, write_shard
 from vesalius.curation.slice_manifest import EXCLUDED, Refusal, keep_settings, write_manifest
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.slices import SHARDS
-from vesalius.errors import InterruptedRun, UsageError, VesaliusError
+from vesalius.errors import InterruptedRun, VesaliusError
 from vesalius.inference.result_folder import disk_errors
 
 
@@ -58,11 +58,7 @@ def curate_slices(
         DiskError: If it cannot be written.
     """
     settings = settings or SliceSettings()
-    cases = listed.split("training")
-    if not cases:
-        raise UsageError(
-            expected=f"training scans in {listed.path.name}", got="none", do="put some under `training`"
-        )
+    cases = training_cases(listed)
     refuse_begun(store, resume=resume)
     with disk_errors(store):
         store.mkdir(parents=True, exist_ok=True)

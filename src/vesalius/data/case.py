@@ -21,8 +21,12 @@ from vesalius.io.atomic import replacing
 from vesalius.labels.mapping import UNKNOWN
 from vesalius.shapes import Voxels
 
-__all__ = ["LARGEST_CLASS", "UNKNOWN", "Case", "load_case", "save_case"]
+__all__ = ["LARGEST_CLASS", "NO_CLASS", "UNKNOWN", "UNSURE", "Case", "load_case", "save_case"]
 
+UNSURE = 254
+"""In a window: a voxel that people gave to no class that they looked for, and of which a model was not sure."""
+NO_CLASS = (0, UNSURE, UNKNOWN)
+"""What a voxel of a window may be beside a class."""
 LARGEST_CLASS = 100
 """In a map of tissues, ids above are no classes: they are what a synthetic scan is painted from, and UNKNOWN."""
 
@@ -40,7 +44,7 @@ class Case:
             tissues lie above.
         annotated: Class ids that were looked for in the whole scan.
         places: Label id -> some of its voxels (n, 3), where they are known without reading the labels.
-        pseudo_labels: Class ids that a model gave, where there are any.
+        pseudo_labels: Class ids that a model gave, UNKNOWN where it was not sure, 0; where there are any.
         supervoxels: Numbers of parts without names, where there are any.
         window: The values of an image without a unit that stand for the ends of the spec's Hounsfield window
             (``transforms.intensity.image_window``); None of Hounsfield units.
@@ -58,12 +62,14 @@ class Case:
     pseudo_labels: Voxels | None = None
     supervoxels: Voxels | None = None
     window: tuple[float, float] | None = None
+    pseudo_places: Mapping[int, Integer[np.ndarray, "_ 3"]] | None = None
 
     def __post_init__(self) -> None:
         for layer in (self.image_hu, self.pseudo_labels, self.supervoxels):
             if layer is not None and layer.shape != self.labels.shape:
                 raise _refused(f"layers of {self.labels.shape} voxels, as the labels", layer.shape, self.name)
-        largest = LARGEST_CLASS if self.image_hu is None else UNKNOWN - 1
+        last = UNKNOWN if self.pseudo_labels is None else UNSURE
+        largest = LARGEST_CLASS if self.image_hu is None else last - 1
         is_learnt = bool(self.annotated) or self.pseudo_labels is not None
         if not is_learnt or not all(0 < label <= largest for label in self.annotated):
             raise _refused(f"class ids from 1 to {largest} that were looked for", self.annotated, self.name)
@@ -74,12 +80,30 @@ class Case:
         found = self.places if self.places is not None else np.unique(self._in_memory()).tolist()
         return tuple(label for label in sorted(found) if label in self.annotated)
 
+    @cached_property
+    def claimed(self) -> tuple[int, ...]:
+        """Return the classes that a model found and nobody looked for, in order."""
+        if self.pseudo_labels is None:
+            return ()
+        found = self.pseudo_places
+        ids = np.unique(self.pseudo_labels[:, :, :]).tolist() if found is None else found
+        return tuple(label for label in sorted(ids) if label not in (0, UNKNOWN) and label not in self.annotated)
+
     def place_of(self, label: int, rng: np.random.Generator) -> Integer[np.ndarray, " 3"]:
-        """Draw a voxel of a class that was found, each as likely as any other (of those in ``places``)."""
-        if self.places is not None:
-            some = self.places[label]
+        """Draw a voxel of a class that was found, each as likely as any other (of those whose places are kept).
+
+        Args:
+            label: One of ``present``, or of ``claimed``.
+            rng: Where the choice comes from.
+        """
+        by_model = label in self.claimed
+        places = self.pseudo_places if by_model else self.places
+        if places is not None:
+            some = places[label]
             return np.array(some[int(rng.integers(len(some)))], dtype=np.int64)
-        voxels = np.flatnonzero(self._in_memory().ravel() == label)
+        labels = self.pseudo_labels if by_model else self.labels
+        assert labels is not None
+        voxels = np.flatnonzero(labels[:, :, :].ravel() == label)
         return np.array(np.unravel_index(int(voxels[rng.integers(len(voxels))]), self.labels.shape))
 
     def _in_memory(self) -> np.ndarray:

@@ -51,13 +51,14 @@ def draw_case(groups: Mapping[str, Sequence[Case]], shares: Mapping[str, float],
 def draw_centre(case: Case, size: Sequence[int], rng: np.random.Generator) -> Float64[np.ndarray, " 3"]:
     """Draw a window's centre, in voxels of the case.
 
-    Mostly near a voxel of a class, each of the case's classes as often as any other, and up to a third of the
-    window from it; else anywhere. The window does not leave the scan by more than an eighth of its side, if it fits
-    in it.
+    Mostly near a voxel of a class, each of those that people or a model found in the case as often as any other,
+    and up to a third of the window from it; else anywhere. The window does not leave the scan by more than an
+    eighth of its side, if it fits in it.
     """
     shape, half = np.array(case.labels.shape), np.array(size) // 2
-    if case.present and rng.random() < NEAR_A_CLASS:
-        label = case.present[int(rng.integers(len(case.present)))]
+    found = (*case.present, *case.claimed)
+    if found and rng.random() < NEAR_A_CLASS:
+        label = found[int(rng.integers(len(found)))]
         reach = np.array(size) // 3
         centre = case.place_of(label, rng) + rng.integers(-reach, reach + 1)
     else:

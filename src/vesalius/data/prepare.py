@@ -26,14 +26,14 @@ from vesalius.data.chunked import open_chunked, write_chunked
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.layers import merged
 from vesalius.data.reading import on_grid_of, read_drawn, read_image
-from vesalius.errors import FileFormatError, UsageError
+from vesalius.errors import FileFormatError, UnknownClassError, UsageError
 from vesalius.geometry.boxes import bounding_box, enclosing_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import label_regions
 from vesalius.geometry.resample import axis_maps, is_orthogonal, resample_linear, resample_points
 from vesalius.geometry.volume import LabelMap, Modality, Volume
 from vesalius.io.formats import read_labels
-from vesalius.labels.mapping import UNKNOWN, LabelMapping
+from vesalius.labels.mapping import UNKNOWN, LabelMapping, Meaning, class_of
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.shapes import LabelArray
 from vesalius.spec import ModelSpec
@@ -42,8 +42,12 @@ from vesalius.transforms.preprocess import Preprocessing, body_box, margin_box, 
 
 _FORMAT = 3
 """Grows when what is kept, or how it is made, changes."""
+_PSEUDO_FORMAT = 1
+"""The same of pseudo labels."""
 _PLACES = 4096
 """Voxels of each class whose places are kept, to draw windows near it without reading its labels."""
+_PSEUDO = "p"
+"""Before a label in the file of places: where a model found it."""
 _LOWEST_HU = -1024.0
 
 
@@ -67,6 +71,22 @@ class Preparation:
         structures = Vocabulary.of(self.spec.vocabulary).structures
         return {structure.id: frozenset(structure.includes) for structure in structures if structure.includes}
 
+    def pseudo_mapping(self, labels: LabelMap) -> LabelMapping:
+        """Return what the ids of a model's answer are: by the names in its file; without names, as they are.
+
+        Structures that the vocabulary does not name become UNKNOWN, as what is left out of drawn labels does.
+        """
+        vocabulary = Vocabulary.of(self.spec.vocabulary)
+        ids = {label for layer in _layers(labels) for label in np.unique(layer).tolist()} - {0, UNKNOWN}
+        meanings: dict[int, Meaning] = {}
+        for label in ids:
+            name = labels.names.get(label, "")
+            try:
+                meanings[label] = class_of(label if name in ("", f"label {label}") else name, vocabulary).id
+            except UnknownClassError:
+                meanings[label] = None
+        return LabelMapping.of(meanings, vocabulary, unknown=(UNKNOWN,))
+
     def facts(self, case: ListedCase, cache: Cache) -> dict[str, Any]:
         """Return everything that the prepared case depends on."""
         files = {"label": case.label, "pseudo_labels": case.pseudo_label, "supervoxels": case.supervoxels}
@@ -83,6 +103,7 @@ class Preparation:
             "left_out": sorted(self.mapping.left_out),
             "unknown": sorted(self.mapping.unknown),
             **({"percentiles": self.spec.window_percentiles} if self.spec.normalisation == "percentiles" else {}),
+            **({} if case.pseudo_label is None else {"pseudo": [_PSEUDO_FORMAT, self.spec.vocabulary]}),
         }
 
 
@@ -171,7 +192,7 @@ def open_case(folder: Path, *, name: str, group: str, annotated: frozenset[int])
     try:
         facts = json.loads((folder / "case.json").read_text("utf-8"))
         with np.load(folder / "places.npz", allow_pickle=False) as file:
-            places = {int(label): file[label] for label in file.files}
+            every = {name: file[name] for name in file.files}
         layers = {layer: open_chunked(folder / f"{layer}.b2nd") for layer in facts["layers"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileFormatError(
@@ -185,10 +206,11 @@ def open_case(folder: Path, *, name: str, group: str, annotated: frozenset[int])
         layers["image"],
         layers["labels"],
         annotated,
-        places=places,
+        places={int(label): at for label, at in every.items() if label.isdigit()},
         pseudo_labels=layers.get("pseudo_labels"),
         supervoxels=layers.get("supervoxels"),
         window=tuple(facts["window"]) if "window" in facts else None,
+        pseudo_places={int(label[1:]): at for label, at in every.items() if label.startswith(_PSEUDO)},
     )
 
 
@@ -207,7 +229,10 @@ def _write(folder: Path, *, case: ListedCase, preparation: Preparation) -> None:
     arrays.setdefault("labels", np.zeros(target.shape, np.uint8))
     for layer, array in arrays.items():
         write_chunked(folder / f"{layer}.b2nd", array)
-    np.savez(folder / "places.npz", **{str(label): at for label, at in _places(arrays["labels"])})  # type: ignore[arg-type]
+    places = {str(label): at for label, at in _places(arrays["labels"])}
+    if "pseudo_labels" in arrays:
+        places |= {f"{_PSEUDO}{label}": at for label, at in _places(arrays["pseudo_labels"])}
+    np.savez(folder / "places.npz", **places)  # type: ignore[arg-type]
     facts: dict[str, Any] = {"layers": sorted(arrays), "shape": target.shape, "affine": target.affine.tolist()}
     if preparation.spec.normalisation == "percentiles":
         facts["window"] = image_window(image.data[0], preparation.spec)
@@ -218,10 +243,8 @@ def _one_map(name: str, labels: LabelMap, preparation: Preparation) -> LabelArra
     """Return what one file has, or several masks have: class ids, but of supervoxels their numbers."""
     if name == "supervoxels":
         return labels.data
-    layers = _layers(labels)
-    if name == "labels":
-        layers = tuple(preparation.mapping.apply(layer) for layer in layers)
-    return merged(layers, preparation.includes)
+    mapping = preparation.mapping if name == "labels" else preparation.pseudo_mapping(labels)
+    return merged(tuple(mapping.apply(layer) for layer in _layers(labels)), preparation.includes)
 
 
 def _layers(labels: LabelMap) -> tuple[LabelArray, ...]:

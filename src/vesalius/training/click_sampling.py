@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Integer
 from torch import Tensor
 
-from vesalius.data.case import UNKNOWN
+from vesalius.data.case import UNKNOWN, UNSURE
 from vesalius.prompts import simulate
 from vesalius.prompts.encode import ObjectClicks
 from vesalius.prompts.targets import ClickTarget
@@ -72,6 +72,7 @@ def objects_in(
     *,
     most: int,
     rng: np.random.Generator,
+    claimed: Set[int] = frozenset(),
 ) -> tuple[ClickedObject, ...]:
     """Draw the objects of a window that are clicked on: classes that were looked for and lie in it.
 
@@ -82,12 +83,16 @@ def objects_in(
         targets: ``click_targets``.
         most: How many at most.
         rng: Where the choice comes from.
+        claimed: Those of ``annotated`` that only a model looked for.
     """
     inside = classes_in(labels, annotated & overlaps.trainable, overlaps)
     values = labels.numpy()
     known = values != UNKNOWN
+    sure = known & (values != UNSURE)
     return tuple(
-        ClickedObject(targets[label], np.isin(values, list(overlaps.voxels_of(label))), known)
+        ClickedObject(
+            targets[label], np.isin(values, list(overlaps.voxels_of(label))), sure if label in claimed else known
+        )
         for label in rng.permutation(inside)[:most].tolist()
     )
 

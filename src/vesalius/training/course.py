@@ -121,7 +121,7 @@ class Course:
                 "name": listed.name,
                 "meanings": {str(label): meaning for label, meaning in listed.meanings.items()},
                 "unknown": sorted(listed.unknown),
-                "training": facts(listed.split("training")),
+                "training": facts(self.learnt.split("training")),
                 "validation": facts(self.validation_cases()),
             },
         }
@@ -139,19 +139,13 @@ class Course:
             novel=recipe.novel,
         )
 
-    def check_labels(self) -> None:
-        """Refuse what the training would not learn from.
-
-        Raises:
-            UsageError: If a training case has pseudo labels.
-        """
-        pseudo = [case.name for case in self.listed.split("training") if case.pseudo_label is not None]
-        if pseudo:
-            raise UsageError(
-                expected=f"labels that people drew in {self.listed.path.name}; no training reads pseudo labels yet",
-                got=f"`pseudo_label` of {len(pseudo)} training cases, {pseudo[0]} the first",
-                do="leave it out, or name its file as `label` and say under `classes` what to trust in it",
-            )
+    @property
+    def learnt(self) -> DataList:
+        """The list as the recipe reads it: without pseudo labels, where they do not count."""
+        if self.recipe.pseudo_labels:
+            return self.listed
+        cases = tuple(replace(case, pseudo_label=None) for case in self.listed.cases)
+        return replace(self.listed, cases=cases)
 
     def validation_cases(self) -> tuple[ListedCase, ...]:
         """Return the labelled validation cases, if the recipe validates.
@@ -197,7 +191,6 @@ def carry_out(
     Raises:
         VesaliusError: Whatever preparing, training and writing may raise.
     """
-    course.check_labels()
     task = task_of(course, cache, workers=workers, on_case=on_case)
     network = course.beginning.network(seed=course.recipe.loop.seed).to(device)
     learner = Learner(network, course.optimisation())
@@ -223,11 +216,11 @@ def task_of(
     Raises:
         VesaliusError: Whatever preparing may raise.
     """
-    recipe, spec, listed = course.recipe, course.beginning.spec, course.listed
+    recipe, spec = course.recipe, course.beginning.spec
     held_out = course.validation_cases()
     vocabulary = Vocabulary.of(spec.vocabulary)
     mirrored = {label: vocabulary.left_right_partner(label) or label for label in spec.names}
-    cases = prepare_list(listed, spec, cache, workers=workers, on_case=on_case)
+    cases = prepare_list(course.learnt, spec, cache, workers=workers, on_case=on_case)
     task = Vista3DTask(cases, spec, recipe=recipe, mirrored=mirrored)
     return Judged(task, course.judge(held_out)) if held_out else task
 

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Int, Integer
 from torch import Tensor
 
-from vesalius.data.case import UNKNOWN
+from vesalius.data.case import NO_CLASS, UNKNOWN, UNSURE
 from vesalius.training.overlaps import Overlaps
 from vesalius.training.recipes import ClassPrompting
 
@@ -31,11 +31,13 @@ class ClassQuestion:
             that nobody looked for.
         present: How many lie in the window.
         annotated: Whether each was looked for.
+        claimed: Whether only a model looked for each; None is for none.
     """
 
     class_ids: Int[Tensor, " o"]
     present: int
     annotated: Bool[Tensor, " o"]
+    claimed: Bool[Tensor, " o"] | None = None
 
 
 def ask(
@@ -44,6 +46,8 @@ def ask(
     overlaps: Overlaps,
     prompting: ClassPrompting,
     rng: np.random.Generator,
+    *,
+    claimed: Set[int] = frozenset(),
 ) -> ClassQuestion:
     """Draw the class prompts of a window.
 
@@ -53,6 +57,7 @@ def ask(
         overlaps: What the network can be asked for, and which classes include others.
         prompting: How many classes of each kind are asked for.
         rng: Where the choice comes from.
+        claimed: Those of ``annotated`` that only a model looked for.
     """
     inside = classes_in(labels, annotated, overlaps)
     outside = rng.permutation(sorted(annotated - set(inside)))[: prompting.absent_classes].tolist()
@@ -61,13 +66,16 @@ def ask(
         inside = sorted(rng.permutation(inside)[: prompting.present_classes].tolist())
     asked = [*inside, *outside, *others]
     return ClassQuestion(
-        torch.tensor(asked, dtype=torch.long), len(inside), torch.arange(len(asked)) < len(asked) - len(others)
+        torch.tensor(asked, dtype=torch.long),
+        len(inside),
+        torch.arange(len(asked)) < len(asked) - len(others),
+        torch.tensor([label in claimed for label in asked]) if claimed else None,
     )
 
 
 def classes_in(labels: Integer[Tensor, "i j k"], annotated: Set[int], overlaps: Overlaps) -> list[int]:
     """Return the classes that were looked for and have a voxel in the window, in order; 0 is no class."""
-    found = set(torch.unique(labels).tolist()) - {0, UNKNOWN}
+    found = set(torch.unique(labels).tolist()) - set(NO_CLASS)
     return sorted(label for label in annotated if overlaps.voxels_of(label) & found)
 
 
@@ -84,13 +92,20 @@ def known(labels: Integer[Tensor, "i j k"], question: ClassQuestion, overlaps: O
 
     Of a class that was looked for: everywhere. Of another: where it was found nevertheless, and where some
     structure was found that does not overlap with it; unlabelled voxels may be its own, and so may those of an
-    organ, if the class lies inside organs. Voxels marked UNKNOWN: for no class.
+    organ, if the class lies inside organs. Voxels marked UNKNOWN: for no class; those marked UNSURE: for none that
+    only a model looked for.
     """
-    found = [label for label in torch.unique(labels).tolist() if label not in (0, UNKNOWN)]
+    found = [label for label in torch.unique(labels).tolist() if label not in NO_CLASS]
+    claimed = question.annotated & False if question.claimed is None else question.claimed
     masks = []
-    for label, annotated in zip(question.class_ids.tolist(), question.annotated.tolist(), strict=True):
+    for label, annotated, by_model in zip(
+        question.class_ids.tolist(), question.annotated.tolist(), claimed.tolist(), strict=True
+    ):
         telling = {other for other in found if overlaps.excludes(label, other)} | overlaps.voxels_of(label)
-        masks.append(labels != UNKNOWN if annotated else torch.isin(labels, _as(labels, telling)))
+        if annotated:
+            masks.append((labels != UNKNOWN) & (labels != UNSURE) if by_model else labels != UNKNOWN)
+        else:
+            masks.append(torch.isin(labels, _as(labels, telling)))
     return torch.stack(masks) if masks else labels.new_zeros((0, *labels.shape), dtype=torch.bool)
 
 

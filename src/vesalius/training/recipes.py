@@ -85,6 +85,9 @@ class VistaRecipe:
     """Group -> part of its windows that are mirrored left to right, classes renamed; 0 where not named."""
     novel: tuple[int, ...] = ()
     """Classes kept out of the training, to be clicked on later as if nobody had named them."""
+    pseudo_labels: bool = False
+    """Whether a model's answers count where people looked for nothing; without, scans that have only these are left
+    out."""
     drop_label: float = 0.0
     """Part of the windows without class prompts: only clicked on."""
     drop_point: float = 1.0
@@ -143,6 +146,7 @@ _AS_PUBLISHED = Augmentation(
 
 STAGE_1 = VistaRecipe(
     window_size=(128, 128, 128),
+    pseudo_labels=True,
     drop_label=1.0,
     drop_point=0.0,
     loss="vista3d",
@@ -150,14 +154,19 @@ STAGE_1 = VistaRecipe(
     optimisation=Optimisation(learning_rate=1e-3, warm_up=0.0, plateau=0.0, parts=frozen(*AUTOMATIC)),
     loop=LoopSettings(steps=300_000),
 )
-"""Clicks on every data set, supervoxels included: encoder, click decoder and point head learn.
+"""Clicks on every data set, pseudo labels and supervoxels included: encoder, click decoder and point head learn.
 
 Command: ``vesalius train stage-1 --data LIST --run DIR --preset gpu``. Time and score: not measured. VISTA3D gives
 300 epochs on 32 GB cards and neither a number of cards nor hours.
 """
 
-STAGE_2 = replace(STAGE_1, clicking=replace(STAGE_1.clicking, part=0.0, joined=0.0, unseen=0.0, united=0.0))
-"""Clicks on data sets labelled by people, without supervoxels (as the paper says; its configuration keeps them).
+STAGE_2 = replace(
+    STAGE_1,
+    pseudo_labels=False,
+    clicking=replace(STAGE_1.clicking, part=0.0, joined=0.0, unseen=0.0, united=0.0),
+)
+"""Clicks on data sets labelled by people, without pseudo labels and without supervoxels (as the paper says; its
+configuration keeps the latter).
 
 Command: as stage 1, with ``stage-2`` and the first stage's weights. Time and score: not measured.
 """
@@ -169,12 +178,13 @@ STAGE_3 = replace(
     optimisation=replace(STAGE_1.optimisation, parts=frozen("encoder.*", *INTERACTIVE)),
     loop=replace(STAGE_1.loop, steps=200_000),
 )
-"""Class prompts on every data set: automatic decoder and class head learn, all that clicks taught is frozen.
+"""Class prompts on every data set, pseudo labels included: automatic decoder and class head learn, all that clicks
+taught is frozen.
 
 Command: as stage 1, with ``stage-3`` and the second stage's weights. Time and score: not measured.
 """
 
-STAGE_4 = replace(STAGE_3, loop=replace(STAGE_3.loop, steps=100_000))
+STAGE_4 = replace(STAGE_3, pseudo_labels=False, loop=replace(STAGE_3.loop, steps=100_000))
 """Class prompts on data sets labelled by people, and synthetic ones.
 
 Command: as stage 1, with ``stage-4`` and the third stage's weights. Time and score: not measured.

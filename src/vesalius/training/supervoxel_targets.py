@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Integer
 
-from vesalius.data.case import UNKNOWN
+from vesalius.data.case import NO_CLASS
 from vesalius.geometry.morphology import components, eroded
 from vesalius.shapes import LabelArray, MaskArray
 from vesalius.training.click_sampling import ClickedObject
@@ -140,7 +140,7 @@ def united_structures(around: Surroundings, one: ClickedObject, rng: np.random.G
             continue
         for label in np.unique(around.labels[mask & ~around.requested]).tolist():
             organ = around.labels == label
-            if label not in (0, UNKNOWN) and (organ & mask).sum() > SHARE_OF_ORGAN[0] * organ.sum():
+            if label not in NO_CLASS and (organ & mask).sum() > SHARE_OF_ORGAN[0] * organ.sum():
                 mask = mask | organ
         return replace(one, mask=mask).as_new()
     return None

@@ -56,7 +56,7 @@ class PromptedWindow:
 
     Args:
         image: Intensities in 0..1.
-        labels: Class ids, UNKNOWN, 0.
+        labels: Class ids, UNKNOWN, UNSURE, 0.
         question: The class prompts; None for a window without.
         objects: What is clicked on; none for a window without clicks.
         clicks: The first clicks on each object.
@@ -87,7 +87,8 @@ class Vista3DTask:
 
     Args:
         cases: Prepared cases on the spec's grid. Where they have supervoxels (0 in air), objects that are clicked
-            on may become others; their pseudo labels are not read.
+            on may become others; where they have pseudo labels, these stand in for what nobody looked for, if the
+            recipe says so (``pseudo_targets``).
         spec: Says spacing, Hounsfield window and vocabulary.
         recipe: Says everything else.
         mirrored: Class id -> the id it becomes when left and right are swapped.
@@ -135,7 +136,9 @@ class Vista3DTask:
             question: ClassQuestion | None = None
             objects: tuple[ClickedObject, ...] = ()
             if wants_classes and cut.annotated:
-                question = ask(cut.labels, cut.annotated, self._overlaps, recipe.prompting, rng)
+                question = ask(
+                    cut.labels, cut.annotated, self._overlaps, recipe.prompting, rng, claimed=cut.claimed
+                )
             if wants_clicks:
                 objects = self._objects(cut, rng)
             if question or objects:
@@ -148,7 +151,13 @@ class Vista3DTask:
         """Choose what is clicked on, and ask for some of it as something that has no name."""
         prompting = self._recipe.clicking
         objects = objects_in(
-            cut.labels, cut.annotated, self._overlaps, self._click_targets, most=prompting.objects, rng=rng
+            cut.labels,
+            cut.annotated,
+            self._overlaps,
+            self._click_targets,
+            most=prompting.objects,
+            rng=rng,
+            claimed=cut.claimed,
         )
         if cut.supervoxels is not None:
             objects = changed_objects(objects, cut.labels.numpy(), cut.supervoxels.numpy(), prompting, rng)

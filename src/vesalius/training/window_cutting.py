@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from vesalius.data.crops import cases_by_group, draw_case, draw_centre
 from vesalius.errors import UsageError
 from vesalius.spec import ModelSpec
 from vesalius.training.overlaps import Overlaps
+from vesalius.training.pseudo_targets import believed, filled
 from vesalius.training.recipes import VistaRecipe
 from vesalius.transforms.artefacts import disturb
 from vesalius.transforms.deformation import (
@@ -49,10 +50,12 @@ class CutWindow:
 
     Args:
         image: Intensities in 0..1.
-        labels: Class ids, UNKNOWN, 0.
+        labels: Class ids, UNKNOWN, UNSURE, 0.
         supervoxels: Their numbers, 0 in air; None where the case has none.
-        annotated: Class ids that were looked for in its case, as they are called in this window.
+        annotated: Class ids that were looked for in its case, by people or a model, as they are called in this
+            window.
         group: Where the case comes from.
+        claimed: Those of them that only a model looked for; of these nothing is known where it was UNSURE.
     """
 
     image: Float[Tensor, "1 i j k"]
@@ -60,6 +63,7 @@ class CutWindow:
     supervoxels: Integer[Tensor, "i j k"] | None
     annotated: frozenset[int]
     group: str
+    claimed: frozenset[int] = frozenset()
 
 
 class WindowCutter:
@@ -79,13 +83,14 @@ class WindowCutter:
         paint: Painter | None = None,
         recontrast: Mapping[str, Recontrast] | None = None,
     ) -> None:
-        cases = _without(cases, frozenset(recipe.novel))
+        cases = believed(cases, pseudo_labels=recipe.pseudo_labels, novel=frozenset(recipe.novel))
         counts = Counter(case.group for case in cases)
         self._shares = recipe.shares or {group: float(count) for group, count in counts.items()}
         self._groups = cases_by_group(cases, self._shares)
         self._spec, self._recipe, self._paint = spec, recipe, paint
         self._mirrored, self._recontrast = dict(mirrored or {}), dict(recontrast or {})
-        self._kept_out = Overlaps.of(spec.vocabulary, novel=recipe.novel).kept_out
+        self._overlaps = Overlaps.of(spec.vocabulary, novel=recipe.novel)
+        self._kept_out = self._overlaps.kept_out
         pictureless = [case.name for case in cases if case.image_hu is None and paint is None]
         if pictureless:
             raise _refused("a way to paint cases that have no image", pictureless[0])
@@ -101,11 +106,13 @@ class WindowCutter:
         is_mirrored = rng.random() < recipe.mirror.get(case.group, 0.0)
         points = self._points(centre, rng, is_mirrored=is_mirrored)
         image_hu, labels = self._shown(case, points, rng)
-        annotated = case.annotated
+        annotated, claimed = case.annotated, self._claimed(case)
         labels = rename(labels, self._kept_out)
         if is_mirrored:  # what was the other side may be novel on this one
             labels = rename(rename(labels, self._mirrored), self._kept_out)
-            annotated = frozenset(self._mirrored.get(label, label) for label in annotated)
+            annotated, claimed = (
+                frozenset(self._mirrored.get(label, label) for label in some) for some in (annotated, claimed)
+            )
         labels = labels.long()
         if case.supervoxels is not None:
             numbers = sample(case.supervoxels, points, nearest=True, outside=0.0).long()
@@ -114,7 +121,12 @@ class WindowCutter:
         image = scale_hu_(degrade(image_hu, recipe.augmentation, rng), self._spec.window_hu)
         image = disturb(image, recipe.augmentation, rng)
         supervoxels = None if case.supervoxels is None else labels // _IDS
-        return CutWindow(image[None], labels % _IDS, supervoxels, annotated - set(recipe.novel), case.group)
+        asked, claimed = ((some - set(recipe.novel)) for some in (annotated | claimed, claimed))
+        return CutWindow(image[None], labels % _IDS, supervoxels, asked, case.group, claimed)
+
+    def _claimed(self, case: Case) -> frozenset[int]:
+        """Return the classes of a case that only a model looked for, and that the network can be asked for."""
+        return frozenset(case.claimed) & self._overlaps.trainable
 
     def _points(self, centre: np.ndarray, rng: np.random.Generator, *, is_mirrored: bool) -> Tensor:
         """Return where each voxel of a window lies in its case."""
@@ -128,6 +140,9 @@ class WindowCutter:
     def _shown(self, case: Case, points: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Return a window in Hounsfield units and its class ids, without the names of a mirrored one."""
         labels = sample(case.labels, points, nearest=True, outside=0.0).to(torch.uint8)
+        if case.pseudo_labels is not None:
+            found = sample(case.pseudo_labels, points, nearest=True, outside=0.0).to(torch.uint8)
+            labels = filled(labels, found, self._claimed(case), self._overlaps.includes)
         if case.image_hu is not None:
             image_hu = sample(case.image_hu, points, nearest=False, outside=(case.window or (AIR_HU,))[0])
             if case.window is not None:
@@ -138,11 +153,6 @@ class WindowCutter:
         assert self._paint is not None
         is_tissue = (labels > LARGEST_CLASS) & (labels != UNKNOWN)
         return self._paint(labels, rng), labels.masked_fill(is_tissue, 0)
-
-
-def _without(cases: Sequence[Case], novel: frozenset[int]) -> list[Case]:
-    """Return the cases as if nobody had looked for novel classes; of a case in which others were not, nothing."""
-    return [replace(case, annotated=case.annotated - novel) for case in cases if case.annotated - novel]
 
 
 def _refused(expected: str, got: object) -> UsageError:

@@ -2,9 +2,9 @@
 
 An entry is ``{"image", "label"}``, with ``fold``, ``pseudo_label``, ``supervoxels``, ``classes`` and ``name``
 where they are wanted, or with ``masks`` ({"1": "liver.nii.gz"}) in place of ``label``. VISTA3D's own lists call two
-of these ``pseudo_label_file`` and ``label_sv``; a ``pseudo_label_reliability`` of 0 takes the first back. What label
-ids mean is in ``label_mapping`` ({"1": "liver"}, or pairs of ids [[1, 1], [2, 26]]), else in ``labels``, as the
-decathlon has it; ``unknown`` are ids of voxels that nobody judged.
+of these ``pseudo_label_file`` and ``label_sv``; a ``pseudo_label_reliability`` of 0 takes the first back. What
+label ids mean is in ``label_mapping`` ({"1": "liver"}, or pairs of ids [[1, 1], [2, 26]]), else in ``labels``, as
+the decathlon has it; ``unknown`` are ids of voxels that nobody judged.
 """
 # SPDX-License-Identifier: Apache-2.0
 

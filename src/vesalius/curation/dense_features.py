@@ -1,0 +1,235 @@
+"""Dense features of a frozen encoder over a whole scan, few channels wide and as coarse as the encoder left them.
+
+VISTA3D (arXiv:2406.05285) sums the features of SAM, an encoder of photographs, over slices along three axes. Any
+encoder of the project stands in for it here: one of slices along three axes likewise, one of volumes in windows.
+Deliberate differences: features keep the resolution the encoder gives them and are interpolated where they are
+needed (32 channels of a whole scan, as fine as its voxels, are 10 GB); they are reduced to their principal
+components, in a basis that all three axes share.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import assert_never
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, Float32
+from torch import Tensor
+from torch.nn import functional
+
+from vesalius.data.slices import ORIENTATION
+from vesalius.geometry.affine import axes_between, scaling, translation
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.resample import resample_linear
+from vesalius.models.build import AnyNetwork
+from vesalius.models.meddinov3 import MedDino
+from vesalius.models.prompted_vit import PromptedVit
+from vesalius.models.vista3d import Vista3D
+from vesalius.models.vit import Vit
+from vesalius.spec import ModelSpec
+from vesalius.transforms.intensity import normalise_hu_, scale_hu_
+
+FRAME = "RAS"
+"""Orientation of the scans here."""
+
+_LEVEL = 1
+"""Of an encoder of volumes: half as fine as its voxels."""
+_WINDOW_STEP = 0.75
+"""Of a window's side: windows overlap by the rest, because their borders see less."""
+_SLICES_AT_ONCE = 4
+_SAMPLED_SLICES = 6
+"""Along each axis, for the basis of the principal components."""
+_SAMPLED_WINDOWS = 8
+
+Volume3 = Float[Tensor, "i j k"]
+_Window = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """Features of a scan on voxels of their own, the first of which begin where the scan's do.
+
+    Args:
+        data: float16.
+        step: How many voxels of the scan one of these is, along i, j and k.
+    """
+
+    data: Float[Tensor, "d x y z"]
+    step: tuple[float, float, float]
+
+    def within(self, shape: tuple[int, int, int], start: int) -> Float32[np.ndarray, "d i j k"]:
+        """Return the features of so many voxels of the scan, from one of its slices on, interpolated."""
+        steps = np.array(self.step)
+        x, y, z = self.data.shape[1:]
+        source = Grid((x, y, z), translation((steps - 1) / 2) @ scaling(steps))
+        target = Grid(shape, translation((0.0, 0.0, float(start))))
+        found = np.empty((len(self.data), *shape), np.float32)
+        for channel, values in zip(found, self.data, strict=True):
+            channel[:] = resample_linear(values.numpy(), source, target).numpy()
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """To the principal components of features, scaled so that together they vary by 1 a channel.
+
+    Args:
+        mean: Of the features.
+        basis: Components as columns, the first vary most.
+    """
+
+    mean: Float[Tensor, " d"]
+    basis: Float[Tensor, "d c"]
+
+    @classmethod
+    def fit(cls, samples: Float[Tensor, "n d"], channels: int) -> Reduction:
+        """Return the reduction to at most so many channels that keeps most of the variance of samples."""
+        mean = samples.mean(dim=0)
+        centred = (samples - mean).double()
+        variances, vectors = torch.linalg.eigh(centred.T @ centred / max(len(samples) - 1, 1))
+        kept = min(channels, samples.shape[1])
+        vectors = vectors[:, -kept:].flip(1)
+        vectors = vectors * torch.sign(vectors[vectors.abs().argmax(dim=0), torch.arange(kept)])  # one sign each
+        total = variances[-kept:].clamp_min(0).sum().clamp_min(1e-12)
+        return cls(mean, (vectors * (kept / total).sqrt()).float())
+
+    def apply(self, features: Float[Tensor, "d ..."]) -> Float[Tensor, "c ..."]:
+        """Return features in the basis, in float16."""
+        flat = features.flatten(1).float() - self.mean[:, None]
+        return (self.basis.T @ flat).reshape(-1, *features.shape[1:]).half()
+
+
+@torch.inference_mode()
+def dense_features(
+    network: AnyNetwork, spec: ModelSpec, scan_hu: Volume3, *, spacing_mm: float, channels: int
+) -> tuple[FeatureMap, ...]:
+    """Return the features of a scan, a map for each axis that an encoder of slices looks along, one for volumes.
+
+    Args:
+        network: Its encoder is used, nothing else of it.
+        spec: Says what the encoder expects.
+        scan_hu: In the orientation ``FRAME``, with voxels of equal sides.
+        spacing_mm: The voxels' side.
+        channels: At most so many principal components.
+    """
+    match network:
+        case Vista3D():
+            return (_of_windows(network, spec, scan_hu, channels),)
+        case Vit():
+            return _of_slices(network, spec, scan_hu, spacing_mm, channels)
+        case MedDino():
+            return _of_slices(network.encoder, spec, scan_hu, spacing_mm, channels)
+        case PromptedVit():
+            return _of_slices(network.encoder.encoder, spec, scan_hu, spacing_mm, channels)
+        case _:
+            assert_never(network)
+
+
+def _of_slices(
+    encoder: Vit, spec: ModelSpec, scan_hu: Volume3, spacing_mm: float, channels: int
+) -> tuple[FeatureMap, ...]:
+    views = [_View(encoder, spec, scan_hu, codes, spacing_mm) for codes in ORIENTATION.values()]
+    samples = [view.tokens(_evenly(view.count, _SAMPLED_SLICES)) for view in views]
+    reduction = Reduction.fit(torch.cat([rearrange(some, "n d h w -> (n h w) d") for some in samples]), channels)
+    maps = [view.features(reduction) for view in views]
+    return tuple(FeatureMap(one, _step(scan_hu.shape, one.shape[1:])) for one in maps)
+
+
+class _View:
+    """A scan as its slices along one axis, and the encoder that sees them."""
+
+    def __init__(self, encoder: Vit, spec: ModelSpec, scan_hu: Volume3, codes: str, spacing_mm: float) -> None:
+        self._encoder, self._spec = encoder, spec
+        self._order, self._flips = axes_between(FRAME, codes)
+        self._slices = _turned(scan_hu, self._order, self._flips)  # [h w n]
+        self.count = self._slices.shape[2]
+        patch = encoder.architecture.patch_size
+        height, width = (
+            max(1, round(side * spacing_mm / wanted / patch)) * patch
+            for side, wanted in zip(self._slices.shape[:2], spec.spacing_mm[:2], strict=True)
+        )
+        self._size = (height, width)  # whole patches, so that tokens cover the slice exactly
+
+    def tokens(self, numbers: Sequence[int]) -> Float[Tensor, "n d h2 w2"]:
+        """Return what the encoder makes of some slices."""
+        found = []
+        for start in range(0, len(numbers), _SLICES_AT_ONCE):
+            some = (
+                self._slices[:, :, torch.as_tensor(list(numbers[start : start + _SLICES_AT_ONCE]))].clone().float()
+            )
+            image = normalise_hu_(some, self._spec).permute(2, 0, 1)[:, None]
+            image = functional.interpolate(image, size=self._size, mode="bilinear", antialias=True)
+            found.append(self._encoder(image)[0].feature_map.float())
+        return torch.cat(found)
+
+    def features(self, reduction: Reduction) -> Float[Tensor, "c x y z"]:
+        """Return all slices' features, turned back as the scan lies."""
+        parts = [
+            torch.stack([reduction.apply(one) for one in self.tokens(range(start, min(start + 32, self.count)))], 3)
+            for start in range(0, self.count, 32)
+        ]
+        back, flips = _inverse(self._order, self._flips)
+        return torch.stack([_turned(channel, back, flips) for channel in torch.cat(parts, 3)])
+
+
+def _turned(data: Tensor, order: Sequence[int], flips: Sequence[bool]) -> Tensor:
+    return data.permute(*order).flip([axis for axis in range(3) if flips[axis]])
+
+
+def _inverse(order: Sequence[int], flips: Sequence[bool]) -> tuple[list[int], list[bool]]:
+    back = [list(order).index(axis) for axis in range(3)]
+    return back, [flips[axis] for axis in back]
+
+
+def _of_windows(network: Vista3D, spec: ModelSpec, scan_hu: Volume3, channels: int) -> FeatureMap:
+    """Return the features of windows, averaged where they overlap."""
+    stride = 2**_LEVEL
+    sides = zip(spec.window_size, scan_hu.shape, strict=True)
+    padded = [max(window, -(-side // stride) * stride) for window, side in sides]
+    before = scale_hu_(scan_hu.clone().float(), spec.window_hu)
+    image = before.new_zeros(padded)
+    image[tuple(map(slice, before.shape))] = before
+
+    def encoded(window: _Window) -> Float[Tensor, "d x y z"]:
+        part = image[window][None, None].contiguous(memory_format=torch.channels_last_3d)
+        found: Tensor = network.encoder(part.to(network.encoder.first_conv.weight.dtype))[_LEVEL][0]
+        return found.float()
+
+    windows = list(_windows(padded, spec.window_size, stride))
+    some = [encoded(windows[n]).flatten(1)[:, ::7].T for n in _evenly(len(windows), _SAMPLED_WINDOWS)]
+    reduction = Reduction.fit(torch.cat(some), channels)
+    total = torch.zeros(reduction.basis.shape[1], *(side // stride for side in padded))
+    count = torch.zeros(total.shape[1:])
+    for window in windows:
+        i, j, k = (slice(one.start // stride, one.stop // stride) for one in window)
+        total[:, i, j, k] += reduction.apply(encoded(window))
+        count[i, j, k] += 1
+    i, j, k = (slice(-(-side // stride)) for side in scan_hu.shape)
+    step = (float(stride),) * 3
+    return FeatureMap((total / count)[:, i, j, k].half(), (step[0], step[1], step[2]))
+
+
+def _windows(shape: Sequence[int], size: Sequence[int], multiple: int) -> Iterator[_Window]:
+    """Yield windows that cover a shape, on whole voxels of the features."""
+    starts = []
+    for whole, side in zip(shape, size, strict=True):
+        step = max(multiple, int(side * _WINDOW_STEP) // multiple * multiple)
+        starts.append(sorted({min(start, whole - side) for start in range(0, whole - side + step, step)}))
+    for i, j, k in product(*starts):
+        yield slice(i, i + size[0]), slice(j, j + size[1]), slice(k, k + size[2])
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    """Return at most so many numbers below a count, evenly apart."""
+    chosen: list[int] = np.unique(np.linspace(0, count - 1, most).astype(int)).tolist()
+    return chosen
+
+
+def _step(shape: Sequence[int], cells: Sequence[int]) -> tuple[float, float, float]:
+    i, j, k = (side / cell for side, cell in zip(shape, cells, strict=True))
+    return i, j, k

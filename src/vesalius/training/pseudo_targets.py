@@ -1,0 +1,74 @@
+"""What a window learns from: people's labels, and a model's where people looked for nothing.
+
+Paper: VISTA3D (arXiv:2406.05285, section 3.2; ``scripts/train.py``). There, prompts for drawn classes and for those
+that a model found stand side by side, each against its own label map. So here, but in one map: what people drew
+wins; a class they looked for is never taken from a model; of the others, a model's word holds for the classes that
+it found in the scan, where it was sure. Where it was not, people's word on their own classes still holds, and
+nothing is said of the others (UNSURE).
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from vesalius.data.case import UNKNOWN, UNSURE, Case
+
+
+def filled(
+    drawn: UInt8[Tensor, "i j k"],
+    found: UInt8[Tensor, "i j k"],
+    claimed: Set[int],
+    includes: Mapping[int, Set[int]],
+) -> UInt8[Tensor, "i j k"]:
+    """Return a window's labels with a model's put where people's leave room.
+
+    Args:
+        drawn: Class ids by people, UNKNOWN, 0.
+        found: Class ids by a model, UNKNOWN where it was not sure, 0.
+        claimed: Class ids that the model is believed in: found in the scan, and not looked for by people.
+        includes: Class id -> ids of the classes whose voxels are its own, too: a tumour that a model found in a
+            liver that people drew is both.
+    """
+    is_claimed = torch.isin(found, torch.tensor(sorted(claimed), dtype=found.dtype))
+    is_free = drawn == 0
+    result = torch.where(is_free & is_claimed, found, drawn)
+    result[is_free & (found == UNKNOWN)] = UNSURE
+    for outer, inner in includes.items():
+        if inner & claimed:
+            is_inner = torch.isin(found, torch.tensor(sorted(inner & claimed), dtype=found.dtype))
+            result = torch.where((drawn == outer) & is_inner, found, result)
+    return result
+
+
+def believed(cases: Sequence[Case], *, pseudo_labels: bool, novel: Set[int]) -> list[Case]:
+    """Return the cases as a training is to see them.
+
+    Args:
+        cases: All of them.
+        pseudo_labels: Whether a model's answers count; without them, scans in which nobody looked for anything are
+            left out.
+        novel: Classes that nobody, and no model, is to have looked for.
+    """
+    seen = [
+        replace(case, annotated=case.annotated - novel, pseudo_labels=case.pseudo_labels if pseudo_labels else None)
+        for case in cases
+        if case.annotated - novel or (pseudo_labels and set(case.claimed) - novel)
+    ]
+    return [_without_claims(case, novel) if novel & set(case.claimed) else case for case in seen]
+
+
+def _without_claims(case: Case, labels: Set[int]) -> Case:
+    """Return a case in whose pseudo labels no window is sought because of some classes."""
+    assert case.pseudo_labels is not None
+    places = case.pseudo_places
+    if places is None:
+        found = case.pseudo_labels[:, :, :]
+        places = {label: np.argwhere(found == label) for label in case.claimed}
+    return replace(case, pseudo_places={label: at for label, at in places.items() if label not in labels})

@@ -1,0 +1,97 @@
+"""Pseudo labels of a list: reliable classes in the maps, the others unknown, every decision in a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curation import test_reliability as answers
+from curation.scans import write_json, write_scan
+from vesalius.curation.pseudo_labels import curate_pseudo_labels, reliable
+from vesalius.curation.reliability import Decision, ReliabilitySettings
+from vesalius.data.datalists.read import read_list
+from vesalius.errors import UnknownClassError
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.segmenter import Segmentation, SegmentOptions
+from vesalius.io.formats import read_labels
+from vesalius.labels.mapping import UNKNOWN
+from vesalius.labels.vocabulary import Vocabulary
+
+
+class Teacher:
+    """Finds the phantom's organs by their grey, and never the same liver under noise."""
+
+    vocabulary = answers.VOCABULARY
+    precision = "fp32"
+
+    def segment(
+        self, volume: Volume, classes: Sequence[str | int] = (), *, options: SegmentOptions | None = None
+    ) -> Segmentation:
+        assert set(classes) == {1, 3, 5, 14}
+
+        def answer(volume: Volume) -> np.ndarray:
+            labels = answers.by_intensity(volume)
+            if len(np.unique(volume.data)) > 10:
+                labels[labels == 1] = 0
+            return labels
+
+        return answers.segmenter(answer)(volume)
+
+
+def test_a_list_gets_what_is_reliable_and_a_table_of_why(tmp_path: Path) -> None:
+    air = Volume(np.full((1, *answers.GRID.shape), -1000, np.int16), answers.GRID, "CT")
+    files = [write_scan(tmp_path, "a", answers.scan()), write_scan(tmp_path, "nothing", air)]
+    data = write_json(tmp_path, files, test=[write_scan(tmp_path, "c", answers.scan())])
+    settings = ReliabilitySettings(noise_hu=2.0)
+    listed, store = read_list(data), tmp_path / "pl"
+    found = curate_pseudo_labels(listed, store, Teacher(), model_sha256="x", settings=settings)
+    assert [one.state for one in found.outcomes] == ["made", "made"]
+    again = read_list(found.listed)
+    assert found.listed == tmp_path / "pl.json"
+    assert [case.pseudo_label is not None for case in again.cases] == [True, False, False]
+    labels = read_labels(again.cases[0].pseudo_label)
+    assert np.unique(labels.data).tolist() == [0, 5, 14, UNKNOWN]
+    assert (labels.data[answers.LIVER] == UNKNOWN).all()
+    assert labels.names[5] == "right kidney"
+    with found.table.open(newline="") as file:
+        rows = {(row["case"], row["class"]): row for row in csv.DictReader(file)}
+    assert rows["a", "right kidney"]["kept"] == "True"
+    assert rows["a", "liver"]["kept"] == "False"
+    assert "noise" in rows["a", "liver"]["why"]
+    assert rows["nothing", "liver"]["why"] == "nothing was found"
+    with pytest.raises(UnknownClassError):
+        curate_pseudo_labels(listed, store, Teacher(), model_sha256="x", classes=["lever"], resume=True)
+    resumed = curate_pseudo_labels(
+        listed,
+        store,
+        Teacher(),
+        model_sha256="x",
+        settings=settings,
+        resume=True,
+    )
+    assert [one.state for one in resumed.outcomes] == ["there", "there"]
+
+
+def test_an_unreliable_tumour_is_unknown_inside_a_reliable_organ_and_a_reliable_one_stays() -> None:
+    vocabulary = Vocabulary.of([(1, "liver"), (26, "hepatic tumor")])
+    base, layer = np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)
+    base[:, :, :3], layer[1, 1, 1] = 1, 26
+    answer = LabelMap(
+        base, answers.Grid((4, 4, 4), np.eye(4)), {1: "liver", 26: "hepatic tumor"}, {"tumours": layer}
+    )
+
+    def decisions(*, kept: bool) -> list[Decision]:
+        common = {"volume_ml": 1.0, "pieces": 1, "largest_piece": 1.0}
+        why = () if kept else ("no",)
+        return [
+            Decision(class_id=1, name="liver", **common),
+            Decision(class_id=26, name="hepatic tumor", **common, reasons=why),
+        ]
+
+    assert reliable(answer, decisions(kept=False), vocabulary).data[1, 1, 1] == UNKNOWN
+    assert reliable(answer, decisions(kept=True), vocabulary).data[1, 1, 1] == 26
+    assert reliable(answer, decisions(kept=True), vocabulary).data[0, 0, 0] == 1

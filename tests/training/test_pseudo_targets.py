@@ -1,0 +1,125 @@
+"""What people drew wins; a model fills in the rest where it was sure, and teaches nothing where it was not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from training.small_case import SPEC, balls, case_with, recipe
+from vesalius.data.case import UNKNOWN, UNSURE, Case
+from vesalius.training.click_sampling import click_targets, objects_in
+from vesalius.training.overlaps import Overlaps
+from vesalius.training.prompt_sampling import ask, known, targets
+from vesalius.training.pseudo_targets import believed, filled
+from vesalius.training.recipes import STAGE_1, STAGE_2, STAGE_3, STAGE_4, ClassPrompting
+from vesalius.training.vista3d_task import Vista3DTask
+from vesalius.training.window_cutting import WindowCutter
+
+SPLEEN, STOMACH, BLADDER = 1, 2, 5
+OVERLAPS = Overlaps.of(SPEC.vocabulary)
+ALL = ClassPrompting(present_classes=9, absent_classes=9, other_classes=9)
+
+
+def line(*values: int) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.uint8).view(1, 1, -1)
+
+
+def test_drawn_voxels_stay_and_claimed_classes_fill_the_rest() -> None:
+    drawn = line(SPLEEN, SPLEEN, 0, 0, 0, 0, UNKNOWN, UNKNOWN)
+    found = line(0, STOMACH, STOMACH, SPLEEN, UNKNOWN, 3, STOMACH, UNKNOWN)
+    result = filled(drawn, found, {STOMACH}, {})
+    assert result.flatten().tolist() == [SPLEEN, SPLEEN, STOMACH, 0, UNSURE, 0, UNKNOWN, UNKNOWN]
+
+
+def test_a_tumour_that_a_model_found_in_a_drawn_liver_is_both() -> None:
+    drawn, found = line(1, 1, 3, 0), line(26, 0, 26, 26)
+    assert filled(drawn, found, {26}, {1: {25, 26}}).flatten().tolist() == [26, 1, 3, 26]
+    assert filled(drawn, found, {4}, {1: {25, 26}}).flatten().tolist() == [1, 1, 3, 0]
+
+
+def test_where_a_model_was_unsure_people_s_word_on_their_own_classes_holds() -> None:
+    labels = line(SPLEEN, STOMACH, UNSURE, UNKNOWN, 0).long()
+    question = ask(labels, {SPLEEN, STOMACH}, OVERLAPS, ALL, np.random.default_rng(0), claimed={STOMACH})
+    assert question.class_ids[:2].tolist() == [SPLEEN, STOMACH]
+    where = dict(
+        zip(question.class_ids.tolist(), known(labels, question, OVERLAPS).flatten(1).tolist(), strict=True)
+    )
+    assert where[SPLEEN] == [True, True, True, False, True]
+    assert where[STOMACH] == [True, True, False, False, True]
+    assert where[BLADDER] == [True, True, False, False, False]  # nobody looked: only what lies apart is known
+    wanted = targets(labels, question, OVERLAPS)
+    assert wanted[1].flatten().tolist() == [False, True, False, False, False]
+
+
+def test_a_click_knows_as_little_of_a_claimed_object() -> None:
+    labels = line(SPLEEN, STOMACH, UNSURE, UNKNOWN, 0).long()
+    spec = replace(SPEC, architecture=replace(SPEC.vista, point_branch=True))
+    objects = objects_in(
+        labels,
+        frozenset((SPLEEN, STOMACH)),
+        OVERLAPS,
+        click_targets(spec, OVERLAPS),
+        most=4,
+        rng=np.random.default_rng(0),
+        claimed={STOMACH},
+    )
+    known_of = {one.target.id: one.known.flatten().tolist() for one in objects}
+    assert known_of == {SPLEEN: [True, True, True, False, True], STOMACH: [True, True, False, False, True]}
+
+
+def with_pseudo(case: Case, **changes: object) -> Case:
+    _, truth = balls(int(case.name.split("-")[-1]))
+    return replace(case, pseudo_labels=truth, **changes)  # type: ignore[arg-type]
+
+
+def test_the_recipe_says_whether_a_model_is_believed() -> None:
+    assert [stage.pseudo_labels for stage in (STAGE_1, STAGE_2, STAGE_3, STAGE_4)] == [True, False, True, False]
+    drawn, alone = with_pseudo(case_with(SPLEEN, 1)), with_pseudo(case_with(SPLEEN, 2), annotated=frozenset())
+    assert (drawn.claimed, alone.claimed) == ((STOMACH,), (SPLEEN, STOMACH))
+    for believes in (True, False):
+        seen = believed([drawn, alone], pseudo_labels=believes, novel=frozenset())
+        assert [case.name for case in seen] == [drawn.name, alone.name][: 1 + believes]
+        assert all((case.pseudo_labels is not None) == believes for case in seen)
+
+
+def test_windows_ask_for_what_a_model_found_and_people_did_not_look_for() -> None:
+    case = with_pseudo(case_with(SPLEEN, 1))
+    for believes in (True, False):
+        cutter = WindowCutter([case], SPEC, recipe=recipe(pseudo_labels=believes))
+        cuts = [cutter.cut(np.random.default_rng(seed)) for seed in range(20)]
+        assert all(cut.annotated == {SPLEEN, BLADDER} | ({STOMACH} if believes else set()) for cut in cuts)
+        assert any(bool((cut.labels == STOMACH).any()) for cut in cuts) == believes
+        assert all(cut.claimed == ({STOMACH} if believes else set()) for cut in cuts)
+
+
+def test_a_scan_that_nobody_labelled_teaches_what_a_model_found() -> None:
+    case = with_pseudo(case_with(SPLEEN, 1), labels=np.zeros((24, 24, 24), np.uint8), annotated=frozenset())
+    task = Vista3DTask([case], SPEC, recipe=recipe(pseudo_labels=True))
+    asked = [task.draw(np.random.default_rng(seed)).windows[0].question for seed in range(10)]
+    assert any(one is not None and {SPLEEN, STOMACH} & set(one.class_ids[: one.present].tolist()) for one in asked)
+
+
+def test_novel_classes_are_taken_from_no_model_and_draw_no_window() -> None:
+    case = with_pseudo(case_with(SPLEEN, 1), annotated=frozenset((SPLEEN,)))
+    cutter = WindowCutter([case], SPEC, recipe=recipe(pseudo_labels=True, novel=(STOMACH,)))
+    cuts = [cutter.cut(np.random.default_rng(seed)) for seed in range(20)]
+    assert all(cut.annotated == {SPLEEN} for cut in cuts)
+    assert not any(bool((cut.labels == STOMACH).any()) for cut in cuts)
+    assert believed([case], pseudo_labels=True, novel={STOMACH})[0].claimed == ()
+    alone = with_pseudo(case_with(SPLEEN, 2), annotated=frozenset())
+    assert believed([alone], pseudo_labels=True, novel={SPLEEN, STOMACH}) == []
+
+
+def test_a_mirrored_window_renames_what_a_model_found() -> None:
+    image, _ = balls(0)
+    found = np.zeros(image.shape, np.uint8)
+    found[:, :, 8:16] = 3
+    case = Case("femur", "balls", image, np.zeros_like(found), frozenset((BLADDER,)), pseudo_labels=found)
+    sides = {3: 4, 4: 3}
+    cutter = WindowCutter([case], SPEC, recipe=recipe(pseudo_labels=True, mirror={"balls": 1.0}), mirrored=sides)
+    cut = cutter.cut(np.random.default_rng(0))
+    assert cut.claimed == {4}
+    assert 4 in cut.labels
+    assert 3 not in cut.labels
