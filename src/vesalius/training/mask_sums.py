@@ -62,7 +62,7 @@ class MaskSums:
 def sums_of_logits(logits: Logits, targets: Masks, known: Masks) -> MaskSums:
     """Return the sums of masks whose logits are at hand, in float32."""
     part = _Part(logits.flatten(1), targets.flatten(1), known.flatten(1))
-    return MaskSums(*(total.float() for total in part.sums()), *_counts(targets, known))
+    return _with_counts(torch.stack(part.sums()).float(), targets, known)
 
 
 def sums_of_features(
@@ -76,8 +76,8 @@ def sums_of_features(
         targets: Where each class is.
         known: Where that is known.
     """
-    sums = _Compared.apply(features, vectors, targets, known)
-    return MaskSums(*sums.unbind(), *_counts(targets, known))
+    sums = _Compared.apply(features, vectors, targets, known)  # type: ignore[no-untyped-call]
+    return _with_counts(sums, targets, known)
 
 
 class _Part(NamedTuple):
@@ -99,9 +99,9 @@ class _Part(NamedTuple):
         """Return the gradient of a loss to the logits, where that to the sums is given."""
         overlap, probability, squared, entropy, missed = of_sums[..., None]  # [o 1]
         y, p = self.targets.to(self.logits.dtype), self.logits.sigmoid()
-        slope = overlap * y + probability + 2 * squared * p
-        of_known = slope.mul_(p * (1 - p)).add_(entropy * (p - y)).mul_(self.known)
-        return of_known.add_(missed * y * (p - 1))
+        gradient: Tensor = overlap * y + probability + 2 * squared * p
+        gradient.mul_(p * (1 - p)).add_(entropy * (p - y)).mul_(self.known)
+        return gradient.add_(missed * y * (p - 1))
 
 
 class _Compared(torch.autograd.Function):
@@ -149,5 +149,7 @@ def _parts(
         yield planes, rows, _Part(logits, targets[:, planes].flatten(1), known[:, planes].flatten(1))
 
 
-def _counts(targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return tuple(mask.flatten(1).sum(1).float() for mask in (targets & known, known, targets))  # type: ignore[return-value]
+def _with_counts(sums: Float[Tensor, "5 o"], targets: Masks, known: Masks) -> MaskSums:
+    overlap, probability, squared, entropy, missed = sums.unbind()
+    expected, of_known, own = (mask.flatten(1).sum(1).float() for mask in (targets & known, known, targets))
+    return MaskSums(overlap, probability, squared, entropy, missed, expected, of_known, own)

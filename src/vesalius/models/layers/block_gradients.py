@@ -78,7 +78,7 @@ def _added(one: Gradients, other: Gradients) -> Gradients:
 
 def learnt(block: PreActivationBlock | PostActivationBlock, features: Tensor) -> Tensor:
     """Return what a block makes of some windows; it learns, and what comes before it."""
-    result: Tensor = _Block.apply(block, features, *block.parameters())
+    result: Tensor = _Block.apply(block, features, *block.parameters())  # type: ignore[no-untyped-call]
     return result
 
 
