@@ -104,13 +104,12 @@ class SliceEncoder:
     def of_images(self, images_hu: Float[Tensor, "b h w"]) -> Float[Tensor, "b d"]:
         """Return the class token and the mean of the patches, of every tap."""
         images = self._normalised(rearrange(enlarged(images_hu, self.patch), "b h w -> h w b").clone())
-        found = [self.network(some, self.taps) for some in images.split(SLICES_AT_ONCE)]
-        return torch.cat(
-            [
-                torch.cat([part for t in taps for part in (t.class_token, t.patches.mean(dim=1))], 1)
-                for taps in found
-            ]
-        ).float()
+        found = []
+        for first in range(0, len(images), SLICES_AT_ONCE):
+            taps = self.network(images[first : first + SLICES_AT_ONCE], self.taps)
+            parts = [part for tap in taps for part in (tap.class_token, tap.patches.mean(dim=1))]
+            found.append(torch.cat(parts, dim=1))
+        return torch.cat(found).float()
 
     def _normalised(self, slices_hu: Float[Tensor, "h w k"]) -> Float[Tensor, "k 1 h w"]:
         return rearrange(normalise_hu_(slices_hu, self.spec), "h w k -> k 1 h w")
