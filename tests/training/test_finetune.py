@@ -8,19 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from training.small_list import SPEC, write_list, write_tiny
+from training.small_list import GRID, SPEC, write_list, write_tiny
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.read import read_list
 from vesalius.data.datalists.record import DataList
-from vesalius.errors import CheckpointError, InterruptedRun, UsageError
+from vesalius.errors import CheckpointError, InterruptedRun, UnknownClassError, UsageError
+from vesalius.geometry.volume import Volume
+from vesalius.inference.segmenter import load
+from vesalius.interactive.session import Session
+from vesalius.io.formats import read
 from vesalius.models.build import build
+from vesalius.prompts.types import PointPrompt
 from vesalius.spec import VIT_TOY, ModelSpec
 from vesalius.training import finetune_trainings
 from vesalius.training.finetune import Finetuning, begin
 from vesalius.training.finetune_options import FinetuneOptions
 from vesalius.training.finetune_schedule import PLAN, Schedule, keep_schedule, kept_schedule, schedule_of
-from vesalius.training.finetune_trainings import Resources, train_folds
+from vesalius.training.finetune_trainings import Resources, train_all, train_folds
 from vesalius.training.forecast import Costs
 from vesalius.training.recipes import FINETUNE, FINETUNE_FAR
 
@@ -134,6 +139,26 @@ def test_an_interrupted_fold_is_gone_on_with_and_a_finished_one_is_not_done_agai
     assert [curve.steps for curve in curves] == [(0, 1, 2)] * 2
     assert {case for curve in curves for case in curve.scores[0]} == {f"image-{n}" for n in range(5)}
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_model_that_takes_clicks_still_takes_them_when_it_was_fine_tuned(place: Path, tmp_path: Path) -> None:
+    spec = replace(SPEC, architecture=replace(SPEC.vista, point_branch=True))
+    write_model(tmp_path / "clicked", build(spec.vista).state_dict(), spec)
+    mr = replace(listed(place, training=1, name="hepatic vein"), modality="MR")
+    options, resources = FinetuneOptions(), Resources(cache=Cache(tmp_path / "cache"))
+    tuning = begin(tmp_path / "clicked", mr, options)
+    train_all(tuning, SHORT, options, tmp_path / "run", resources, curves=())
+    segmenter = load(tmp_path / "run")
+    assert (segmenter.spec.modality, segmenter.spec.normalisation) == ("MR", "percentiles")
+    with Session(segmenter, Volume(read(mr.cases[0].image).data, GRID, "MR")) as session:
+        session.add(PointPrompt(voxel=(8.0, 9.0, 8.0), target="hepatic vein"))
+        session.predict()
+        assert list(session.labels.names.values()) == ["hepatic vein"]
+        assert session.mask("hepatic vein").shape == GRID.shape
+    with pytest.raises(UnknownClassError):
+        Session(segmenter, Volume(read(mr.cases[0].image).data, GRID, "MR")).add(
+            PointPrompt(voxel=(0.0, 0.0, 0.0), target="liver")
+        )
 
 
 def test_what_cannot_be_fine_tuned_is_refused(place: Path, tmp_path: Path) -> None:
