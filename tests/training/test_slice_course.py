@@ -114,7 +114,9 @@ def test_a_frozen_backbone_keeps_its_weights_and_its_adapters_learn(
 ) -> None:
     chosen = recipe(**changes)
     carry_out_slices(course(place, chosen), tmp_path / "run", cache=Cache(place / "cache"))
-    found = load_slice_model(tmp_path / "run").network.encoder.state_dict()
+    learnt = load_slice_model(tmp_path / "run")
+    assert learnt.spec.window_size == (16, 16, chosen.slices), "as many slices are segmented together"
+    found = learnt.network.encoder.state_dict()
     given = load_encoder(place / "backbone").network.state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in given.items())
     raised = [tensor for name, tensor in found.items() if name.endswith(".up")]

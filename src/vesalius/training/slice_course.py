@@ -251,7 +251,7 @@ def _slice_spec(found: ModelSpec, recipe: SliceRecipe, listed: DataList) -> Mode
         ),
         modality=found.modality if listed.modality == "unknown" else listed.modality,
         spacing_mm=found.spacing_mm if side is None else (side, side, 0.0),
-        window_size=(height, width, 1),
+        window_size=(height, width, recipe.slices),
         vocabulary=pairs,
         everything=tuple(label for label, _ in pairs),
         single_piece=(),

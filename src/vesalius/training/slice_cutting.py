@@ -26,7 +26,7 @@ from vesalius.spec import ModelSpec
 from vesalius.training.slice_recipes import SliceRecipe
 from vesalius.transforms.artefacts import disturb
 from vesalius.transforms.augment import Augmentation
-from vesalius.transforms.deformation import AIR_HU, rename, sample, window_points
+from vesalius.transforms.deformation import rename, sample, window_points
 from vesalius.transforms.degradation import degrade
 from vesalius.transforms.intensity import normalise_hu_
 
@@ -90,7 +90,7 @@ class SliceCutter:
         points = window_points(centre, slice_map(recipe.augmentation, spec.spacing_mm, rng) * signs, self._size)
         labels = sample(case.labels, points, nearest=True, outside=0.0).to(torch.uint8)
         assert case.image_hu is not None
-        image_hu = sample(case.image_hu, points, nearest=False, outside=AIR_HU)
+        image_hu = sample(case.image_hu, points, nearest=False, outside=spec.outside_hu)
         annotated = case.annotated
         if any(flip and code in "LR" for flip, code in zip(flips, spec.orientation, strict=False)):
             labels = rename(labels, self._mirrored)
