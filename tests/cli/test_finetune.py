@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from training.small_list import GRID, write_list, write_tiny
 from vesalius.checkpoints.load import load_model
@@ -112,3 +117,27 @@ def test_what_is_typed_becomes_options() -> None:
     for wrong in (["--folds", "1"], ["--minutes", "0"], ["--patience", "0"]):
         with pytest.raises(UsageError):
             finetune.options_of(make_parser("finetune").parse_args([*typed[:5], *wrong]))
+
+
+@pytest.mark.slow
+def test_a_fine_tuning_that_was_told_to_stop_ends_with_the_weights_of_one_that_was_not(place: Path) -> None:
+    def typed(run: str, *more: str) -> list[str]:
+        given = words(place, "--folds", "2", "--cache", str(place / "cache"), *more, run=run)
+        given[given.index("--steps") + 1] = "24"
+        return [sys.executable, "-m", "vesalius.cli.main", *given]
+
+    subprocess.run(typed("whole"), check=True, capture_output=True)
+    stopped = subprocess.Popen(typed("stopped"), stderr=subprocess.PIPE, text=True)
+    begun = place / "stopped" / "folds" / "1" / "metrics.jsonl"
+    while not begun.exists() and stopped.poll() is None:
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGTERM)
+    _, said = stopped.communicate()
+    assert stopped.returncode == 6, said
+    assert "--resume" in said
+    assert not (place / "stopped" / "model.safetensors").exists()
+    subprocess.run(typed("stopped", "--resume"), check=True, capture_output=True)
+    one, other = (load_model(place / run).network.state_dict() for run in ("whole", "stopped"))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    whole, again = (record(place / run) for run in ("whole", "stopped"))
+    assert (whole["folds"], whole["benefit"]) == (again["folds"], again["benefit"])

@@ -139,6 +139,8 @@ def test_an_interrupted_fold_is_gone_on_with_and_a_finished_one_is_not_done_agai
     assert [curve.steps for curve in curves] == [(0, 1, 2)] * 2
     assert {case for curve in curves for case in curve.scores[0]} == {f"image-{n}" for n in range(5)}
     assert not list(tmp_path.rglob("*.safetensors"))
+    with pytest.raises(UsageError, match=r"recipe\.loop\.steps"):
+        train_folds(tuning, replace(SHORT, steps=3), options, tmp_path, resources)
 
 
 def test_a_model_that_takes_clicks_still_takes_them_when_it_was_fine_tuned(place: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vesalius.data.cache import Cache
-from vesalius.engine.run import BEST, CHECKPOINT, RunFolder
+from vesalius.engine.run import BEST, CHECKPOINT, RunFolder, opened
 from vesalius.engine.settings import LoopSettings
 from vesalius.training.course import Course, carry_out
 from vesalius.training.cross_validation import Curve, best_step
@@ -65,16 +65,18 @@ def train_folds(
 
     Raises:
         InterruptedRun: If it was asked to stop; the same call goes on.
+        UsageError: If a fold that is done was of another list, model or schedule.
     """
     curves = []
     for number, course in enumerate(tuning.folds):
         place = folder / "folds" / str(number)
         run = RunFolder(place, writes=False)
-        if not _is_finished(run):
+        timed = _lasting(course, schedule.steps, validate_every=schedule.validate_every, patience=options.patience)
+        if _is_finished(run):
+            with opened(place, timed.config(resources.cache)):
+                pass  # refuses the numbers of another list or schedule
+        else:
             on_training(f"fold {number + 1} of {len(tuning.folds)}")
-            timed = _lasting(
-                course, schedule.steps, validate_every=schedule.validate_every, patience=options.patience
-            )
             _carry_out(timed, place, resources)
         for name in (CHECKPOINT, BEST, "model.safetensors", "spec.json"):
             (place / name).unlink(missing_ok=True)
