@@ -59,7 +59,7 @@ OPENKBP = {
 _KEPT_ASIDE = {
     "abdomen-ct-silver": ("lits-volume-0_ct.nii.gz",),
     "cip-lung-ct": ("3DCT_lung_baseline_small.mha",),
-    "totalsegmentator-example": ("example_ct*.nii.gz",),
+    "totalsegmentator-example": ("example_ct.nii.gz", "example_ct_sm.nii.gz"),
 }
 
 
@@ -74,10 +74,7 @@ def training_images() -> list[Path]:
 def development_images() -> list[Path]:
     """Return the scans that nothing may be learnt from."""
     images = sorted((SHARED_DATA / "openkbp-hn-ct" / "val").glob("*_ct.nii.gz"))
-    for folder, patterns in _KEPT_ASIDE.items():
-        for pattern in patterns:
-            images += sorted((SHARED_DATA / folder).glob(pattern))
-    return [image for image in images if "seg" not in image.name and "label" not in image.name]
+    return images + [SHARED_DATA / folder / name for folder, names in _KEPT_ASIDE.items() for name in names]
 
 
 def listed(path: Path, **parts: Any) -> DataList:

@@ -227,10 +227,11 @@ TOY = VitArchitecture(in_channels=1, patch_size=8, width=128, depth=4, heads=4, 
 def _toy(recipe: PretrainingRecipe) -> PretrainingRecipe:
     """Return a recipe that one core can bear in some minutes: 16 slices a step, small views of the body alone.
 
-    A batch of so few is balanced over few prototypes, as long as a unit vector at the start, by a sharp teacher. At
-    DINOv3's temperatures, and at 0.03, teacher and student went flat together within a hundred steps, and learnt
-    next to nothing in two hundred (the entropy of the mean 4.1 of 4.16); at 0.01 it stayed at 3.6, and all losses
-    fell. Views show a third of what published ones do, so that patches are as large as a probe at 1.5 mm sees them.
+    A batch of so few is balanced over few prototypes, as long as a unit vector at the start, by a sharp teacher that
+    follows soon. Measured on 64 channels, two blocks and views of 48 pixels, 280 steps: at a temperature of 0.03
+    teacher and student went flat together, whatever the rate (DINO 4.15 and 4.11 of log 64 = 4.16 for 1.5e-3 and
+    2e-4); at 0.01 and 5e-4 DINO fell to 3.96 where the average begins at 0.99, and to 3.68 where it begins at 0.9.
+    Views show a third of what published ones do, so that patches are as large as a probe at 1.5 mm sees them.
     """
     resolutions = tuple(
         replace(
@@ -258,7 +259,7 @@ def _toy(recipe: PretrainingRecipe) -> PretrainingRecipe:
         layer_decay=1.0,
         stem_rate=1.0,
         optimisation=replace(
-            own, learning_rate=5 * own.learning_rate, plateau=0.3, ema_decay=0.99, ema_decay_end=0.999, waiting=None
+            own, learning_rate=5 * own.learning_rate, plateau=0.3, ema_decay=0.95, ema_decay_end=0.995, waiting=None
         ),
         loop=replace(recipe.loop, steps=1500, windows=1, log_every=20, validate_every=250, save_every_s=60.0),
     )
