@@ -91,7 +91,7 @@ def segment_slices(
         on_window: Called after each window, with whether it ran.
     """
     labels = np.zeros(volume.grid.shape, dtype=label_dtype(targets), order="F")  # first axis fastest, as NIfTI
-    table = _table(network.architecture.num_classes, targets)
+    table = _table(network.architecture.num_classes, targets).to(next(network.parameters()).device)
     size = int(table.max()) + 1
     confidence = Confidence(torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.int64))
     with torch.inference_mode():
@@ -103,11 +103,11 @@ def segment_slices(
                 for rows, logits in found.rows():
                     target[rows, :, found.number] = table[logits.argmax(dim=0)].cpu().numpy()
         else:
-            mean = _mean_probability(network, spec, volume, plan, on_window)
+            mean, table = _mean_probability(network, spec, volume, plan, on_window), table.cpu()
             for i, probability in enumerate(torch.from_numpy(mean).movedim(1, 0)):  # [o j k]
                 shown = probability.float()
-                _count(confidence, shown, table.cpu())
-                labels[i] = table.cpu()[shown.argmax(dim=0)].numpy()
+                _count(confidence, shown, table)
+                labels[i] = table[shown.argmax(dim=0)].numpy()
     means = {target.id: confidence.mean(target.id) for target in targets}
     return Automatic({BASE_LAYER: labels}, {label: mean for label, mean in means.items() if mean is not None})
 
@@ -299,6 +299,6 @@ def _count(confidence: Confidence, probability: Float[Tensor, "o y x"], table: I
     best, winner = probability.max(dim=0)
     labels = table[winner].flatten().long()
     found = labels > 0
-    labels, best = labels[found].cpu(), best.flatten()[found].double().cpu()
+    labels, best = labels[found].cpu(), best.flatten()[found].cpu().double()
     confidence.voxels += torch.bincount(labels, minlength=len(confidence.voxels))
     confidence.probability += torch.bincount(labels, weights=best, minlength=len(confidence.voxels))
