@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from curation.scans import phantom, write_json, write_scan
 from training.small_list import write_list, write_tiny
+from vesalius.cli.curate import CHANGES
 from vesalius.cli.main import main
+from vesalius.curation.reliability import Change
 from vesalius.data.datalists.read import read_list
 from vesalius.data.slices import SliceStore
 
@@ -54,6 +57,7 @@ def test_a_spacing_is_a_positive_number(tmp_path: Path) -> None:
 
 def test_supervoxels_and_pseudo_labels_hand_on_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, model = write_list(tmp_path / "data"), write_tiny(tmp_path / "tiny")
+    assert get_args(Change) == CHANGES
     words = ["--data", str(data), "--model", str(model), "--json"]
     store = tmp_path / "data" / "sv"
     assert main(["curate", "supervoxels", *words, "-o", str(store), "--segments", "20", "--spacing", "4"]) == 0
@@ -67,7 +71,8 @@ def test_supervoxels_and_pseudo_labels_hand_on_a_list(tmp_path: Path, capsys: py
     assert main(["curate", "pseudo-labels", *words]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["made"], said["structures"]) == (2, 4)
-    rows = list(csv.DictReader((tmp_path / "data" / "pl" / "decisions.csv").open(newline="")))
+    with (tmp_path / "data" / "pl" / "decisions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == ["liver", "left kidney"] * 2
     assert all((row["kept"] == "True") == (row["why"] == "") for row in rows)
     handed_on = read_list(tmp_path / "data" / "pl.json")

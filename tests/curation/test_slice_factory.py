@@ -15,6 +15,7 @@ from curation.scans import phantom, with_data, write_json, write_scan
 from vesalius.curation.slice_factory import SliceSettings
 from vesalius.curation.slices import curate_slices
 from vesalius.data.datalists.read import read_list
+from vesalius.data.likeness import Gallery, Match
 from vesalius.data.slices import MANIFEST, SHARDS, SliceStore
 from vesalius.errors import InputError, InterruptedRun, UsageError
 from vesalius.geometry.grid import Grid
@@ -167,6 +168,27 @@ def test_shards_that_were_there_first_are_judged_too_and_stay_judged(tmp_path: P
     assert curate(tmp_path, resume=True, excluded=[read_list(tmp_path / "eval.json")]).cases == ()
     assert curate(tmp_path, resume=True).cases == ()
     assert any((tmp_path / "store" / SHARDS).iterdir())
+
+
+def test_a_shard_is_judged_once_until_more_is_kept_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[int] = []
+    nearest = Gallery.nearest
+
+    def counted(self: Gallery, pictures: np.ndarray) -> list[Match | None]:
+        judged.append(len(self))
+        return nearest(self, pictures)
+
+    monkeypatch.setattr(Gallery, "nearest", counted)
+    write_json(tmp_path, [write_scan(tmp_path, "a", phantom(2)[0])])
+    write_json(tmp_path, [write_scan(tmp_path, "b", box_scan())], name="eval")
+    write_json(tmp_path, [write_scan(tmp_path, "c", box_scan(shape=(40, 36, 9)))], name="more")
+    first, more = (read_list(tmp_path / f"{name}.json") for name in ("eval", "more"))
+    curate(tmp_path, excluded=[first])
+    assert curate(tmp_path, excluded=[first], resume=True).cases == ("a",)
+    assert len(judged) == 1
+    assert curate(tmp_path, excluded=[more], resume=True).excluded["lists"] == {"eval": 1, "more": 1}
+    assert len(judged) == 2
+    assert judged[1] > judged[0]
 
 
 def test_a_list_s_own_validation_scans_are_kept_aside(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ from vesalius.cli.request import Request, number_of_threads, size_in_bytes
 if TYPE_CHECKING:
     from vesalius.curation.jobs import Outcome
 
+CHANGES = ("noise", "zoom", "mirror")
+"""What can be done to a scan before the model is asked again; those of ``curation.reliability``, without torch."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the jobs and their options."""
@@ -76,7 +79,7 @@ def _add_pseudo_labels(job: argparse.ArgumentParser) -> None:
     job.add_argument("--classes", type=_names, default=(), metavar="A,B", help="default: all that it names")
     job.add_argument(
         "--changes",
-        type=_names,
+        type=_changes,
         default=("noise", "zoom"),
         metavar="A,B",
         help="what is done to a scan before the model is asked again: noise, zoom, mirror; default noise,zoom",
@@ -196,6 +199,13 @@ def _spacing(text: str) -> float | None:
     if value <= 0:
         raise argparse.ArgumentTypeError("a positive number of millimetres, or native")
     return value
+
+
+def _changes(text: str) -> tuple[str, ...]:
+    strange = sorted(set(_names(text)) - set(CHANGES))
+    if strange:
+        raise argparse.ArgumentTypeError(f"{', '.join(strange)} is none of {', '.join(CHANGES)}")
+    return _names(text)
 
 
 def _names(text: str) -> tuple[str, ...]:

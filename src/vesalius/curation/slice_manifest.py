@@ -8,22 +8,19 @@ not be learnt from, the shard is refused. Who reads a store sees only what the m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock
 
+from vesalius.curation.exclusion import Exclusion, Verdict, folders
 from vesalius.curation.slice_factory import SliceSettings
-from vesalius.data.likeness import ALIKE, Gallery, Match
+from vesalius.data.likeness import ALIKE
 from vesalius.data.slices import FORMAT, MANIFEST, SHARDS, Shard, sha256_of
-from vesalius.errors import FileFormatError, UsageError
+from vesalius.errors import UsageError
 from vesalius.io.atomic import replacing
 
-EXCLUDED = "excluded"
-"""Folder of the pictures of cases that are kept aside."""
 SETTINGS = "settings.json"
 
 
@@ -35,15 +32,13 @@ class Refusal:
         key: Of its shard.
         case: Its name.
         group: Of its list.
-        number: The slice that gave it away.
-        match: What that slice shows.
+        verdict: Which slice gave it away, and what that shows.
     """
 
     key: str
     case: str
     group: str
-    number: int
-    match: Match
+    verdict: Verdict
 
     def as_dict(self) -> dict[str, Any]:
         """Return the refusal as the manifest states it."""
@@ -51,10 +46,10 @@ class Refusal:
             "key": self.key,
             "case": self.case,
             "group": self.group,
-            "slice": self.number,
-            "shows": self.match.case,
-            "shows_slice": self.match.number,
-            "likeness": round(self.match.likeness, 4),
+            "slice": self.verdict.number,
+            "shows": self.verdict.shows,
+            "shows_slice": self.verdict.shows_number,
+            "likeness": self.verdict.likeness,
         }
 
 
@@ -88,15 +83,14 @@ def write_manifest(store: Path, settings: SliceSettings) -> tuple[Refusal, ...]:
         DiskError: If nothing can be written.
     """
     with FileLock(store / f".{MANIFEST}.lock"):
-        gallery, lists = _kept_aside(store / EXCLUDED)
+        exclusion = Exclusion(store)
         shards: list[dict[str, Any]] = []
         refusals: list[Refusal] = []
-        nearest: dict[str, Any] | None = None
-        for folder in _folders(store / SHARDS):
-            shard = Shard.read(folder)
-            refusal, match = _judged(folder.name, shard, gallery)
-            if refusal is not None:
-                refusals.append(refusal)
+        nearest = {"case": "", "like": "", "likeness": 0.0}
+        for folder in folders(store / SHARDS):
+            shard, verdict = Shard.read(folder), exclusion.judge(folder.name)
+            if verdict.is_refused:
+                refusals.append(Refusal(key=folder.name, case=shard.case, group=shard.group, verdict=verdict))
                 continue
             shards.append(
                 {
@@ -107,62 +101,15 @@ def write_manifest(store: Path, settings: SliceSettings) -> tuple[Refusal, ...]:
                     "sha256": sha256_of(folder / "shard.json"),
                 }
             )
-            if match is not None and (nearest is None or match.likeness > nearest["likeness"]):
-                nearest = {"case": shard.case, "like": match.case, "likeness": round(match.likeness, 4)}
+            if verdict.likeness > float(nearest["likeness"]):
+                nearest = {"case": shard.case, "like": verdict.shows, "likeness": verdict.likeness}
         content = {
             "format": FORMAT,
             "settings": settings.as_dict(),
-            "excluded": {"lists": lists, "slices": len(gallery), "alike": ALIKE, "nearest": nearest},
+            "excluded": {"lists": dict(exclusion.lists), "alike": ALIKE, "nearest": nearest},
             "refused": [refusal.as_dict() for refusal in refusals],
             "shards": shards,
         }
         with replacing(store / MANIFEST) as part:
             part.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return tuple(refusals)
-
-
-def _folders(folder: Path) -> Iterator[Path]:
-    """Yield the complete folders of a cache, in order."""
-    if folder.is_dir():
-        yield from sorted(
-            one for one in folder.iterdir() if one.is_dir() and one.name != "hashes" and one.name[0] != "."
-        )
-
-
-def _kept_aside(folder: Path) -> tuple[Gallery, Mapping[str, int]]:
-    """Return the pictures of all cases that are kept aside, and how many of each list there are."""
-    cases: list[str] = []
-    numbers: list[int] = []
-    pictures: list[np.ndarray] = []
-    lists: dict[str, int] = {}
-    for one in _folders(folder):
-        try:
-            facts = json.loads((one / "case.json").read_text("utf-8"))
-            found = np.load(one / "pictures.npy", allow_pickle=False)
-            group, name = str(facts["group"]), str(facts["case"])
-        except (OSError, ValueError, KeyError) as error:
-            raise FileFormatError(
-                expected=f"pictures of a case that is kept aside in {one}",
-                got=str(error).splitlines()[0],
-                do="delete the folder and run the same command with --resume",
-            ) from None
-        lists[group] = lists.get(group, 0) + 1
-        for in_window in found:
-            cases += [f"{group}/{name}"] * len(in_window)
-            numbers += range(len(in_window))
-            pictures.append(in_window)
-    return Gallery.of(cases, numbers, pictures), lists
-
-
-def _judged(key: str, shard: Shard, gallery: Gallery) -> tuple[Refusal | None, Match | None]:
-    """Return why a shard is refused, if it is, and what it is most like."""
-    if not len(gallery):
-        return None, None
-    matches: Sequence[Match | None] = gallery.nearest(shard.pictures())
-    found = [(match.likeness, number, match) for number, match in zip(shard.numbers, matches, strict=True) if match]
-    if not found:
-        return None, None
-    _, number, match = max(found, key=lambda one: one[0])
-    if match.likeness < ALIKE:
-        return None, match
-    return Refusal(key=key, case=shard.case, group=shard.group, number=number, match=match), match

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from vesalius.curation.exclusion import EXCLUDED, Exclusion
 from vesalius.curation.jobs import Outcome, carry_out, refuse_begun, training_cases
 from vesalius.curation.slice_factory import SliceSettings, pictures_key, shard_key, write_pictures, write_shard
-from vesalius.curation.slice_manifest import EXCLUDED, Refusal, keep_settings, write_manifest
+from vesalius.curation.slice_manifest import Refusal, keep_settings, write_manifest
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.slices import SHARDS
@@ -66,14 +67,21 @@ def curate_slices(
     own = [case for case in listed.cases if case.split != "training"]
     for kept_aside, some in [(listed, own), *((other, list(other.cases)) for other in excluded)]:
         _keep_aside(kept_aside, some, store, settings, on_case)
-    shards = Cache(store / SHARDS)
+    shards, exclusion = Cache(store / SHARDS), Exclusion(store)
+
+    def judged(outcome: Outcome) -> None:
+        """Judge a scan where it was made, so that several processes share that, too."""
+        if outcome.folder is not None:
+            exclusion.judge(outcome.folder.name)
+        on_case(outcome)
+
     try:
         outcomes = carry_out(
             cases,
             shards,
             key=partial(shard_key, settings=settings, cache=shards),
             make=lambda case, folder: write_shard(folder, case, listed, settings),
-            on_case=on_case,
+            on_case=judged,
         )
     except InterruptedRun:
         write_manifest(store, settings)
