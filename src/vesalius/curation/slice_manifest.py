@@ -86,7 +86,7 @@ def write_manifest(store: Path, settings: SliceSettings) -> tuple[Refusal, ...]:
         exclusion = Exclusion(store)
         shards: list[dict[str, Any]] = []
         refusals: list[Refusal] = []
-        nearest = {"case": "", "like": "", "likeness": 0.0}
+        nearest: dict[str, Any] = {"case": "", "like": "", "likeness": 0.0}
         for folder in folders(store / SHARDS):
             shard, verdict = Shard.read(folder), exclusion.judge(folder.name)
             if verdict.is_refused:
@@ -101,7 +101,7 @@ def write_manifest(store: Path, settings: SliceSettings) -> tuple[Refusal, ...]:
                     "sha256": sha256_of(folder / "shard.json"),
                 }
             )
-            if verdict.likeness > float(nearest["likeness"]):
+            if verdict.likeness > nearest["likeness"]:
                 nearest = {"case": shard.case, "like": verdict.shows, "likeness": verdict.likeness}
         content = {
             "format": FORMAT,
