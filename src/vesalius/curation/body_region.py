@@ -1,7 +1,7 @@
 """Where the body is in a scan, and what part of it a slice shows: simple rules on Hounsfield units, no model.
 
-The rules are rough on purpose and say nothing of a patient: they serve to balance slices. What was measured of them
-stands in ``docs/concepts/curation.md``.
+The rules are rough on purpose and say nothing of a patient: they serve to balance slices. How often they err stands
+in ``docs/concepts/curation.md``.
 """
 # SPDX-License-Identifier: Apache-2.0
 
