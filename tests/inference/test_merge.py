@@ -183,3 +183,22 @@ def test_a_negative_click_takes_back_what_the_head_no_longer_sees() -> None:
     result[change.box.slices] &= ~change.removed
     assert not change.added.any()
     assert result.sum() <= 1.05 * ball(grid, (32, 16, 16), 3).sum()
+
+
+def test_a_click_reaches_as_far_as_it_is_told_and_farther_in_a_large_object() -> None:
+    logits = ball_logits([(10, 8, 8)], (0, 0, 0), 1)  # nothing is there
+    where, voxel_mm = clicks((18, 15, 16), positive=False), min(OWN_GRID.spacing_mm)
+    farthest = []
+    for radius in (3, 6):
+        earlier = ball(OWN_GRID, (18, 15, 16), radius)
+        change = change_mask(logits, earlier, where, model_grid=MODEL_GRID, grid=OWN_GRID, reach_mm=0.1)
+        centre = MODEL_GRID.to_world(where.points_ijk)
+        gone = OWN_GRID.to_world(np.argwhere(change.removed) + np.asarray(change.box.start))
+        farthest.append(float(np.linalg.norm(gone - centre, axis=1).max()))
+        ball_mm = (earlier.sum() * OWN_GRID.voxel_volume_ml * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
+        assert farthest[-1] <= 0.7 * ball_mm
+        assert farthest[-1] >= 0.35 * ball_mm - voxel_mm, "up to half of the reach a click counts wholly"
+    assert farthest[1] > 1.5 * farthest[0]
+    whole = change_mask(logits, earlier, where, model_grid=MODEL_GRID, grid=OWN_GRID, reach_mm=100.0)
+    free = change_mask(logits, earlier, where, model_grid=MODEL_GRID, grid=OWN_GRID)
+    assert np.array_equal(whole.removed, free.removed)

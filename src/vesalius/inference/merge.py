@@ -26,6 +26,10 @@ from vesalius.shapes import MaskArray
 SEARCH_MARGINS = (0, 1, 2)
 """A click takes a component at its voxel, or one or two voxels beside it."""
 
+REACH_OF_RADIUS = 0.7
+"""A click reaches at least so much of the radius of a ball as large as its object: who corrects a liver means more
+of it than who corrects a gland."""
+
 
 @dataclass(frozen=True, eq=False)
 class MaskChange:
@@ -59,10 +63,11 @@ def change_mask(
         clicks: All of its clicks, in voxels of ``model_grid``.
         model_grid: Of the image the network saw (``Prepared.grid``).
         grid: The volume's own grid, in any orientation or at an angle.
-        reach_mm: How far from its clicks an object with an earlier mask may change; None: in all of their windows.
+        reach_mm: How far at least from its clicks an object with an earlier mask may change; a large one may
+            farther (``REACH_OF_RADIUS``). None: in all of their windows.
     """
     points = grid.to_voxel(model_grid.to_world(clicks.points_ijk))
-    reach = None if reach_mm is None else Reach(points, reach_mm)
+    reach = None if reach_mm is None else Reach(points, max(reach_mm, REACH_OF_RADIUS * _radius_mm(earlier, grid)))
     box, proposal = propose(logits, earlier, model_grid=model_grid, grid=grid, reach=reach)
     inside = points - np.asarray(box.start)
     added, removed = merge_clicks(earlier[box.slices], proposal, inside, clicks.positive)
@@ -70,6 +75,12 @@ def change_mask(
     if changed is None:
         return MaskChange(NOWHERE, added[:0, :0, :0], removed[:0, :0, :0])
     return MaskChange(changed.moved(box.start), added[changed.slices].copy(), removed[changed.slices].copy())
+
+
+def _radius_mm(mask: MaskArray, grid: Grid) -> float:
+    """Return the radius of a ball of the mask's volume."""
+    volume = int(np.count_nonzero(mask)) * grid.voxel_volume_ml * 1000
+    return float((volume * 3 / (4 * np.pi)) ** (1 / 3))
 
 
 def merge_clicks(
