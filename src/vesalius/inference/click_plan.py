@@ -29,6 +29,7 @@ from vesalius.inference.plan import (
     measure_flops_per_second,
     pass_bytes,
     pass_seconds,
+    peak_of,
     resident_bytes,
 )
 from vesalius.inference.points import window_starts
@@ -37,8 +38,8 @@ from vesalius.prompts.types import PointPrompt
 from vesalius.spec import PromptArchitecture
 from vesalius.transforms.preprocess import padded_grid
 
-MAPS_SHARE = 4 / 5
-"""Of what a session may remember with: for image maps; the rest is for logits (``interactive.logits``)."""
+_LOGITS_SHARE = 5
+"""Of what a session may remember with, a fifth is for logits and the rest for image maps."""
 
 _HEAD_OF_PASS = 0.1
 """Time in which the head answers about one object in one window, of the pass that makes the window's image map;
@@ -75,7 +76,7 @@ class ClickPlan:
     @property
     def peak_bytes(self) -> int:
         """The resident memory that is needed at its highest."""
-        return max(sum(parts.values()) for parts in self.phases.values())
+        return peak_of(self.phases)
 
     def as_dict(self) -> dict[str, object]:
         """Return the plan as what ``--dry-run --json`` prints."""
@@ -91,6 +92,11 @@ class ClickPlan:
             "bytes": {phase: dict(parts) for phase, parts in self.phases.items()},
             "seconds": round(self.seconds, 1),
         }
+
+
+def bytes_for_maps(cache_bytes: int) -> int:
+    """Return how much of what a session may remember with is for image maps; the rest is for logits."""
+    return cache_bytes - cache_bytes // _LOGITS_SHARE
 
 
 def plan_clicks(
@@ -125,7 +131,7 @@ def plan_clicks(
     objects = _objects(clicks, volume.grid, grid, model_grid)
     windows, seen_in = _windows(list(objects.values()), model_grid.shape, spec.window_size)
     needed = _phases(segmenter, volume, labels, model_grid, objects=seen_in, held=held)
-    least = max(sum(parts.values()) for parts in needed.values())
+    least = peak_of(needed)
     if least > limit:
         raise MemoryBudgetError(
             expected=f"at most {gigabytes(limit)} of memory",
@@ -135,7 +141,7 @@ def plan_clicks(
     cache_bytes = min(most_cache_bytes, limit - sum(needed["clicks"].values()))
     voxels, answers = math.prod(spec.window_size), sum(len(of_object) for of_object in seen_in)
     one_map = voxels // 8 * spec.vista.width * DTYPES[precision].itemsize
-    fit = len(windows) * one_map <= cache_bytes * MAPS_SHARE
+    fit = len(windows) * one_map <= bytes_for_maps(cache_bytes)
     remembered = min(cache_bytes, len(windows) * one_map + answers * voxels * 4)
     passes = len(windows) if fit else answers
     speed = (flops_per_second or measure_flops_per_second)(spec.vista, precision)

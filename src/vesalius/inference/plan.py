@@ -80,7 +80,7 @@ class Plan:
     @property
     def peak_bytes(self) -> int:
         """The resident memory that the run needs at its highest."""
-        return max(sum(parts.values()) for parts in self.phases.values())
+        return peak_of(self.phases)
 
     def as_dict(self) -> dict[str, object]:
         """Return the plan as what ``--dry-run --json`` prints."""
@@ -289,6 +289,11 @@ def pass_seconds(spec: ModelSpec, precision: Precision, speed: float, *, direct_
     saves = winograd_serves(DTYPES[precision]) and not direct_sums
     efficiency = _EFFICIENCY["winograd" if saves else "direct"]
     return window_flops(spec.vista, spec.window_size) / (speed * efficiency)
+
+
+def peak_of(phases: Mapping[str, Mapping[str, int]]) -> int:
+    """Return the bytes of the phase that needs most."""
+    return max(sum(parts.values()) for parts in phases.values())
 
 
 def largest_phase(phases: Mapping[str, Mapping[str, int]]) -> str:

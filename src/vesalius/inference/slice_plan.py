@@ -28,6 +28,7 @@ from vesalius.inference.plan import (
     available_bytes,
     gigabytes,
     largest_phase,
+    peak_of,
 )
 from vesalius.inference.vit_costs import image_bytes, slice_flops
 from vesalius.inference.windows import WindowLayout, spread_starts
@@ -115,7 +116,7 @@ class SlicePlan:
     @property
     def peak_bytes(self) -> int:
         """The resident memory that the run needs at its highest."""
-        return max(sum(parts.values()) for parts in self.phases.values())
+        return peak_of(self.phases)
 
     def as_dict(self) -> dict[str, object]:
         """Return the plan as what ``--dry-run --json`` prints."""

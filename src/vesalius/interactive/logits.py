@@ -13,12 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vesalius.geometry.boxes import Box, Triple
+from vesalius.inference.click_plan import bytes_for_maps
 from vesalius.inference.points import PointLogits, compute_image_map, segment_points
 from vesalius.inference.segmenter import Segmenter
 from vesalius.interactive.features import TensorCache
 from vesalius.prompts.encode import ObjectClicks
-
-_SHARE_OF_LOGITS = 5
 
 
 class ClickLogits:
@@ -31,8 +30,8 @@ class ClickLogits:
 
     def __init__(self, segmenter: Segmenter, max_bytes: int) -> None:
         self._segmenter = segmenter
-        self._logits = TensorCache(max_bytes // _SHARE_OF_LOGITS)
-        self.image_maps = TensorCache(max_bytes - max_bytes // _SHARE_OF_LOGITS)
+        self.image_maps = TensorCache(bytes_for_maps(max_bytes))
+        self._logits = TensorCache(max_bytes - bytes_for_maps(max_bytes))
 
     def of(self, image: Float[Tensor, "i j k"], clicks: ObjectClicks, windows: Sequence[Triple]) -> PointLogits:
         """Return the logits of one object.

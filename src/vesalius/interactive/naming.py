@@ -15,13 +15,10 @@ from vesalius.errors import UnknownClassError, UsageError
 from vesalius.inference.automatic import BASE_LAYER
 from vesalius.interactive.history import SessionLabel
 from vesalius.labels.vocabulary import Vocabulary
-from vesalius.prompts.targets import NEW, NEW_LAYER, ClickTarget, resolve_target
+from vesalius.prompts.targets import NEW, NEW_LAYER, ClickTarget, free_id, resolve_target
 from vesalius.spec import PromptArchitecture
 
 Labels = Mapping[int, SessionLabel]
-
-_RESERVED_ID = 255
-"""Marks "not computed" in files of VISTA3D's bundle; never a label (``prompts.targets``)."""
 
 
 def imported_labels(names: Mapping[int, str], layers: Mapping[int, str], vocabulary: Vocabulary) -> Labels:
@@ -180,7 +177,7 @@ def _label_of_class(class_id: int, labels: Labels, vocabulary: Vocabulary) -> Se
     for entry in labels.values():
         if entry.class_id == class_id:
             return entry
-    label = class_id if class_id not in labels else _free_label(labels, vocabulary)
+    label = class_id if class_id not in labels else free_id(vocabulary, labels)
     return SessionLabel(label, vocabulary.by_id(class_id).name, _layer(class_id, vocabulary), class_id)
 
 
@@ -189,8 +186,3 @@ def _layer(class_id: int | None, vocabulary: Vocabulary) -> str:
         return BASE_LAYER
     structure = vocabulary.by_id(class_id)
     return vocabulary.by_id((*structure.parts, class_id)[0]).layer or BASE_LAYER
-
-
-def _free_label(labels: Labels, vocabulary: Vocabulary) -> int:
-    label = max([*labels, *(structure.id for structure in vocabulary.structures)]) + 1
-    return label if label != _RESERVED_ID else label + 1
