@@ -5,6 +5,7 @@
 ``resolution``  the same field of view with 1.75 times the pixels along each side, as the paper's 896 for 512
 ``pretrained``  the backbone of ``pretraining_works.py`` in its place
 ``nnunet``      nnU-Net v2's 2-D configuration by its own package, its schedule shortened to the same minutes
+                (its planner cuts across the coarsest axis, which in these scans is not the body's: it may)
 
     python benchmarks/slice_steps.py --backbone runs/pretraining_works/seed-0
 
