@@ -36,7 +36,7 @@ def slabs() -> Slabs:
 
 
 def change_by_cubes(
-    _: object, earlier: np.ndarray, clicks: ObjectClicks, *, model_grid: Grid, grid: Grid
+    _: object, earlier: np.ndarray, clicks: ObjectClicks, *, model_grid: Grid, grid: Grid, reach_mm: object
 ) -> MaskChange:
     after = earlier.copy()
     for point, positive in zip(clicks.points_ijk, clicks.positive, strict=True):
