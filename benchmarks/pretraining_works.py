@@ -156,8 +156,8 @@ def course_of(run: Path) -> dict[str, Any]:
     return {
         "steps": max(record["step"] for record in records),
         "trained_min": round(records[-1]["trained_s"] / 60, 2),
-        "first": {**steps[0], **judged[0]},
-        "last": {**steps[-1], **judged[-1]},
+        "first": {name: value for record in (*steps[:1], *judged[:1]) for name, value in record.items()},
+        "last": {name: value for record in (*steps[-1:], *judged[-1:]) for name, value in record.items()},
     }
 
 
