@@ -292,8 +292,8 @@ class ModelSpec:
     overlap: float = 0.25
     """Part of a window shared with its neighbour, by default."""
     click_reach_mm: float | None = None
-    """How far from a click its word counts at least against a mask that was there before, farther where the object is
-    large, falling from half of the way on; None: in all of its window, as published."""
+    """How far from a click its word counts at least against a mask that was there before, farther where the object
+    is large, falling from half of the way on; None: in all of its window, as published."""
     vocabulary: tuple[tuple[int, str], ...] = ()
     """(class id, name): what the model can be asked for; ids are rows of the class head's embedding table, or
     channels of a slice model's logits."""
