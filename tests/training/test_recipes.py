@@ -56,9 +56,9 @@ def differing(one: VistaRecipe, other: VistaRecipe) -> set[str]:
 
 
 def test_a_stage_is_the_one_before_and_its_differences() -> None:
-    assert differing(STAGE_1, STAGE_2) == {"clicking"}
+    assert differing(STAGE_1, STAGE_2) == {"clicking", "pseudo_labels"}
     assert differing(STAGE_1, STAGE_3) == {"drop_label", "drop_point", "optimisation", "loop"}
-    assert differing(STAGE_3, STAGE_4) == {"loop"}
+    assert differing(STAGE_3, STAGE_4) == {"loop", "pseudo_labels"}
     assert differing(VESALIUS_SMALL_BEGIN, VESALIUS_SMALL) == {"window_size", "shares", "optimisation", "loop"}
     assert VESALIUS_SMALL.shares.keys() == VESALIUS_SMALL_BEGIN.shares.keys() == VESALIUS_SMALL.mirror.keys()
 
