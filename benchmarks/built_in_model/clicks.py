@@ -30,6 +30,11 @@ SHOWN = (0, 1, 3, 5, 10)
 """Numbers of clicks after which the table says how good the result is."""
 
 
+def after(clicks: int) -> str:
+    """Return the key of the results under which Dice after so many clicks stands."""
+    return f"after {clicks}"
+
+
 def as_case(reference: Reference) -> ReferenceCase:
     """Return a development case in the form that the evaluation of clicks reads."""
     labels = np.zeros(reference.scan.grid.shape, dtype=np.uint8)
@@ -51,7 +56,7 @@ def by_clicks(curves: Iterable[ClickCurve]) -> dict[str, dict[str, object]]:
 
 
 def _means(curves: Sequence[ClickCurve]) -> dict[str, float]:
-    return {str(n): round(float(np.mean([curve.after(n).dice for curve in curves])), 4) for n in SHOWN}
+    return {after(n): round(float(np.mean([curve.after(n).dice for curve in curves])), 4) for n in SHOWN}
 
 
 def measured(segmenter: Segmenter, cases: Sequence[ReferenceCase], *, clicks: int) -> dict[str, object]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from clicks import SHOWN
+from clicks import SHOWN, after
 from evaluate import BY_RULE, FIVE, UNIONS, outcomes
 from specification import SPEC
 
@@ -104,7 +104,7 @@ def clicked(results: dict[str, Any]) -> str:
     columns = [("automatic", "from the automatic result"), ("nothing", "from nothing"), ("balls", "balls")]
     rows = [f"| structure | n | {' | '.join(words for _, words in columns)} |", "|---|---|---|---|---|"]
     for name, entry in measured["automatic"].items():
-        cells = [" → ".join(f"{measured[key][name][n]:.3f}" for n in map(str, SHOWN)) for key, _ in columns]
+        cells = [" → ".join(f"{measured[key][name][n]:.3f}" for n in map(after, SHOWN)) for key, _ in columns]
         rows.append(f"| {name} | {entry['n']} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
