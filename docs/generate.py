@@ -39,24 +39,26 @@ SENTENCES: Mapping[str, str] = {
     "{sides[openvino][window_ratio]:.2f}, torch without planes and Winograd "
     "{sides[torch-plain-layers][window_ratio]:.2f}",
     "big_scan.json": "A phantom of {shape} voxels at {spacing_mm} mm, full width, {classes} classes: "
-    "{peak_gb:.1f} GB (forecast {forecast_peak_gb:.1f}: it left out that windows run while labels are made, and has "
-    "counted them since), {seconds:.0f} s on a busy machine (forecast {forecast_seconds:.0f})",
+    "{peak_gb:.1f} GB (forecast {forecast_peak_gb:.1f}: it left out that windows run while labels are made, and "
+    "has counted them since), {seconds:.0f} s on a busy machine (forecast {forecast_seconds:.0f})",
     "built_in_model.json": "`vesalius-small`, head and neck, human labels, "
     "{head-neck[summary][mean of the five][n]} development cases: mean Dice of brainstem, cord, parotids and "
     "mandible {head-neck[summary][mean of the five][mean]:.3f} (copied labels: "
     "{no learning[copied][mean of the five][mean]:.3f}); agreement with silver labels on one torso never trained "
     "on: liver {example[per_case][example_ct][liver]:.2f}, spleen {example[per_case][example_ct][spleen]:.2f}, "
     "kidneys {example[per_case][example_ct][kidneys]:.2f}, lungs {example[per_case][example_ct][lungs]:.2f}; "
-    "labels in bf16 against fp32: mean Dice {bf16 against fp32[mean][mean]:.4f}. How well the Dice that it expects of "
-    "its results ranks those below 0.7 ({confidence[below_0.7]} of {confidence[n]}) under the others, each case left "
-    "out of its fit: area {confidence[auc_below_0.7]:.2f} (95 % over cases {confidence[interval_95][0]:.2f} to "
-    "{confidence[interval_95][1]:.2f}), mean absolute error {confidence[mean_absolute_error]:.3f}",
+    "labels in bf16 against fp32: mean Dice {bf16 against fp32[mean][mean]:.4f}. How well the Dice that it "
+    "expects of its results ranks those below 0.7 ({confidence[below_0.7]} of {confidence[n]}) under the others, "
+    "each case left out of its fit: area {confidence[auc_below_0.7]:.2f} (95 % over cases "
+    "{confidence[interval_95][0]:.2f} to {confidence[interval_95][1]:.2f}), mean absolute error "
+    "{confidence[mean_absolute_error]:.3f}",
     "built_in_model_clicks.json": "Clicks with `vesalius-small`, head and neck, human labels, "
-    "{head-neck[automatic][all][n]} structures of 16 development cases, a simulated user in a real session: mean Dice "
-    "{head-neck[automatic][all][after 0]:.3f} of the automatic result, {head-neck[automatic][all][after 3]:.3f} after 3 clicks, "
-    "{head-neck[automatic][all][after 10]:.3f} after 10; from nothing {head-neck[nothing][all][after 1]:.3f} after one click, "
-    "{head-neck[nothing][all][after 3]:.3f} after 3, {head-neck[nothing][all][after 10]:.3f} after 10 (balls around the same "
-    "user's clicks {head-neck[balls][all][after 1]:.3f}, {head-neck[balls][all][after 3]:.3f}, "
+    "{head-neck[automatic][all][n]} structures of 16 development cases, a simulated user in a real session: mean "
+    "Dice {head-neck[automatic][all][after 0]:.3f} of the automatic result, "
+    "{head-neck[automatic][all][after 3]:.3f} after 3 clicks, {head-neck[automatic][all][after 10]:.3f} after "
+    "10; from nothing {head-neck[nothing][all][after 1]:.3f} after one click, "
+    "{head-neck[nothing][all][after 3]:.3f} after 3, {head-neck[nothing][all][after 10]:.3f} after 10 (balls "
+    "around the same user's clicks {head-neck[balls][all][after 1]:.3f}, {head-neck[balls][all][after 3]:.3f}, "
     "{head-neck[balls][all][after 10]:.3f})",
     "cache_formats.json": "A window of {window}³ out of a prepared case of {side}³ (a busy machine): Blosc2 "
     "{stores[blosc2-zstd5][window_ms]:.0f} ms, Zarr {stores[zarr][window_ms]:.0f} ms, one compressed NumPy file "
