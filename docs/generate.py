@@ -74,6 +74,15 @@ SENTENCES: Mapping[str, str] = {
     "{sides[vesalius][windows_per_second]:.1f} a second, {sides[monai][ours_to_it]:.1f} times those of MONAI's "
     "CacheDataset as VISTA3D uses it, {sides[monai-indexed][ours_to_it]:.1f} times those with class indices cached "
     "in {sides[vesalius][peak_gb]:.1f} against {sides[monai][peak_gb]:.1f} GB",
+    "slice_depth.json": "A phantom of rods whose kind only the next slice tells, on a frozen transformer: Dice "
+    "{dice[depth, five slices shown][mean]:.2f} with depth adapters that see five slices, "
+    "{dice[depth, one slice shown][mean]:.2f} with one, {dice[decoder alone][mean]:.2f} without adapters (chance "
+    "0.5)",
+    "slice_likeness.json": "Slices of {scans} CT known again among {slices}, each against other patients: "
+    "{changes[as they are][known_again]:.0%} as they are, "
+    "{changes[1.3 times the size][known_again]:.1%} at 1.3 times the size, "
+    "{changes[0.75 of the size, clipped to soft tissue][known_again]:.0%} at 0.75 of it in another window, without "
+    "a false alarm; the threshold was chosen on these scans",
     "meddinov3_decoder.json": "One training step of the slice decoder at {side_pixels}², {classes} classes, batch "
     "{batch}: fused, {sides[fused][step_ratio]:.2f} of the memory of MedDINOv3's as published and "
     "{sides[fused][forward_ratio]:.2f} of its operations; the published one with our layer norm "
