@@ -4,8 +4,9 @@
 
     python benchmarks/built_in_model/clicks.py --model src/vesalius/checkpoints/builtin/vesalius-small --limit 4
 
-A simulated user clicks into the largest error, one click at a time; beside it stands the same user with balls
-around the clicks, which read no image. Each structure begins with the automatic result, and with nothing.
+A simulated user clicks into the largest error, one click at a time. Each structure begins with the automatic result
+(of everything the model knows, as ``segment`` gives it), and with nothing. Beside them stands the same user without
+the image: with a round brush on the same automatic result, and with balls around the clicks.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -25,6 +26,7 @@ from vesalius.evaluation.clicks import ClickCurve, ClickProtocol, evaluate_click
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.metrics.intervals import bootstrap_mean
 
 SHOWN = (0, 1, 3, 5, 10)
 """Numbers of clicks after which the table says how good the result is."""
@@ -59,6 +61,29 @@ def _means(curves: Sequence[ClickCurve]) -> dict[str, float]:
     return {after(n): round(float(np.mean([curve.after(n).dice for curve in curves])), 4) for n in SHOWN}
 
 
+def gains(
+    curves: Sequence[ClickCurve], others: Sequence[ClickCurve] | None = None
+) -> dict[str, dict[str, float | list[float]]]:
+    """Return what clicks gain in Dice, a mean over cases of the mean over structures, with its 95 % interval.
+
+    Args:
+        curves: In the session.
+        others: Of the same structures, compared after as many clicks; None compares with no click at all.
+    """
+    results: dict[str, dict[str, float | list[float]]] = {}
+    for n in SHOWN[1:]:
+        by_case: dict[str, list[float]] = {}
+        for curve, other in zip(curves, others or curves, strict=True):
+            assert (curve.scores[0].case, curve.scores[0].name) == (other.scores[0].case, other.scores[0].name)
+            gained = curve.after(n).dice - other.after(n if others else 0).dice
+            by_case.setdefault(curve.scores[0].case, []).append(gained)
+        interval = bootstrap_mean(np.array([np.mean(some) for some in by_case.values()]))
+        assert interval is not None
+        ends = [round(end, 4) for end in (interval.low, interval.high) if end is not None]
+        results[after(n)] = {"mean": round(interval.estimate, 4), "interval_95": ends}
+    return results
+
+
 def measured(segmenter: Segmenter, cases: Sequence[ReferenceCase], *, clicks: int) -> dict[str, object]:
     """Return the curves that begin with the automatic result, those that begin with nothing, and the balls'."""
     results: dict[str, object] = {}
@@ -68,11 +93,18 @@ def measured(segmenter: Segmenter, cases: Sequence[ReferenceCase], *, clicks: in
             segmenter,
             cases,
             protocol,
+            everything=True,
             how=SegmentOptions(unvalidated=True),
             on_structure=lambda said: print(said, file=sys.stderr, flush=True),
         )
         results[start] = by_clicks(found.curves)
-        results["balls"] = by_clicks(found.baseline)
+        if start == "automatic":
+            results["brush"] = by_clicks(found.brush)
+            results["gain over automatic"] = gains(found.curves)
+            results["gain over the brush"] = gains(found.curves, found.brush)
+        else:
+            results["balls"] = by_clicks(found.baseline)
+            results["gain over balls"] = gains(found.curves, found.baseline)
         seconds = [second for curve in found.curves for second in curve.seconds]
         results[f"seconds a click, from {start}"] = round(float(np.median(seconds)), 3) if seconds else None
     return results

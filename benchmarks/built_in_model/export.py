@@ -101,12 +101,29 @@ def card(spec: ModelSpec, results: dict[str, Any], size_bytes: int) -> str:
 def clicked(results: dict[str, Any]) -> str:
     """Return the table of Dice after clicks, from the automatic result and from nothing, beside balls."""
     measured = results["head-neck"]
-    columns = [("automatic", "from the automatic result"), ("nothing", "from nothing"), ("balls", "balls")]
-    rows = [f"| structure | n | {' | '.join(words for _, words in columns)} |", "|---|---|---|---|---|"]
+    columns = [
+        ("automatic", "from the automatic result"),
+        ("brush", "a brush on it"),
+        ("nothing", "from nothing"),
+        ("balls", "balls"),
+    ]
+    rows = [f"| structure | n | {' | '.join(words for _, words in columns)} |", "|---|---|---|---|---|---|"]
     for name, entry in measured["automatic"].items():
         cells = [" → ".join(f"{measured[key][name][n]:.3f}" for n in map(after, SHOWN)) for key, _ in columns]
         rows.append(f"| {name} | {entry['n']} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+    over_result, over_brush, over_balls = (
+        _gain(measured[f"gain over {what}"][after(3)]) for what in ("automatic", "the brush", "balls")
+    )
+    words = (
+        f"After three clicks, a mean over the scans (95 %): {over_result} over the automatic result, {over_brush} "
+        f"over the brush; from nothing {over_balls} over balls."
+    )
+    return "\n".join([*rows, "", words])
+
+
+def _gain(entry: dict[str, Any]) -> str:
+    low, high = entry["interval_95"]
+    return f"{entry['mean']:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def _cell(entry: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from vesalius.evaluation.balls import ball_radius_mm, balls
+from vesalius.evaluation.balls import ball_radius_mm, balls, brushed
 from vesalius.geometry.grid import Grid
 from vesalius.prompts.simulate import Click
 
@@ -34,3 +34,15 @@ def test_without_a_positive_click_nothing_is_found() -> None:
 def test_the_radius_is_that_of_a_ball_of_the_volume() -> None:
     assert ball_radius_mm(4 / 3 * math.pi * 10**3 / 1000) == pytest.approx(10.0)
     assert ball_radius_mm(0.0) == 0
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_stroke_of_the_brush_changes_the_voxels_around_it_alone(positive: bool) -> None:
+    mask = np.random.default_rng(0).random(GRID.shape) > 0.5
+    click = Click((6.2, 5.0, 4.0), positive)
+    points = np.argwhere(np.ones(GRID.shape, bool)) * GRID.spacing_mm
+    near = np.linalg.norm(points - np.multiply(click.point_ijk, GRID.spacing_mm), axis=1).reshape(GRID.shape) <= 4.0
+    after = brushed(mask, click, GRID, 4.0)
+    assert near.sum() > 10
+    assert (after[near] == positive).all()
+    assert np.array_equal(after[~near], mask[~near])

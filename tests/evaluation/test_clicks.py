@@ -175,3 +175,12 @@ def test_what_is_told_of_clicks() -> None:
     gained = after.compared_with(evaluation_after(result, 0, ScoringOptions()))
     assert gained.overall.interval.estimate == 0.5
     assert after.only_in_references == {"kidney": 1}
+
+
+def test_the_brush_begins_with_the_same_automatic_result_and_there_is_none_without() -> None:
+    one = case({1: CUBE}, {1: "liver"})
+    found = corrected(one, ClickProtocol(clicks=3))
+    (curve,), (brush,) = found.curves, found.brush
+    assert brush.scores[0] == curve.scores[0]
+    assert len(brush.scores) == 4
+    assert not corrected(one, FROM_NOTHING).brush

@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from vesalius.geometry.boxes import Box
 from vesalius.geometry.grid import Grid
 from vesalius.inference.anchors import MOST, with_anchors
 from vesalius.prompts.encode import ObjectClicks
@@ -16,7 +17,6 @@ TARGET = ClickTarget(id=1, name="liver", supported=True, special=False, layer=No
 MODEL = Grid((48, 48, 48), np.diag([2.0, 2.0, 2.0, 1.0]))
 OWN = Grid((96, 96, 32), np.diag([-1.0, 1.0, 3.0, 1.0]) + np.eye(4, k=3) * 95.0)
 """The same space in other voxels, the first axis turned."""
-SIZE = (32, 32, 32)
 
 
 def clicks(*points: tuple[float, float, float], positive: bool = False) -> ObjectClicks:
@@ -31,17 +31,19 @@ def bar() -> np.ndarray:
     return mask
 
 
-def anchored(mask: np.ndarray, said: ObjectClicks, *windows: tuple[int, int, int]) -> np.ndarray:
-    told = with_anchors(said, mask, windows, window_size=SIZE, model_grid=MODEL, grid=OWN)
-    added = len(told) - len(said)
-    assert np.array_equal(told.points_ijk[added:], said.points_ijk)
-    assert np.array_equal(told.positive[added:], said.positive)
+def anchored(mask: np.ndarray, said: ObjectClicks, start: tuple[int, int, int] = (6, 6, 0)) -> np.ndarray:
+    i, j, k = start
+    window = Box(start, (i + 32, j + 32, k + 32))
+    told, there = with_anchors(said, mask, window, model_grid=MODEL, grid=OWN), said.within(window)
+    added = len(told) - len(there)
+    assert np.array_equal(told.points_ijk[added:], there.points_ijk)
+    assert np.array_equal(told.positive[added:], there.positive)
     assert told.positive[:added].all()
     return told.points_ijk[:added]
 
 
 def test_anchors_lie_inside_the_mask_and_in_the_window() -> None:
-    places = anchored(bar(), clicks((20.0, 20.0, 16.0)), (6, 6, 0))
+    places = anchored(bar(), clicks((20.0, 20.0, 16.0)))
     assert 1 <= len(places) <= MOST
     i, j, k = np.rint(OWN.to_voxel(MODEL.to_world(places))).astype(int).T
     assert bar()[i, j, k].all()
@@ -50,7 +52,7 @@ def test_anchors_lie_inside_the_mask_and_in_the_window() -> None:
 
 def test_they_keep_away_from_clicks_and_from_one_another() -> None:
     click = (14.0, 25.0, 18.0)
-    places = anchored(bar(), clicks(click), (6, 6, 0))
+    places = anchored(bar(), clicks(click))
     assert len(places) >= 2
     assert min(np.linalg.norm(2 * (place - click)) for place in places) > 8
     assert min(np.linalg.norm(2 * (a - b)) for a, b in combinations(places, 2)) > 8
@@ -58,16 +60,37 @@ def test_they_keep_away_from_clicks_and_from_one_another() -> None:
 
 def test_clicks_of_another_window_change_nothing() -> None:
     near, far = (20.0, 25.0, 18.0), (44.0, 44.0, 44.0)
-    alone, beside = (anchored(bar(), clicks(*some), (6, 6, 0)) for some in ([near], [near, far]))
+    alone, beside = (anchored(bar(), clicks(*some)) for some in ([near], [near, far]))
     assert np.array_equal(alone, beside)
 
 
-@pytest.mark.parametrize("filled", [False, True])
-def test_nothing_and_everything_have_no_anchors(filled: bool) -> None:
-    assert len(anchored(np.full(OWN.shape, filled), clicks((20.0, 20.0, 16.0)), (6, 6, 0))) == 0
+def test_nothing_has_no_anchors() -> None:
+    assert len(anchored(np.zeros(OWN.shape, dtype=bool), clicks((20.0, 20.0, 16.0)))) == 0
 
 
-def test_a_speck_has_none() -> None:
-    speck = np.zeros(OWN.shape, dtype=bool)
-    speck[50, 50, 10] = True
-    assert len(anchored(speck, clicks((20.0, 20.0, 16.0)), (6, 6, 0))) == 0
+def test_a_window_wholly_inside_has_some_far_from_the_clicks() -> None:
+    click = (20.0, 20.0, 16.0)
+    places = anchored(np.ones(OWN.shape, dtype=bool), clicks(click))
+    assert len(places) == MOST
+    assert min(np.linalg.norm(2 * (place - click)) for place in places) > 16
+
+
+@pytest.mark.parametrize("plane", [12, 13, 14, 15])
+def test_thin_structures_have_some_wherever_they_lie(plane: int) -> None:
+    plate = np.zeros(OWN.shape, dtype=bool)
+    plate[30:80, 30:70, plane] = True
+    assert len(anchored(plate, clicks((20.0, 25.0, 1.5 * plane)))) > 0
+
+
+def test_a_smaller_piece_that_the_user_takes_away_has_none() -> None:
+    two = bar()
+    two[44:60, 40:60, 18:23] = True
+
+    def planes(*points: tuple[float, float, float]) -> np.ndarray:
+        return np.asarray(OWN.to_voxel(MODEL.to_world(anchored(two, clicks(*points))))[:, 2])
+
+    i, j, k = MODEL.to_voxel(OWN.to_world(np.array([[52.0, 50.0, 20.0]])))[0].tolist()
+    beside = (i + 4, j, k)  # in the same piece
+    assert (planes((30.0, 36.0, 30.0)) > 17).any(), "nobody said anything against it"
+    assert len(planes(beside)) > 0
+    assert (planes(beside) < 17).all()

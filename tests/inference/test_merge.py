@@ -202,3 +202,14 @@ def test_a_click_reaches_as_far_as_it_is_told_and_farther_in_a_large_object() ->
     whole = change_mask(logits, earlier, where, model_grid=MODEL_GRID, grid=OWN_GRID, reach_mm=100.0)
     free = change_mask(logits, earlier, where, model_grid=MODEL_GRID, grid=OWN_GRID)
     assert np.array_equal(whole.removed, free.removed)
+
+
+def test_a_piece_that_begins_far_from_a_speck_is_drawn_as_if_there_were_none() -> None:
+    logits, where = ball_logits([(10, 8, 8)], (18, 15, 16), 5), clicks((18, 15, 16))
+    nothing = np.zeros(OWN_GRID.shape, dtype=bool)
+    speck = ball(OWN_GRID, (36, 30, 26), 1)
+    grids = {"model_grid": MODEL_GRID, "grid": OWN_GRID, "reach_mm": 1.0}
+    fresh, beside = (change_mask(logits, earlier, where, **grids) for earlier in (nothing, speck))  # type: ignore[arg-type]
+    assert speck.any()
+    assert fresh.added.sum() > 50
+    assert fresh.added.sum() == beside.added.sum()

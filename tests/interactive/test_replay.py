@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,17 @@ def _other_weights() -> Segmenter:
     with torch.no_grad():
         other.network.point_head.mask_conv.bias += 1
     return other
+
+
+def test_another_reach_of_clicks_is_refused_and_another_name_is_not(
+    model: Segmenter, written: tuple[Path, dict]
+) -> None:
+    path, _ = written
+    renamed = Segmenter(model.network, replace(model.spec, citation="a paper", dice={"liver": 0.9}))
+    Session.open(path, renamed, VOLUME, labels=ORGANS).close()
+    farther = Segmenter(model.network, replace(model.spec, click_reach_mm=30.0))
+    with pytest.raises(UsageError, match="expects of an image and a click"):
+        Session.open(path, farther, VOLUME, labels=ORGANS)
 
 
 def test_what_is_only_laid_out_otherwise_is_the_same(model: Segmenter, written: tuple[Path, dict]) -> None:

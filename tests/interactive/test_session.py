@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,11 +144,13 @@ def test_windows_in_which_nothing_new_was_said_are_not_asked_again(
         return logits(head, image_map, points, *rest)
 
     monkeypatch.setattr(type(model.network.point_head), "logits", counted)
-    session = begin(model)
-    for voxel in ((4, 4, 4), (24, 28, 20), (23, 28, 20)):
-        session.add(click("new:cyst", *voxel))
-        session.predict()
-    assert asked == [(1, 1, 3), (1, 1, 3), (1, 2, 3)], "the first window holds the first click alone"
+    for target in ("new:cyst", "liver"):
+        session, before = begin(model), len(asked)
+        for voxel in ((4, 4, 4), (24, 28, 20), (23, 28, 20)):
+            session.add(click(target, *voxel))
+            session.predict()
+        assert len(asked) == before + 3, "each click lies in one window"
+    assert asked[:3] == [(1, 1, 3), (1, 1, 3), (1, 2, 3)], "the first window holds the first click alone"
 
 
 def test_a_correction_says_to_the_head_where_the_structure_is(
@@ -601,3 +604,21 @@ def test_a_tilted_scan_is_clicked_in_its_own_voxels() -> None:
         session.add(click("liver", 12, 14, 20))
         session.predict()
         assert np.argwhere(session.mask("liver")).mean(0) == pytest.approx((12, 14, 20))
+
+
+def test_a_click_on_a_large_mask_changes_only_what_it_reaches(model: Segmenter) -> None:
+    near = Segmenter(model.network, replace(model.spec, click_reach_mm=0.1))
+    voxel = np.argwhere(begin(model).mask("liver"))[0]
+    changed = []
+    for asked in (model, near):
+        session = begin(asked)
+        before = session.mask("liver")
+        session.add(click("liver", *voxel.tolist(), positive=False))
+        session.predict()
+        changed.append(session.mask("liver") ^ before)
+    free, held = changed
+    ball_mm = (begin(model).mask("liver").sum() * VOLUME.grid.voxel_volume_ml * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
+    apart = (np.argwhere(free) - voxel) @ VOLUME.grid.affine[:3, :3].T
+    assert np.linalg.norm(apart, axis=1).max() > 0.7 * ball_mm
+    apart = (np.argwhere(held) - voxel) @ VOLUME.grid.affine[:3, :3].T
+    assert np.linalg.norm(apart, axis=1).max(initial=0.0) <= 0.7 * ball_mm

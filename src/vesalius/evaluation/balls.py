@@ -41,6 +41,22 @@ def balls(clicks: Sequence[Click], grid: Grid, radius_mm: float) -> MaskArray:
     return mask
 
 
+def brushed(mask: MaskArray, click: Click, grid: Grid, radius_mm: float) -> MaskArray:
+    """Return a mask after one stroke of a round brush: the voxels within ``radius_mm`` of a click join or leave it.
+
+    Args:
+        mask: On ``grid``.
+        click: In the voxels of ``grid``.
+        grid: Of the scan; its axes are taken to stand at right angles.
+        radius_mm: Of the brush.
+    """
+    spacing = np.asarray(grid.spacing_mm)
+    box = _around(click.point_ijk, radius_mm / spacing, grid)
+    after = mask.copy()
+    after[box.slices][_squared_mm(click.point_ijk, box, spacing) <= radius_mm**2] = click.positive
+    return after
+
+
 def _around(point: tuple[float, float, float], reach: np.ndarray, grid: Grid) -> Box:
     low, high = np.floor(point - reach).astype(int), np.ceil(point + reach).astype(int) + 1
     start, stop = (tuple(int(at) for at in end) for end in (low, high))

@@ -2,81 +2,82 @@
 
 A point head sees image and clicks, and no earlier mask. Asked about an automatic result by one negative click alone
 it answers with nothing, and by VISTA3D's Algorithm 1 the whole object goes. So places that the user sees inside the
-object, and has not contradicted, are said to the head as positive clicks. Only the user's own clicks choose what of
-its answer is taken (``merge``). A deliberate difference: MONAI's inferer tells the head the user's clicks alone.
+object, away from all clicks, are said to the head as positive clicks. Only the user's own clicks choose what of its
+answer is taken (``merge``). A deliberate difference: MONAI's inferer tells the head the user's clicks alone.
 """
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
-from vesalius.geometry.boxes import Box, Triple
+from vesalius.geometry.boxes import Box, bounding_box
 from vesalius.geometry.grid import Grid
-from vesalius.geometry.morphology import depth_mm
+from vesalius.geometry.morphology import components, depth_mm
+from vesalius.inference.merge import component_at
 from vesalius.inference.proposal import on_model_grid
 from vesalius.prompts.encode import ObjectClicks
 from vesalius.shapes import MaskArray
 
 MOST = 4
 """Anchors in one window."""
-_STEP = 2
-"""Voxels of the model's grid from one candidate to the next: a distance map of an eighth of the window will do."""
 
 
 def with_anchors(
-    clicks: ObjectClicks,
-    earlier: MaskArray,
-    windows: Sequence[Triple],
-    *,
-    window_size: Triple,
-    model_grid: Grid,
-    grid: Grid,
+    clicks: ObjectClicks, earlier: MaskArray, window: Box, *, model_grid: Grid, grid: Grid
 ) -> ObjectClicks:
-    """Return an object's clicks with anchors before them; the same where its mask was empty.
+    """Return an object's clicks in one window, with anchors before them where it had a mask there.
 
-    In each window up to ``MOST`` places, one after the other, at which the smaller is largest of two distances in
-    mm: to the border of the earlier mask, and half of that to the nearest click or anchor. So they lie deep inside,
-    apart from one another, and away from what was clicked, which is where the mask is wrong.
+    They depend on nothing but that mask and these clicks, so a click elsewhere changes no anchor. Up to ``MOST``
+    places, one after the other, at which the smaller is largest of two distances in mm: to the border of the
+    earlier mask, and half of that to the nearest click or anchor. So they lie deep inside, apart from one another,
+    and away from what was clicked, which is where the mask is wrong. A piece with a negative click has none, unless
+    it is the largest in the window: of an object that is wrong altogether, clicks take only their surroundings.
 
     Args:
         clicks: Of the user, in voxels of ``model_grid``.
         earlier: The object's mask before any of these clicks, on ``grid``.
-        windows: Starts of the windows that hold clicks of the object.
-        window_size: Their voxels.
+        window: In which it is asked about.
         model_grid: Of the image the network saw.
         grid: The volume's own grid.
     """
-    places = [np.empty((0, 3))]
-    for start in windows:
-        i, j, k = window_size
-        window = Box(start, (start[0] + i, start[1] + j, start[2] + k))
-        near = on_model_grid(earlier, grid, model_grid.cropped(window))[::_STEP, ::_STEP, ::_STEP]
-        corner = np.asarray(start)
-        spacing = _STEP * np.asarray(model_grid.spacing_mm)
-        said = (clicks.within(window).points_ijk - corner) / _STEP
-        places.append(_deep_and_apart(near, said, spacing) * _STEP + corner)
-    anchors = np.concatenate(places)
+    there = clicks.within(window)
+    near = on_model_grid(earlier, grid, model_grid.cropped(window))
+    around = bounding_box(near)
+    if around is None:
+        return there
+    around = around.grown(1).clipped(near.shape)  # so that a border is seen, but for that of the window
+    corner = np.add(window.start, around.start)
+    said = there.points_ijk - corner
+    mask = _without_pieces(near[around.slices], said[~there.positive])
+    anchors = corner + _deep_and_apart(mask, said, np.asarray(model_grid.spacing_mm))
     return replace(
-        clicks,
-        points_ijk=np.concatenate([anchors, clicks.points_ijk]),
-        positive=np.concatenate([np.ones(len(anchors), dtype=bool), clicks.positive]),
+        there,
+        points_ijk=np.concatenate([anchors, there.points_ijk]),
+        positive=np.concatenate([np.ones(len(anchors), dtype=bool), there.positive]),
     )
+
+
+def _without_pieces(mask: MaskArray, negative: Float[np.ndarray, "n 3"]) -> MaskArray:
+    """Return a mask without the pieces that were clicked negatively, but for its largest."""
+    numbered, count = components(mask)
+    if count < 2 or len(negative) == 0:
+        return mask
+    clicked = {component_at(numbered, voxel) for voxel in np.rint(negative).astype(int)}
+    largest = int(np.bincount(numbered[mask]).argmax())
+    return mask & ~np.isin(numbered, list(clicked - {0, largest}))
 
 
 def _deep_and_apart(
     mask: MaskArray, taken: Float[np.ndarray, "n 3"], spacing_mm: Float[np.ndarray, " 3"]
 ) -> Float[np.ndarray, "a 3"]:
-    """Return places inside a mask, deep and far from those taken; none where it is as thin as a voxel."""
+    """Return places inside a mask, deep and far from those taken."""
     voxels = np.argwhere(mask)
-    if len(voxels) == 0 or mask.all():
-        return np.empty((0, 3))
     i, j, k = spacing_mm.tolist()
-    depth = depth_mm(mask, (i, j, k), outside=True)[mask]
+    depth = np.full(len(voxels), np.inf) if mask.all() else depth_mm(mask, (i, j, k), outside=True)[mask]
     apart = np.full(len(voxels), np.inf)
     for place in taken:
         apart = np.minimum(apart, np.linalg.norm((voxels - place) * spacing_mm, axis=1))

@@ -67,7 +67,7 @@ def change_mask(
             farther (``REACH_OF_RADIUS``). None: in all of their windows.
     """
     points = grid.to_voxel(model_grid.to_world(clicks.points_ijk))
-    reach = None if reach_mm is None else Reach(points, max(reach_mm, REACH_OF_RADIUS * _radius_mm(earlier, grid)))
+    reach = None if reach_mm is None else _reach(points, clicks.positive, earlier, grid, at_least_mm=reach_mm)
     box, proposal = propose(logits, earlier, model_grid=model_grid, grid=grid, reach=reach)
     inside = points - np.asarray(box.start)
     added, removed = merge_clicks(earlier[box.slices], proposal, inside, clicks.positive)
@@ -77,10 +77,19 @@ def change_mask(
     return MaskChange(changed.moved(box.start), added[changed.slices].copy(), removed[changed.slices].copy())
 
 
-def _radius_mm(mask: MaskArray, grid: Grid) -> float:
-    """Return the radius of a ball of the mask's volume."""
-    volume = int(np.count_nonzero(mask)) * grid.voxel_volume_ml * 1000
-    return float((volume * 3 / (4 * np.pi)) ** (1 / 3))
+def _reach(
+    points_ijk: Float[np.ndarray, "n 3"],
+    positive: Bool[np.ndarray, " n"],
+    earlier: MaskArray,
+    grid: Grid,
+    *,
+    at_least_mm: float,
+) -> Reach | None:
+    """Return how far clicks count; None is everywhere, where one begins a piece far from all that was there."""
+    ball = int(np.count_nonzero(earlier)) * grid.voxel_volume_ml * 1000 * 3 / (4 * np.pi)
+    reach = Reach(points_ijk, max(at_least_mm, REACH_OF_RADIUS * float(np.cbrt(ball))))
+    begins = any(not earlier[reach.box(point, grid).slices].any() for point in points_ijk[positive])
+    return None if begins else reach
 
 
 def merge_clicks(
@@ -120,13 +129,13 @@ def _clicked_components(mask: MaskArray, voxels: Int[np.ndarray, "n 3"]) -> Mask
     numbered, count = components(mask[box.slices])
     is_clicked = np.zeros(count + 1, dtype=bool)
     for voxel in voxels - np.asarray(box.start):
-        is_clicked[_component_at(numbered, voxel)] = True
+        is_clicked[component_at(numbered, voxel)] = True
     is_clicked[0] = False
     taken[box.slices] = is_clicked[numbered]
     return taken
 
 
-def _component_at(numbered: Integer[np.ndarray, "i j k"], voxel: Int[np.ndarray, " 3"]) -> int:
+def component_at(numbered: Integer[np.ndarray, "i j k"], voxel: Int[np.ndarray, " 3"]) -> int:
     """Return the number of the component nearest to a click, 0 where none is within the margins."""
     for margin in SEARCH_MARGINS:
         cube = _cube(voxel, margin, numbered.shape)

@@ -43,20 +43,26 @@ class Reach:
     points_ijk: Float[np.ndarray, "n 3"]
     mm: float
 
+    def box(self, point_ijk: Float[np.ndarray, " 3"], grid: Grid) -> Box:
+        """Return the voxels of a grid around a click's reach."""
+        radius = self.mm * np.linalg.norm(np.linalg.inv(grid.affine[:3, :3]), axis=1)  # also of axes at an angle
+        return _box(np.floor(point_ijk - radius), np.ceil(point_ijk + radius) + 1).clipped(grid.shape)
+
     def share(self, box: Box, grid: Grid) -> Float32[np.ndarray, "x y z"]:
         """Return how much it counts in each voxel of a box of the grid, 0 to 1."""
         share = np.zeros(box.shape, dtype=np.float32)
         to_mm = grid.affine[:3, :3]
-        radius = self.mm * np.linalg.norm(np.linalg.inv(to_mm), axis=1)  # in voxels, also of axes at an angle
         for point in self.points_ijk:
-            near = shared_box(_box(np.floor(point - radius), np.ceil(point + radius) + 1), box)
+            near = shared_box(self.box(point, grid), box)
             if near is None:
                 continue
-            steps = np.ogrid[near.slices]
-            apart = np.stack(np.broadcast_arrays(*steps), axis=-1) - point
-            fallen = (2 * np.linalg.norm(apart @ to_mm.T, axis=-1) / self.mm - 1).clip(0, 1)
+            steps = [(axis - at).astype(np.float32) for axis, at in zip(np.ogrid[near.slices], point, strict=True)]
+            squared = np.zeros(near.shape, dtype=np.float32)
+            for row in to_mm.astype(np.float32):  # one axis of the world after the other: less is held
+                squared += (row[0] * steps[0] + row[1] * steps[1] + row[2] * steps[2]) ** 2
+            fallen = np.clip(2 * np.sqrt(squared, out=squared) / np.float32(self.mm) - 1, 0, 1)
             part = share[near.relative_to(box.start).slices]
-            np.maximum(part, 1 - fallen * fallen * (3 - 2 * fallen), out=part, casting="same_kind")
+            np.maximum(part, 1 - fallen * fallen * (3 - 2 * fallen), out=part)
         return share
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from vesalius.errors import UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.spec import ModelSpec
 
 _PLANES_AT_ONCE = 32
 
@@ -23,6 +25,7 @@ _DECIDES = {
     "labels": "the labels it began with",
     "model": "the model",
     "weights": "the model's weights",
+    "expects": "what the model expects of an image and a click",
     "overlap": "the overlap of automatic windows",
     "compat": "the published pipeline",
 }
@@ -38,6 +41,7 @@ def identify(
         "labels": labels_sha256(labels) if labels else None,
         "model": segmenter.spec.name,
         "weights": weights_sha256(segmenter),
+        "expects": expectations_sha256(segmenter.spec),
         "overlap": options.overlap,
         "compat": options.compat,
         "max_memory": options.max_memory,
@@ -96,6 +100,12 @@ def weights_sha256(segmenter: Segmenter) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def expectations_sha256(spec: ModelSpec) -> str:
+    """Hash what of a spec decides masks: all of it but what was measured, and who made it."""
+    bare = replace(spec, name="", version="", dice={}, dice_source="", confidence={}, licence="")
+    return hashlib.sha256(replace(bare, provenance="", citation="").to_json().encode()).hexdigest()
 
 
 def _short(value: object) -> str:

@@ -7,12 +7,12 @@ answer about one would depend, in its last bits, on which others happened to be 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from jaxtyping import Float
 from torch import Tensor
 
-from vesalius.geometry.boxes import Box, Triple
+from vesalius.geometry.boxes import Triple
 from vesalius.inference.click_plan import bytes_for_maps
 from vesalius.inference.points import PointLogits, compute_image_map, segment_points
 from vesalius.inference.segmenter import Segmenter
@@ -33,23 +33,21 @@ class ClickLogits:
         self.image_maps = TensorCache(bytes_for_maps(max_bytes))
         self._logits = TensorCache(max_bytes - bytes_for_maps(max_bytes))
 
-    def of(self, image: Float[Tensor, "i j k"], clicks: ObjectClicks, windows: Sequence[Triple]) -> PointLogits:
+    def of(self, image: Float[Tensor, "i j k"], said: Mapping[Triple, ObjectClicks]) -> PointLogits:
         """Return the logits of one object.
 
         Args:
             image: What the network sees; always the same.
-            clicks: In voxels of ``image``.
-            windows: That hold clicks of the object.
+            said: Start of a window -> what the head is told there, in voxels of ``image``.
         """
         i, j, k = image.shape
-        logits = tuple(self._in_window(image, clicks, start) for start in windows)
-        return PointLogits((i, j, k), tuple(windows), logits)
+        logits = tuple(self._in_window(image, clicks, start) for start, clicks in said.items())
+        return PointLogits((i, j, k), tuple(said), logits)
 
     def _in_window(
-        self, image: Float[Tensor, "i j k"], clicks: ObjectClicks, start: Triple
+        self, image: Float[Tensor, "i j k"], there: ObjectClicks, start: Triple
     ) -> Float[Tensor, "x y z"]:
         network, size = self._segmenter.network, self._segmenter.spec.window_size
-        there = clicks.within(Box(start, (start[0] + size[0], start[1] + size[1], start[2] + size[2])))
 
         def image_map(at: Triple) -> Tensor:
             return self.image_maps.get(at, lambda: compute_image_map(network, image, at, size))

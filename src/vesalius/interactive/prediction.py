@@ -15,7 +15,7 @@ from functools import cached_property, partial
 import numpy as np
 from jaxtyping import Float
 
-from vesalius.geometry.boxes import Box, enclosing_box
+from vesalius.geometry.boxes import Box, Triple, enclosing_box
 from vesalius.geometry.morphology import label_regions
 from vesalius.geometry.packed_mask import PackedMask
 from vesalius.geometry.volume import LabelMap, Volume
@@ -146,10 +146,14 @@ class Predictor:
                 clicks = self._object_clicks(state, label)
                 earlier = starts[label].within(whole)
                 grids = {"model_grid": self._prepared.grid, "grid": self._volume.grid}
-                spec = self._segmenter.spec
-                told = with_anchors(clicks, earlier, windows, window_size=spec.window_size, **grids)
-                logits = self._click_logits.of(self._prepared.image, told, windows)
-                yield label, change_mask(logits, earlier, clicks, reach_mm=spec.click_reach_mm, **grids)
+                said = {start: with_anchors(clicks, earlier, self._window(start), **grids) for start in windows}
+                logits = self._click_logits.of(self._prepared.image, said)
+                reach = self._segmenter.spec.click_reach_mm
+                yield label, change_mask(logits, earlier, clicks, reach_mm=reach, **grids)
+
+    def _window(self, start: Triple) -> Box:
+        i, j, k = self._segmenter.spec.window_size
+        return Box(start, (start[0] + i, start[1] + j, start[2] + k))
 
     def _object_clicks(self, state: State, label: int) -> ObjectClicks:
         clicks = _clicks(state, label)
