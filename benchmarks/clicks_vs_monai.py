@@ -12,7 +12,8 @@ Compared are the logits of one click in one window, and final masks:
 
 - ``block``: where none of MONAI's listed defects strikes. The image is one window on the model's own grid, so that
   both see the same voxels; an earlier mask is corrected by the session's clicks, one of them positive and inside
-  it; the mask after each click. What is left apart: arithmetic, and a component's last voxels.
+  it; the mask after each click. Twice: with our head told the user's clicks alone, as MONAI's is (what is left
+  apart then: arithmetic, and a component's last voxels), and as users run it, told where the object is as well.
 - ``first`` and ``session``: on the scan. Ours place windows on clusters of clicks, MONAI's on every click;
   resampling differs; a first click keeps what is connected to it, MONAI's whatever the window says; MONAI's later
   clicks outside the first window meet NaN (here written over with background between clicks, or nothing would be
@@ -40,10 +41,16 @@ import sides
 from auto_vs_monai import EXAMPLE, write_weights
 from click_places import simulate
 from clicks_monai import monai_side
-from clicks_ours import vesalius_side
+from clicks_ours import block_side, vesalius_side
 
 OURS = ("vesalius", "vesalius-fp32")
-RUN = {"simulate": simulate, "monai-fp32": monai_side, **dict.fromkeys(OURS, vesalius_side)}
+BLOCKS = {"vesalius": "block", "vesalius-fp32": "block-fp32"}
+RUN = {
+    "simulate": simulate,
+    "monai-fp32": monai_side,
+    **dict.fromkeys(OURS, vesalius_side),
+    **dict.fromkeys(BLOCKS.values(), block_side),
+}
 
 
 def main() -> None:
@@ -113,12 +120,16 @@ def _logits_agree(folder: Path, side: str) -> dict[str, float]:
 
 def _masks_agree(folder: Path, side: str) -> dict[str, Any]:
     """Say how alike final masks are: Dice and the share of equal voxels; in the block after each click."""
-    ours, theirs = (np.load(folder / f"masks_{name}.npz") for name in (side, "monai-fp32"))
+    ours, block, theirs = (np.load(folder / f"masks_{name}.npz") for name in (side, BLOCKS[side], "monai-fp32"))
     earlier = np.load(folder / "block_earlier.npy")
-    block = [_alike(a, b) for a, b in zip(ours["block"], theirs["block"], strict=True)]
+    after = {
+        told: [_alike(a, b) for a, b in zip(block[told], theirs["block"], strict=True)]
+        for told in ("alone", "anchored")
+    }
     return {
-        "block": block[-1],
-        "block_dice_after_each_click": [one["dice"] for one in block],
+        "block": after["alone"][-1],
+        "block_dice_after_each_click": [one["dice"] for one in after["alone"]],
+        "block_with_anchors": after["anchored"][-1],
         "block_changed_by_monai": float((theirs["block"][-1] != earlier).mean()),
         **{what: _alike(ours[what], theirs[what]) for what in ("first", "session")},
     }
