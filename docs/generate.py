@@ -65,10 +65,15 @@ SENTENCES: Mapping[str, str] = {
     "cache_formats.json": "A window of {window}³ out of a prepared case of {side}³ (a busy machine): Blosc2 "
     "{stores[blosc2-zstd5][window_ms]:.0f} ms, Zarr {stores[zarr][window_ms]:.0f} ms, one compressed NumPy file "
     "{stores[npz][window_ms]:.0f} ms",
-    "clicks_vs_monai.json": "Clicks at full width against MONAI {machine[monai]} in fp32: the first in a window "
-    "{ratios[first_click]:.2f} of the time, later ones {ratios[later_click]:.3f}, ten as a simulated user makes "
-    "them {ratios[session]:.2f} ({sides[vesalius][session_misses]} windows seen, {sides[vesalius][session_hits]} "
-    "times again), 20 objects in one new window {ratios[20_objects]:.2f}",
+    "clicks_vs_monai.json": "Clicks at full width against MONAI {machine[monai]} in fp32, by default (bf16) and "
+    "in fp32: the first in a window {ratios[vesalius][first_click]:.2f} and "
+    "{ratios[vesalius-fp32][first_click]:.2f} of the time, later ones {ratios[vesalius][later_click]:.3f} and "
+    "{ratios[vesalius-fp32][later_click]:.3f}, ten of both signs as a simulated user makes them "
+    "{ratios[vesalius][session]:.2f} and {ratios[vesalius-fp32][session]:.2f} ({sides[vesalius][session_misses]} "
+    "windows seen, {sides[vesalius][session_hits]} times again), 20 objects in one new window "
+    "{ratios[vesalius][20_objects]:.2f} and {ratios[vesalius-fp32][20_objects]:.2f}. Masks after ten clicks in "
+    "one window, the head told what MONAI's is told: Dice "
+    "{agreement_with_monai[vesalius-fp32][masks][block][dice]:.4f} in fp32",
     "handover.json": "From features to labels, statistics and files, {shape[0]} x {shape[1]} x {shape[2]} voxels, "
     "{classes} classes: {ours[total]:.1f} s; {voxels_that_differ} of {voxels} voxels differ from the dense "
     "computation, which takes {dense[total]:.1f} s",
