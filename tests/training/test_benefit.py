@@ -42,8 +42,19 @@ def test_a_loss_and_a_difference_by_chance_are_told_apart() -> None:
     assert benefit(chance, scores(0.5, 0.5, spread=0.0)).words().startswith("no clear difference")
 
 
-def test_one_case_gives_no_interval_and_is_never_clear() -> None:
+@pytest.mark.parametrize("cases", range(1, 6))
+def test_of_few_cases_the_difference_is_said_and_no_verdict(cases: int) -> None:
+    few = benefit(scores(0.9, 0.7, spread=0.01, cases=cases), scores(0.8, 0.4, spread=0.01, cases=cases))
+    assert few.words().startswith("so few cases decide nothing: Dice 0.")
+    assert f", +0.200 over copied labels and small; n = {cases}, held out" in few.words()
+    assert few.as_dict()["difference"]["is_clear"] is False
+    enough = benefit(scores(0.9, 0.7, spread=0.01, cases=6), scores(0.8, 0.4, spread=0.01, cases=6))
+    assert enough.words().startswith("helped")
+    assert enough.as_dict()["difference"]["is_clear"] is True
+
+
+def test_one_case_gives_no_interval() -> None:
     one = benefit({"a": {"liver": 0.9}}, {"a": {"liver": 0.1}})
-    assert one.words().startswith("no clear difference: Dice 0.900, +0.800 over")
+    assert one.words().startswith("so few cases decide nothing: Dice 0.900, +0.800 over")
     assert one.dice_of("vein") is None
     assert Benefit(on="", tuned={}, before={}, against=AGAINST).words() == "nothing to compare"
