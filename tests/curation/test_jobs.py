@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vesalius.curation.jobs import Outcome, carry_out, exit_code_of, refuse_begun
+from vesalius.curation.jobs import Outcome, alone, carry_out, exit_code_of, refuse_begun
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.record import ListedCase
 from vesalius.errors import DiskError, FileFormatError, InterruptedRun, UsageError
@@ -111,3 +111,16 @@ def test_a_store_that_was_begun_is_resumed_only_when_told(tmp_path: Path) -> Non
     refuse_begun(tmp_path, resume=True)
     with pytest.raises(UsageError, match="--resume"):
         refuse_begun(tmp_path, resume=False)
+
+
+def test_a_store_that_cannot_be_written_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(DiskError, match="store"), alone(tmp_path / "file" / "store"):
+        pass
+
+
+def test_what_fails_inside_lets_the_next_in(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="inside"), alone(tmp_path / "store"):
+        raise ValueError("inside")
+    with alone(tmp_path / "store"):
+        assert (tmp_path / "store").is_dir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from curation import test_reliability as answers
+from curation.at_once import Crowd, together
 from curation.scans import write_json, write_scan
+from vesalius.curation import pseudo_labels
 from vesalius.curation.pseudo_labels import curate_pseudo_labels, reliable
 from vesalius.curation.reliability import Decision, ReliabilitySettings
 from vesalius.data.datalists.read import read_list
@@ -74,6 +77,39 @@ def test_a_list_gets_what_is_reliable_and_a_table_of_why(tmp_path: Path) -> None
         resume=True,
     )
     assert [one.state for one in resumed.outcomes] == ["there", "there"]
+
+
+def test_processes_on_one_store_write_its_list_and_table_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = read_list(write_json(tmp_path, [write_scan(tmp_path, "a", answers.scan())]))
+
+    def curate() -> pseudo_labels.CuratedLabels:
+        return curate_pseudo_labels(listed, tmp_path / "pl", Teacher(), model_sha256="x", resume=True)
+
+    curate()
+    crowd = Crowd()
+    for name in ("write_list", "decisions_csv"):
+        monkeypatch.setattr(pseudo_labels, name, crowd.wrapped(getattr(pseudo_labels, name)))
+    assert [one.outcomes[0].state for one in together(curate)] == ["there"] * 3
+    assert (crowd.visits, crowd.most) == (6, 1)
+
+
+def test_no_older_model_s_answer_stands_where_the_new_one_keeps_nothing_or_fails(tmp_path: Path) -> None:
+    air = Volume(np.full((1, *answers.GRID.shape), -1000, np.int16), answers.GRID, "CT")
+    names = ["nothing", "broken", "held-out"]
+    for name in names:
+        write_scan(tmp_path, name, air)
+    write_scan(tmp_path, "old", answers.scan())
+    entries = [{"image": f"{name}.nii.gz", "pseudo_label": "old.nii.gz"} for name in names]
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps({"training": entries[:2], "validation": entries[2:], "modality": "CT"}))
+    listed = read_list(path)
+    (tmp_path / "broken.nii.gz").write_bytes(b"no scan")
+    found = curate_pseudo_labels(listed, tmp_path / "pl", Teacher(), model_sha256="x")
+    assert [one.state for one in found.outcomes] == ["made", "failed"]
+    old = {case.name: case.pseudo_label for case in read_list(found.listed).cases}
+    assert old == {"nothing": None, "broken": None, "held-out": tmp_path / "old.nii.gz"}
 
 
 def test_an_unreliable_tumour_is_unknown_inside_a_reliable_organ_and_a_reliable_one_stays() -> None:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from curation.at_once import Crowd, together
 from curation.encoders import SPECS
-from curation.scans import with_data, write_scan
+from curation.scans import with_data, write_json, write_scan
 from vesalius.checkpoints.load import load_any
 from vesalius.checkpoints.safetensors import write_model
+from vesalius.curation import supervoxels
 from vesalius.curation.dense_features import FeatureMap
 from vesalius.curation.supervoxels import (
     SupervoxelSettings,
@@ -173,3 +175,23 @@ def test_a_list_with_supervoxels_is_what_training_reads(model, tmp_path: Path) -
         curate_supervoxels(listed, store, model, model_sha256=m, settings=SETTINGS, resume=True) for m in "xy"
     ]
     assert [[one.state for one in outcomes] for outcomes, _ in resumed] == [["there"] * 2, ["made"] * 2]
+
+
+def test_processes_on_one_store_write_its_list_one_after_another(
+    model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = read_list(write_json(tmp_path, [write_scan(tmp_path, "a", scan())]))
+
+    def parts_of(volume: Volume, *_: object) -> LabelMap:
+        return LabelMap(np.ones(volume.grid.shape, np.uint16), volume.grid, {})
+
+    def curate() -> str:
+        outcomes, _ = curate_supervoxels(listed, tmp_path / "sv", model, model_sha256="x", resume=True)
+        return outcomes[0].state
+
+    crowd = Crowd()
+    monkeypatch.setattr(supervoxels, "supervoxels_of", parts_of)
+    assert curate() == "made"
+    monkeypatch.setattr(supervoxels, "write_list", crowd.wrapped(supervoxels.write_list))
+    assert together(curate) == ["there"] * 3
+    assert (crowd.visits, crowd.most) == (3, 1)

@@ -1,7 +1,8 @@
 """A job over the cases of a list: each case's folder complete or not there, whoever is stopped or killed meanwhile.
 
 Several processes may work on one store: each takes the cases that no other has in hand, and comes back at the end
-to those that another had, so that what a killed one left is made after all. A case that cannot be done is noted
+to those that another had, so that what a killed one left is made after all. They all end with the same last case:
+what is written of the whole store is written by one at a time (``alone``). A case that cannot be done is noted
 and does not stop the rest; a full disk, a missing package or a model that cannot be loaded does.
 """
 # SPDX-License-Identifier: Apache-2.0
@@ -10,13 +11,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock
+
 from vesalius.data.cache import Cache, key_of
 from vesalius.data.datalists.record import DataList, ListedCase
-from vesalius.errors import InputError, InterruptedRun, MemoryBudgetError, UsageError, VesaliusError
+from vesalius.errors import DiskError, InputError, InterruptedRun, MemoryBudgetError, UsageError, VesaliusError
 
 State = Literal["made", "there", "failed"]
 Key = Callable[[ListedCase], str]
@@ -107,6 +111,29 @@ def _outcome(case: ListedCase, store: Cache, *, key: Key, make: Make, wait: bool
     except (InputError, MemoryBudgetError) as error:
         return Outcome(case=case, state="failed", error=error)
     return None if folder is None else Outcome(case=case, state="made" if made_here else "there", folder=folder)
+
+
+@contextmanager
+def alone(store: Path) -> Iterator[None]:
+    """Wait until no other process writes what is written of a whole store, such as its list, and keep others off.
+
+    Raises:
+        DiskError: If the store cannot be written.
+    """
+    lock = FileLock(store / ".results.lock")
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise DiskError(
+            expected=f"to write into the store {store}",
+            got=error.strerror or str(error),
+            do="name a folder that may be written to, with enough space",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def refuse_begun(store: Path, *, resume: bool) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from vesalius.curation.jobs import Outcome, carry_out, folder_name, refuse_begun, training_cases
+from vesalius.curation.jobs import Outcome, alone, carry_out, folder_name, refuse_begun, training_cases
 from vesalius.curation.reliability import Change, Decision, ReliabilitySettings, judge
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.record import DataList, ListedCase
@@ -92,7 +92,8 @@ def curate_pseudo_labels(
     """Label the training scans of a list by a model, and write a list that has what is reliable as pseudo labels.
 
     Args:
-        listed: The list; cases that are not for training are handed on as they are.
+        listed: The list; cases that are not for training are handed on as they are. Of the others, pseudo labels
+            that it has already, of another model, are not.
         store: A folder, for the maps and ``decisions.csv``; the new list is written beside it, as ``<store>.json``.
         teacher: The model.
         model_sha256: Of its weights: what is there from other weights is made again.
@@ -142,12 +143,16 @@ def curate_pseudo_labels(
     made = {one.case.name: one.folder for one in outcomes if one.folder is not None}
     found = {name: tuple(json.loads((folder / DECISIONS).read_text("utf-8"))) for name, folder in made.items()}
     files = {name: folder / FILE for name, folder in made.items() if (folder / FILE).is_file()}
-    kept = [replace(case, pseudo_label=files.get(case.name, case.pseudo_label)) for case in listed.cases]
+    judged = {case.name for case in cases}
+    kept = [
+        replace(case, pseudo_label=files.get(case.name)) if case.name in judged else case for case in listed.cases
+    ]
     path = store.with_name(f"{store.name}.json")
-    write_list(replace(listed, cases=tuple(kept)), path)
     table = store / TABLE
-    with replacing(table) as part:
-        part.write_text(decisions_csv(found.items()), encoding="utf-8")
+    with alone(store):
+        write_list(replace(listed, cases=tuple(kept)), path)
+        with replacing(table) as part:
+            part.write_text(decisions_csv(found.items()), encoding="utf-8")
     return CuratedLabels(outcomes=outcomes, decisions=found, listed=path, table=table)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vesalius.checkpoints.load import Loaded
 from vesalius.curation.dense_features import FRAME, FeatureMap, dense_features
-from vesalius.curation.jobs import Outcome, carry_out, folder_name, refuse_begun, training_cases
+from vesalius.curation.jobs import Outcome, alone, carry_out, folder_name, refuse_begun, training_cases
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.datalists.write import write_list
@@ -123,7 +123,8 @@ def curate_supervoxels(
     made = {one.case.name: one.folder / FILE for one in outcomes if one.folder is not None}
     path = store.with_name(f"{store.name}.json")
     kept = [replace(case, supervoxels=made.get(case.name, case.supervoxels)) for case in listed.cases]
-    write_list(replace(listed, cases=tuple(kept)), path)
+    with alone(store):
+        write_list(replace(listed, cases=tuple(kept)), path)
     return outcomes, path
 
 
