@@ -30,6 +30,15 @@ def test_a_vocabulary_of_one_s_own_merges_by_what_its_ids_are_called_and_not_by_
     assert mine.inside == {8}
 
 
+def test_what_may_lie_in_another_without_being_part_of_it_is_hidden_by_it() -> None:
+    mine = Overlaps.of([(1, "left kidney"), (2, "left kidney cyst"), (3, "liver"), (4, "hepatic tumor")])
+    assert mine.hides(2, 1)
+    assert mine.hides(1, 2)
+    assert not mine.hides(2, 3)
+    assert not mine.hides(4, 3), "the liver includes it"
+    assert not mine.hides(2, 2)
+
+
 def test_composites_and_what_was_never_trained_are_not_asked_for() -> None:
     assert not VISTA3D.trainable & {2, 16, 18, 20, 21, 129, 130, 131}
     assert len(VISTA3D.trainable) == 124

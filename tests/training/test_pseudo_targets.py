@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from training.small_case import SPEC, balls, case_with, recipe
@@ -67,6 +68,50 @@ def test_a_click_knows_as_little_of_a_claimed_object() -> None:
     )
     known_of = {one.target.id: one.known.flatten().tolist() for one in objects}
     assert known_of == {SPLEEN: [True, True, True, False, True], STOMACH: [True, True, False, False, True]}
+
+
+KIDNEY, CYST, RIGHT = 1, 2, 3
+KIDNEYS = Overlaps.of([(KIDNEY, "left kidney"), (CYST, "left kidney cyst"), (RIGHT, "right kidney")])
+
+
+@pytest.mark.parametrize("by_model", [{CYST}, {CYST, KIDNEY}])
+def test_a_cyst_that_a_model_found_is_unknown_in_a_kidney_that_people_drew(by_model: set[int]) -> None:
+    """In a kidney that the model found, too, the model's word on its cyst counts; the right one holds none."""
+    drawn = line(0, 0, RIGHT, 0, 0) if KIDNEY in by_model else line(KIDNEY, KIDNEY, RIGHT, 0, 0)
+    found = line(KIDNEY, KIDNEY, CYST, CYST, 0)
+    labels = filled(drawn, found, by_model, KIDNEYS.includes).long()
+    assert labels.flatten().tolist() == [KIDNEY, KIDNEY, RIGHT, CYST, 0]
+    annotated = {KIDNEY, CYST, RIGHT}
+    question = ask(labels, annotated, KIDNEYS, ALL, np.random.default_rng(0), claimed=by_model)
+    where = dict(
+        zip(question.class_ids.tolist(), known(labels, question, KIDNEYS).flatten(1).tolist(), strict=True)
+    )
+    in_kidney = KIDNEY in by_model
+    assert where == {KIDNEY: [True] * 5, CYST: [in_kidney, in_kidney, True, True, True], RIGHT: [True] * 5}
+    spec = replace(
+        SPEC,
+        vocabulary=((KIDNEY, "left kidney"), (CYST, "left kidney cyst"), (RIGHT, "right kidney")),
+        architecture=replace(SPEC.vista, point_branch=True),
+    )
+    clicked = objects_in(
+        labels,
+        annotated,
+        KIDNEYS,
+        click_targets(spec, KIDNEYS),
+        most=4,
+        rng=np.random.default_rng(0),
+        claimed=by_model,
+    )
+    assert {one.target.id: one.known.flatten().tolist() for one in clicked} == where
+
+
+def test_a_tumour_that_a_model_saw_in_no_part_of_a_drawn_liver_is_known_to_be_absent_there() -> None:
+    overlaps = Overlaps.of([(1, "liver"), (2, "hepatic tumor"), (3, "spleen")])
+    labels = filled(line(1, 1, 3, 0), line(0, 2, 0, 0), {2}, overlaps.includes).long()
+    question = ask(labels, {1, 2}, overlaps, ALL, np.random.default_rng(0), claimed={2})
+    assert question.class_ids[:2].tolist() == [1, 2]
+    assert known(labels, question, overlaps)[1].flatten().tolist() == [True, True, False, True]
+    assert targets(labels, question, overlaps)[1].flatten().tolist() == [False, True, False, False]
 
 
 def with_pseudo(case: Case, **changes: object) -> Case:

@@ -15,14 +15,14 @@ import numpy as np
 from jaxtyping import Integer
 from torch import Tensor
 
-from vesalius.data.case import UNKNOWN, UNSURE
+from vesalius.data.case import NO_CLASS
 from vesalius.prompts import simulate
 from vesalius.prompts.encode import ObjectClicks
 from vesalius.prompts.targets import ClickTarget
 from vesalius.shapes import MaskArray
 from vesalius.spec import ModelSpec
 from vesalius.training.overlaps import Overlaps
-from vesalius.training.prompt_sampling import classes_in
+from vesalius.training.prompt_sampling import classes_in, silent
 from vesalius.training.recipes import ClickPrompting
 
 
@@ -87,11 +87,12 @@ def objects_in(
     """
     inside = classes_in(labels, annotated & overlaps.trainable, overlaps)
     values = labels.numpy()
-    known = values != UNKNOWN
-    sure = known & (values != UNSURE)
+    found = set(np.unique(values).tolist()) - set(NO_CLASS)
     return tuple(
         ClickedObject(
-            targets[label], np.isin(values, list(overlaps.voxels_of(label))), sure if label in claimed else known
+            targets[label],
+            np.isin(values, list(overlaps.voxels_of(label))),
+            ~np.isin(values, list(silent(label, found, overlaps, claimed))),
         )
         for label in rng.permutation(inside)[:most].tolist()
     )

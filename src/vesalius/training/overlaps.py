@@ -103,9 +103,17 @@ class Overlaps:
 
     def excludes(self, label: int, other: int) -> bool:
         """Whether a voxel labelled ``other`` is known not to be of class ``label``."""
-        related = other in self.voxels_of(label) or label in self.voxels_of(other)
-        may_share = bool({label, other} & self.inside) or frozenset((label, other)) in self.shared
-        return not related and not may_share
+        return not self._related(label, other) and not self._may_share(label, other)
+
+    def hides(self, label: int, other: int) -> bool:
+        """Whether a voxel labelled ``other`` may be of class ``label`` too, though neither includes the other."""
+        return not self._related(label, other) and self._may_share(label, other)
+
+    def _related(self, label: int, other: int) -> bool:
+        return other in self.voxels_of(label) or label in self.voxels_of(other)
+
+    def _may_share(self, label: int, other: int) -> bool:
+        return bool({label, other} & self.inside) or frozenset((label, other)) in self.shared
 
 
 def _shared(own: Sequence[Structure]) -> frozenset[frozenset[int]]:

@@ -9,7 +9,7 @@ known of them.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +31,13 @@ class ClassQuestion:
             that nobody looked for.
         present: How many lie in the window.
         annotated: Whether each was looked for.
-        claimed: Whether only a model looked for each; None is for none.
+        claimed: Class ids, asked for or not, that only a model looked for.
     """
 
     class_ids: Int[Tensor, " o"]
     present: int
     annotated: Bool[Tensor, " o"]
-    claimed: Bool[Tensor, " o"] | None = None
+    claimed: Set[int] = frozenset()
 
 
 def ask(
@@ -69,7 +69,7 @@ def ask(
         torch.tensor(asked, dtype=torch.long),
         len(inside),
         torch.arange(len(asked)) < len(asked) - len(others),
-        torch.tensor([label in claimed for label in asked]) if claimed else None,
+        claimed,
     )
 
 
@@ -92,21 +92,36 @@ def known(labels: Integer[Tensor, "i j k"], question: ClassQuestion, overlaps: O
 
     Of a class that was looked for: everywhere. Of another: where it was found nevertheless, and where some
     structure was found that does not overlap with it; unlabelled voxels may be its own, and so may those of an
-    organ, if the class lies inside organs. Voxels marked UNKNOWN: for no class; those marked UNSURE: for none that
-    only a model looked for.
+    organ, if the class lies inside organs. Voxels marked UNKNOWN: for no class; for those that only a model looked
+    for, see ``silent``.
     """
     found = [label for label in torch.unique(labels).tolist() if label not in NO_CLASS]
-    claimed = question.annotated & False if question.claimed is None else question.claimed
     masks = []
-    for label, annotated, by_model in zip(
-        question.class_ids.tolist(), question.annotated.tolist(), claimed.tolist(), strict=True
-    ):
+    for label, annotated in zip(question.class_ids.tolist(), question.annotated.tolist(), strict=True):
         telling = {other for other in found if overlaps.excludes(label, other)} | overlaps.voxels_of(label)
         if annotated:
-            masks.append((labels != UNKNOWN) & (labels != UNSURE) if by_model else labels != UNKNOWN)
+            masks.append(~torch.isin(labels, _as(labels, silent(label, found, overlaps, question.claimed))))
         else:
             masks.append(torch.isin(labels, _as(labels, telling)))
     return torch.stack(masks) if masks else labels.new_zeros((0, *labels.shape), dtype=torch.bool)
+
+
+def silent(label: int, found: Iterable[int], overlaps: Overlaps, claimed: Set[int]) -> frozenset[int]:
+    """Return the labels whose voxels may or may not be of a class that was looked for.
+
+    Of a class that only a model looked for, those are UNSURE, too, and what people drew that the class may lie in
+    without being part of it: a map has one id a voxel, and where people's stands, the model's answer does not. In
+    VISTA3D, which keeps two maps, the model's counts there.
+
+    Args:
+        label: The class.
+        found: Class ids in the window.
+        overlaps: Which classes may lie in others.
+        claimed: Class ids that only a model looked for.
+    """
+    if label not in claimed:
+        return frozenset({UNKNOWN})
+    return frozenset(other for other in set(found) - claimed if overlaps.hides(label, other)) | {UNKNOWN, UNSURE}
 
 
 def _as(labels: Tensor, ids: Set[int]) -> Tensor:

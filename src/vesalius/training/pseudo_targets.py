@@ -4,7 +4,8 @@ Paper: VISTA3D (arXiv:2406.05285, section 3.2; ``scripts/train.py``). There, pro
 that a model found stand side by side, each against its own label map. So here, but in one map: what people drew
 wins; a class they looked for is never taken from a model; of the others, a model's word holds for the classes that
 it found in the scan, where it was sure. Where it was not, people's word on their own classes still holds, and
-nothing is said of the others (UNSURE).
+nothing is said of the others (UNSURE). Nor is anything said of a class that a model found, inside what people drew
+and what may hold it without including it, such as a cyst in a kidney (``prompt_sampling.silent``).
 """
 # SPDX-License-Identifier: Apache-2.0
 
