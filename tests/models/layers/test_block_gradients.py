@@ -61,13 +61,18 @@ def test_gradients_are_those_of_plain_differentiation(
         torch.testing.assert_close(ours[name], expected, rtol=0, atol=tolerance, msg=name)
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
-@pytest.mark.parametrize("mutation", ["to_input", "relu_backward_", "leaky_backward_"])
+@pytest.mark.parametrize(
+    ("kind", "mutation"),
+    [
+        (PreActivationBlock, "to_input"),
+        (PreActivationBlock, "relu_backward_"),
+        (PostActivationBlock, "to_input"),
+        (PostActivationBlock, "leaky_backward_"),
+    ],
+)
 def test_the_comparison_notices_a_missing_step(
     kind: Callable[[int], Block], mutation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if (mutation == "relu_backward_") != (kind is PreActivationBlock) and mutation != "to_input":
-        return
     wrong: dict[str, Callable[..., Tensor]] = {
         "to_input": lambda gradient, conv, target: target.copy_(gradient),
         "relu_backward_": lambda gradient, activated: gradient,
