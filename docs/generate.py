@@ -65,6 +65,9 @@ SENTENCES: Mapping[str, str] = {
     "cache_formats.json": "A window of {window}³ out of a prepared case of {side}³ (a busy machine): Blosc2 "
     "{stores[blosc2-zstd5][window_ms]:.0f} ms, Zarr {stores[zarr][window_ms]:.0f} ms, one compressed NumPy file "
     "{stores[npz][window_ms]:.0f} ms",
+    "click_memory.json": "{clicks} clicks on {structures} structures of a phantom of {shape[0]} x {shape[1]} x "
+    "{shape[2]} voxels, full width: at most {peak_beside_weights_gb:.1f} GB beside the weights "
+    "({cache_limit_gb:.1f} GB allowed to remember with)",
     "clicks_vs_monai.json": "Clicks at full width against MONAI {machine[monai]} in fp32, by default (bf16) and "
     "in fp32: the first in a window {ratios[vesalius][first_click]:.2f} and "
     "{ratios[vesalius-fp32][first_click]:.2f} of the time, later ones {ratios[vesalius][later_click]:.3f} and "
