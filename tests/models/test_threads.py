@@ -27,10 +27,11 @@ def three_threads() -> None:
 
 @pytest.mark.usefixtures("three_threads")
 def test_pools_at_work_at_once_leave_new_threads_as_they_were() -> None:
-    begun = threading.Barrier(2)
+    looked, begun = threading.Barrier(2), threading.Barrier(2)
 
     def run(threads: int) -> tuple[int, int]:
         outside = torch.get_num_threads()
+        looked.wait(timeout=30)  # a thread whose first look falls into the other's initializer would see its number
         with ThreadPoolExecutor(1, initializer=compute_with, initargs=(threads,)) as pool:
             inside = pool.submit(torch.get_num_threads).result()
             begun.wait(timeout=30)

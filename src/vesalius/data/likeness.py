@@ -125,8 +125,10 @@ class Gallery:
         self._pictures = _Set.of(pictures)
 
     @classmethod
-    def of(cls, cases: Sequence[str], numbers: Sequence[int], pictures: Sequence[Pictures]) -> Gallery:
-        """Return a gallery of several scans' pictures, or of none."""
+    def of(
+        cls, cases: Sequence[str], numbers: Sequence[int], pictures: Sequence[UInt8[np.ndarray, "_ 2 s s"]]
+    ) -> Gallery:
+        """Return a gallery of several scans' pictures, each with slices of its own number, or of none."""
         none = np.zeros((0, 2, SIDE, SIDE), np.uint8)
         return cls(cases, numbers, np.concatenate([none, *pictures]))
 
