@@ -98,6 +98,7 @@ def learnt(arguments: argparse.Namespace, listed: DataList, *, at_random: bool) 
     from vesalius.engine.learner import Learner
     from vesalius.engine.loop import train
     from vesalius.engine.run import RunFolder
+    from vesalius.inference.plan import best_precision
     from vesalius.inference.segmenter import Segmenter, SegmentOptions
     from vesalius.models.build import optimise_for_inference
     from vesalius.training.course import task_of
@@ -106,8 +107,8 @@ def learnt(arguments: argparse.Namespace, listed: DataList, *, at_random: bool) 
 
     torch.set_num_threads(1)
     options = FinetuneOptions(folds=0, seed=arguments.set)
-    course = begin("vesalius-small", listed, options).course
-    loop = replace(course.recipe.loop, steps=None, minutes=arguments.minutes, windows=1, log_every=10**6)
+    course = begin("vesalius-small", listed, options, precision=best_precision("cpu")).course
+    loop = replace(course.recipe.loop, steps=None, minutes=arguments.minutes, log_every=10**6)
     recipe = replace(course.recipe, loop=loop)
     if at_random:
         rate = replace(recipe.optimisation, learning_rate=SCRATCH_RATE)
