@@ -87,6 +87,69 @@ def test_pairing_sees_what_two_intervals_hide() -> None:
     assert (difference.better, difference.worse) == (12, 0)
 
 
+NOISE = {"normal": lambda rng, n: rng.normal(size=n), "seldom large": lambda rng, n: rng.standard_t(2, size=n)}
+
+
+@pytest.mark.parametrize("kind", NOISE)
+@pytest.mark.parametrize(("cases", "most"), [(6, 0.04), (8, 0.05), (12, 0.05), (16, 0.055)])
+def test_noise_is_called_a_clear_difference_no_more_often_than_once_in_twenty(
+    kind: str, cases: int, most: float
+) -> None:
+    rng, draws = np.random.default_rng(cases), 600 if cases < 12 else 200
+    nothing = np.zeros(cases)
+    found = [paired_difference(nothing, NOISE[kind](rng, cases)) for _ in range(draws)]
+    alarms = sum(one is not None and one.is_clear for one in found) / draws
+    assert alarms <= most + 2 * math.sqrt(most * (1 - most) / draws)
+
+
+@pytest.mark.parametrize("kind", NOISE)
+def test_percentiles_of_a_bootstrap_would_call_noise_clear_far_too_often(kind: str) -> None:
+    rng, draws = np.random.default_rng(6), 120
+    found = [bootstrap_mean(NOISE[kind](rng, 6)) for _ in range(draws)]
+    assert sum(one is not None and not one.low <= 0 <= one.high for one in found) / draws > 0.1
+
+
+def test_an_interval_by_signs_covers_the_truth_and_shrinks_with_cases() -> None:
+    widths = []
+    for cases in (6, 12, 48):
+        rng = np.random.default_rng(cases)
+        found = [paired_difference(np.zeros(cases), rng.normal(3.0, 1.0, cases)) for _ in range(200)]
+        covered = [one is not None and one.interval.low <= 3.0 <= one.interval.high for one in found]
+        assert 0.92 <= np.mean(covered) <= 1.0
+        widths.append(np.mean([one.interval.high - one.interval.low for one in found if one is not None]))
+    assert widths[0] > 1.5 * widths[1] > 2.5 * widths[2]
+
+
+def test_six_cases_that_agree_are_clear_and_five_or_one_that_does_not_are_nothing() -> None:
+    gain = np.array([0.01, 0.02, 0.03, 0.02, 0.04, 0.09])
+    ends = [paired_difference(np.zeros(n), gain[:n]) for n in (5, 6)]
+    assert ends[0] is not None
+    assert ends[1] is not None
+    assert (ends[0].interval.low, ends[0].interval.high, ends[0].is_clear) == (None, None, False)
+    assert (ends[1].interval.low, ends[1].interval.high, ends[1].is_clear) == (0.01, 0.09, True)
+    one_against = paired_difference(np.zeros(6), np.array([-0.001, *gain[1:]]))
+    assert one_against is not None
+    assert not one_against.is_clear
+
+
+def test_the_ends_are_where_flipping_signs_begins_to_reject() -> None:
+    rng = np.random.default_rng(3)
+    table = rng.normal(0.3, 1.0, (9, 2))
+    table[[0, 4], [1, 0]] = np.nan
+    found = paired_difference(np.zeros((9, 2)), table)
+    assert found is not None
+
+    def part_at_least_as_large(shift: float) -> float:
+        left = table - shift
+        signs = 1 - 2 * (np.arange(2**9)[:, None] >> np.arange(9) & 1)
+        sums = [np.mean(np.nansum(left * sign[:, None], axis=0) / (~np.isnan(left)).sum(axis=0)) for sign in signs]
+        return float(np.mean(np.array(sums) >= sums[0] - 1e-12))
+
+    assert found.interval.low is not None
+    assert part_at_least_as_large(found.interval.low - 1e-6) <= 0.025
+    assert part_at_least_as_large(found.interval.low + 1e-6) > 0.025
+
+
 def test_equal_models_do_not_differ() -> None:
     values = np.random.default_rng(0).random((6, 3))
     difference = paired_difference(values, values)

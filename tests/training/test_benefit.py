@@ -53,6 +53,19 @@ def test_of_few_cases_the_difference_is_said_and_no_verdict(cases: int) -> None:
     assert enough.as_dict()["difference"]["is_clear"] is True
 
 
+def test_noise_of_six_cases_is_called_a_benefit_no_more_often_than_once_in_twenty() -> None:
+    rng, verdicts = np.random.default_rng(0), []
+    for _ in range(300):
+        same = {f"c{n}": {"liver": rng.beta(8, 2), "vein": rng.beta(8, 2)} for n in range(6)}
+        tuned, before = (
+            {case: {name: dice + rng.normal(0, 0.03) for name, dice in own.items()} for case, own in same.items()}
+            for _ in range(2)
+        )
+        verdicts.append(benefit(tuned, before).words().split(":")[0])
+    assert set(verdicts) == {"helped", "did not help", "no clear difference"}
+    assert sum(verdict != "no clear difference" for verdict in verdicts) / 300 <= 0.055
+
+
 def test_one_case_gives_no_interval() -> None:
     one = benefit({"a": {"liver": 0.9}}, {"a": {"liver": 0.1}})
     assert one.words().startswith("so few cases decide nothing: Dice 0.900, +0.800 over")

@@ -30,9 +30,6 @@ from vesalius.training.cross_validation import Curve, Scores, unchosen_scores
 from vesalius.training.finetune import Finetuning
 
 COPIED = "copied labels"
-FEWEST_TO_DECIDE = 6
-"""Of fewer cases there is no verdict: even if all five agree, that is chance once in 16 (two-sided sign test), and
-a bootstrap of so few leaves out zero far too often."""
 _HOW = SegmentOptions(unvalidated=True)
 
 
@@ -62,17 +59,15 @@ class Benefit:
         return bootstrap_mean(self._table(self.tuned)[:, list(self.against).index(name)])
 
     def words(self) -> str:
-        """Say in a line whether it helped; with fewer than ``FEWEST_TO_DECIDE`` cases only the difference."""
+        """Say in a line whether it helped; only the difference where so few cases give no interval of it."""
         found = self.difference
         if found is None:
             return "nothing to compare"
         rival, interval = " and ".join(sorted(set(self.against.values()))), found.interval
         sure = "" if interval.low is None else f" ({interval.low:+.3f} to {interval.high:+.3f})"
         verdict = "helped" if interval.estimate > 0 else "did not help"
-        if interval.n < FEWEST_TO_DECIDE:
-            verdict, sure = "so few cases decide nothing", ""
-        elif not found.is_clear:
-            verdict = "no clear difference"
+        if not found.is_clear:
+            verdict = "so few cases decide nothing" if interval.low is None else "no clear difference"
         dice = bootstrap_mean(self._table(self.tuned))
         assert dice is not None
         return (
@@ -90,7 +85,7 @@ class Benefit:
                 **(interval_as_dict(found.interval) or {}),
                 "better": found.better,
                 "worse": found.worse,
-                "is_clear": found.is_clear and found.interval.n >= FEWEST_TO_DECIDE,
+                "is_clear": found.is_clear,
             },
             "dice": {name: interval_as_dict(self.dice_of(name)) for name in self.against},
             "cases": {
