@@ -95,6 +95,21 @@ def test_folds_are_held_out_and_the_model_is_made_of_all_cases_and_measured(
     assert (place / "run" / "model.safetensors").read_bytes() == before
 
 
+def test_cases_that_chose_the_weights_are_recorded_and_the_spec_states_no_dice(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads((place / "data" / "list.json").read_text())
+    judged = {**content, "training": content["training"][:1], "validation": content["training"][1:2], "test": []}
+    (place / "data" / "judged.json").write_text(json.dumps(judged))
+    typed = words(place, "--cache", str(place / "cache"), run="judged")
+    typed[typed.index("--data") + 1] = str(place / "data" / "judged.json")
+    assert main(typed) == 0
+    assert "n = 1, validation cases, which chose the weights" in capsys.readouterr().out
+    assert [one["chose_the_weights"] for one in record(place / "judged")["benefit"]] == [True]
+    spec = load_model(place / "judged").spec
+    assert (spec.dice, spec.dice_source) == ({}, "")
+
+
 def test_what_is_typed_becomes_options() -> None:
     typed = [
         "finetune",

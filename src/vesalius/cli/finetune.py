@@ -92,8 +92,7 @@ def run(args: argparse.Namespace) -> int:
     benefits = benefits_of(tuning, args.model, args.folder, curves, device=device, on_measuring=_say)
     for benefit in benefits:
         print(benefit.words())
-    if benefits:
-        state_dice(args.folder, benefits[-1])
+    state_dice(args.folder, benefits)
     record = record_of(tuning, schedule, curves=curves, steps=steps, benefits=benefits)
     print(write_record(args.folder, record).parent)
     return 0

@@ -42,12 +42,14 @@ class Benefit:
         tuned: Dice of the fine-tuned model.
         before: Dice of what was there before it.
         against: Class -> what that was: the name of a model, or ``COPIED``.
+        chose_the_weights: Whether these cases chose what is judged by them, which flatters it.
     """
 
     on: str
     tuned: Scores
     before: Scores
     against: Mapping[str, str]
+    chose_the_weights: bool = False
 
     @property
     def difference(self) -> Difference | None:
@@ -80,6 +82,7 @@ class Benefit:
         found = self.difference
         return {
             "on": self.on,
+            "chose_the_weights": self.chose_the_weights,
             "against": dict(self.against),
             "difference": found and {
                 **(interval_as_dict(found.interval) or {}),
@@ -117,7 +120,7 @@ def benefit_in_folds(tuning: Finetuning, model: str | Path, curves: Sequence[Cur
 
 
 def benefit_on(
-    tuning: Finetuning, model: str | Path, folder: Path, cases: Sequence[ListedCase], *, on: str, device: str
+    tuning: Finetuning, model: str | Path, folder: Path, cases: Sequence[ListedCase], *, split: str, device: str
 ) -> Benefit:
     """Compare the model in a run folder on cases that it did not learn from.
 
@@ -126,7 +129,7 @@ def benefit_on(
         model: To begin with.
         folder: The run folder, which is a model now.
         cases: Labelled ones of the list.
-        on: Which they are, in words.
+        split: Of which they are; those for validation chose the weights.
         device: Where the models run.
     """
     listed = tuning.course.listed
@@ -135,7 +138,9 @@ def benefit_on(
     for case in read_references(listed, cases, tuned.vocabulary):
         scores[case.name] = _found_by(tuned, case, list(rival.against))
     before = rival.scores(listed, cases, listed.split("training"))
-    return Benefit(on=on, tuned=scores, before=before, against=rival.against)
+    chosen = split == "validation"
+    on = f"{split} cases" + (", which chose the weights" if chosen else "")
+    return Benefit(on=on, tuned=scores, before=before, against=rival.against, chose_the_weights=chosen)
 
 
 def benefits_of(
@@ -161,11 +166,11 @@ def benefits_of(
     if curves:
         on_measuring("measuring what was there before, on the held-out cases")
         found.append(benefit_in_folds(tuning, model, curves, device=device))
-    for split, what in (("validation", "validation cases, which chose the weights"), ("test", "test cases")):
+    for split in ("validation", "test"):
         cases = [case for case in tuning.course.listed.cases if case.split == split and case.is_labelled]
         if cases:
             on_measuring(f"measuring {len(cases)} {split} cases")
-            found.append(benefit_on(tuning, model, folder, cases, on=what, device=device))
+            found.append(benefit_on(tuning, model, folder, cases, split=split, device=device))
     return found
 
 

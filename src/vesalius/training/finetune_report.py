@@ -86,8 +86,14 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
     return folder / RECORD
 
 
-def state_dice(folder: Path, benefit: Benefit) -> None:
-    """Have the model in a folder state what was measured on cases that chose nothing of it."""
+def state_dice(folder: Path, benefits: Sequence[Benefit]) -> None:
+    """Have the model in a folder state the last, which is the surest, of what cases gave that chose no weights.
+
+    Where all did, its spec stays as it is: what they gave stands in the record alone.
+    """
+    benefit = next((one for one in reversed(benefits) if not one.chose_the_weights), None)
+    if benefit is None:
+        return
     weights = open_weights(folder / MODEL_FILE)
     found = {name: interval for name in benefit.against if (interval := benefit.dice_of(name)) is not None}
     dice = {name: round(interval.estimate, 4) for name, interval in found.items()}

@@ -1,0 +1,28 @@
+"""What a fine-tuning says of a model: only what cases gave that did not choose its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training.small_list import SPEC, write_tiny
+from vesalius.checkpoints.load import load_model
+from vesalius.training.benefit import Benefit
+from vesalius.training.finetune_report import state_dice
+
+
+def benefit(on: str, dice: float, *, chose: bool) -> Benefit:
+    tuned = {"a": {"liver": dice}, "b": {"liver": dice}}
+    return Benefit(on=on, tuned=tuned, before=tuned, against={"liver": "tiny"}, chose_the_weights=chose)
+
+
+def test_a_model_states_no_dice_of_cases_that_chose_its_weights(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path / "tiny")
+    flattering, held_out = benefit("validation", 0.8, chose=True), benefit("held out", 0.6, chose=False)
+    for nothing in ([], [flattering]):
+        state_dice(folder, nothing)
+        assert (load_model(folder).spec.dice, load_model(folder).spec.dice_source) == (SPEC.dice, SPEC.dice_source)
+    state_dice(folder, [held_out, flattering])
+    assert load_model(folder).spec.dice == {"liver": 0.6}
+    assert load_model(folder).spec.dice_source.startswith("2 cases, held out")
+    state_dice(folder, [held_out, benefit("test cases", 0.5, chose=False)])
+    assert load_model(folder).spec.dice == {"liver": 0.5}
