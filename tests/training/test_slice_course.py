@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from dataclasses import replace
 from functools import partial
@@ -146,6 +147,26 @@ def test_at_random_no_weights_are_needed_and_without_a_model_they_are(place: Pat
     )
     with pytest.raises(UsageError, match="--at-random"):
         SliceBeginning.of(None, MEDDINOV3_TOY, listed)
+
+
+def test_a_scan_with_only_a_model_s_answer_is_left_out_as_one_without_labels_is(tmp_path: Path) -> None:
+    path = write_list(tmp_path / "data")
+    content = json.loads(path.read_text())
+    content["training"][0]["pseudo_label"] = content["training"][0].pop("label")
+    content["training"][1]["pseudo_label"] = "label-0.nii.gz"
+    path.write_text(json.dumps(content))
+    write_backbone(tmp_path / "backbone")
+    chosen = recipe()
+    learnt, prepared = course(tmp_path, chosen), []
+    cache = Cache(tmp_path / "cache")
+    learnt.task(cache, on_case=prepared.append)
+    assert prepared == [1], "one case of two"
+    facts = learnt.config(cache)["data"]["training"]
+    without = [dict(entry) for entry in content["training"]]
+    for entry in without:
+        del entry["pseudo_label"]
+    path.write_text(json.dumps({**content, "training": without}))
+    assert course(tmp_path, chosen).config(cache)["data"]["training"] == facts
 
 
 def test_rates_fall_towards_the_input_and_bare_tensors_do_not_decay(place: Path) -> None:

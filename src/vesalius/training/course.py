@@ -142,10 +142,7 @@ class Course:
     @property
     def learnt(self) -> DataList:
         """The list as the recipe reads it: without pseudo labels, where they do not count."""
-        if self.recipe.pseudo_labels:
-            return self.listed
-        cases = tuple(replace(case, pseudo_label=None) for case in self.listed.cases)
-        return replace(self.listed, cases=cases)
+        return self.listed if self.recipe.pseudo_labels else self.listed.without_pseudo_labels()
 
     def validation_cases(self) -> tuple[ListedCase, ...]:
         """Return the labelled validation cases, if the recipe validates.

@@ -137,10 +137,15 @@ class SliceCourse:
             "data": {
                 "name": listed.name,
                 "meanings": {str(label): meaning for label, meaning in listed.meanings.items()},
-                "training": facts(listed.split("training")),
+                "training": facts(self.learnt.split("training")),
                 "validation": facts(self.validation_cases()),
             },
         }
+
+    @property
+    def learnt(self) -> DataList:
+        """The list as slices are learnt from it: without pseudo labels; scans with nothing else are left out."""
+        return self.listed.without_pseudo_labels()
 
     def validation_cases(self) -> tuple[ListedCase, ...]:
         """Return the labelled validation cases, if the recipe validates.
@@ -166,7 +171,7 @@ class SliceCourse:
         spec, recipe, held_out = self.beginning.spec, self.recipe, self.validation_cases()
         vocabulary = Vocabulary.of(spec.vocabulary)
         mirrored = {label: vocabulary.left_right_partner(label) or label for label in spec.names}
-        cases = prepare_list(self.listed, spec, cache, workers=workers, on_case=on_case)
+        cases = prepare_list(self.learnt, spec, cache, workers=workers, on_case=on_case)
         task = MedDinoTask(cases, spec, recipe=recipe, mirrored=mirrored)
         if not held_out:
             return task

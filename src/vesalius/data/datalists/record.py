@@ -88,6 +88,10 @@ class DataList:
         """Return the cases that are for one thing."""
         return tuple(case for case in self.cases if case.split == split)
 
+    def without_pseudo_labels(self) -> DataList:
+        """Return the list for a training in which no model's answer counts."""
+        return replace(self, cases=tuple(replace(case, pseudo_label=None) for case in self.cases))
+
     def folded(self, fold: int) -> DataList:
         """Return the list with the training cases of one fold kept for validation, and no others.
 
