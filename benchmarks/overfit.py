@@ -3,11 +3,13 @@
 ::
 
     python benchmarks/built_in_model/prepare.py
-    python benchmarks/overfit.py --run runs/overfit --minutes 20
+    python benchmarks/overfit.py --run runs/overfit --minutes 25
 
 A head-and-neck scan with human contours, the architecture of the built-in model at random weights, class prompts
-and clicks mixed, no augmentation (what is learnt by heart must not change). Minutes are the processor's. Measured
-through the code users run: ``Segmenter`` and ``Session``, the first click in the middle of the structure.
+and clicks mixed, no augmentation (what is learnt by heart must not change). One of the few scans in which every
+structure fits into a window: by one click nothing is found beyond it, so that of a spinal cord of 60 slices (as in
+``pt_1``) no click in a window of 48 can give a Dice of 0.95. Minutes are the processor's. Measured through the code
+users run: ``Segmenter`` and ``Session``, the first click in the middle of the structure.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -50,13 +52,13 @@ ENOUGH = 0.95
 
 
 def recipe(minutes: float) -> VistaRecipe:
-    """Return class prompts and clicks, on half of the windows both."""
+    """Return class prompts on three windows in four, and clicks on every one."""
     return VistaRecipe(
         window_size=(48, 48, 48),
         drop_label=0.25,
-        drop_point=0.25,
+        drop_point=0.0,
         prompting=ClassPrompting(absent_classes=2, other_classes=0),
-        clicking=ClickPrompting(rounds=2),
+        clicking=ClickPrompting(clicks=1, rounds=2),
         augmentation=STILL,
         optimisation=Optimisation(parts=(Part(names="point_head.*", rate=2.0),)),
         loop=LoopSettings(minutes=minutes),
@@ -94,9 +96,9 @@ def measure(network: Vista3D, case: Case) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Train, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", type=Path, default=Path("runs/built_in_model/cases/pt_1.npz"))
+    parser.add_argument("--case", type=Path, default=Path("runs/built_in_model/cases/pt_91.npz"))
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--minutes", type=float, default=25.0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     case, chosen = load_case(arguments.case), recipe(arguments.minutes)
