@@ -90,8 +90,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="of the processor, instead of the recipe's")
     parser.add_argument("--workers", type=int, default=1, help="cores to use: a window of the step on each")
     arguments = parser.parse_args()
-    if not arguments.resume:
-        refuse_existing(arguments.run)
+    refuse_existing(arguments.run, resume=arguments.resume)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = STAGES[arguments.stage]
     loop = replace(recipe.loop, minutes=arguments.minutes or recipe.loop.minutes)

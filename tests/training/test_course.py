@@ -167,4 +167,16 @@ def test_another_course_in_the_same_folder_is_refused(place: Path, tmp_path: Pat
         carry_out(course(place, replace(short, recall=0.7)), tmp_path / "run", cache=Cache(place / "cache"))
     with pytest.raises(UsageError, match="--resume"):
         refuse_existing(tmp_path / "run")
-    refuse_existing(tmp_path / "new")
+    refuse_existing(tmp_path / "run", resume=True)
+    for resume in (False, True):
+        refuse_existing(tmp_path / "new", resume=resume)
+        with pytest.raises(UsageError, match="one that this command began"):
+            refuse_existing(tmp_path / "run", resume=resume, mark="plan.json")
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("gone", ["model.safetensors", "spec.json"])
+def test_a_run_is_not_begun_in_a_folder_that_holds_a_model(tmp_path: Path, gone: str, resume: bool) -> None:
+    (write_tiny(tmp_path / "tiny") / gone).unlink()
+    with pytest.raises(UsageError, match="which the run would replace"):
+        refuse_existing(tmp_path / "tiny", resume=resume)

@@ -9,7 +9,14 @@ import pytest
 
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.errors import UsageError
-from vesalius.training.cross_validation import Curve, best_step, mean_dice, unchosen_scores, with_folds
+from vesalius.training.cross_validation import (
+    Curve,
+    best_step,
+    mean_dice,
+    stated_folds,
+    unchosen_scores,
+    with_folds,
+)
 
 
 def listed(count: int, folds: dict[int, int] | None = None) -> DataList:
@@ -39,9 +46,14 @@ def test_every_labelled_case_is_held_out_once_and_folds_are_even() -> None:
 def test_folds_that_a_list_states_are_kept() -> None:
     stated = listed(4, {0: 1, 1: 0, 2: 1, 3: 0})
     assert with_folds(stated, 2, seed=0) is stated
+    assert stated_folds(stated) == (0, 1)
+    from_one = listed(4, {0: 1, 1: 2, 2: 1, 3: 2})
+    assert with_folds(from_one, 2, seed=0) is from_one
     for wrong in (stated, listed(4, {0: 1})):
         with pytest.raises(UsageError, match="folds that few"):
             with_folds(wrong, 3, seed=0)
+    with pytest.raises(UsageError, match="cases without one"):
+        with_folds(listed(4, {0: 0, 1: 1}), 3, seed=0)
 
 
 def test_a_curve_is_read_from_the_metrics_and_an_ended_training_stays_as_it_is() -> None:

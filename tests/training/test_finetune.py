@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from vesalius.checkpoints.safetensors import write_model
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.read import read_list
 from vesalius.data.datalists.record import DataList
+from vesalius.engine.run import opened
 from vesalius.errors import CheckpointError, InterruptedRun, UnknownClassError, UsageError
 from vesalius.geometry.volume import Volume
 from vesalius.inference.segmenter import load
@@ -82,6 +84,18 @@ def test_folds_are_made_of_enough_cases_and_not_beside_validation_cases(place: P
         begun(place, FinetuneOptions(folds=3), training=2)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_folds_that_a_list_states_are_taken_where_no_number_is_asked_for(place: Path, first: int) -> None:
+    found = listed(place)
+    cases = tuple(replace(case, fold=first + number % 2) for number, case in enumerate(found.cases))
+    tuning = begin(place / "tiny", replace(found, cases=cases), FinetuneOptions())
+    held_out = [{case.fold for case in fold.listed.split("validation")} for fold in tuning.folds]
+    assert held_out == [{first}, {first + 1}]
+    with pytest.raises(UsageError, match="folds that list"):
+        begin(place / "tiny", replace(found, cases=cases), FinetuneOptions(folds=3))
+    assert begin(place / "tiny", replace(found, cases=cases), FinetuneOptions(folds=0)).folds == ()
+
+
 def test_no_held_out_case_is_learnt_from(place: Path) -> None:
     tuning = begun(place)
     held_out = [{case.name for case in fold.listed.split("validation")} for fold in tuning.folds]
@@ -141,6 +155,28 @@ def test_an_interrupted_fold_is_gone_on_with_and_a_finished_one_is_not_done_agai
     assert not list(tmp_path.rglob("*.safetensors"))
     with pytest.raises(UsageError, match=r"recipe\.loop\.steps"):
         train_folds(tuning, replace(SHORT, steps=3), options, tmp_path, resources)
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        (FinetuneOptions(like={"hepatic vein": "liver"}), r"beginning\.rows\.hepatic vein drawn -> liver"),
+        (FinetuneOptions(keep_names=True), r"beginning\.names\.2 None -> left kidney"),
+    ],
+)
+def test_a_run_is_not_resumed_from_another_beginning(
+    place: Path, tmp_path: Path, other: FinetuneOptions, what: str
+) -> None:
+    cache = Cache(place / "cache")
+
+    def config(options: FinetuneOptions) -> dict[str, Any]:
+        return begun(place, options, training=1, name="hepatic vein").course.config(cache)
+
+    for _ in range(2):
+        with opened(tmp_path, config(FinetuneOptions())):
+            pass
+    with pytest.raises(UsageError, match=what), opened(tmp_path, config(other)):
+        pass
 
 
 def test_a_model_that_takes_clicks_still_takes_them_when_it_was_fine_tuned(place: Path, tmp_path: Path) -> None:

@@ -41,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--steps", type=int, metavar="N", help="of each training instead")
     how.add_argument(
-        "--folds", type=int, metavar="N", help="of a cross-validation; 0: none; default: 3 from 4 cases on"
+        "--folds",
+        type=int,
+        metavar="N",
+        help="of a cross-validation; 0: none; default: the list's, or 3 from 4 cases on",
     )
     how.add_argument(
         "--patience", type=int, default=usual.patience, metavar="N", help="validations in vain; default %(default)s"
@@ -69,11 +72,11 @@ def run(args: argparse.Namespace) -> int:
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
     options = options_of(args)
-    if not args.resume:
-        refuse_existing(args.folder, also=schedules.PLAN)
     if is_of_slices(args.model):
+        refuse_existing(args.folder, resume=args.resume)
         finetune_slices(args, list_of(args, args.data))
         return 0
+    refuse_existing(args.folder, resume=args.resume, mark=schedules.PLAN)
     device = choose_device(args.device)
     cache, workers = Cache(args.cache or args.folder / "cache"), args.threads or torch.get_num_threads()
     resources = Resources(cache=cache, device=device, workers=workers)

@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
     recipe, store = recipe_of(args), SliceStore(args.data)
-    if not args.resume and not args.dry_run:
-        refuse_existing(args.folder)
+    if not args.dry_run:
+        refuse_existing(args.folder, resume=args.resume)
     beginning = Beginning.of(args.start) if args.start else Beginning.at_random(recipe, store)
     course = PretrainingCourse(recipe=recipe, beginning=beginning, store=store, gram=args.gram)
     if args.dry_run:

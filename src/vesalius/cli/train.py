@@ -66,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from vesalius.training.course import Beginning, Course, carry_out, refuse_existing
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
-    if not args.resume:
-        refuse_existing(args.folder)
+    refuse_existing(args.folder, resume=args.resume)
     if args.recipe in SLICE_RECIPES:
         train_slices(args, list_of(args, args.data), typed_of(args))
         return 0

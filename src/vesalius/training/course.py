@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from torch import Tensor
 from vesalius.checkpoints.catalog import find_row
 from vesalius.checkpoints.load import find_weights_of
 from vesalius.checkpoints.safetensors import write_model
+from vesalius.checkpoints.store import MODEL_FILE, SPEC_FILE
 from vesalius.checkpoints.weights import open_weights
 from vesalius.data.cache import Cache, key_of
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.prepare import Preparation, prepare_list
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
-from vesalius.engine.run import CHECKPOINT, RunFolder, opened
+from vesalius.engine.run import CHECKPOINT, CONFIG, RunFolder, opened
 from vesalius.engine.settings import Optimisation
 from vesalius.engine.task import Task
 from vesalius.engine.team import ALONE, Team
@@ -45,11 +46,13 @@ class Beginning:
         spec: What it expects and names; with a click branch if the recipe clicks.
         state: The weights to begin with; None begins at random.
         source: Which model that was: its name and the hash of its weights.
+        changes: What was chosen of names and weights that the source does not have, as plain data.
     """
 
     spec: ModelSpec
     state: Mapping[str, Tensor] | None
     source: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: str | Path, recipe: VistaRecipe, *, at_random: bool = False) -> Beginning:
@@ -117,6 +120,7 @@ class Course:
         return {
             "recipe": asdict(self.recipe),
             "model": self.beginning.source,
+            **({"beginning": dict(self.beginning.changes)} if self.beginning.changes else {}),
             "data": {
                 "name": listed.name,
                 "meanings": {str(label): meaning for label, meaning in listed.meanings.items()},
@@ -222,23 +226,31 @@ def task_of(
     return Judged(task, course.judge(held_out)) if held_out else task
 
 
-def refuse_existing(folder: Path, *, also: str = CHECKPOINT) -> None:
-    """Refuse a folder in which a training has begun.
+def refuse_existing(folder: Path, *, resume: bool = False, mark: str = CONFIG) -> None:
+    """Refuse a folder that a training would spoil: a run has begun there, or it holds a model.
 
     Args:
         folder: The run folder.
-        also: Another file that says so, beside the checkpoint.
+        resume: Whether a run of this kind is to be gone on with; what it has made by now is its own.
+        mark: The file by which one knows a run of this kind.
 
     Raises:
-        UsageError: If it has either.
+        UsageError: If so.
     """
-    there = next((name for name in (CHECKPOINT, also) if (folder / name).exists()), None)
-    if there is not None:
+    there = next((name for name in (mark, CHECKPOINT, MODEL_FILE, SPEC_FILE) if (folder / name).exists()), None)
+    if there is None or (resume and there == mark):
+        return
+    if there == mark:
         raise UsageError(
             expected=f"a new run folder, or to be told to resume {folder}",
             got=f"a folder with a {there}",
             do="add --resume, or name another folder",
         )
+    raise UsageError(
+        expected=f"a new run folder, or one that this command began, at {folder}",
+        got=f"a folder with a {there}, which the run would replace",
+        do="name another folder",
+    )
 
 
 def _clicks(recipe: VistaRecipe) -> bool:

@@ -20,21 +20,27 @@ Scores = Mapping[str, Mapping[str, float]]
 """Case -> class -> Dice, absent classes counted: 1 where nothing was found, 0 where anything was."""
 
 
+def stated_folds(listed: DataList) -> tuple[int, ...]:
+    """Return the folds that a list states of its labelled training cases, in order."""
+    labelled = [case for case in listed.split("training") if case.is_labelled]
+    return tuple(sorted({case.fold for case in labelled if case.fold is not None}))
+
+
 def with_folds(listed: DataList, folds: int, *, seed: int) -> DataList:
     """Return a list whose labelled training cases are each of one fold, as evenly as they come.
 
     A list that states folds of its own keeps them, if they are as many.
 
     Raises:
-        UsageError: If it states another number of them.
+        UsageError: If it states another number of them, or of some cases only.
     """
     labelled = [case for case in listed.split("training") if case.is_labelled]
     stated = {case.fold for case in labelled}
     if stated != {None}:
-        if None in stated or stated != set(range(folds)):
+        if None in stated or len(stated) != folds:
             raise UsageError(
                 expected=f"the folds that {listed.path.name} states, {sorted(map(str, stated))}",
-                got=f"{folds} of our own",
+                got="cases without one" if None in stated else f"{folds} of our own",
                 do="ask for as many, for one of them (--fold K), or take them out of the list",
             )
         return listed

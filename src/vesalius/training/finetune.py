@@ -23,7 +23,7 @@ from vesalius.errors import CheckpointError, UsageError
 from vesalius.spec import ModelSpec, VistaArchitecture
 from vesalius.training.adaptation import Change, adapted, limited_to
 from vesalius.training.course import Beginning, Course
-from vesalius.training.cross_validation import with_folds
+from vesalius.training.cross_validation import stated_folds, with_folds
 from vesalius.training.finetune_options import FinetuneOptions
 from vesalius.training.new_classes import LearntClass, learnt_classes, with_classes, with_rows
 from vesalius.training.recipes import FINETUNE, FINETUNE_FAR, VistaRecipe, for_machine, frozen
@@ -88,14 +88,20 @@ def begin(
     state = with_rows(weights.read(), spec, classes, seed=options.seed)
     said = "; ".join(map(str, (*changes, *more)))
     source = f"{weights.spec.name}, SHA-256 {weights.report.sha256}" + (f"; {said}" if said else "")
-    beginning = Beginning(spec=spec, state=state, source=source)
+    known = dict(weights.spec.vocabulary)
+    chosen = {
+        "names": {str(label): name for label, name in spec.vocabulary},
+        "rows": {one.name: "drawn" if one.like is None else known[one.like] for one in classes if one.is_new},
+    }
+    beginning = Beginning(spec=spec, state=state, source=source, changes=chosen)
     course = Course(recipe=recipe, beginning=beginning, listed=listed)
     training = sum(case.split == "training" for case in labelled)
-    count = options.folds_of(training, has_validation=bool(validation_cases(listed)))
+    has_validation, stated = bool(validation_cases(listed)), len(stated_folds(listed))
+    count = options.folds_of(training, has_validation=has_validation, stated=stated)
     folds: tuple[Course, ...] = ()
     if count:
         parted = with_folds(listed, count, seed=options.seed)
-        folds = tuple(replace(course, listed=parted.folded(fold)) for fold in range(count))
+        folds = tuple(replace(course, listed=parted.folded(fold)) for fold in stated_folds(parted))
         course = replace(course, listed=_all_learnt(listed))
     return Finetuning(base=weights.spec, course=course, folds=folds, classes=classes, changes=(*changes, *more))
 

@@ -26,8 +26,8 @@ class FinetuneOptions:
     steps: int | None = None
     """Of each training instead: a run of so many steps is the same on any machine."""
     folds: int | None = None
-    """Parts of a cross-validation, each held out of one training; 0 is none. By default 3 where the list has no
-    validation cases and at least 4 that are labelled."""
+    """Parts of a cross-validation, each held out of one training; 0 is none. By default, where the list has no
+    validation cases, as many as it states, or else 3 if at least 4 of its cases are labelled."""
     patience: int = 5
     """Validations in a row that may bring nothing better; then a training that is validated is over."""
     validations: int = 10
@@ -53,12 +53,19 @@ class FinetuneOptions:
         if min(self.patience, self.validations) < 1:
             raise _refused("patience for at least one validation", self)
 
-    def folds_of(self, labelled: int, *, has_validation: bool) -> int:
+    def folds_of(self, labelled: int, *, has_validation: bool, stated: int = 0) -> int:
         """Return how many folds a list of so many labelled training cases is cut into.
+
+        Args:
+            labelled: How many.
+            has_validation: Whether the list has validation cases.
+            stated: How many folds it states; one alone cannot be held out of others.
 
         Raises:
             UsageError: If it is asked for more than there are cases.
         """
+        if self.folds is None and stated > 1 and not has_validation:
+            return stated
         if self.folds is None:
             return 0 if has_validation or labelled < FEWEST_TO_FOLD else _FOLDS
         if self.folds > labelled:
