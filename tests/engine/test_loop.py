@@ -82,6 +82,18 @@ def test_a_run_that_crashed_ends_bit_for_bit_as_one_that_did_not(tmp_path: Path)
     assert resumed.drawn == draws_of(range(15, 30))
 
 
+def test_a_training_that_ends_early_has_the_weights_of_a_whole_one_on_its_way(tmp_path: Path) -> None:
+    saving = {"save_every_s": 0.0}
+    with pytest.raises(CrashError):
+        run_in(tmp_path / "whole", crash_at(8), settings(steps=12, **saving))
+    _, early = run_in(tmp_path / "early", LineTask(), settings(steps=12, ends_at=8, **saving))
+    on_its_way, ended = RunFolder(tmp_path / "whole").checkpoint(), early.checkpoint()
+    assert ended["step"] == 8
+    assert all(same(ended[name], on_its_way[name]) for name in on_its_way if name != "trained_s")
+    short, _ = run_in(tmp_path / "short", LineTask(), settings(steps=8, **saving))
+    assert not same(short.state_dict()["network"], on_its_way["network"]), "its rates had fallen by then"
+
+
 JUDGED = {"windows": 3, "validate_every": 4, "log_every": 5, "save_every_s": 7.0}
 """Accumulation, and validations that fall on other steps than lines and checkpoints do."""
 

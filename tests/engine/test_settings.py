@@ -44,6 +44,9 @@ def test_an_optimisation_that_cannot_be_meant_is_refused(wrong: dict[str, float]
         {"steps": 1, "validate_every": -2},
         {"steps": 1, "validate_every": 1, "patience": 0},
         {"steps": 1, "patience": 3},
+        {"steps": 4, "ends_at": 5},
+        {"steps": 4, "ends_at": 0},
+        {"minutes": 1.0, "ends_at": 1},
     ],
 )
 def test_a_loop_that_cannot_be_meant_is_refused(wrong: dict[str, float]) -> None:
@@ -56,6 +59,11 @@ def test_progress_counts_steps_or_minutes() -> None:
     assert LoopSettings(steps=8).progress(9, 0.0) == 1.0
     assert LoopSettings(minutes=2.0).progress(10**9, 30.0) == 0.25
     assert LoopSettings(minutes=2.0).progress(0, 121.0) == 1.0
+    assert [LoopSettings(steps=8).end, LoopSettings(minutes=2.0).end, LoopSettings(steps=8, ends_at=2).end] == [
+        1,
+        1,
+        0.25,
+    ]
 
 
 def test_validations_come_before_the_first_step_every_so_often_and_at_the_end() -> None:

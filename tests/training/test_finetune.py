@@ -14,7 +14,7 @@ from vesalius.checkpoints.safetensors import write_model
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.read import read_list
 from vesalius.data.datalists.record import DataList
-from vesalius.engine.run import opened
+from vesalius.engine.run import RunFolder, opened
 from vesalius.errors import CheckpointError, InterruptedRun, UnknownClassError, UsageError
 from vesalius.geometry.volume import Volume
 from vesalius.inference.segmenter import load
@@ -24,6 +24,7 @@ from vesalius.models.build import build
 from vesalius.prompts.types import PointPrompt
 from vesalius.spec import VIT_TOY, ModelSpec
 from vesalius.training import finetune_trainings
+from vesalius.training.cross_validation import Curve
 from vesalius.training.finetune import Finetuning, begin
 from vesalius.training.finetune_options import FinetuneOptions
 from vesalius.training.finetune_schedule import PLAN, Schedule, keep_schedule, kept_schedule, schedule_of
@@ -155,6 +156,18 @@ def test_an_interrupted_fold_is_gone_on_with_and_a_finished_one_is_not_done_agai
     assert not list(tmp_path.rglob("*.safetensors"))
     with pytest.raises(UsageError, match=r"recipe\.loop\.steps"):
         train_folds(tuning, replace(SHORT, steps=3), options, tmp_path, resources)
+
+
+def test_the_model_is_trained_as_the_folds_were_and_stopped_where_they_were_best(
+    place: Path, tmp_path: Path
+) -> None:
+    tuning, resources = begun(place, FinetuneOptions(folds=2)), Resources(cache=Cache(place / "cache"))
+    curve = Curve((0, 1, 2, 3), tuple({"image-0": {"liver": dice}} for dice in (0.0, 0.2, 0.5, 0.4)))
+    schedule = replace(SHORT, steps=3)
+    assert train_all(tuning, schedule, FinetuneOptions(), tmp_path / "run", resources, curves=(curve,)) == 2
+    loop = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]["loop"]
+    assert (loop["steps"], loop["ends_at"], loop["validate_every"]) == (3, 2, None)
+    assert RunFolder(tmp_path / "run").metrics()[-1]["step"] == 2
 
 
 @pytest.mark.parametrize(

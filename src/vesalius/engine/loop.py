@@ -92,7 +92,7 @@ def train(
         while True:
             standing.trained_s, requested = _agreed(clock() - begun, interruption.requested, team)
             progress = settings.progress(learner.step, standing.trained_s)
-            is_over = progress >= 1 or selection.in_vain == settings.patience
+            is_over = progress >= settings.end or selection.in_vain == settings.patience
             is_due = settings.validates_at(learner.step, is_over=is_over) and selection.validated != learner.step
             if is_over and not is_due:
                 break
@@ -227,7 +227,7 @@ def _report(standing: Standing[Trained], settings: LoopSettings, run: RunFolder)
     _log(run, standing, means)
     if run.writes:
         trained_min = standing.trained_s / 60
-        left_min = (1 / settings.progress(standing.learner.step, standing.trained_s) - 1) * trained_min
+        left_min = (settings.end / settings.progress(standing.learner.step, standing.trained_s) - 1) * trained_min
         words = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
         log.info("step %d  %.1f min, %.1f left  %s", standing.learner.step, trained_min, left_min, words)
 

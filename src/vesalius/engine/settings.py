@@ -114,6 +114,9 @@ class LoopSettings:
     minutes: float | None = None
     """Stop after so many minutes of training, and stretch the schedule over them: a run ends when it should on any
     machine, and never twice alike. Exactly one of ``steps`` and ``minutes`` is given."""
+    ends_at: int | None = None
+    """End after so many of the steps, at the rates that they have there: the weights are what a whole training had
+    on its way. None: at the end of the schedule."""
     windows: int = 1
     """Samples whose gradients are averaged in one step, over all processes together. Memory does not grow with
     them: each is differentiated on its own, and only the sum is kept."""
@@ -136,6 +139,8 @@ class LoopSettings:
             raise _refused("either steps or minutes", f"steps={self.steps}, minutes={self.minutes}")
         if (self.steps or self.minutes or 0) <= 0 or min(self.windows, self.log_every) < 1:
             raise _refused("at least one step, window and line", self)
+        if self.ends_at is not None and (self.steps is None or not 1 <= self.ends_at <= self.steps):
+            raise _refused("an end within the steps", f"steps={self.steps}, ends_at={self.ends_at}")
         if self.seed < 0 or self.save_every_s < 0:
             raise _refused("a seed and a time of at least 0", self)
         if min(self.validate_every or 1, self.patience or 1) < 1 or 0 in (self.validate_every, self.patience):
@@ -144,11 +149,16 @@ class LoopSettings:
             raise _refused("validations to be patient with", "patience without validate_every")
 
     def progress(self, step: int, trained_s: float) -> float:
-        """Return how much of the training is behind, in [0, 1]; at 1 it is over."""
+        """Return how much of the schedule is behind, in [0, 1]; the training is over at ``end``."""
         if self.steps is not None:
             return min(step / self.steps, 1.0)
         assert self.minutes is not None
         return min(trained_s / (60 * self.minutes), 1.0)
+
+    @property
+    def end(self) -> float:
+        """How much of the schedule is behind when the training is over."""
+        return 1.0 if self.ends_at is None or self.steps is None else self.ends_at / self.steps
 
     def validates_at(self, step: int, *, is_over: bool) -> bool:
         """Return whether the average is to be validated after so many steps."""

@@ -96,7 +96,12 @@ def train_all(
 ) -> int:
     """Make the model of all training cases in the run folder, or go on, and return after how many steps it ends.
 
-    It takes as many steps as served the folds best; with validation cases, until they gain no more; else all.
+    With folds it ends where these were best in the mean, *in their schedule*: what is delivered is then what was
+    judged, a network stopped on its way, at the rates and with the average of that step. A schedule shortened to
+    those steps would end with rates that have fallen, which no fold was judged with; the whole schedule would go
+    where the folds lost. Why the best step of the mean curve and not the median of each fold's: a fold of a case
+    or two has an erratic curve, and ``unchosen_scores`` judges by this very rule. With validation cases it lasts
+    until they gain no more; else to the end.
 
     Args:
         tuning: What to train.
@@ -110,21 +115,26 @@ def train_all(
     Raises:
         InterruptedRun: If it was asked to stop; the same call goes on.
     """
-    steps = best_step(curves) if curves else schedule.steps
+    ends_at = best_step(curves) if curves else None
     is_validated = not curves and bool(tuning.validated)
     on_training("the model, of all training cases")
     timed = _lasting(
         tuning.course,
-        steps,
+        schedule.steps,
+        ends_at=ends_at,
         validate_every=schedule.validate_every if is_validated else None,
         patience=options.patience if is_validated else None,
     )
     _carry_out(timed, folder, resources)
-    return steps
+    return ends_at or schedule.steps
 
 
-def _lasting(course: Course, steps: int, *, validate_every: int | None, patience: int | None) -> Course:
-    loop: LoopSettings = replace(course.recipe.loop, steps=steps, validate_every=validate_every, patience=patience)
+def _lasting(
+    course: Course, steps: int, *, validate_every: int | None, patience: int | None, ends_at: int | None = None
+) -> Course:
+    loop: LoopSettings = replace(
+        course.recipe.loop, steps=steps, ends_at=ends_at, validate_every=validate_every, patience=patience
+    )
     return replace(course, recipe=replace(course.recipe, loop=loop))
 
 
