@@ -213,3 +213,52 @@ def test_a_piece_that_begins_far_from_a_speck_is_drawn_as_if_there_were_none() -
     assert speck.any()
     assert fresh.added.sum() > 50
     assert fresh.added.sum() == beside.added.sum()
+
+
+class TestNoClickIsInVain:
+    """With a reach: what the head does not see where it is clicked, the click takes for its surroundings."""
+
+    grids = {"model_grid": MODEL_GRID, "grid": OWN_GRID}  # noqa: RUF012
+
+    def test_a_click_on_what_the_head_does_not_see_takes_a_ball_and_without_a_reach_nothing(self) -> None:
+        unseen = ball_logits([(10, 8, 8)], (0, 0, 0), 1)
+        earlier, where = ball(OWN_GRID, (36, 30, 26), 4), clicks((18, 15, 16))
+        assert change_mask(unseen, earlier, where, **self.grids).box.is_empty  # type: ignore[arg-type]
+        change = change_mask(unseen, earlier, where, **self.grids, reach_mm=12.0)  # type: ignore[arg-type]
+        added = OWN_GRID.to_world(np.argwhere(change.added) + np.asarray(change.box.start))
+        away = np.linalg.norm(added - MODEL_GRID.to_world(where.points_ijk), axis=1)
+        voxel = np.linalg.norm(OWN_GRID.spacing_mm) / 2
+        assert not change.removed.any()
+        assert 6.0 - 2 * voxel <= away.max() <= 6.0 + voxel
+        assert change.added.sum() * OWN_GRID.voxel_volume_ml * 1000 == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.15)
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_every_click_has_its_voxel_whatever_the_head_says(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        earlier = ball(OWN_GRID, tuple(rng.integers(12, 24, 3)), 5)
+        logits = ball_logits([(10, 8, 8)], tuple(rng.integers(12, 24, 3)), int(rng.integers(1, 6)))
+        points = rng.permutation(np.stack(np.meshgrid(*[np.arange(12, 24, 4)] * 3), axis=-1).reshape(-1, 3))[:6]
+        signs = rng.random(6) > 0.5
+        where = ObjectClicks(target=TARGET, points_ijk=points.astype(float), positive=signs)
+        change = change_mask(logits, earlier, where, **self.grids, reach_mm=10.0)  # type: ignore[arg-type]
+        result = earlier.copy()
+        result[change.box.slices] |= change.added
+        result[change.box.slices] &= ~change.removed
+        voxels = np.rint(OWN_GRID.to_voxel(MODEL_GRID.to_world(points))).astype(int)
+        assert (result[tuple(voxels.T)] == signs).all()
+        assert not (change.added & earlier[change.box.slices]).any()
+        assert not (change.removed & ~earlier[change.box.slices]).any()
+
+    def test_two_clicks_of_either_sign_share_the_room_between_them(self) -> None:
+        unseen, nothing = ball_logits([(10, 8, 8)], (0, 0, 0), 1), np.zeros(OWN_GRID.shape, dtype=bool)
+        where = ObjectClicks(
+            target=TARGET,
+            points_ijk=np.array([[16.0, 15.0, 16.0], [20.0, 15.0, 16.0]]),
+            positive=np.array([True, False]),
+        )
+        change = change_mask(unseen, nothing, where, **self.grids, reach_mm=20.0)  # type: ignore[arg-type]
+        added = OWN_GRID.to_world(np.argwhere(change.added) + np.asarray(change.box.start))
+        yes, no = MODEL_GRID.to_world(where.points_ijk)
+        voxel = np.linalg.norm(OWN_GRID.spacing_mm)
+        assert len(added) > 50
+        assert (np.linalg.norm(added - yes, axis=1) <= np.linalg.norm(added - no, axis=1) + voxel).all()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vesalius.geometry.boxes import Box
+from vesalius.geometry.balls import ball_box, squared_mm
 from vesalius.geometry.grid import Grid
 from vesalius.prompts.simulate import Click
 from vesalius.shapes import MaskArray
@@ -24,19 +24,17 @@ def balls(clicks: Sequence[Click], grid: Grid, radius_mm: float) -> MaskArray:
 
     Args:
         clicks: In the voxels of ``grid``.
-        grid: Of the scan; its axes are taken to stand at right angles.
+        grid: Of the scan.
         radius_mm: Of every ball.
     """
     mask = np.zeros(grid.shape, dtype=bool)
-    spacing = np.asarray(grid.spacing_mm)
-    positive = [click.point_ijk for click in clicks if click.positive]
-    negative = [click.point_ijk for click in clicks if not click.positive]
+    positive, negative = ([np.array(c.point_ijk) for c in clicks if c.positive is sign] for sign in (True, False))
     for point in positive:
-        box = _around(point, radius_mm / spacing, grid)
-        squared = _squared_mm(point, box, spacing)
+        box = ball_box(point, radius_mm, grid)
+        squared = squared_mm(point, box, grid)
         inside = squared <= radius_mm**2
         for other in negative:
-            inside &= squared <= _squared_mm(other, box, spacing)
+            inside &= squared <= squared_mm(other, box, grid)
         mask[box.slices] |= inside
     return mask
 
@@ -47,25 +45,11 @@ def brushed(mask: MaskArray, click: Click, grid: Grid, radius_mm: float) -> Mask
     Args:
         mask: On ``grid``.
         click: In the voxels of ``grid``.
-        grid: Of the scan; its axes are taken to stand at right angles.
+        grid: Of the scan.
         radius_mm: Of the brush.
     """
-    spacing = np.asarray(grid.spacing_mm)
-    box = _around(click.point_ijk, radius_mm / spacing, grid)
+    point = np.array(click.point_ijk)
+    box = ball_box(point, radius_mm, grid)
     after = mask.copy()
-    after[box.slices][_squared_mm(click.point_ijk, box, spacing) <= radius_mm**2] = click.positive
+    after[box.slices][squared_mm(point, box, grid) <= radius_mm**2] = click.positive
     return after
-
-
-def _around(point: tuple[float, float, float], reach: np.ndarray, grid: Grid) -> Box:
-    low, high = np.floor(point - reach).astype(int), np.ceil(point + reach).astype(int) + 1
-    start, stop = (tuple(int(at) for at in end) for end in (low, high))
-    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])).clipped(grid.shape)
-
-
-def _squared_mm(point: tuple[float, float, float], box: Box, spacing: np.ndarray) -> np.ndarray:
-    axes = [
-        ((np.arange(low, high) - at) * side) ** 2
-        for low, high, at, side in zip(box.start, box.stop, point, spacing, strict=True)
-    ]
-    return np.asarray(axes[0][:, None, None] + axes[1][None, :, None] + axes[2][None, None, :])

@@ -5,6 +5,7 @@ Paper: VISTA3D (He et al., CVPR 2025, arXiv:2406.05285), Algorithm 1. Agrees wit
 in three dimensions (MONAI's leak between objects through the batch axis). What no window covers stays as it was
 (MONAI multiplies NaN by 0). Only a positive click inside the earlier mask lets whole components in (there negative
 and padding clicks do, too). A click beside several components takes the nearest, not the one numbered last.
+A model that states how far its clicks reach has none in vain (``heeded``), which is ours.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from vesalius.geometry.boxes import NOWHERE, Box, bounding_box
+from vesalius.geometry.balls import ball_box, squared_mm
+from vesalius.geometry.boxes import NOWHERE, Box, bounding_box, enclosing_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import components
 from vesalius.inference.points import PointLogits
@@ -55,7 +57,7 @@ def change_mask(
     grid: Grid,
     reach_mm: float | None = None,
 ) -> MaskChange:
-    """Say what an object's clicks change in its earlier mask: ``propose``, then ``merge_clicks``.
+    """Say what an object's clicks change in its earlier mask: ``propose``, ``merge_clicks``, then ``heeded``.
 
     Args:
         logits: Of the object, from all of its clicks.
@@ -64,13 +66,18 @@ def change_mask(
         model_grid: Of the image the network saw (``Prepared.grid``).
         grid: The volume's own grid, in any orientation or at an angle.
         reach_mm: How far at least from its clicks an object with an earlier mask may change; a large one may
-            farther (``REACH_OF_RADIUS``). None: in all of their windows.
+            farther (``REACH_OF_RADIUS``); and twice the radius of the ball that a click takes which would change
+            nothing. None: in all of their windows, and it may be in vain.
     """
     points = grid.to_voxel(model_grid.to_world(clicks.points_ijk))
     reach = None if reach_mm is None else _reach(points, clicks.positive, earlier, grid, at_least_mm=reach_mm)
     box, proposal = propose(logits, earlier, model_grid=model_grid, grid=grid, reach=reach)
     inside = points - np.asarray(box.start)
     added, removed = merge_clicks(earlier[box.slices], proposal, inside, clicks.positive)
+    if reach_mm is not None:
+        drawn = MaskChange(box, added, removed)
+        drawn = heeded(drawn, earlier, points, clicks.positive, grid=grid, radius_mm=reach_mm / 2)
+        box, added, removed = drawn.box, drawn.added, drawn.removed
     changed = bounding_box(added | removed)
     if changed is None:
         return MaskChange(NOWHERE, added[:0, :0, :0], removed[:0, :0, :0])
@@ -88,7 +95,7 @@ def _reach(
     """Return how far clicks count; None is everywhere, where one begins a piece far from all that was there."""
     ball = int(np.count_nonzero(earlier)) * grid.voxel_volume_ml * 1000 * 3 / (4 * np.pi)
     reach = Reach(points_ijk, max(at_least_mm, REACH_OF_RADIUS * float(np.cbrt(ball))))
-    begins = any(not earlier[reach.box(point, grid).slices].any() for point in points_ijk[positive])
+    begins = any(not earlier[ball_box(point, reach.mm, grid).slices].any() for point in points_ijk[positive])
     return None if begins else reach
 
 
@@ -118,6 +125,59 @@ def merge_clicks(
     added = _clicked_components(candidates, voxels[positive]) & ~earlier
     removed = _clicked_components(earlier & ~proposal, voxels[~positive])
     return added, removed
+
+
+def heeded(
+    change: MaskChange,
+    earlier: MaskArray,
+    points_ijk: Float[np.ndarray, "n 3"],
+    positive: Bool[np.ndarray, " n"],
+    *,
+    grid: Grid,
+    radius_mm: float,
+) -> MaskChange:
+    """Return a change after which every click has the voxel it lies on, by a ball around it where it has not.
+
+    Algorithm 1 lets a click be in vain: what the network does not see as an object there stays as it was, however
+    often it is clicked on. Then the click counts for its surroundings at least, as a stroke of a brush would, up to
+    where a click of the other sign is nearer.
+
+    Args:
+        change: What ``merge_clicks`` draws.
+        earlier: The object's mask before, on ``grid``.
+        points_ijk: The clicks, in voxels of ``grid``.
+        positive: Whether each lies in the object.
+        grid: The volume's own grid.
+        radius_mm: Of the balls.
+    """
+    last = np.asarray(grid.shape) - 1
+    voxels = np.clip(np.rint(points_ijk).astype(int), 0, last)
+    in_vain = [n for n, voxel in enumerate(voxels) if _has(change, earlier, voxel) != positive[n]]
+    if not in_vain:
+        return change
+    boxes = {n: ball_box(points_ijk[n], radius_mm, grid) for n in in_vain}
+    box = enclosing_box([change.box, *boxes.values()]) or NOWHERE
+    added, removed = (np.zeros(box.shape, dtype=bool) for _ in range(2))
+    for whole, part in ((added, change.added), (removed, change.removed)):
+        whole[change.box.relative_to(box.start).slices] = part
+    for n in in_vain:
+        own = squared_mm(voxels[n].astype(float), boxes[n], grid)
+        ball = own <= radius_mm**2
+        for other in voxels[positive != positive[n]]:
+            ball &= own < squared_mm(other.astype(float), boxes[n], grid)
+        here, before = boxes[n].relative_to(box.start).slices, earlier[boxes[n].slices]
+        added[here] = np.where(ball, positive[n] & ~before, added[here])
+        removed[here] = np.where(ball, before & ~positive[n], removed[here])
+    return MaskChange(box, added, removed)
+
+
+def _has(change: MaskChange, earlier: MaskArray, voxel: Int[np.ndarray, " 3"]) -> bool:
+    """Return whether a voxel is in the object after a change."""
+    i, j, k = voxel.tolist()
+    if change.box.is_empty or not change.box.holds(voxel):
+        return bool(earlier[i, j, k])
+    inner = tuple(voxel - np.asarray(change.box.start))
+    return bool((earlier[i, j, k] | change.added[inner]) & ~change.removed[inner])
 
 
 def _clicked_components(mask: MaskArray, voxels: Int[np.ndarray, "n 3"]) -> MaskArray:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
+from vesalius.geometry.balls import ball_box, squared_mm
 from vesalius.geometry.boxes import NOWHERE, Box, bounding_box, enclosing_box, shared_box
 from vesalius.geometry.grid import SHORT_BY, Grid
 from vesalius.geometry.morphology import depth_mm
@@ -43,23 +44,14 @@ class Reach:
     points_ijk: Float[np.ndarray, "n 3"]
     mm: float
 
-    def box(self, point_ijk: Float[np.ndarray, " 3"], grid: Grid) -> Box:
-        """Return the voxels of a grid around a click's reach."""
-        radius = self.mm * np.linalg.norm(np.linalg.inv(grid.affine[:3, :3]), axis=1)  # also of axes at an angle
-        return _box(np.floor(point_ijk - radius), np.ceil(point_ijk + radius) + 1).clipped(grid.shape)
-
     def share(self, box: Box, grid: Grid) -> Float32[np.ndarray, "x y z"]:
         """Return how much it counts in each voxel of a box of the grid, 0 to 1."""
         share = np.zeros(box.shape, dtype=np.float32)
-        to_mm = grid.affine[:3, :3]
         for point in self.points_ijk:
-            near = shared_box(self.box(point, grid), box)
+            near = shared_box(ball_box(point, self.mm, grid), box)
             if near is None:
                 continue
-            steps = [(axis - at).astype(np.float32) for axis, at in zip(np.ogrid[near.slices], point, strict=True)]
-            squared = np.zeros(near.shape, dtype=np.float32)
-            for row in to_mm.astype(np.float32):  # one axis of the world after the other: less is held
-                squared += (row[0] * steps[0] + row[1] * steps[1] + row[2] * steps[2]) ** 2
+            squared = squared_mm(point, near, grid)
             fallen = np.clip(2 * np.sqrt(squared, out=squared) / np.float32(self.mm) - 1, 0, 1)
             part = share[near.relative_to(box.start).slices]
             np.maximum(part, 1 - fallen * fallen * (3 - 2 * fallen), out=part)
