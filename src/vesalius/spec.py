@@ -293,8 +293,8 @@ class ModelSpec:
     """Part of a window shared with its neighbour, by default."""
     click_reach_mm: float | None = None
     """How far from a click its word counts at least against a mask that was there before, farther where the object
-    is large, falling from half of the way on; and what a click takes where the network sees nothing: a ball of half of
-    it. None: all of its window, and perhaps nothing, as published."""
+    is large, falling from half of the way on; where the network sees nothing, a click takes a ball of half of it.
+    None: all of its window, and perhaps nothing, as published."""
     vocabulary: tuple[tuple[int, str], ...] = ()
     """(class id, name): what the model can be asked for; ids are rows of the class head's embedding table, or
     channels of a slice model's logits."""
