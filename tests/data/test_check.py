@@ -60,6 +60,13 @@ def test_an_image_twice_is_a_copy_and_across_splits_a_leak(write_set: Written) -
     assert "training" in report.problems[1].found
 
 
+def test_a_patient_in_two_splits_is_a_leak(write_set: Written) -> None:
+    whose = {"entry": {"patient": "p"}}
+    path = write_set({"a": whose, "b": whose, "c": {**whose, "split": "validation"}})
+    assert found(checked(path)) == [("leak", "", True)]
+    assert checked(path).problems[0].found == "one patient: a (training), b (training), c (validation)"
+
+
 def test_missing_and_damaged_files_are_problems_not_the_end(write_set: Written) -> None:
     path = write_set({"a": {}, "b": {}, "c": {}})
     (path.parent / "a_ct.nii.gz").unlink()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,19 @@ def test_noise_of_six_cases_is_called_a_benefit_no_more_often_than_once_in_twent
         verdicts.append(benefit(tuned, before).words().split(":")[0])
     assert set(verdicts) == {"helped", "did not help", "no clear difference"}
     assert sum(verdict != "no clear difference" for verdict in verdicts) / 300 <= 0.055
+
+
+def test_scans_of_one_patient_are_one_case() -> None:
+    tuned, before = scores(0.9, 0.7, spread=0.01), scores(0.8, 0.4, spread=0.01)
+    one_each = benefit(tuned, before)
+    five = {case: ("patient", f"p{min(number, 4)}") for number, case in enumerate(tuned)}
+    few = replace(one_each, people=five)
+    assert one_each.words().startswith("helped")
+    assert few.words().startswith("so few cases decide nothing")
+    assert "n = 5 patients with 8 scans, held out" in few.words()
+    assert few.dice_of("liver").n == 5
+    ours = [tuned[case]["liver"] for case in tuned]
+    assert few.dice_of("liver").estimate == pytest.approx(np.mean([*ours[:4], np.mean(ours[4:])]))
 
 
 def test_one_case_gives_no_interval() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,35 @@ def test_every_labelled_case_is_held_out_once_and_folds_are_even() -> None:
     assert [case.name for case in parted.folded(0).split("test")] == ["t"]
     assert with_folds(listed(7), 3, seed=0) == parted
     assert with_folds(listed(7), 3, seed=1) != parted
+
+
+def of_patients(listed: DataList, patients: str) -> DataList:
+    """Say whose the first cases are, a letter each; a dash does not tell."""
+    told = [None if patient == "-" else patient for patient in patients]
+    cases = [replace(case, patient=patient) for case, patient in zip(listed.cases, told, strict=False)]
+    return replace(listed, cases=(*cases, *listed.cases[len(cases) :]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nobody_is_in_two_folds_and_folds_are_as_even_as_patients_allow(seed: int) -> None:
+    several = of_patients(listed(10), "aaaabb-cc-")
+    parted = with_folds(several, 3, seed=seed)
+    held_out = [parted.folded(fold) for fold in range(3)]
+    for part in held_out:
+        own, others = ({case.person for case in part.split(s)} for s in ("validation", "training"))
+        assert not own & others
+    assert sorted(len(part.split("validation")) for part in held_out) == [3, 3, 4]
+
+
+def test_a_patient_in_two_stated_folds_or_in_two_splits_is_refused() -> None:
+    torn = of_patients(listed(4, {0: 0, 1: 1, 2: 1, 3: 0}), "aa")
+    with pytest.raises(UsageError, match=r"c0 \(validation\), c1 \(training\)"):
+        torn.folded(0)
+    whole = of_patients(listed(4, {0: 0, 1: 0, 2: 1, 3: 1}), "aabb")
+    assert len(whole.folded(0).split("validation")) == 2
+    tested = replace(whole, cases=tuple(replace(c, patient="a") if c.name == "t" else c for c in whole.cases))
+    with pytest.raises(UsageError, match=r"t \(test\)"):
+        tested.require_whole_patients()
 
 
 def test_folds_that_a_list_states_are_kept() -> None:

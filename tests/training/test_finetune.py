@@ -97,6 +97,19 @@ def test_folds_that_a_list_states_are_taken_where_no_number_is_asked_for(place: 
     assert begin(place / "tiny", replace(found, cases=cases), FinetuneOptions(folds=0)).folds == ()
 
 
+def test_patients_are_held_out_and_not_scans(place: Path) -> None:
+    found = listed(place)
+    two = tuple(replace(case, patient=str(number % 2)) for number, case in enumerate(found.cases))
+    assert begin(place / "tiny", replace(found, cases=two), FinetuneOptions()).folds == ()
+    tuning = begin(place / "tiny", replace(found, cases=two), FinetuneOptions(folds=2))
+    assert sorted(len(fold.listed.split("validation")) for fold in tuning.folds) == [2, 3]
+    with pytest.raises(UsageError, match="at most a fold for each of 2 patients"):
+        begin(place / "tiny", replace(found, cases=two), FinetuneOptions(folds=3))
+    tested = (replace(two[0], split="test"), *two[1:])
+    with pytest.raises(UsageError, match="in one split"):
+        begin(place / "tiny", replace(found, cases=tested), FinetuneOptions(folds=0))
+
+
 def test_no_held_out_case_is_learnt_from(place: Path) -> None:
     tuning = begun(place)
     held_out = [{case.name for case in fold.listed.split("validation")} for fold in tuning.folds]

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--folds",
         type=int,
         metavar="N",
-        help="of a cross-validation; 0: none; default: the list's, or 3 from 4 cases on",
+        help="of a cross-validation; 0: none; default: the list's, or 3 from 4 patients on",
     )
     how.add_argument(
         "--patience", type=int, default=usual.patience, metavar="N", help="validations in vain; default %(default)s"

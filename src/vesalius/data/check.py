@@ -104,6 +104,11 @@ def check_list(listed: DataList, *, on_case: Callable[[int], None] | None = None
         if on_case:
             on_case(done)
     problems += [_copy(one, other, why) for one, other, why in copies(traces)]
+    problems += [
+        Problem(kind="leak", case="", is_wrong=True, found=f"one patient: {', '.join(names[:_NAMED])}",
+                do="put all scans of a patient into one split")
+        for names in listed.torn_patients()
+    ]  # fmt: skip
     problems += _never_found(listed, found)
     labelled = sum(case.is_labelled for case in listed.cases)
     return Report(

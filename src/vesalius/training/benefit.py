@@ -1,14 +1,15 @@
 """Benefit: whether a fine-tuned model finds more than what was there before it, on cases it did not learn from.
 
 Before it there was the model it began with, for the classes that this knows, and for the others the labels of the
-nearest drawn case (``evaluation.copied_labels``).
+nearest drawn case (``evaluation.copied_labels``). Patients are counted, not scans: several scans of one patient are
+averaged before anything is compared.
 """
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Benefit:
         before: Dice of what was there before it.
         against: Class -> what that was: the name of a model, or ``COPIED``.
         chose_the_weights: Whether these cases chose what is judged by them, which flatters it.
+        people: Case -> whom it shows; a case that is not named here is somebody else's.
     """
 
     on: str
@@ -50,6 +52,7 @@ class Benefit:
     before: Scores
     against: Mapping[str, str]
     chose_the_weights: bool = False
+    people: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def difference(self) -> Difference | None:
@@ -74,7 +77,7 @@ class Benefit:
         assert dice is not None
         return (
             f"{verdict}: Dice {dice.estimate:.3f}, {interval.estimate:+.3f}{sure} over {rival}; "
-            f"n = {interval.n}, {self.on}"
+            f"n = {self._count(interval.n)}, {self.on}"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,9 +99,26 @@ class Benefit:
             },
         }  # fmt: skip
 
+    def _count(self, n: int) -> str:
+        scans = len(self.tuned)
+        return str(n) if len(self._by_person()) == scans else f"{n} patients with {scans} scans"
+
+    def _by_person(self) -> list[list[str]]:
+        """Return the cases of each person."""
+        cases: dict[tuple[str, str], list[str]] = {}
+        for case in self.tuned:
+            cases.setdefault(self.people.get(case, ("case", case)), []).append(case)
+        return list(cases.values())
+
     def _table(self, scores: Scores) -> Float[np.ndarray, "n c"]:
-        rows = [[scores[case].get(name, np.nan) for name in self.against] for case in self.tuned]
-        return np.array(rows, np.float64).reshape(len(self.tuned), len(self.against))
+        """Return the Dice of each person and class: the mean over the scans that have it, NaN where none has."""
+        of_person = self._by_person()
+        table = np.full((len(of_person), len(self.against)), np.nan)
+        for row, cases in enumerate(of_person):
+            for column, name in enumerate(self.against):
+                found = [scores[case][name] for case in cases if name in scores[case]]
+                table[row, column] = np.mean(found) if found else np.nan
+        return table
 
 
 def benefit_in_folds(tuning: Finetuning, model: str | Path, curves: Sequence[Curve], *, device: str) -> Benefit:
@@ -116,7 +136,8 @@ def benefit_in_folds(tuning: Finetuning, model: str | Path, curves: Sequence[Cur
     for course in tuning.folds:
         before |= rival.scores(course.listed, course.listed.split("validation"), course.listed.split("training"))
     on = f"held out in {len(curves)} folds, steps chosen by the other folds"
-    return Benefit(on=on, tuned=tuned, before=before, against=rival.against)
+    people = {case.name: case.person for case in tuning.course.listed.cases}
+    return Benefit(on=on, tuned=tuned, before=before, against=rival.against, people=people)
 
 
 def benefit_on(
@@ -140,7 +161,10 @@ def benefit_on(
     before = rival.scores(listed, cases, listed.split("training"))
     chosen = split == "validation"
     on = f"{split} cases" + (", which chose the weights" if chosen else "")
-    return Benefit(on=on, tuned=scores, before=before, against=rival.against, chose_the_weights=chosen)
+    people = {case.name: case.person for case in cases}
+    return Benefit(
+        on=on, tuned=scores, before=before, against=rival.against, chose_the_weights=chosen, people=people
+    )
 
 
 def benefits_of(

@@ -1,5 +1,7 @@
 """Cross-validation: which part of a list is held out of which training, and what the curves of the folds say.
 
+Patients are held out, not scans: where the list tells whose a scan is, all of one patient's are in one fold.
+
 How long to train is read from the mean curve of the folds. What that gives on cases that chose nothing: each fold's
 scores at the step that the other folds choose. Only numbers are kept of the folds, no weights.
 """
@@ -7,6 +9,7 @@ scores at the step that the other folds choose. Only numbers are kept of the fol
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +30,7 @@ def stated_folds(listed: DataList) -> tuple[int, ...]:
 
 
 def with_folds(listed: DataList, folds: int, *, seed: int) -> DataList:
-    """Return a list whose labelled training cases are each of one fold, as evenly as they come.
+    """Return a list whose labelled training cases are each of one fold, as evenly as their patients allow.
 
     A list that states folds of its own keeps them, if they are as many.
 
@@ -44,9 +47,15 @@ def with_folds(listed: DataList, folds: int, *, seed: int) -> DataList:
                 do="ask for as many, for one of them (--fold K), or take them out of the list",
             )
         return listed
-    order = np.random.default_rng(seed).permutation(len(labelled)).tolist()
-    fold_of = {labelled[at].name: place % folds for place, at in enumerate(order)}
-    return replace(listed, cases=tuple(replace(case, fold=fold_of.get(case.name)) for case in listed.cases))
+    scans = Counter(case.person for case in labelled)
+    people = list(scans)
+    drawn = [people[at] for at in np.random.default_rng(seed).permutation(len(people))]
+    sizes, fold_of = [0] * folds, {}
+    for person in sorted(drawn, key=lambda one: -scans[one]):  # who has many scans is placed while folds are empty
+        fold_of[person] = sizes.index(min(sizes))
+        sizes[fold_of[person]] += scans[person]
+    cases = (replace(c, fold=fold_of.get(c.person)) if c.split == "training" else c for c in listed.cases)
+    return replace(listed, cases=tuple(cases))
 
 
 @dataclass(frozen=True)

@@ -71,12 +71,14 @@ def begin(
         precision: In which the network computes.
 
     Raises:
-        UsageError: If the list has no labelled training case, or list and options do not fit.
+        UsageError: If the list has no labelled training case, list and options do not fit, or a patient is in two
+            of its splits.
         UnknownClassError: If a name of the list is unclear.
         ModelError: If there is no such model, or it cannot be fine-tuned.
         InputError: If a file is refused.
     """
     labelled = _labelled(listed)
+    parts = _held_out(listed, options)
     weights = open_weights(find_weights_of(model))
     _check_branches(weights.spec)
     spec, changes = adapted(weights.spec, fingerprint(replace(listed, cases=labelled)))
@@ -95,13 +97,8 @@ def begin(
     }
     beginning = Beginning(spec=spec, state=state, source=source, changes=chosen)
     course = Course(recipe=recipe, beginning=beginning, listed=listed)
-    training = sum(case.split == "training" for case in labelled)
-    has_validation, stated = bool(validation_cases(listed)), len(stated_folds(listed))
-    count = options.folds_of(training, has_validation=has_validation, stated=stated)
-    folds: tuple[Course, ...] = ()
-    if count:
-        parted = with_folds(listed, count, seed=options.seed)
-        folds = tuple(replace(course, listed=parted.folded(fold)) for fold in stated_folds(parted))
+    folds = tuple(replace(course, listed=part) for part in parts)
+    if folds:
         course = replace(course, listed=_all_learnt(listed))
     return Finetuning(base=weights.spec, course=course, folds=folds, classes=classes, changes=(*changes, *more))
 
@@ -109,6 +106,18 @@ def begin(
 def validation_cases(listed: DataList) -> tuple[ListedCase, ...]:
     """Return the labelled validation cases of a list."""
     return tuple(case for case in listed.split("validation") if case.is_labelled)
+
+
+def _held_out(listed: DataList, options: FinetuneOptions) -> tuple[DataList, ...]:
+    """Return the list with each fold held out; none where nothing is folded."""
+    people = {case.person for case in listed.split("training") if case.is_labelled}
+    has_validation, stated = bool(validation_cases(listed)), len(stated_folds(listed))
+    count = options.folds_of(len(people), has_validation=has_validation, stated=stated)
+    if not count:
+        listed.require_whole_patients()
+        return ()
+    parted = with_folds(listed, count, seed=options.seed)
+    return tuple(parted.folded(fold) for fold in stated_folds(parted))
 
 
 def _recipe(usual: VistaRecipe, spec: ModelSpec, options: FinetuneOptions, precision: Precision) -> VistaRecipe:

@@ -13,7 +13,7 @@ from vesalius.training.recipes import Preset
 Freeze = Literal["encoder", "none"]
 
 FEWEST_TO_FOLD = 4
-"""With fewer cases than this a fold would leave next to nothing to learn from."""
+"""With cases of fewer patients than this a fold would leave next to nothing to learn from."""
 _FOLDS = 3
 
 
@@ -27,7 +27,7 @@ class FinetuneOptions:
     """Of each training instead: a run of so many steps is the same on any machine."""
     folds: int | None = None
     """Parts of a cross-validation, each held out of one training; 0 is none. By default, where the list has no
-    validation cases, as many as it states, or else 3 if at least 4 of its cases are labelled."""
+    validation cases, as many as it states, or else 3 if it has labelled cases of at least 4 patients."""
     patience: int = 5
     """Validations in a row that may bring nothing better; then a training that is validated is over."""
     validations: int = 10
@@ -53,23 +53,25 @@ class FinetuneOptions:
         if min(self.patience, self.validations) < 1:
             raise _refused("patience for at least one validation", self)
 
-    def folds_of(self, labelled: int, *, has_validation: bool, stated: int = 0) -> int:
-        """Return how many folds a list of so many labelled training cases is cut into.
+    def folds_of(self, patients: int, *, has_validation: bool, stated: int = 0) -> int:
+        """Return how many folds a list is cut into.
 
         Args:
-            labelled: How many.
+            patients: With labelled training cases; cases whose patient the list does not tell count as one each.
             has_validation: Whether the list has validation cases.
             stated: How many folds it states; one alone cannot be held out of others.
 
         Raises:
-            UsageError: If it is asked for more than there are cases.
+            UsageError: If it is asked for more than there are patients.
         """
         if self.folds is None and stated > 1 and not has_validation:
             return stated
         if self.folds is None:
-            return 0 if has_validation or labelled < FEWEST_TO_FOLD else _FOLDS
-        if self.folds > labelled:
-            raise _refused(f"at most a fold for each of the {labelled} labelled training cases", self.folds)
+            return 0 if has_validation or patients < FEWEST_TO_FOLD else _FOLDS
+        if self.folds > patients:
+            raise _refused(
+                f"at most a fold for each of {patients} patients with labelled training cases", self.folds
+            )
         return self.folds
 
 

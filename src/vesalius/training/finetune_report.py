@@ -26,7 +26,9 @@ def plan_lines(tuning: Finetuning, schedule: Schedule) -> Iterator[str]:
     spec, listed = tuning.course.beginning.spec, tuning.course.listed
     training = sum(case.is_labelled for case in listed.split("training"))
     held_out = sum(case.is_labelled for case in listed.split("validation"))
-    yield f"{tuning.base.name} {tuning.base.version}, {training} labelled cases of {listed.name}"
+    people = len({case.person for case in listed.split("training") if case.is_labelled})
+    of_people = "" if people == training else f" of {people} patients"
+    yield f"{tuning.base.name} {tuning.base.version}, {training} labelled cases{of_people}, of {listed.name}"
     for one in tuning.classes:
         origin = "" if one.like is None else f", begins as {tuning.base.names[one.like]}"
         yield f"learns {one.name} ({f'new, id {one.id}{origin}' if one.is_new else 'known'})"

@@ -39,6 +39,7 @@ def test_a_decathlon_list_is_read(folder: Any) -> None:
 def test_everything_an_entry_may_say_is_kept(folder: Any) -> None:
     folder.touch("i.nii.gz", "l.nii.gz", "p.nii.gz", "s.nii.gz")
     entry = {"image": ["i.nii.gz"], "label": "l.nii.gz", "fold": 2, "name": "one", "classes": ["liver", 3]}
+    entry |= {"patient": 17}
     for pseudo, supervoxels in (("pseudo_label", "supervoxels"), ("pseudo_label_file", "label_sv")):
         path = folder.json(
             "list.json",
@@ -47,6 +48,10 @@ def test_everything_an_entry_may_say_is_kept(folder: Any) -> None:
         (case,) = read_list(path).cases
         assert [file.name for file in case.files] == ["i.nii.gz", "l.nii.gz", "p.nii.gz", "s.nii.gz"]
         assert (case.name, case.fold, case.classes) == ("one", 2, ("liver", 3))
+        assert (case.patient, case.person) == ("17", ("patient", "17"))
+    folder.json("list.json", {"training": [{**entry, "patient": ["17"]}]})
+    with pytest.raises(FileFormatError, match="a patient of type list"):
+        read_list(path)
 
 
 def test_classes_of_a_case_are_what_was_looked_for_in_it(folder: Any) -> None:

@@ -26,6 +26,7 @@ def a_list(folder: Path) -> DataList:
             pseudo_label=file["a_pl"],
             classes=("liver", 3),
             fold=2,
+            patient="one",
         ),
         ListedCase(name="b", image=file["b"], masks={1: file["b_liver"]}, split="validation"),
         ListedCase(name="c", image=file["c"], split="test"),

@@ -1,10 +1,10 @@
 """MONAI and Medical Segmentation Decathlon lists: one JSON object with ``training``, ``validation`` and ``test``.
 
-An entry is ``{"image", "label"}``, with ``fold``, ``pseudo_label``, ``supervoxels``, ``classes`` and ``name``
-where they are wanted, or with ``masks`` ({"1": "liver.nii.gz"}) in place of ``label``. VISTA3D's own lists call two
-of these ``pseudo_label_file`` and ``label_sv``; a ``pseudo_label_reliability`` of 0 takes the first back. What
-label ids mean is in ``label_mapping`` ({"1": "liver"}, or pairs of ids [[1, 1], [2, 26]]), else in ``labels``, as
-the decathlon has it; ``unknown`` are ids of voxels that nobody judged.
+An entry is ``{"image", "label"}``, with ``fold``, ``patient``, ``pseudo_label``, ``supervoxels``, ``classes`` and
+``name`` where they are wanted, or with ``masks`` ({"1": "liver.nii.gz"}) in place of ``label``. VISTA3D's own
+lists call two of these ``pseudo_label_file`` and ``label_sv``; a ``pseudo_label_reliability`` of 0 takes the first
+back. What label ids mean is in ``label_mapping`` ({"1": "liver"}, or pairs of ids [[1, 1], [2, 26]]), else in
+``labels``, as the decathlon has it; ``unknown`` are ids of voxels that nobody judged.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -120,6 +120,9 @@ def _cases(entry: object, split: Split, root: Root, where: str) -> Iterator[List
     fold = fields.get("fold")
     if fold is not None and not isinstance(fold, int):
         raise _bad_entry(where, f"fold {fold!r}")
+    patient = fields.get("patient")
+    if isinstance(patient, bool) or not isinstance(patient, str | int | None):
+        raise _bad_entry(where, f"a patient of type {type(patient).__name__}")
     is_reliable = fields.get("pseudo_label_reliability", 1) not in (0, False)
     yield ListedCase(
         name=str(fields.get("name") or stem_of(image)),
@@ -131,6 +134,7 @@ def _cases(entry: object, split: Split, root: Root, where: str) -> Iterator[List
         supervoxels=_file(fields, _SUPERVOXELS, root, where),
         classes=None if classes is None else tuple(classes),
         fold=fold,
+        patient=None if patient is None else str(patient),
     )
 
 

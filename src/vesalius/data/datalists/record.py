@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -32,6 +32,7 @@ class ListedCase:
         classes: What was looked for in this scan, as names or class ids; None is everything the list maps. May
             name classes that no label id stands for: they were looked for and are absent.
         fold: Its part of a cross-validation.
+        patient: Whom it shows, by any word; None where the list does not tell, so that it counts as nobody else's.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ListedCase:
     supervoxels: Path | None = None
     classes: tuple[str | int, ...] | None = None
     fold: int | None = None
+    patient: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "masks", dict(self.masks))
@@ -52,6 +54,11 @@ class ListedCase:
         """Every file it names, the image first."""
         others = (self.label, *self.masks.values(), self.pseudo_label, self.supervoxels)
         return (self.image, *(path for path in others if path is not None))
+
+    @property
+    def person(self) -> tuple[str, str]:
+        """A key that cases of one patient share."""
+        return ("case", self.name) if self.patient is None else ("patient", self.patient)
 
     @property
     def is_labelled(self) -> bool:
@@ -92,11 +99,34 @@ class DataList:
         """Return the list for a training in which no model's answer counts."""
         return replace(self, cases=tuple(replace(case, pseudo_label=None) for case in self.cases))
 
+    def torn_patients(self) -> Iterator[tuple[str, ...]]:
+        """Yield the names of the cases of each patient who is in more than one split: what is judged was learnt."""
+        of_person: dict[tuple[str, str], list[ListedCase]] = {}
+        for case in self.cases:
+            of_person.setdefault(case.person, []).append(case)
+        for cases in of_person.values():
+            if len({case.split for case in cases}) > 1:
+                yield tuple(f"{case.name} ({case.split})" for case in cases)
+
+    def require_whole_patients(self) -> DataList:
+        """Return the list if nobody is in more than one split.
+
+        Raises:
+            UsageError: If somebody is.
+        """
+        for names in self.torn_patients():
+            raise UsageError(
+                expected=f"all scans of a patient of {self.path.name} in one split, or in one fold",
+                got=", ".join(names[:4]),
+                do="move them together: what a model knows of a patient is no measure of what it finds in others",
+            )
+        return self
+
     def folded(self, fold: int) -> DataList:
         """Return the list with the training cases of one fold kept for validation, and no others.
 
         Raises:
-            UsageError: If no case is of that fold.
+            UsageError: If no case is of that fold, or a patient would be learnt from and judged by.
         """
         folds = sorted({case.fold for case in self.cases if case.fold is not None})
         if fold not in folds:
@@ -105,7 +135,7 @@ class DataList:
             )
         learnt = [case for case in self.cases if case.split != "test"]
         kept = [replace(c, split="validation" if c.fold == fold else "training") for c in learnt]
-        return replace(self, cases=(*kept, *self.split("test")))
+        return replace(self, cases=(*kept, *self.split("test"))).require_whole_patients()
 
     def own_classes(self) -> tuple[tuple[int, str], ...]:
         """Return (class id, name) of what the list itself names, for a model that has no names yet; ids from 1.

@@ -49,6 +49,8 @@ def _entry(case: ListedCase, folder: Path) -> Iterator[tuple[str, Any]]:
         yield "classes", list(case.classes)
     if case.fold is not None:
         yield "fold", case.fold
+    if case.patient is not None:
+        yield "patient", case.patient
 
 
 def _written(file: Path, folder: Path) -> str:
