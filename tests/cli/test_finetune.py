@@ -103,8 +103,9 @@ def test_cases_that_chose_the_weights_are_recorded_and_the_spec_states_no_dice(
     (place / "data" / "judged.json").write_text(json.dumps(judged))
     typed = words(place, "--cache", str(place / "cache"), run="judged")
     typed[typed.index("--data") + 1] = str(place / "data" / "judged.json")
-    assert main(typed) == 0
+    assert main([*typed, "--precision", "bf16"]) == 0
     assert "n = 1, validation cases, which chose the weights" in capsys.readouterr().out
+    assert json.loads((place / "judged" / "config.json").read_text())["recipe"]["loop"]["precision"] == "bf16"
     assert [one["chose_the_weights"] for one in record(place / "judged")["benefit"]] == [True]
     spec = load_model(place / "judged").spec
     assert (spec.dice, spec.dice_source) == ({}, "")

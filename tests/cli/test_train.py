@@ -15,6 +15,7 @@ from vesalius.cli import slice_training, train
 from vesalius.cli.main import main, make_parser
 from vesalius.engine.settings import LoopSettings
 from vesalius.errors import UsageError
+from vesalius.inference import plan
 
 TINY = replace(train.RECIPES["stage-3"], window_size=(16, 16, 16))
 
@@ -27,6 +28,24 @@ def test_what_is_typed_takes_the_place_of_the_recipe_s() -> None:
     loop = train.recipe_of(typed("stage-3", "--steps", "7", "--seed", "3", "--validate-every", "2")).loop
     assert (loop.steps, loop.seed, loop.validate_every, loop.patience) == (7, 3, 2, None)
     assert train.recipe_of(typed("stage-3", "--minutes", "2")).loop.progress(0, 60.0) == 0.5
+
+
+@pytest.mark.parametrize("has_bf16", [False, True])
+def test_the_precision_is_what_was_typed_or_what_the_device_has(
+    has_bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_has_fast_bf16", lambda: has_bf16)
+    for words, expected in (
+        ((), "bf16" if has_bf16 else "fp32"),
+        (("--precision", "auto"), "bf16" if has_bf16 else "fp32"),
+        (("--precision", "bf16"), "bf16"),
+        (("--precision", "fp32"), "fp32"),
+    ):
+        volumes, slices = typed("stage-3", "--device", "cpu", *words), typed("meddinov3", "--device", "cpu", *words)
+        assert train.recipe_of(volumes).loop.precision == expected
+        assert slice_training.slice_recipe_of(slices, train.typed_of(slices)).loop.precision == expected
+    with pytest.raises(UsageError, match="fp16"):
+        typed("stage-3", "--precision", "fp16")
 
 
 def test_a_preset_makes_it_bearable() -> None:

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from vesalius.cli.list_options import add_list_options, list_of
-from vesalius.cli.request import number_of_threads
+from vesalius.cli.request import add_training_precision, number_of_threads, training_precision
 from vesalius.cli.slice_training import finetune_slices, is_of_slices
 from vesalius.training.finetune_options import FinetuneOptions
 
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--seed", type=int, default=usual.seed, metavar="N", help="default: %(default)s")
     how.add_argument("--cache", type=Path, metavar="DIR", help="of prepared cases; default: DIR/cache")
     how.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
+    add_training_precision(how)
     how.add_argument("--threads", type=number_of_threads, metavar="N", help="samples worked on at once")
 
 
@@ -61,7 +62,6 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from vesalius.data.cache import Cache
-    from vesalius.inference.plan import best_precision
     from vesalius.inference.segmenter import choose_device
     from vesalius.training import finetune_schedule as schedules
     from vesalius.training.benefit import benefits_of
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     cache, workers = Cache(args.cache or args.folder / "cache"), args.threads or torch.get_num_threads()
     resources = Resources(cache=cache, device=device, workers=workers)
-    tuning = begin(args.model, list_of(args, args.data), options, precision=best_precision(device))
+    tuning = begin(args.model, list_of(args, args.data), options, precision=training_precision(args))
     schedule = schedules.kept_schedule(args.folder)
     if schedule is None:
         schedule = schedules.schedule_of(tuning, measure(tuning, resources), options)

@@ -6,12 +6,14 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from vesalius.engine.settings import Precision
     from vesalius.inference.segmenter import Segmenter, SegmentOptions
 
 FORMATS = ("nifti", "dicom-seg", "seg.nrrd")
+PRECISIONS = ("auto", "fp32", "bf16")
 COMPAT = ("paper", "bundle-0.5.4", "bundle")
 PLANES = ("axial", "coronal", "sagittal")
 
@@ -164,7 +166,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
     how.add_argument("--device", default=defaults.device, metavar="D", help="auto, cpu, cuda or mps")
     how.add_argument(
         "--precision",
-        choices=("auto", "fp32", "bf16"),
+        choices=PRECISIONS,
         default=defaults.precision,
         help="auto is bf16 where the processor has it, fp32 with --compat",
     )
@@ -251,3 +253,18 @@ def number_of_threads(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of threads")
     return int(text)
+
+
+def add_training_precision(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--precision`` of a command that trains."""
+    about = "of products and convolutions; auto (the default) is bf16 where the device has it"
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=about)
+
+
+def training_precision(args: argparse.Namespace) -> Precision:
+    """Return the precision that was typed, or the best of the device that was."""
+    from vesalius.inference.plan import best_precision
+    from vesalius.inference.segmenter import choose_device
+
+    typed: Literal["auto", "fp32", "bf16"] = args.precision
+    return best_precision(choose_device(args.device)) if typed == "auto" else typed

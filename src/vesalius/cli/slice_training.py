@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vesalius.cli.request import training_precision
 from vesalius.errors import UsageError
 from vesalius.training.slice_recipes import (
     MEDDINOV3,
@@ -84,7 +85,8 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
         )
     recipe = slices_for_machine(MEDDINOV3 if args.freeze == "none" else MEDDINOV3_FROZEN, args.preset)
     length = {"minutes": args.minutes, "steps": None} if args.steps is None else {"steps": args.steps}
-    recipe = replace(recipe, loop=replace(recipe.loop, seed=args.seed, **length))
+    loop = replace(recipe.loop, seed=args.seed, precision=training_precision(args), **length)
+    recipe = replace(recipe, loop=loop)
     _carry_out(args, listed, recipe)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.cli.list_options import add_list_options, list_of
-from vesalius.cli.request import number_of_threads
+from vesalius.cli.request import add_training_precision, number_of_threads, training_precision
 from vesalius.cli.slice_training import SLICE_RECIPES, train_slices
 from vesalius.errors import UsageError
 from vesalius.training.recipes import STAGE_1, STAGE_2, STAGE_3, STAGE_4, VistaRecipe, for_machine
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="of prepared cases; default: RUN/cache")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
+    add_training_precision(parser)
     parser.add_argument("--threads", type=number_of_threads, metavar="N", help="samples worked on at once")
     parser.add_argument("--tensorboard", action="store_true", help="also write events for TensorBoard")
 
@@ -102,8 +103,9 @@ def recipe_of(args: argparse.Namespace) -> VistaRecipe:
 
 def typed_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return what was typed of the loop; minutes take the place of a recipe's steps, and steps that of minutes."""
+    # the precision is always said: a recipe cannot know what the machine has
     names = ("steps", "minutes", "windows", "validate_every", "patience", "seed")
     typed = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if ("minutes" in typed) != ("steps" in typed):
         typed |= {"steps": None} if "minutes" in typed else {"minutes": None}
-    return typed
+    return typed | {"precision": training_precision(args)}
