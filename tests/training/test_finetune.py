@@ -16,7 +16,7 @@ from vesalius.data.datalists.read import read_list
 from vesalius.data.datalists.record import DataList
 from vesalius.engine.run import RunFolder, opened
 from vesalius.errors import CheckpointError, InterruptedRun, UnknownClassError, UsageError
-from vesalius.geometry.volume import Volume
+from vesalius.geometry.volume import Modality, Volume
 from vesalius.inference.segmenter import load
 from vesalius.interactive.session import Session
 from vesalius.io.formats import read
@@ -24,13 +24,14 @@ from vesalius.models.build import build
 from vesalius.prompts.types import PointPrompt
 from vesalius.spec import VIT_TOY, ModelSpec
 from vesalius.training import finetune_trainings
+from vesalius.training.benefit import COPIED, benefit_in_folds
 from vesalius.training.cross_validation import Curve
 from vesalius.training.finetune import Finetuning, begin
 from vesalius.training.finetune_options import FinetuneOptions
 from vesalius.training.finetune_schedule import PLAN, Schedule, keep_schedule, kept_schedule, schedule_of
 from vesalius.training.finetune_trainings import Resources, train_all, train_folds
 from vesalius.training.forecast import Costs
-from vesalius.training.recipes import FINETUNE, FINETUNE_FAR
+from vesalius.training.recipes import FINETUNE, FINETUNE_FAR, finetune_recipe
 
 SHORT = Schedule(steps=2, validate_every=1, step_s=0.1, seconds=1.0, peak_bytes=1)
 
@@ -58,6 +59,13 @@ def test_what_the_network_knows_is_moved_gently_and_what_is_new_is_not(place: Pa
     assert known.course.recipe.optimisation.learning_rate == FINETUNE.optimisation.learning_rate
     assert new.course.recipe.optimisation.learning_rate == FINETUNE_FAR.optimisation.learning_rate
     assert new.forgotten == ("liver", "left kidney", "right kidney")
+
+
+def test_a_network_as_wide_as_vista3d_keeps_the_published_rate_whatever_it_learns() -> None:
+    published = 5e-5 / 0.02  # of weights that begin near 0.02
+    for is_far in (False, True):
+        assert finetune_recipe(48, is_far=is_far).optimisation.learning_rate == pytest.approx(published)
+    assert finetune_recipe(16, is_far=True) == FINETUNE_FAR
 
 
 def test_clicks_are_taught_where_the_model_takes_them_and_only_there(place: Path, tmp_path: Path) -> None:
@@ -223,6 +231,18 @@ def test_a_model_that_takes_clicks_still_takes_them_when_it_was_fine_tuned(place
         Session(segmenter, Volume(read(mr.cases[0].image).data, GRID, "MR")).add(
             PointPrompt(voxel=(0.0, 0.0, 0.0), target="liver")
         )
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_a_model_of_another_modality_is_no_rival_and_the_report_says_so(place: Path, modality: Modality) -> None:
+    tuning = begin(place / "tiny", replace(listed(place, 4), modality=modality), FinetuneOptions(folds=2))
+    held_out = [{case.name: {"liver": 0.9} for case in fold.listed.split("validation")} for fold in tuning.folds]
+    curves = [Curve((0, 1), (scores, scores)) for scores in held_out]
+    found = benefit_in_folds(tuning, place / "tiny", curves, device="cpu")
+    remark = "tiny was made for CT and is no rival on MR"
+    assert dict(found.against) == {"liver": "tiny" if modality == "CT" else COPIED}
+    assert found.words().endswith(remark) == (modality == "MR")
+    assert found.as_dict()["remark"] == (remark if modality == "MR" else "")
 
 
 def test_what_cannot_be_fine_tuned_is_refused(place: Path, tmp_path: Path) -> None:

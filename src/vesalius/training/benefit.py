@@ -1,8 +1,8 @@
 """Benefit: whether a fine-tuned model finds more than what was there before it, on cases it did not learn from.
 
-Before it there was the model it began with, for the classes that this knows, and for the others the labels of the
-nearest drawn case (``evaluation.copied_labels``). Patients are counted, not scans: several scans of one patient are
-averaged before anything is compared.
+Before it there was the model it began with, for the classes that this knows in images of its modality, and for the
+others the labels of the nearest drawn case (``evaluation.copied_labels``). Patients are counted, not scans:
+several scans of one patient are averaged before anything is compared.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -44,6 +44,7 @@ class Benefit:
         before: Dice of what was there before it.
         against: Class -> what that was: the name of a model, or ``COPIED``.
         chose_the_weights: Whether these cases chose what is judged by them, which flatters it.
+        remark: What else to know of what was there before.
         people: Case -> whom it shows; a case that is not named here is somebody else's.
     """
 
@@ -52,6 +53,7 @@ class Benefit:
     before: Scores
     against: Mapping[str, str]
     chose_the_weights: bool = False
+    remark: str = ""
     people: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
@@ -77,7 +79,7 @@ class Benefit:
         assert dice is not None
         return (
             f"{verdict}: Dice {dice.estimate:.3f}, {interval.estimate:+.3f}{sure} over {rival}; "
-            f"n = {self._count(interval.n)}, {self.on}"
+            f"n = {self._count(interval.n)}, {self.on}" + (f"; {self.remark}" if self.remark else "")
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -87,6 +89,7 @@ class Benefit:
             "on": self.on,
             "chose_the_weights": self.chose_the_weights,
             "against": dict(self.against),
+            "remark": self.remark,
             "difference": found and {
                 **(interval_as_dict(found.interval) or {}),
                 "better": found.better,
@@ -137,7 +140,7 @@ def benefit_in_folds(tuning: Finetuning, model: str | Path, curves: Sequence[Cur
         before |= rival.scores(course.listed, course.listed.split("validation"), course.listed.split("training"))
     on = f"held out in {len(curves)} folds, steps chosen by the other folds"
     people = {case.name: case.person for case in tuning.course.listed.cases}
-    return Benefit(on=on, tuned=tuned, before=before, against=rival.against, people=people)
+    return Benefit(on=on, tuned=tuned, before=before, against=rival.against, remark=rival.remark, people=people)
 
 
 def benefit_on(
@@ -163,7 +166,13 @@ def benefit_on(
     on = f"{split} cases" + (", which chose the weights" if chosen else "")
     people = {case.name: case.person for case in cases}
     return Benefit(
-        on=on, tuned=scores, before=before, against=rival.against, chose_the_weights=chosen, people=people
+        on=on,
+        tuned=scores,
+        before=before,
+        against=rival.against,
+        chose_the_weights=chosen,
+        remark=rival.remark,
+        people=people,
     )
 
 
@@ -203,6 +212,11 @@ class _Rival:
 
     def __init__(self, tuning: Finetuning, model: str | Path, device: str) -> None:
         known = {one.name for one in tuning.classes if not one.is_new}
+        made_for, asked_of = tuning.base.modality, tuning.course.beginning.spec.modality
+        self.remark = ""
+        if known and made_for != asked_of:
+            self.remark = f"{tuning.base.name} was made for {made_for} and is no rival on {asked_of}"
+            known = set()
         self.against = {one.name: tuning.base.name if one.name in known else COPIED for one in tuning.classes}
         self._segmenter = load(model, device=device) if known else None
         self._vocabulary = Vocabulary.of(tuning.course.beginning.spec.vocabulary)

@@ -26,7 +26,7 @@ from vesalius.training.course import Beginning, Course
 from vesalius.training.cross_validation import stated_folds, with_folds
 from vesalius.training.finetune_options import FinetuneOptions
 from vesalius.training.new_classes import LearntClass, learnt_classes, with_classes, with_rows
-from vesalius.training.recipes import FINETUNE, FINETUNE_FAR, VistaRecipe, for_machine, frozen
+from vesalius.training.recipes import VistaRecipe, finetune_recipe, for_machine, frozen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def begin(
     spec, changes = adapted(weights.spec, fingerprint(replace(listed, cases=labelled)))
     classes = learnt_classes(listed, spec, new=options.new, like=options.like)
     is_far = any(one.is_new for one in classes) or any(change.is_far for change in changes)
-    recipe = _recipe(FINETUNE_FAR if is_far else FINETUNE, spec, options, precision)
+    recipe = _recipe(finetune_recipe(spec.vista.width, is_far=is_far), spec, options, precision)
     spec, more = limited_to(spec, recipe.window_size)
     spec = with_classes(spec, classes, keep=options.keep_names)
     state = with_rows(weights.read(), spec, classes, seed=options.seed)
