@@ -29,10 +29,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,8 +99,7 @@ def learnt(arguments: argparse.Namespace, listed: DataList, *, at_random: bool) 
     from vesalius.inference.segmenter import Segmenter, SegmentOptions
     from vesalius.models.build import optimise_for_inference
     from vesalius.training.course import task_of
-    from vesalius.training.finetune import begin
-    from vesalius.training.finetune_options import FinetuneOptions
+    from vesalius.training.finetune import FinetuneOptions, begin
 
     torch.set_num_threads(1)
     options = FinetuneOptions(folds=0, seed=arguments.set)
@@ -150,20 +146,15 @@ def by_nnunet(arguments: argparse.Namespace, listed: DataList) -> dict[str, Any]
     }
     asked = {"labels": LABELS, "learn": files["training"], "predict": files["test"]}
     (place / "case.json").write_text(json.dumps(asked))
-    command = [str(arguments.nnunet), str(Path(__file__).with_name("few_shot_nnunet.py")), str(place)]
-    command += ["--minutes", str(arguments.minutes)]
-    log = place / "log.txt"
-    with log.open("w") as errors:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"nnU-Net failed: {log.read_text()[-2000:]}")
+    words = [str(place), "--minutes", str(arguments.minutes)]
+    done = sides.run_with(arguments.nnunet, "few_shot_nnunet.py", *words, log=place / "log.txt")
     names = {int(label): name for label, name in LABELS.items()}
 
     def answer(name: str, _: Volume) -> LabelMap:
         found = read_labels(place / "found" / f"{name}.nii.gz")
         return LabelMap(found.data, found.grid, names)
 
-    return {**json.loads(done.stdout.strip().splitlines()[-1]), "dice": measured(listed, answer)}
+    return {**done, "dice": measured(listed, answer)}
 
 
 def side(arguments: argparse.Namespace) -> None:
@@ -235,22 +226,26 @@ def main() -> None:
     if arguments.side:
         side(arguments)
         return
-    os.environ["OMP_NUM_THREADS"] = "1"
     names = [name for name in SIDES if name != "nnunet" or arguments.nnunet.is_file()]
     runs = [
         (cases, number, name) for cases in arguments.sizes for number in range(arguments.sets) for name in names
     ]
 
-    def carried_out(run: tuple[int, int, str]) -> dict[str, Any]:
-        cases, number, name = run
-        place = arguments.folder / f"{cases}-{number}"
-        place.mkdir(parents=True, exist_ok=True)
-        words = ["--folder", str(arguments.folder), "--minutes", str(arguments.minutes), "--cases", str(cases)]
-        words += ["--set", str(number), "--held-out", str(arguments.held_out), "--nnunet", str(arguments.nnunet)]
-        return sides.run_side_once(place, __file__, name, *words)
+    def words(cases: int, number: int) -> list[str]:
+        own = ["--folder", str(arguments.folder), "--minutes", str(arguments.minutes), "--cases", str(cases)]
+        return [
+            *own,
+            "--set",
+            str(number),
+            "--held-out",
+            str(arguments.held_out),
+            "--nnunet",
+            str(arguments.nnunet),
+        ]
 
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        measured_runs = dict(zip(runs, pool.map(carried_out, runs), strict=True))
+    asked = [(f"{cases}-{number}", name, words(cases, number)) for cases, number, name in runs]
+    answers = sides.each_once(arguments.folder, __file__, asked, jobs=arguments.jobs)
+    measured_runs = dict(zip(runs, answers, strict=True))
     found = {
         cases: {name: [measured_runs[cases, n, name] for n in range(arguments.sets)] for name in names}
         for cases in arguments.sizes

@@ -22,32 +22,21 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-
-from sides import print_table, write_result
+from by_heart import STILL, measure, report
 
 sys.path.insert(0, str(Path(__file__).parent / "built_in_model"))
 from specification import SPEC
 
-from vesalius.data.case import Case, load_case
+from vesalius.data.case import load_case
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import opened
 from vesalius.engine.settings import LoopSettings, Optimisation, Part
-from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
-from vesalius.evaluation.references import ReferenceCase
-from vesalius.geometry.grid import Grid
-from vesalius.geometry.volume import LabelMap, Volume
-from vesalius.inference.segmenter import Segmenter, SegmentOptions
-from vesalius.models.build import optimise_for_inference
-from vesalius.models.vista3d import Vista3D
 from vesalius.training.click_start import begin_near_clicks
 from vesalius.training.networks import new_network
 from vesalius.training.recipes import ClassPrompting, ClickPrompting, VistaRecipe
 from vesalius.training.vista3d_task import Vista3DTask
-from vesalius.transforms.augment import Augmentation
 
-STILL = Augmentation(keep_sharp=1.0, cut=0.0, low_resolution=0.0, noise=0.0, drift=0.0)
 ENOUGH = 0.95
 
 
@@ -65,34 +54,6 @@ def recipe(minutes: float) -> VistaRecipe:
     )
 
 
-def reference(case: Case) -> ReferenceCase:
-    """Return the case as a scan with what was drawn in it."""
-    assert case.image_hu is not None
-    grid = Grid(case.labels.shape, np.diag([*SPEC.spacing_mm, 1.0]))
-    drawn = {label: name for label, name in SPEC.vocabulary if label in case.present}
-    truth = np.where(np.isin(case.labels, list(drawn)), case.labels, 0).astype(np.uint8)
-    return ReferenceCase(
-        name=case.name, volume=Volume(case.image_hu[None], grid, "CT"), truth=LabelMap(truth, grid, drawn)
-    )
-
-
-def measure(network: Vista3D, case: Case) -> dict[str, dict[str, float]]:
-    """Return name -> Dice by name, and by one click from nothing."""
-    spec = replace(SPEC, window_size=recipe(1.0).window_size)
-    segmenter = Segmenter(optimise_for_inference(network), spec)
-    how = SegmentOptions(unvalidated=True)
-    once = ClickProtocol(clicks=1, start="automatic", jitter_mm=0.0)
-    by_name = evaluate_clicks(segmenter, [reference(case)], once, how=how)
-    by_click = evaluate_clicks(segmenter, [reference(case)], replace(once, start="nothing"), how=how)
-    return {
-        named.scores[0].name: {
-            "automatic": round(named.after(0).dice, 4),
-            "one click": round(clicked.after(1).dice, 4),
-        }
-        for named, clicked in zip(by_name.curves, by_click.curves, strict=True)
-    }
-
-
 def main() -> None:
     """Train, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -107,11 +68,9 @@ def main() -> None:
     learner = Learner(network, chosen.optimisation)
     with opened(arguments.run, asdict(chosen)) as run:
         train(Vista3DTask([case], SPEC, recipe=chosen), learner, run, chosen.loop, clock=time.process_time)
-    found = measure(learner.average, case)
-    print_table([("class", "automatic", "one click"), *((n, *v.values()) for n, v in found.items())])
-    lowest = min(value for values in found.values() for value in values.values())
-    print(f"lowest {lowest:.3f}; asked for {ENOUGH}")
-    write_result("overfit", {"case": case.name, "steps": learner.step, "dice": found})
+    found = measure(learner.average, replace(SPEC, window_size=chosen.window_size), case)
+    about = {"case": case.name, "steps": learner.step, "minutes": arguments.minutes}
+    report("overfit", found, about, enough=ENOUGH)
 
 
 if __name__ == "__main__":

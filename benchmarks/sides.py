@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +55,43 @@ def run_side_once(folder: Path, script: str, side: str, *arguments: str) -> dict
         )
     answer: dict[str, Any] = kept["measured"]
     return answer
+
+
+def run_with(python: Path, script: str, *arguments: str, log: Path) -> dict[str, Any]:
+    """Run a script of this folder in another Python, and return the JSON object on the last line it prints.
+
+    Raises:
+        SystemExit: If it fails, with the end of what it said.
+    """
+    command = [str(python), str(Path(__file__).with_name(script)), *arguments]
+    with log.open("w") as errors:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{script} failed: {log.read_text()[-2000:]}")
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def each_once(
+    folder: Path, script: str, runs: Iterable[tuple[str, str, Sequence[str]]], *, jobs: int
+) -> list[dict[str, Any]]:
+    """Run many sides once, a thread each, and return what they measured, in their order.
+
+    Args:
+        folder: For what was measured.
+        script: That runs the sides.
+        runs: Folder of a run below ``folder``, side, and the side's arguments.
+        jobs: Runs at a time.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+    def carried_out(run: tuple[str, str, Sequence[str]]) -> dict[str, Any]:
+        place, name, arguments = run
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        return run_side_once(folder / place, script, name, *arguments)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(carried_out, runs))
 
 
 def kept_sides(folder: Path, names: Iterable[str]) -> dict[str, dict[str, str]]:

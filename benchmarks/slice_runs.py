@@ -9,8 +9,8 @@ Dice of whole scans, segmented by what ``vesalius segment`` runs.
 
 from __future__ import annotations
 
+import argparse
 import json
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -116,6 +116,11 @@ def learnt(
     return {"steps": learner.step, "dice": dice, "measuring_s": round(time.process_time() - begun, 1)}
 
 
+def given(arguments: argparse.Namespace, *names: str) -> list[str]:
+    """Return some of the command line's arguments as words again."""
+    return [word for name in names for word in (f"--{name}", str(getattr(arguments, name)))]
+
+
 def awake(beginning: SliceBeginning) -> SliceBeginning:
     """Return a beginning at random whose blocks act from the first step: LayerScale 1."""
     architecture = beginning.spec.architecture
@@ -143,17 +148,12 @@ def by_nnunet(listed: DataList, *, minutes: float, folder: Path, python: Path) -
         files[case.split].append({"name": case.name, "image": str(case.image), "label": str(path)})
     asked = {"labels": LABELS | {str(ignored): "ignore"}, "channel": "CT"}
     (folder / "case.json").write_text(json.dumps(asked | {"learn": files["training"], "predict": files["test"]}))
-    script = Path(__file__).with_name("few_shot_nnunet.py")
-    command = [str(python), str(script), str(folder), "--minutes", str(minutes), "--configuration", "2d"]
-    log = folder / "log.txt"
-    with log.open("w") as errors:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"nnU-Net failed: {log.read_text()[-2000:]}")
+    words = [str(folder), "--minutes", str(minutes), "--configuration", "2d"]
+    done = sides.run_with(python, "few_shot_nnunet.py", *words, log=folder / "log.txt")
     names = {int(label): name for label, name in LABELS.items()}
 
     def answer(name: str, _: Volume) -> LabelMap:
         found = read_labels(folder / "found" / f"{name}.nii.gz")
         return LabelMap(found.data, found.grid, names)
 
-    return {**json.loads(done.stdout.strip().splitlines()[-1]), "dice": measured(listed, answer)}
+    return {**done, "dice": measured(listed, answer)}

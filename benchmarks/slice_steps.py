@@ -23,13 +23,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sides
 import slice_runs
@@ -124,23 +122,18 @@ def main() -> None:
     if arguments.side:
         side(arguments)
         return
-    os.environ["OMP_NUM_THREADS"] = "1"
     is_there = {"pretrained": arguments.backbone is not None, "nnunet": arguments.nnunet.is_file()}
     names = [name for name in SIDES if is_there.get(name, True)]
     runs = [(name, seed) for seed in range(arguments.seeds) for name in names]
 
-    def carried_out(run: tuple[str, int]) -> dict[str, Any]:
-        name, seed = run
-        place = arguments.folder / f"{name}-{seed}"
-        place.mkdir(parents=True, exist_ok=True)
-        words = ["--folder", str(arguments.folder), "--seed", str(seed), "--nnunet", str(arguments.nnunet)]
-        words += ["--backbone", str(arguments.backbone)] if arguments.backbone else []
-        for word in ("minutes", "cases", "judged", "spacing", "window", "batch"):
-            words += [f"--{word}", str(getattr(arguments, word))]
-        return sides.run_side_once(place, __file__, name, *words)
+    def words(seed: int) -> list[str]:
+        own = ["--folder", str(arguments.folder), "--seed", str(seed), "--nnunet", str(arguments.nnunet)]
+        own += ["--backbone", str(arguments.backbone)] if arguments.backbone else []
+        return own + slice_runs.given(arguments, "minutes", "cases", "judged", "spacing", "window", "batch")
 
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        found = dict(zip(runs, pool.map(carried_out, runs), strict=True))
+    asked = [(f"{name}-{seed}", name, words(seed)) for name, seed in runs]
+    answers = sides.each_once(arguments.folder, __file__, asked, jobs=arguments.jobs)
+    found = dict(zip(runs, answers, strict=True))
     tables = {name: table([found[name, seed] for seed in range(arguments.seeds)]) for name in names}
     ours = [name for name in names if name != "nnunet"]
     dice = {name: interval(values) for name, values in tables.items()}

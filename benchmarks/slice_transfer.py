@@ -17,12 +17,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -93,20 +91,15 @@ def main() -> None:
     if arguments.side:
         side(arguments)
         return
-    os.environ["OMP_NUM_THREADS"] = "1"
     runs = [(number, name) for number in range(arguments.sets) for name in SIDES]
 
-    def carried_out(run: tuple[int, str]) -> dict[str, Any]:
-        number, name = run
-        place = arguments.folder / f"set-{number}"
-        place.mkdir(parents=True, exist_ok=True)
-        words = ["--folder", str(arguments.folder), "--set", str(number), "--backbone", str(arguments.backbone)]
-        for word in ("minutes", "judged", "spacing", "window", "batch"):
-            words += [f"--{word}", str(getattr(arguments, word))]
-        return sides.run_side_once(place, __file__, name, *words)
+    def words(number: int) -> list[str]:
+        own = ["--folder", str(arguments.folder), "--set", str(number), "--backbone", str(arguments.backbone)]
+        return own + slice_runs.given(arguments, "minutes", "judged", "spacing", "window", "batch")
 
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        found = dict(zip(runs, pool.map(carried_out, runs), strict=True))
+    asked = [(f"set-{number}", name, words(number)) for number, name in runs]
+    answers = sides.each_once(arguments.folder, __file__, asked, jobs=arguments.jobs)
+    found = dict(zip(runs, answers, strict=True))
     tables = {name: table([found[number, name] for number in range(arguments.sets)]) for name in SIDES}
     dice = {name: interval(values) for name, values in tables.items()}
     gained = {name: interval(tables[name] - tables["scratch"]) for name in SIDES if name != "scratch"}

@@ -37,11 +37,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -357,23 +355,17 @@ def main() -> None:
     if options.side:
         print(json.dumps(side(options)))
         return
-    os.environ["OMP_NUM_THREADS"] = "1"
     runs = [(seed, name, options.minutes) for seed in range(options.seeds) for name in SIDES]
     runs += [(0, "long", options.long)] if options.long else []
     shared = ["--folder", str(options.folder), "--cases", str(options.cases), "--encoder", str(options.encoder)]
-    options.folder.mkdir(parents=True, exist_ok=True)
-    divided = sides.run_side_once(options.folder, __file__, "supervoxels", *shared)
-
-    def carried_out(run: tuple[int, str, float]) -> dict[str, Any]:
-        seed, name, minutes = run
-        place = options.folder / f"seed-{seed}"
-        place.mkdir(exist_ok=True)
-        return sides.run_side_once(place, __file__, name, *shared, "--minutes", str(minutes), "--seed", str(seed))
-
-    with ThreadPoolExecutor(options.jobs) as pool:
-        answers = dict(zip(runs, pool.map(carried_out, runs), strict=True))
+    (divided,) = sides.each_once(options.folder, __file__, [("", "supervoxels", shared)], jobs=1)
+    asked = [
+        (f"seed-{seed}", name, [*shared, "--minutes", str(minutes), "--seed", str(seed)])
+        for seed, name, minutes in runs
+    ]
+    answers = sides.each_once(options.folder, __file__, asked, jobs=options.jobs)
     found: dict[str, list[dict[str, Curves]]] = {}
-    for answer in answers.values():
+    for answer in answers:
         for name, measured in answer.items():
             found.setdefault(name, []).append(measured)
     result = summary(found)

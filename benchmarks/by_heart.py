@@ -1,0 +1,60 @@
+"""What ``overfit.py`` and ``promptable_vit.py`` share: a case as a scan, and how well it was learnt."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+import sides
+from vesalius.data.case import Case
+from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
+from vesalius.evaluation.references import ReferenceCase
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.models.build import optimise_for_inference
+from vesalius.models.prompted_vit import PromptedVit
+from vesalius.models.vista3d import Vista3D
+from vesalius.spec import ModelSpec
+from vesalius.transforms.augment import Augmentation
+
+STILL = Augmentation(keep_sharp=1.0, cut=0.0, low_resolution=0.0, noise=0.0, drift=0.0)
+"""What is learnt by heart must not change."""
+
+
+def reference(case: Case, spec: ModelSpec) -> ReferenceCase:
+    """Return the case as a scan with what was drawn in it."""
+    assert case.image_hu is not None
+    grid = Grid(case.labels.shape, np.diag([*spec.spacing_mm, 1.0]))
+    drawn = {label: name for label, name in spec.vocabulary if label in case.present}
+    labels = case.labels[:, :, :]
+    truth = np.where(np.isin(labels, list(drawn)), labels, 0).astype(np.uint8)
+    volume = Volume(np.asarray(case.image_hu[:, :, :])[None], grid, "CT")
+    return ReferenceCase(name=case.name, volume=volume, truth=LabelMap(truth, grid, drawn))
+
+
+def measure(network: Vista3D | PromptedVit, spec: ModelSpec, case: Case) -> dict[str, dict[str, float]]:
+    """Return name -> Dice by name, and by one click from nothing."""
+    segmenter = Segmenter(optimise_for_inference(network), spec)
+    how = SegmentOptions(unvalidated=True)
+    once = ClickProtocol(clicks=1, start="automatic", jitter_mm=0.0)
+    by_name = evaluate_clicks(segmenter, [reference(case, spec)], once, how=how)
+    by_click = evaluate_clicks(segmenter, [reference(case, spec)], replace(once, start="nothing"), how=how)
+    return {
+        named.scores[0].name: {
+            "by name": round(named.after(0).dice, 4),
+            "by one click": round(clicked.after(1).dice, 4),
+        }
+        for named, clicked in zip(by_name.curves, by_click.curves, strict=True)
+    }
+
+
+def report(name: str, found: dict[str, dict[str, float]], about: dict[str, Any], *, enough: float) -> None:
+    """Print what was found, and write it as a result."""
+    sides.print_table([("structure", "by name", "by one click"), *((n, *v.values()) for n, v in found.items())])
+    lowest = min(value for values in found.values() for value in values.values())
+    print(f"lowest {lowest:.3f}; asked for {enough}")
+    sides.write_result(name, {**about, "asked for": enough, "lowest": lowest, "dice": found})
