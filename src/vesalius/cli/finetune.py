@@ -12,7 +12,7 @@ from pathlib import Path
 from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import add_training_precision, number_of_threads, training_precision
 from vesalius.cli.slice_training import finetune_slices, is_of_slices
-from vesalius.training.finetune_options import FinetuneOptions
+from vesalius.training.finetune import FinetuneOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,12 +63,23 @@ def run(args: argparse.Namespace) -> int:
 
     from vesalius.data.cache import Cache
     from vesalius.inference.segmenter import choose_device
-    from vesalius.training import finetune_schedule as schedules
-    from vesalius.training.benefit import benefits_of
     from vesalius.training.course import refuse_existing
-    from vesalius.training.finetune import begin
-    from vesalius.training.finetune_report import plan_lines, record_of, state_dice, write_record
-    from vesalius.training.finetune_trainings import Resources, measure, train_all, train_folds
+    from vesalius.training.finetune import (
+        PLAN,
+        Resources,
+        begin,
+        benefits_of,
+        keep_schedule,
+        kept_schedule,
+        measure,
+        plan_lines,
+        record_of,
+        schedule_of,
+        state_dice,
+        train_all,
+        train_folds,
+        write_record,
+    )
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
     options = options_of(args)
@@ -76,19 +87,19 @@ def run(args: argparse.Namespace) -> int:
         refuse_existing(args.folder, resume=args.resume)
         finetune_slices(args, list_of(args, args.data))
         return 0
-    refuse_existing(args.folder, resume=args.resume, mark=schedules.PLAN)
+    refuse_existing(args.folder, resume=args.resume, mark=PLAN)
     device = choose_device(args.device)
     cache, workers = Cache(args.cache or args.folder / "cache"), args.threads or torch.get_num_threads()
     resources = Resources(cache=cache, device=device, workers=workers)
     tuning = begin(args.model, list_of(args, args.data), options, precision=training_precision(args))
-    schedule = schedules.kept_schedule(args.folder)
+    schedule = kept_schedule(args.folder)
     if schedule is None:
-        schedule = schedules.schedule_of(tuning, measure(tuning, resources), options)
+        schedule = schedule_of(tuning, measure(tuning, resources), options)
     for line in plan_lines(tuning, schedule):
         print(line, flush=True)
     if args.dry_run:
         return 0
-    schedules.keep_schedule(args.folder, schedule)
+    keep_schedule(args.folder, schedule)
     where = (tuning, schedule, options, args.folder, resources)
     curves = train_folds(*where, on_training=_say)
     steps = train_all(*where, curves=curves, on_training=_say)

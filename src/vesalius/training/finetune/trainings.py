@@ -12,9 +12,9 @@ from vesalius.engine.run import BEST, CHECKPOINT, RunFolder, opened
 from vesalius.engine.settings import LoopSettings
 from vesalius.training.course import Course, carry_out
 from vesalius.training.cross_validation import Curve, best_step
-from vesalius.training.finetune import Finetuning, validation_cases
-from vesalius.training.finetune_options import FinetuneOptions
-from vesalius.training.finetune_schedule import Schedule
+from vesalius.training.finetune.options import FinetuneOptions
+from vesalius.training.finetune.schedule import Schedule
+from vesalius.training.finetune.tuning import Finetuning, validation_cases
 from vesalius.training.forecast import Costs, measured_costs
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from vesalius.errors import CheckpointError, DiskError
 from vesalius.io.atomic import replacing
-from vesalius.training.finetune import Finetuning, validation_cases
-from vesalius.training.finetune_options import FinetuneOptions
+from vesalius.training.finetune.options import FinetuneOptions
+from vesalius.training.finetune.tuning import Finetuning, validation_cases
 from vesalius.training.forecast import Costs
 
 PLAN = "plan.json"

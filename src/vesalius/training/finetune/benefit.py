@@ -28,7 +28,7 @@ from vesalius.inference.segmenter import Segmenter, SegmentOptions, load
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.metrics.intervals import Difference, Interval, bootstrap_mean, paired_difference
 from vesalius.training.cross_validation import Curve, Scores, unchosen_scores
-from vesalius.training.finetune import Finetuning
+from vesalius.training.finetune.tuning import Finetuning
 
 COPIED = "copied labels"
 _HOW = SegmentOptions(unvalidated=True)

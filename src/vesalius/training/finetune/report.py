@@ -13,10 +13,10 @@ from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.store import MODEL_FILE
 from vesalius.checkpoints.weights import open_weights
 from vesalius.io.atomic import replacing
-from vesalius.training.benefit import Benefit
 from vesalius.training.cross_validation import Curve, mean_dice
-from vesalius.training.finetune import Finetuning
-from vesalius.training.finetune_schedule import Schedule
+from vesalius.training.finetune.benefit import Benefit
+from vesalius.training.finetune.schedule import Schedule
+from vesalius.training.finetune.tuning import Finetuning
 
 RECORD = "finetune.json"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from training.small_list import SPEC, write_tiny
 from vesalius.checkpoints.load import load_model
-from vesalius.training.benefit import Benefit
-from vesalius.training.finetune_report import state_dice
+from vesalius.training.finetune.benefit import Benefit
+from vesalius.training.finetune.report import state_dice
 
 
 def benefit(on: str, dice: float, *, chose: bool) -> Benefit:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vesalius.training.benefit import COPIED, Benefit
-from vesalius.training.cross_validation import Scores
+from training.small_tuning import listed
+from vesalius.geometry.volume import Modality
+from vesalius.training.cross_validation import Curve, Scores
+from vesalius.training.finetune import FinetuneOptions, begin
+from vesalius.training.finetune.benefit import COPIED, Benefit, benefit_in_folds
 
 AGAINST = {"liver": "small", "vein": COPIED}
 
@@ -86,3 +90,15 @@ def test_one_case_gives_no_interval() -> None:
     assert one.words().startswith("so few cases decide nothing: Dice 0.900, +0.800 over")
     assert one.dice_of("vein") is None
     assert Benefit(on="", tuned={}, before={}, against=AGAINST).words() == "nothing to compare"
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_a_model_of_another_modality_is_no_rival_and_the_report_says_so(place: Path, modality: Modality) -> None:
+    tuning = begin(place / "tiny", replace(listed(place, 4), modality=modality), FinetuneOptions(folds=2))
+    held_out = [{case.name: {"liver": 0.9} for case in fold.listed.split("validation")} for fold in tuning.folds]
+    curves = [Curve((0, 1), (scores, scores)) for scores in held_out]
+    found = benefit_in_folds(tuning, place / "tiny", curves, device="cpu")
+    remark = "tiny was made for CT and is no rival on MR"
+    assert dict(found.against) == {"liver": "tiny" if modality == "CT" else COPIED}
+    assert found.words().endswith(remark) == (modality == "MR")
+    assert found.as_dict()["remark"] == (remark if modality == "MR" else "")

@@ -1,8 +1,4 @@
-"""Fine-tuning: from a model and a few labelled cases to a model of what these show, and to whether that helped.
-
-In steps that are called one by one: ``begin`` changes the model's spec to what the list has (``adaptation``,
-``new_classes``); ``finetune_schedule`` says how long to train, from a few steps; ``finetune_trainings`` trains with
-parts of the list held out, where there are enough cases, and makes the model; ``benefit`` says whether it helped.
+"""A fine-tuning before it begins: a model fitted to a list in classes, spacing, intensities, windows and folds.
 
 VISTA3D's fine-tuning (``train_finetune.py``, ``train_continual.json``) takes ids, spacing, window and the number of
 epochs from its user, trains the background as a class, and says nothing about the result.
@@ -24,7 +20,7 @@ from vesalius.spec import ModelSpec, VistaArchitecture
 from vesalius.training.adaptation import Change, adapted, limited_to
 from vesalius.training.course import Beginning, Course
 from vesalius.training.cross_validation import stated_folds, with_folds
-from vesalius.training.finetune_options import FinetuneOptions
+from vesalius.training.finetune.options import FinetuneOptions
 from vesalius.training.new_classes import LearntClass, learnt_classes, with_classes, with_rows
 from vesalius.training.recipes import VistaRecipe, finetune_recipe, for_machine, frozen
 
