@@ -101,10 +101,11 @@ class DataList:
 
     def torn_patients(self) -> Iterator[tuple[str, ...]]:
         """Yield the names of the cases of each patient who is in more than one split: what is judged was learnt."""
-        of_person: dict[tuple[str, str], list[ListedCase]] = {}
+        of_patient: dict[str, list[ListedCase]] = {}
         for case in self.cases:
-            of_person.setdefault(case.person, []).append(case)
-        for cases in of_person.values():
+            if case.patient is not None:
+                of_patient.setdefault(case.patient, []).append(case)
+        for cases in of_patient.values():
             if len({case.split for case in cases}) > 1:
                 yield tuple(f"{case.name} ({case.split})" for case in cases)
 
