@@ -59,7 +59,7 @@ from specification import SPEC
 from vocabulary import ID, MIRRORED
 
 import vesalius
-from vesalius.checkpoints.load import load_model
+from vesalius.checkpoints.load import load_any
 from vesalius.curation.supervoxels import SupervoxelSettings, supervoxels_of
 from vesalius.data.case import Case, load_case
 from vesalius.engine.learner import Learner
@@ -165,7 +165,7 @@ def cases_for(recipe: VistaRecipe, options: argparse.Namespace) -> Iterator[Case
 
 def make_supervoxels(options: argparse.Namespace) -> dict[str, Any]:
     """Divide the scans of stage 1; those that are there are kept."""
-    folder, encoder = options.folder / "supervoxels", load_model(options.encoder)
+    folder, encoder = options.folder / "supervoxels", load_any(options.encoder)
     folder.mkdir(parents=True, exist_ok=True)
     counts = []
     for path in sorted(options.cases.glob("[!.]*.npz")):
