@@ -13,16 +13,18 @@ import torch
 from engine.line_task import same
 from training.small_case import recipe
 from training.small_list import GRID, SPEC, write_list, write_tiny
-from vesalius.checkpoints.load import load_model
+from training.small_slices import write_backbone
+from vesalius.checkpoints.load import load_model, load_segmentation_model
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.read import read_list
 from vesalius.engine.run import RunFolder, opened
 from vesalius.engine.settings import LoopSettings, Part
-from vesalius.errors import UnknownModelError, UsageError
+from vesalius.errors import NoHeadError, UnknownModelError, UsageError
 from vesalius.geometry.volume import LabelMap
 from vesalius.io.formats import write
+from vesalius.models.prompted_vit import PromptedVit
 from vesalius.training.course import Beginning, Course, carry_out, refuse_existing, task_of
-from vesalius.training.recipes import ClickPrompting, VistaRecipe, frozen
+from vesalius.training.recipes import ClickPrompting, VistaRecipe, frozen, in_multiples
 from vesalius.training.validation import Judged
 from vesalius.training.vista3d_task import Vista3DTask
 
@@ -68,6 +70,24 @@ def test_clicks_are_taught_to_a_model_without_a_click_branch(place: Path, tmp_pa
     assert replace(spec.vista, point_branch=False) == SPEC.architecture
     record = next(r for r in RunFolder(tmp_path / "clicks").metrics() if r.get("event") == "validated")
     assert 0 <= record["clicks, dice of liver"] <= 1
+
+
+def test_heads_for_names_and_clicks_grow_on_a_backbone(place: Path, tmp_path: Path) -> None:
+    backbone = write_backbone(tmp_path / "backbone")
+    mixed = in_multiples(replace(BY_CLICKS, drop_label=0.5, window_size=(18, 18, 18)), 4)
+    listed = read_list(place / "data" / "list.json")
+    beginning = Beginning.of(backbone, mixed, listed=listed)
+    assert beginning.source.startswith("tiny backbone, SHA-256")
+    grown = Course(recipe=mixed, beginning=beginning, listed=listed)
+    carry_out(grown, tmp_path / "prompted", cache=Cache(place / "cache"))
+    model = load_segmentation_model(tmp_path / "prompted")
+    assert isinstance(model.network, PromptedVit)
+    assert (model.spec.window_size, model.spec.names) == ((16, 16, 16), {1: "liver"})
+    record = next(r for r in RunFolder(tmp_path / "prompted").metrics() if r.get("event") == "validated")
+    assert 0 <= record["dice of liver"] <= 1
+    assert 0 <= record["clicks, dice of liver"] <= 1
+    with pytest.raises(NoHeadError, match="backbone"):
+        Beginning.of(backbone, mixed)
 
 
 def test_what_a_recipe_says_of_a_branch_that_is_not_there_is_left_out(place: Path) -> None:

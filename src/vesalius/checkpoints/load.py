@@ -14,8 +14,9 @@ from vesalius.checkpoints.catalog import find_row
 from vesalius.checkpoints.store import MODEL_FILE, require_weights
 from vesalius.checkpoints.weights import LoadReport, WeightsFile, open_weights
 from vesalius.errors import CheckpointError
-from vesalius.models.build import AnyNetwork, Promptable, build, optimise_for_inference
+from vesalius.models.build import AnyNetwork, build, optimise_for_inference
 from vesalius.models.meddinov3 import MedDino
+from vesalius.models.promptable import Promptable
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit
 from vesalius.spec import MedDinoArchitecture, ModelSpec, VistaArchitecture, VitArchitecture

@@ -14,7 +14,7 @@ from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import add_training_precision, number_of_threads, training_precision
 from vesalius.cli.slice_training import SLICE_RECIPES, train_slices
 from vesalius.errors import UsageError
-from vesalius.training.recipes import STAGE_1, STAGE_2, STAGE_3, STAGE_4, VistaRecipe, for_machine
+from vesalius.training.recipes import STAGE_1, STAGE_2, STAGE_3, STAGE_4, VistaRecipe, for_machine, in_multiples
 
 RECIPES: Mapping[str, VistaRecipe] = {
     "stage-1": STAGE_1,
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="NAME|PATH",
         help="begin with its weights, and keep what it expects and names; default vesalius-small. "
-        "Of meddinov3 recipes: the backbone, which takes its names from LIST",
+        "A backbone takes its names from LIST: stages put heads for names and clicks on it, meddinov3 a decoder",
     )
     parser.add_argument("--at-random", action="store_true", help="begin with random weights of that network")
     parser.add_argument("--spacing", type=float, metavar="MM", help="of a slice's pixels; meddinov3 recipes only")
@@ -72,8 +72,10 @@ def run(args: argparse.Namespace) -> int:
         train_slices(args, list_of(args, args.data), typed_of(args))
         return 0
     recipe = recipe_of(args)
-    beginning = Beginning.of(args.model or DEFAULT_MODEL, recipe, at_random=args.at_random)
-    course = Course(recipe=recipe, beginning=beginning, listed=list_of(args, args.data))
+    listed = list_of(args, args.data)
+    beginning = Beginning.of(args.model or DEFAULT_MODEL, recipe, at_random=args.at_random, listed=listed)
+    recipe = in_multiples(recipe, beginning.spec.vista.size_multiple)
+    course = Course(recipe=recipe, beginning=beginning, listed=listed)
     with joined() as team:
         carry_out(
             course,

@@ -245,7 +245,7 @@ def _comparison_table(comparison: Comparison) -> str:
     columns = ["class", "cases", "Dice gained", "95 %", "cases better", "worse", "clear"]
     note = (
         "Paired, case by case, by flipping signs; fewer than six cases give no interval. Dice with absent classes "
-        "counted; clear: the interval excludes 0. Many classes are compared here, so some will look clear by chance."
+        "counted; clear: the interval excludes 0. Many classes are compared, so some will look clear by chance."
     )
     return table("Against the other result", columns, cells, note=note)
 

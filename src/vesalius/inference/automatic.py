@@ -21,9 +21,9 @@ from vesalius.inference.pipelines import Pipeline
 from vesalius.inference.plan import Plan
 from vesalius.inference.windows import blended_features
 from vesalius.labels.vocabulary import Target, Vocabulary
-from vesalius.models.build import Promptable
 from vesalius.models.layers.planes import workspace
 from vesalius.models.layers.winograd import direct_sums
+from vesalius.models.promptable import Promptable
 from vesalius.spec import ModelSpec
 from vesalius.transforms.preprocess import AIR_HU, Prepared
 

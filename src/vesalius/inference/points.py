@@ -19,8 +19,8 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from vesalius.geometry.boxes import NOWHERE, Box, Triple, enclosing_box
-from vesalius.models.build import Promptable
 from vesalius.models.layers.planes import workspace
+from vesalius.models.promptable import Promptable
 from vesalius.prompts.encode import ObjectClicks, encode_clicks
 
 ImageMaps = Callable[[Triple], Float[Tensor, "1 d i2 j2 k2"]]

@@ -37,8 +37,8 @@ from vesalius.inference.slices import count_air, segment_slices
 from vesalius.inference.tidy import Removed, keep_largest_pieces
 from vesalius.labels.findings import Findings
 from vesalius.labels.vocabulary import Target, Vocabulary
-from vesalius.models.build import Promptable
 from vesalius.models.meddinov3 import MedDino
+from vesalius.models.promptable import Promptable
 from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import not_hounsfield
 from vesalius.transforms.preprocess import (

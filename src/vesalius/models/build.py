@@ -23,9 +23,7 @@ from vesalius.spec import (
 )
 
 Network = TypeVar("Network", bound=nn.Module)
-Promptable = Vista3D | PromptedVit
-"""Networks of volumes that take class prompts and clicks: what they are asked and answer is the same."""
-AnyNetwork = Promptable | Vit | MedDino
+AnyNetwork = Vista3D | PromptedVit | Vit | MedDino
 
 
 @overload
@@ -35,7 +33,7 @@ def build(architecture: VitArchitecture) -> Vit: ...
 @overload
 def build(architecture: MedDinoArchitecture) -> MedDino: ...
 @overload
-def build(architecture: PromptArchitecture) -> Promptable: ...
+def build(architecture: PromptArchitecture) -> Vista3D | PromptedVit: ...
 def build(architecture: Architecture) -> AnyNetwork:
     """Return the network of an architecture, randomly initialised, in float32."""
     match architecture:

@@ -27,9 +27,10 @@ from vesalius.engine.task import Task
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import UsageError
 from vesalius.labels.vocabulary import Vocabulary
-from vesalius.models.vista3d import Vista3D
-from vesalius.spec import ModelSpec
-from vesalius.training.networks import grown_network, new_network
+from vesalius.models.promptable import Promptable
+from vesalius.spec import ModelSpec, VitArchitecture
+from vesalius.training.networks import BACKBONE, grown_network, network_on_backbone, new_network
+from vesalius.training.on_backbone import on_backbone
 from vesalius.training.recipes import AUTOMATIC, INTERACTIVE, VistaRecipe
 from vesalius.training.validation import Judged, WholeScans
 from vesalius.training.vista3d_task import Vista3DTask, VistaSample
@@ -55,21 +56,34 @@ class Beginning:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: str | Path, recipe: VistaRecipe, *, at_random: bool = False) -> Beginning:
+    def of(
+        cls, model: str | Path, recipe: VistaRecipe, *, at_random: bool = False, listed: DataList | None = None
+    ) -> Beginning:
         """Take the spec of a model, and its weights unless these are to begin at random.
+
+        Args:
+            model: A network that takes class prompts or clicks, or a backbone: then heads grow on it.
+            recipe: What is to be taught.
+            at_random: Take sizes and what it expects, but no weights.
+            listed: Names the structures of a network that grows on a backbone.
 
         Raises:
             ModelError: If there is no such model, or its weights are refused.
+            UsageError: If it is a backbone on which no heads can grow.
         """
         weights = None if at_random else open_weights(find_weights_of(model))
-        spec = weights.spec if weights else _spec_of(model)
+        found = weights.spec if weights else _spec_of(model)
+        spec, prefix = found, ""
+        if isinstance(found.architecture, VitArchitecture) and listed is not None:
+            spec, prefix = on_backbone(found, listed, recipe), BACKBONE
         if _clicks(recipe) and not spec.vista.point_branch:
             spec = replace(spec, architecture=replace(spec.vista, point_branch=True))
         if weights is None:
             return cls(spec=spec, state=None, source=f"the architecture of {spec.name}, at random")
-        return cls(spec=spec, state=weights.read(), source=f"{spec.name}, SHA-256 {weights.report.sha256}")
+        state = {prefix + name: tensor for name, tensor in weights.read().items()}
+        return cls(spec=spec, state=state, source=f"{spec.name}, SHA-256 {weights.report.sha256}")
 
-    def network(self, *, seed: int) -> Vista3D:
+    def network(self, *, seed: int) -> Promptable:
         """Return the network; what no weights were given for is random.
 
         Raises:
@@ -78,6 +92,8 @@ class Beginning:
         network = new_network(self.spec, seed=seed)
         if self.state is None:
             return network
+        if all(name.startswith(BACKBONE) for name in self.state):
+            return network_on_backbone(self.spec, self.state, seed=seed)
         if self.state.keys() != network.state_dict().keys():
             return grown_network(self.spec, self.state, seed=seed)
         network.load_state_dict(self.state)
@@ -205,7 +221,7 @@ def carry_out(
 
 def task_of(
     course: Course, cache: Cache, *, workers: int = 1, on_case: Callable[[int], None] | None = None
-) -> Task[Vista3D, VistaSample]:
+) -> Task[Promptable, VistaSample]:
     """Return what is learnt in a course, its cases prepared or found prepared; one that validates, if it does.
 
     Args:
@@ -263,7 +279,7 @@ def _spec_of(model: str | Path) -> ModelSpec:
     return row.spec if row and row.spec else open_weights(find_weights_of(model)).spec
 
 
-def _write(course: Course, learner: Learner[Vista3D], run: RunFolder) -> None:
+def _write(course: Course, learner: Learner[Promptable], run: RunFolder) -> None:
     """Write the best weights, or else the running average, with a spec that claims nothing about them."""
     best, spec = run.best(), course.beginning.spec
     state = learner.average.state_dict() if best is None else best["network"]

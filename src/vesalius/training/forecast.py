@@ -17,7 +17,7 @@ from vesalius.engine.loop import train
 from vesalius.engine.run import RunFolder
 from vesalius.engine.task import Validation
 from vesalius.inference.plan import resident_bytes
-from vesalius.models.vista3d import Vista3D
+from vesalius.models.promptable import Promptable
 from vesalius.training.course import Course, task_of
 
 try:
@@ -47,7 +47,7 @@ def measured_costs(
     course: Course,
     cache: Cache,
     *,
-    judge: Callable[[Vista3D], Validation] | None,
+    judge: Callable[[Promptable], Validation] | None,
     device: str,
     workers: int,
 ) -> Costs:

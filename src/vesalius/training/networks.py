@@ -1,4 +1,4 @@
-"""Networks at the start of a training: random, or grown from one that knows less."""
+"""Networks at the start of a training: random, grown from one that knows less, or on a backbone."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from torch import Tensor
 
 from vesalius.errors import CheckpointError
 from vesalius.models.build import build
-from vesalius.models.vista3d import Vista3D
+from vesalius.models.promptable import Promptable
 from vesalius.spec import ModelSpec
 from vesalius.training.click_start import begin_near_clicks
 
+BACKBONE = "encoder.encoder."
+"""What a backbone's tensors are called in the network of prompts that it is the encoder of."""
 _AUTOMATIC, _CLICKED = "automatic_decoder.", "point_decoder."
 
 
-def new_network(spec: ModelSpec, *, seed: int) -> Vista3D:
+def new_network(spec: ModelSpec, *, seed: int) -> Promptable:
     """Return the spec's network with random weights, laid out for training; torch's own generator is put back."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build(spec.vista)
-    assert isinstance(network, Vista3D)  # courses refuse the others
     for parameter in network.parameters():
         if parameter.ndim == 5:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     return network
 
 
-def grown_network(spec: ModelSpec, state: Mapping[str, Tensor], *, seed: int) -> Vista3D:
+def grown_network(spec: ModelSpec, state: Mapping[str, Tensor], *, seed: int) -> Promptable:
     """Return the spec's network with both branches, of one that was trained with the automatic branch alone.
 
     The click decoder begins as a copy of the automatic one, which has its shape and reads the same features; the
@@ -59,4 +60,32 @@ def grown_network(spec: ModelSpec, state: Mapping[str, Tensor], *, seed: int) ->
             got=str(error).splitlines()[1 if "\n" in str(error) else 0].strip(),
             do="start from a model of the same width, levels and embeddings",
         ) from None
+    return network
+
+
+def network_on_backbone(spec: ModelSpec, state: Mapping[str, Tensor], *, seed: int) -> Promptable:
+    """Return the spec's network with a backbone for its encoder; decoders and heads are random.
+
+    Args:
+        spec: Of a vision transformer with both heads, or one.
+        state: The backbone's weights, named as in that network.
+        seed: Of the rest.
+
+    Raises:
+        CheckpointError: If the weights are of another backbone.
+    """
+    network = new_network(spec, seed=seed)
+    if spec.vista.point_branch:
+        begin_near_clicks(network.point_head, seed=seed)
+    own = network.state_dict()
+    wanted = {name: tensor.shape for name, tensor in own.items() if name.startswith(BACKBONE)}
+    given = {name: tensor.shape for name, tensor in state.items()}
+    if wanted != given:
+        wrong = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
+        raise CheckpointError(
+            expected="the weights of this very backbone",
+            got=f"{len(wrong)} tensors that are absent, strange or of another shape: {wrong[:4]}",
+            do="begin with a backbone without adapters",
+        )
+    network.load_state_dict({**own, **state})
     return network

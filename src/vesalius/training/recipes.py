@@ -251,6 +251,12 @@ def for_machine(recipe: VistaRecipe, preset: Preset) -> VistaRecipe:
     return replace(recipe, loop=replace(recipe.loop, windows=64 if preset == "cluster" else 2))
 
 
+def in_multiples(recipe: VistaRecipe, multiple: int) -> VistaRecipe:
+    """Return a recipe whose windows a network can see: sides shortened to multiples, to one at least."""
+    i, j, k = (max(side // multiple, 1) * multiple for side in recipe.window_size)
+    return replace(recipe, window_size=(i, j, k))
+
+
 VESALIUS_SMALL_BEGIN = VistaRecipe(
     window_size=(48, 48, 48),
     shares={"head-neck": 0.55, "abdomen": 0.16, "chest": 0.08, "atlas": 0.09, "phantom": 0.1, "limb": 0.02},

@@ -31,7 +31,7 @@ from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.models.build import optimise_for_inference
 from vesalius.models.meddinov3 import MedDino
-from vesalius.models.vista3d import Vista3D
+from vesalius.models.promptable import Promptable
 from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import image_window
 from vesalius.views.comparison import render_comparison
@@ -94,7 +94,7 @@ class WholeScans:
     clicks: int = 0
     novel: tuple[int, ...] = ()
 
-    def __call__(self, network: Vista3D | MedDino) -> Validation:
+    def __call__(self, network: Promptable | MedDino) -> Validation:
         """Judge a network; the score is the mean of what is asked for, the picture is of the first scan."""
         vocabulary = Vocabulary.of(self.spec.vocabulary)
         segmenter = Segmenter(

@@ -25,7 +25,7 @@ from vesalius.data.case import Case
 from vesalius.engine.task import Outcome
 from vesalius.errors import UsageError
 from vesalius.geometry.boxes import Box
-from vesalius.models.vista3d import Vista3D
+from vesalius.models.promptable import Promptable
 from vesalius.prompts.encode import ObjectClicks, encode_clicks
 from vesalius.spec import ModelSpec
 from vesalius.training.click_sampling import (
@@ -163,7 +163,7 @@ class Vista3DTask:
             objects = changed_objects(objects, cut.labels.numpy(), cut.supervoxels.numpy(), prompting, rng)
         return tuple(one.as_new() if rng.random() < prompting.as_new else one for one in objects)
 
-    def outcome(self, network: Vista3D, sample: VistaSample) -> Outcome:
+    def outcome(self, network: Promptable, sample: VistaSample) -> Outcome:
         """Ask the network for what the sample's windows are asked for, and compare; a mean over windows."""
         device = next(network.parameters()).device
         images = torch.stack([window.image for window in sample.windows]).to(device)
@@ -186,7 +186,7 @@ class Vista3DTask:
         return Outcome({name: torch.stack(some).mean() if some else zero for name, some in terms.items()}, watched)
 
     def _features(
-        self, network: Vista3D, images: Tensor, sample: VistaSample
+        self, network: Promptable, images: Tensor, sample: VistaSample
     ) -> tuple[Tensor | None, Tensor | None]:
         """Return the features of each branch that is asked, from one pass of the encoder."""
         asks_classes = any(window.question is not None for window in sample.windows)
@@ -196,7 +196,7 @@ class Vista3DTask:
         return (network.mapped_features(images), None) if asks_classes else (None, network.point_features(images))
 
     def _class_terms(
-        self, network: Vista3D, features: Tensor, window: PromptedWindow, question: ClassQuestion
+        self, network: Promptable, features: Tensor, window: PromptedWindow, question: ClassQuestion
     ) -> Terms:
         vectors = network.class_vectors(question.class_ids.to(features.device))
         labels = window.labels.to(features.device)
@@ -232,7 +232,7 @@ def mask_terms(masks: MaskSums, *, present: int, loss: Loss) -> Terms:
 
 
 def click_terms(
-    network: Vista3D, features: Float[Tensor, "d i j k"], window: PromptedWindow, *, loss: Loss
+    network: Promptable, features: Float[Tensor, "d i j k"], window: PromptedWindow, *, loss: Loss
 ) -> Terms:
     """Click on a window's objects for as many rounds as it has, and compare the last answer.
 
@@ -264,7 +264,7 @@ def click_terms(
 
 
 def _point_logits(
-    network: Vista3D, image_map: Float[Tensor, "1 d i2 j2 k2"], clicks: Sequence[ObjectClicks]
+    network: Promptable, image_map: Float[Tensor, "1 d i2 j2 k2"], clicks: Sequence[ObjectClicks]
 ) -> Float[Tensor, "o i j k"]:
     i, j, k = (2 * side for side in image_map.shape[2:])
     encoded = encode_clicks(clicks, Box((0, 0, 0), (i, j, k)))

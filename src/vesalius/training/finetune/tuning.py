@@ -22,7 +22,7 @@ from vesalius.training.course import Beginning, Course
 from vesalius.training.cross_validation import stated_folds, with_folds
 from vesalius.training.finetune.options import FinetuneOptions
 from vesalius.training.new_classes import LearntClass, learnt_classes, with_classes, with_rows
-from vesalius.training.recipes import VistaRecipe, finetune_recipe, for_machine, frozen
+from vesalius.training.recipes import VistaRecipe, finetune_recipe, for_machine, frozen, in_multiples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +123,9 @@ def _recipe(usual: VistaRecipe, spec: ModelSpec, options: FinetuneOptions, preci
         recipe = replace(recipe, drop_label=0.0, drop_point=1.0)
     parts = (*recipe.optimisation.parts, *(frozen("encoder.*") if options.freeze == "encoder" else ()))
     recipe = for_machine(replace(recipe, optimisation=replace(recipe.optimisation, parts=parts)), options.preset)
-    multiple = spec.vista.size_multiple
-    i, j, k = (side // multiple * multiple for side in recipe.window_size)
+    recipe = in_multiples(recipe, spec.vista.size_multiple)
     loop = replace(recipe.loop, precision=precision, seed=options.seed, validate_every=None, patience=None)
-    return replace(recipe, window_size=(i, j, k), loop=loop)
+    return replace(recipe, loop=loop)
 
 
 def _labelled(listed: DataList) -> tuple[ListedCase, ...]:

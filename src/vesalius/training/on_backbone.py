@@ -1,0 +1,64 @@
+"""VISTA3D's heads on a backbone: what such a network of volumes expects of images, and what it names."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vesalius.data.datalists.record import DataList
+from vesalius.errors import UsageError
+from vesalius.spec import ModelSpec, PromptedVitArchitecture, VitArchitecture
+from vesalius.training.recipes import VistaRecipe, in_multiples
+from vesalius.training.slice_recipes import quarters
+
+
+def on_backbone(spec: ModelSpec, listed: DataList, recipe: VistaRecipe) -> ModelSpec:
+    """Return the spec of a network that takes names and clicks, as a backbone sees images and a list names things.
+
+    Voxels have the sides of the backbone's pixels along every axis; windows are the recipe's, in whole patches.
+
+    Args:
+        spec: Of the backbone.
+        listed: Says what the structures are called.
+        recipe: Says the window.
+
+    Raises:
+        UsageError: If the backbone normalises slice by slice, which no window of a volume can follow, or the list
+            does not name its structures.
+    """
+    backbone = spec.architecture
+    assert isinstance(backbone, VitArchitecture)
+    pairs = listed.own_classes()
+    side_mm = spec.spacing_mm[0]
+    return replace(
+        spec,
+        version="1",
+        architecture=PromptedVitArchitecture(
+            encoder=backbone,
+            taps=quarters(backbone.depth),
+            mean_std=_mean_std(spec),
+            num_embeddings=len(pairs) + 1,
+            last_supported=len(pairs),
+            special_classes=(),
+        ),
+        modality=spec.modality if listed.modality == "unknown" else listed.modality,
+        spacing_mm=(side_mm, side_mm, side_mm),
+        normalisation="window",
+        window_size=in_multiples(recipe, backbone.patch_size).window_size,
+        vocabulary=pairs,
+        everything=tuple(label for label, _ in pairs),
+    )
+
+
+def _mean_std(spec: ModelSpec) -> tuple[float, float]:
+    """Return what a backbone wants taken from intensities in 0..1, and what they are to be divided by."""
+    if spec.normalisation == "window":
+        return (0.0, 1.0)
+    if spec.normalisation == "fixed":
+        (low, high), (mean, deviation) = spec.window_hu, spec.mean_std_hu
+        return ((mean - low) / (high - low), deviation / (high - low))
+    raise UsageError(
+        expected="a backbone that sees a fixed window of Hounsfield units",
+        got=f"{spec.name}, which is shown each slice by its own {spec.normalisation}",
+        do="label its slices (a meddinov3 recipe), or begin with another backbone",
+    )
