@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vesalius.models.layers import PostActivationBlock, PreActivationBlock, block_gradients, residual
+from vesalius.models.layers import PostActivationBlock, PreActivationBlock, convolution_gradients, residual
+from vesalius.models.layers.instance_norm import NormGradient
 
 BLOCKS = [PreActivationBlock, PostActivationBlock]
 Block = PreActivationBlock | PostActivationBlock
@@ -61,26 +63,31 @@ def test_gradients_are_those_of_plain_differentiation(
         torch.testing.assert_close(ours[name], expected, rtol=0, atol=tolerance, msg=name)
 
 
+def unscaled(*arguments: Any, scale: Tensor | None = None, **options: Any) -> Tensor | None:
+    return convolution_gradients.differentiate_planes(*arguments, **options)
+
+
+def nothing_is_stopped(norm: NormGradient) -> Callable[[slice, Tensor, Tensor], None]:
+    return lambda where, gradient, _: norm.count(where, gradient)
+
+
 @pytest.mark.parametrize(
-    ("kind", "mutation"),
+    ("kind", "name", "mutation"),
     [
-        (PreActivationBlock, "to_input"),
-        (PreActivationBlock, "relu_backward_"),
-        (PostActivationBlock, "to_input"),
-        (PostActivationBlock, "leaky_backward_"),
+        (PreActivationBlock, "differentiate_planes", unscaled),
+        (PreActivationBlock, "through_relu", nothing_is_stopped),
+        (PreActivationBlock, "through_relu", lambda _: lambda *_: None),
+        (PostActivationBlock, "differentiate_planes", unscaled),
+        (PostActivationBlock, "through_leaky", nothing_is_stopped),
+        (PostActivationBlock, "leaky_backward", lambda gradient, activated, *, out: out.copy_(gradient)),
     ],
 )
 def test_the_comparison_notices_a_missing_step(
-    kind: Callable[[int], Block], mutation: str, monkeypatch: pytest.MonkeyPatch
+    kind: Callable[[int], Block], name: str, mutation: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrong: dict[str, Callable[..., Tensor]] = {
-        "to_input": lambda gradient, conv, target: target.copy_(gradient),
-        "relu_backward_": lambda gradient, activated: gradient,
-        "leaky_backward_": lambda gradient, activated: gradient,
-    }
     block, features = block_and_features(kind)
     plain = gradients(block, features, plain=True, monkeypatch=monkeypatch, precision=torch.float32)
-    monkeypatch.setattr(residual, mutation, wrong[mutation])
+    monkeypatch.setattr(residual, name, mutation)
     ours = gradients(block, features, plain=False, monkeypatch=monkeypatch, precision=torch.float32)
     assert (ours["features"] - plain["features"]).abs().max() > 2e-4 * plain["features"].abs().max()
 
@@ -106,29 +113,19 @@ def test_under_autocast_they_are_near_to_the_exact_ones(
         assert ours[name].dtype == plain[name].dtype, name
 
 
-def test_what_is_frozen_gets_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_frozen_gets_no_gradient() -> None:
     block, features = block_and_features(PreActivationBlock, batch=1)
     block.conv2.requires_grad_(False)
-    monkeypatch.setattr(residual, "to_kernel", only_where_wanted := Watched())
-    result = block(features)
-    result.sum().backward()
+    block(features).sum().backward()
     assert block.conv2.weight.grad is None
-    assert only_where_wanted.wanted == [False, True]
+    assert block.conv1.weight.grad is not None
 
 
-class Watched:
-    """Notes which kernels' gradients were wanted."""
-
-    def __init__(self) -> None:
-        self.wanted: list[bool] = []
-
-    def __call__(self, gradient: Tensor, source: Tensor, conv: nn.Conv3d, *, wanted: bool) -> Tensor | None:
-        self.wanted.append(wanted)
-        return block_gradients.to_kernel(gradient, source, conv, wanted=wanted)
-
-
-def test_only_the_features_and_the_result_are_kept() -> None:
-    block, features = block_and_features(PostActivationBlock, batch=1)
+@pytest.mark.parametrize(("kind", "maps"), [(PreActivationBlock, 3), (PostActivationBlock, 4)])
+def test_kept_are_the_features_the_result_and_what_the_convolutions_gave(
+    kind: Callable[[int], Block], maps: int
+) -> None:
+    block, features = block_and_features(kind, batch=1)
     kept: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
@@ -137,4 +134,5 @@ def test_only_the_features_and_the_result_are_kept() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         result = block(features)
-    assert [tensor.data_ptr() for tensor in kept] == [features.data_ptr(), result.data_ptr()]
+    assert [tensor.data_ptr() for tensor in kept[:2]] == [features.data_ptr(), result.data_ptr()]
+    assert len(kept) == maps

@@ -6,7 +6,7 @@ They compute in the precision of the window, whatever that of the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 
 import torch
@@ -17,6 +17,9 @@ from torch.nn import functional
 
 from vesalius.models.layers.planes import TILE, Entry, slab_length
 from vesalius.models.layers.winograd import winograd_kernel, winograd_pays
+
+PlanesOf = Callable[[slice], Tensor]
+"""Makes some planes of a window ``[i c j k]``."""
 
 
 def convolve_planes(
@@ -38,26 +41,45 @@ def convolve_planes(
         entry: Applied to the planes of ``source`` first; the padding stays 0.
         add: Whether the result is added to ``out`` instead of replacing it.
     """
-    count, length = source.shape[0], min(slab_length(source), source.shape[0])
     weight = weight.to(source.dtype)
     kernel = winograd_kernel(weight) if bias is None and winograd_pays(source) else None
-    _, channels, j, k = source.shape
-    padded = torch.zeros(length + 2, j + 2, k, channels, dtype=source.dtype).permute(0, 3, 1, 2)
+    for where, padded in padded_slabs(source, lambda some: _enter(source[some], entry)):
+        target = out[where]
+        if kernel is not None and len(target) % TILE == 0:
+            kernel.convolve(padded, target, add=add)
+        else:
+            convolved = functional.conv3d(
+                rearrange(padded, "i c j k -> 1 c i j k"), weight, bias, padding=(0, 0, 1)
+            )
+            _put(rearrange(convolved, "1 d i j k -> i d j k"), target, add=add)
+
+
+def padded_slabs(
+    like: Float[Tensor, "i c j k"], planes_of: PlanesOf
+) -> Iterator[tuple[slice, Float[Tensor, "i_plus_2 c j_plus_2 k"]]]:
+    """Walk through a window: where some planes are, and they, with a plane and a row more at either end.
+
+    The planes beyond a slab are its neighbours, those beyond the window and the rows are 0. A slab's memory is used
+    again for the next. A plane is asked for once, before the slab in front of it is given: whoever asks may
+    overwrite the planes he was given.
+
+    Args:
+        like: A window of this shape.
+        planes_of: Makes the planes.
+    """
+    count, channels, j, k = like.shape
+    length = min(slab_length(like), count)
+    padded = torch.zeros(length + 2, j + 2, k, channels, dtype=like.dtype).permute(0, 3, 1, 2)
     inner = padded[:, :, 1:-1]  # [i c j k], one plane more at either end
-    inner[1] = _enter(source[:1], entry)[0]
+    inner[1:2] = planes_of(slice(0, 1))
     for start in range(0, count, length):
         stop = min(start + length, count)
-        fresh = source[start + 1 : stop + 1]
-        if len(fresh):
-            inner[2 : 2 + len(fresh)] = _enter(fresh, entry)
+        fresh = slice(start + 1, min(stop + 1, count))
+        if fresh.start < fresh.stop:
+            inner[2 : 2 + fresh.stop - fresh.start] = planes_of(fresh)
         if stop == count:
             inner[stop - start + 1] = 0
-        slab = padded[: stop - start + 2]
-        if kernel is not None and (stop - start) % TILE == 0:
-            kernel.convolve(slab, out[start:stop], add=add)
-        else:
-            convolved = functional.conv3d(rearrange(slab, "i c j k -> 1 c i j k"), weight, bias, padding=(0, 0, 1))
-            _put(rearrange(convolved, "1 d i j k -> i d j k"), out[start:stop], add=add)
+        yield slice(start, stop), padded[: stop - start + 2]
         inner[:2] = inner[stop - start : stop - start + 2].clone()
 
 

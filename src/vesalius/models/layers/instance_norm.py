@@ -8,7 +8,7 @@ window computes the same numbers in the layout it finds, so each window is norma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -51,7 +51,7 @@ class InstanceNorm(nn.Module):
 
     def over(self, planes: Float[Tensor, "i c j k"], activation: Entry | None = None) -> Entry:
         """Measure a whole window now, and return what normalises (and activates) some of its planes later."""
-        return self.by(measure(some for (some,) in slabs(planes)), activation)
+        return self.by(measure_window(planes), activation)
 
     def by(self, moments: Moments, activation: Entry | None = None) -> Entry:
         """Return what normalises (and activates) planes of a window that was measured before."""
@@ -61,6 +61,81 @@ class InstanceNorm(nn.Module):
             return normalised if activation is None else activation(normalised)
 
         return normalise
+
+
+class NormGradient:
+    """The gradient to what a norm read, plane by plane, of that to what it gave.
+
+    ``scale * (g - mean(g) - normalised * mean(g * normalised))`` with ``scale = weight / deviation``: the means are
+    taken first (``count``), then the rest is made where it is needed (``unscaled``).
+
+    Args:
+        norm: The norm.
+        source: A window it read.
+        moments: What it measured.
+    """
+
+    def __init__(self, norm: InstanceNorm, source: Float[Tensor, "i c j k"], moments: Moments) -> None:
+        self._norm, self._source, self._moments = norm, source, moments
+        self._deviation = (moments.variance + norm.eps).rsqrt()  # its inverse
+        self._ones = torch.ones_like(moments.mean)
+        self._sums = torch.zeros(2, len(moments.mean), dtype=torch.float64)
+
+    def activated(self, activation: Entry) -> Callable[[slice], Tensor]:
+        """Return what makes planes of the window normalised and activated."""
+        entry = self._norm.by(self._moments, activation)
+        return lambda where: entry(self._source[where])
+
+    def count(self, where: slice, gradient: Float[Tensor, "_ c j k"]) -> None:
+        """Add planes of the gradient to what the norm gave to the sums; each once, before all else."""
+        _, weight, bias = torch.ops.aten.native_batch_norm_backward(
+            gradient,
+            self._source[where],
+            self._ones,
+            None,
+            None,
+            self._moments.mean,
+            self._deviation,
+            True,
+            self._norm.eps,
+            [False, True, True],
+        )
+        self._sums += torch.stack([weight, bias])
+
+    @property
+    def to_parameters(self) -> tuple[Tensor | None, Tensor | None]:
+        """The gradients to scale and shift, where there are such."""
+        if self._norm.weight is None:
+            return None, None
+        weight, bias = self._sums.to(self._norm.weight.dtype)
+        return weight, bias
+
+    @property
+    def scale(self) -> Float[Tensor, " c"]:
+        """What ``unscaled`` leaves out, in float32."""
+        return self._deviation if self._norm.weight is None else self._deviation * self._norm.weight.detach()
+
+    def unscaled(self, gradient: Float[Tensor, "i c j k"]) -> Callable[[slice], Tensor]:
+        """Return what makes planes of the gradient to the source, but for the factor ``scale``."""
+        voxels = self._source[:, 0].numel()
+        along, mean = (-self._sums / voxels).float()
+
+        def planes(where: slice) -> Tensor:
+            shift = functional.batch_norm(self._source[where], *self._moments, along, mean, eps=self._norm.eps)
+            return shift.add_(gradient[where])
+
+        return planes
+
+    def scaled(self, gradient: Float[Tensor, "i c j k"]) -> Callable[[slice], Tensor]:
+        """Return what makes planes of the gradient to the source."""
+        unscaled, scale = self.unscaled(gradient), self.scale
+        zeros = torch.zeros_like(self._ones)
+        return lambda where: functional.batch_norm(unscaled(where), zeros, self._ones, scale, zeros, eps=0.0)
+
+
+def measure_window(planes: Float[Tensor, "i c j k"]) -> Moments:
+    """Return the moments of a whole window."""
+    return measure(some for (some,) in slabs(planes))
 
 
 def measure(parts: Iterable[Float[Tensor, "_ c j k"]]) -> Moments:

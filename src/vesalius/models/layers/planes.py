@@ -115,5 +115,12 @@ def slab_length(planes: Float[Tensor, "i c j k"]) -> int:
 
 def slabs(*windows: Float[Tensor, "i c j k"]) -> Iterator[tuple[Tensor, ...]]:
     """Walk through windows of as many planes together, some planes at a time."""
-    length = slab_length(windows[0])
-    yield from zip(*(torch.split(window, length) for window in windows), strict=True)
+    for where in slab_slices(windows[0]):
+        yield tuple(window[where] for window in windows)
+
+
+def slab_slices(planes: Float[Tensor, "i c j k"]) -> Iterator[slice]:
+    """Say where the slabs of a window lie."""
+    count, length = len(planes), slab_length(planes)
+    for start in range(0, count, length):
+        yield slice(start, min(start + length, count))

@@ -12,18 +12,18 @@ from torch.nn import functional
 
 from vesalius.models.layers.block_gradients import (
     Gradients,
-    Normed,
+    Kept,
     leaky_,
-    leaky_backward_,
+    leaky_backward,
     learns_in_planes,
     learnt,
-    relu_backward_,
-    to_input,
-    to_kernel,
+    through_leaky,
+    through_relu,
 )
 from vesalius.models.layers.convolution import convolve_planes
-from vesalius.models.layers.instance_norm import InstanceNorm
-from vesalius.models.layers.planes import borrowed_like, owned, slabs, streams, windows_of
+from vesalius.models.layers.convolution_gradients import differentiate_planes
+from vesalius.models.layers.instance_norm import InstanceNorm, Moments, NormGradient, measure_window
+from vesalius.models.layers.planes import borrowed_like, owned, slab_slices, slabs, streams, windows_of
 
 
 class PreActivationBlock(nn.Module):
@@ -32,6 +32,9 @@ class PreActivationBlock(nn.Module):
     Args:
         width: Channels in and out.
     """
+
+    HIDDEN = 1
+    """Maps that are kept for the gradients beside the features and the result."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -59,40 +62,57 @@ class PreActivationBlock(nn.Module):
         """Refine channels-last features in place, a few planes at a time."""
         with borrowed_like(features) as hidden:
             for window, buffer in zip(windows_of(features), windows_of(hidden), strict=True):
-                entry = self.norm1.over(window, functional.relu_)
-                convolve_planes(window, self.conv1.weight, buffer, entry=entry)
-                entry = self.norm2.over(buffer, functional.relu_)
-                convolve_planes(buffer, self.conv2.weight, window, entry=entry, add=True)
+                self.refine_(window, buffer)
         return features
 
-    def differentiated(
-        self, x: Tensor, _y: Tensor, gradient: Tensor, target: Tensor, *, learns: Sequence[bool]
-    ) -> Gradients:
+    def refine_(self, window: Float[Tensor, "i c j k"], hidden: Float[Tensor, "i c j k"]) -> list[Moments]:
+        """Refine a window in place.
+
+        Args:
+            window: What to refine.
+            hidden: Where the first convolution's result goes.
+
+        Returns:
+            What the norms measured.
+        """
+        first = measure_window(window)
+        convolve_planes(window, self.conv1.weight, hidden, entry=self.norm1.by(first, functional.relu_))
+        second = measure_window(hidden)
+        convolve_planes(hidden, self.conv2.weight, window, entry=self.norm2.by(second, functional.relu_), add=True)
+        return [first, second]
+
+    def differentiated(self, kept: Kept, gradient: Tensor, target: Tensor, *, learns: Sequence[bool]) -> Gradients:
         """Write the gradient to one window's features, and return those to the parameters, in their order.
 
         Args:
-            x: The features, as planes ``[i c j k]``.
-            _y: What the block made of them; of no use here.
-            gradient: That to what the block made of them.
-            target: Where that to ``x`` goes.
+            kept: What ``refine_`` read, measured and made.
+            gradient: That to the result.
+            target: Where that to the features goes.
             learns: Which parameters' are wanted.
         """
-        norm1 = Normed.of(self.norm1, x, functional.relu_)
-        hidden = torch.empty_like(x)
-        convolve_planes(x, self.conv1.weight, hidden, entry=norm1.entry)
-        norm2 = Normed.of(self.norm2, hidden, functional.relu_)
-        activated = norm2.into(torch.empty_like(x))
-        kernel2 = to_kernel(gradient, activated, self.conv2, wanted=learns[5])
-        through = relu_backward_(to_input(gradient, self.conv2, target), activated)
-        through, scale2, shift2 = norm2.backward(through)
-        del hidden, norm2
-        activated = norm1.into(activated)
-        kernel1 = to_kernel(through, activated, self.conv1, wanted=learns[2])
-        through = relu_backward_(to_input(through, self.conv1, target), activated)
-        del activated
-        through, scale1, shift1 = norm1.backward(through)
-        torch.add(through, gradient, out=target)
-        return [scale1, shift1, kernel1, scale2, shift2, kernel2]
+        norm1 = NormGradient(self.norm1, kept.source, kept.moments[0])
+        norm2 = NormGradient(self.norm2, kept.hidden[0], kept.moments[1])
+        kernel2 = differentiate_planes(
+            gradient.__getitem__,
+            self.conv2.weight,
+            norm2.activated(functional.relu_),
+            target,
+            learns=learns[5],
+            then=through_relu(norm2),
+        )
+        kernel1 = differentiate_planes(
+            norm2.unscaled(target),
+            self.conv1.weight,
+            norm1.activated(functional.relu_),
+            target,
+            scale=norm2.scale,
+            learns=learns[2],
+            then=through_relu(norm1),
+        )
+        behind = norm1.scaled(target)
+        for where in slab_slices(target):
+            torch.add(behind(where), gradient[where], out=target[where])
+        return [*norm1.to_parameters, kernel1, *norm2.to_parameters, kernel2]
 
 
 class PostActivationBlock(nn.Module):
@@ -101,6 +121,9 @@ class PostActivationBlock(nn.Module):
     Args:
         width: Channels in and out.
     """
+
+    HIDDEN = 2
+    """Maps that are kept for the gradients beside the features and the result."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -122,30 +145,59 @@ class PostActivationBlock(nn.Module):
         """Refine channels-last features in place, a few planes at a time."""
         with borrowed_like(features) as hidden:
             for window, buffer in zip(windows_of(features), windows_of(hidden), strict=True):
-                convolve_planes(window, self.conv1.weight, buffer)
-                convolve_planes(buffer, self.conv2.weight, buffer, entry=self.norm1.over(buffer, leaky_))
-                normalise = self.norm2.over(buffer)
-                for some, change in slabs(window, buffer):
-                    leaky_(some.add_(normalise(change)))
+                self.refine_(window, buffer, buffer)
         return features
 
-    def differentiated(
-        self, x: Tensor, y: Tensor, gradient: Tensor, target: Tensor, *, learns: Sequence[bool]
-    ) -> Gradients:
+    def refine_(
+        self,
+        window: Float[Tensor, "i c j k"],
+        first: Float[Tensor, "i c j k"],
+        second: Float[Tensor, "i c j k"],
+    ) -> list[Moments]:
+        """Refine a window in place.
+
+        Args:
+            window: What to refine.
+            first: Where the first convolution's result goes.
+            second: Where the second's goes; may be ``first`` itself.
+
+        Returns:
+            What the norms measured.
+        """
+        convolve_planes(window, self.conv1.weight, first)
+        inner = measure_window(first)
+        convolve_planes(first, self.conv2.weight, second, entry=self.norm1.by(inner, leaky_))
+        outer = measure_window(second)
+        normalise = self.norm2.by(outer)
+        for some, change in slabs(window, second):
+            leaky_(some.add_(normalise(change)))
+        return [inner, outer]
+
+    def differentiated(self, kept: Kept, gradient: Tensor, target: Tensor, *, learns: Sequence[bool]) -> Gradients:
         """Write the gradient to one window's features; see ``PreActivationBlock.differentiated``."""
-        first, second = torch.empty_like(x), torch.empty_like(x)
-        convolve_planes(x, self.conv1.weight, first)
-        norm1 = Normed.of(self.norm1, first, leaky_)
-        convolve_planes(first, self.conv2.weight, second, entry=norm1.entry)
-        gradient = leaky_backward_(gradient.clone(), y)
-        through, *_ = Normed.of(self.norm2, second, leaky_).backward(gradient)
-        activated = norm1.into(second)
-        kernel2 = to_kernel(through, activated, self.conv2, wanted=learns[1])
-        through = leaky_backward_(to_input(through, self.conv2, target), activated)
-        del activated, second
-        through, *_ = norm1.backward(through)
-        del first, norm1
-        kernel1 = to_kernel(through, x, self.conv1, wanted=learns[0])
-        to_input(through, self.conv1, target)
-        target.add_(gradient)
+        norm1, norm2 = (
+            NormGradient(*of) for of in zip((self.norm1, self.norm2), kept.hidden, kept.moments, strict=True)
+        )
+        for where in slab_slices(target):
+            leaky_backward(gradient[where], kept.result[where], out=target[where])
+            norm2.count(where, target[where])
+        through = torch.empty_like(target)
+        kernel2 = differentiate_planes(
+            norm2.unscaled(target),
+            self.conv2.weight,
+            norm1.activated(leaky_),
+            through,
+            scale=norm2.scale,
+            learns=learns[1],
+            then=through_leaky(norm1),
+        )
+        kernel1 = differentiate_planes(
+            norm1.unscaled(through),
+            self.conv1.weight,
+            kept.source.__getitem__,
+            target,
+            scale=norm1.scale,
+            add=True,
+            learns=learns[0],
+        )
         return [kernel1, kernel2]

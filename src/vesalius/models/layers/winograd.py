@@ -38,6 +38,8 @@ INTO = (  # four planes and one more at either end -> six mixed planes
     (0, B * P, -P, -B, 1, 0),
     (0, P * Q, 0, -(P + Q), 0, 1),
 )
+POINTS = ((A, 2 * P * (P - Q)), (B, 2 * Q * (Q - P)))
+"""Each with what divides the kernels mixed for it and for its negative."""
 BACK = (  # six products -> four planes
     (1, 1, 1, 1, 1, 0),
     (0, A, -A, B, -B, 0),
@@ -109,7 +111,7 @@ class WinogradKernel:
     def __init__(self, weight: Float[Tensor, "d c 3 3 3"]) -> None:
         first, middle, last = weight.float().unbind(2)  # [d c 3 3]
         mixed = [first / (P * Q)]
-        for point, scale in ((A, 2 * P * (P - Q)), (B, 2 * Q * (Q - P))):
+        for point, scale in POINTS:
             even = torch.add(first, last, alpha=point * point).div_(scale)
             odd = middle * (point / scale)
             mixed += [even + odd, even - odd]
@@ -122,26 +124,17 @@ class WinogradKernel:
         self, padded: Float[Tensor, "i_plus_2 c j_plus_2 k"], out: Float[Tensor, "i d j k"], *, add: bool
     ) -> None:
         """Convolve some planes, a multiple of ``TILE``, given with a plane and a row more at either end."""
-        source, target = padded.permute(0, 2, 3, 1), out.permute(0, 2, 3, 1)  # [i j k c]
-        tiles, j = len(out) // TILE, out.shape[2]
-        size = 6 * source[0].numel() * source.element_size()
-        some_tiles = max(1, BLOCK_BYTES // size)
-        some_rows = -(-j // -(-size // BLOCK_BYTES))
-        for tile in range(0, tiles, some_tiles):
-            planes = slice(TILE * tile, min(TILE * (tile + some_tiles), TILE * tiles))
-            for row in range(0, j, some_rows):
-                rows = slice(row, min(row + some_rows, j))
-                block = source[planes.start : planes.stop + 2, rows.start : rows.stop + 2]
-                self._convolve_block(block, target[planes, rows], add=add)
+        for block, target in blocks(padded, out):
+            with mixed_planes(self.into, block) as mixed:
+                self.products_into(mixed, target, add=add)
 
-    def _convolve_block(self, block: Tensor, target: Tensor, *, add: bool) -> None:
-        count, j, k, d = target.shape
-        tiles, c = count // TILE, block.shape[-1]
-        dtype = self.back.dtype
-        with borrowed((6, tiles, j + 2, k, c), dtype) as mixed, borrowed((6, tiles, j, k, d), dtype) as products:
-            for tile in range(tiles):
-                planes = block[TILE * tile : TILE * tile + 6].view(6, -1)
-                torch.mm(self.into, planes, out=mixed[:, tile].view(6, -1))
+    def products_into(
+        self, mixed: Float[Tensor, "6 t j_plus_2 k c"], target: Float[Tensor, "i j k d"], *, add: bool
+    ) -> None:
+        """Multiply the mixed planes of a block, and unmix the products."""
+        _, tiles, j, k, _ = mixed.shape
+        shape = (6, tiles, j - 2, k, target.shape[-1])
+        with borrowed(shape, mixed.dtype) as products:
             for kernel, part, product in zip(self.kernels, mixed, products, strict=True):
                 convolved = functional.conv2d(part.permute(0, 3, 1, 2), kernel, padding=(0, 1))
                 product.copy_(convolved.permute(0, 2, 3, 1))
@@ -151,3 +144,111 @@ class WinogradKernel:
                     some.addmm_(self.back, products[:, tile].view(6, -1))
                 else:
                     torch.mm(self.back, products[:, tile].view(6, -1), out=some)
+
+
+class WinogradGradient:
+    """The gradients of a 3×3×3 convolution: that to its input, and that to its kernel from the same mixed planes.
+
+    The gradient to the input is that to the output, convolved with the kernel turned round. Convolutions are linear
+    in the kernel, so that to the kernel takes six 3×3 products of planes mixed by the transposes, where twelve are
+    needed otherwise.
+
+    Args:
+        turned: The kernel turned round.
+        learns: Whether the gradient to the kernel is wanted.
+    """
+
+    def __init__(self, turned: Float[Tensor, "c d 3 3 3"], *, learns: bool) -> None:
+        self._kernel = WinogradKernel(turned)
+        self._found = torch.zeros(6, *turned.shape[:2], 3, 3) if learns else None
+        self._unmixed = self._kernel.back.T.contiguous()
+
+    def differentiate(
+        self,
+        padded: Float[Tensor, "i_plus_2 d j_plus_2 k"],
+        source: Float[Tensor, "i c j k"],
+        out: Float[Tensor, "i c j k"],
+        *,
+        add: bool,
+    ) -> None:
+        """Write the gradient to some planes of the input, a multiple of ``TILE``, and add up that to the kernel.
+
+        Args:
+            padded: The gradient to the output, with a plane and a row more at either end.
+            source: The input.
+            out: Where the gradient to it goes.
+            add: Whether that is added to ``out`` instead of replacing it.
+        """
+        for block, target, some in blocks(padded, out, source):
+            with mixed_planes(self._kernel.into, block) as mixed:
+                if self._found is not None:
+                    self._learn(mixed, some, self._found)
+                self._kernel.products_into(mixed, target, add=add)
+
+    def _learn(self, mixed: Tensor, source: Tensor, found: Tensor) -> None:
+        count, j, k, c = source.shape
+        tiles = count // TILE
+        ones, zeros = [1, 1], [0, 0]
+        with borrowed((6, tiles, j, k, c), mixed.dtype) as spread:
+            for tile in range(tiles):
+                planes = source[TILE * tile : TILE * (tile + 1)].view(TILE, -1)
+                torch.mm(self._unmixed, planes, out=spread[:, tile].view(6, -1))
+            for kernel, part, planes, total in zip(self._kernel.kernels, mixed, spread, found, strict=True):
+                _, own, _ = torch.ops.aten.convolution_backward(
+                    planes.permute(0, 3, 1, 2),
+                    part.permute(0, 3, 1, 2),
+                    kernel,
+                    None,
+                    ones,
+                    [0, 1],
+                    ones,
+                    False,
+                    zeros,
+                    1,
+                    [False, True, False],
+                )
+                total.add_(own)
+
+    def to_turned(self) -> Float[Tensor, "c d 3 3 3"]:
+        """Return the gradient to the kernel turned round, in float32."""
+        assert self._found is not None
+        low, *pairs, high = self._found.unbind()
+        first, middle, last = low / (P * Q), torch.zeros_like(low), high
+        for (plus, minus), (point, scale) in zip((pairs[:2], pairs[2:]), POINTS, strict=True):
+            even = (plus + minus) / scale
+            first, middle, last = (
+                first + even,
+                middle + (plus - minus) * (point / scale),
+                torch.add(last, even, alpha=point * point),
+            )
+        return torch.stack([first, middle, last], dim=2)
+
+
+def blocks(
+    padded: Float[Tensor, "i_plus_2 _ j_plus_2 k"], *windows: Float[Tensor, "i _ j k"]
+) -> Iterator[tuple[Tensor, ...]]:
+    """Walk through padded planes, and some that go along, in blocks that fill a cache; channels come last."""
+    source = padded.permute(0, 2, 3, 1)  # [i j k c]
+    beside = [window.permute(0, 2, 3, 1) for window in windows]
+    tiles, j = len(beside[0]) // TILE, beside[0].shape[1]
+    size = 6 * source[0].numel() * source.element_size()
+    some_tiles = max(1, BLOCK_BYTES // size)
+    some_rows = -(-j // -(-size // BLOCK_BYTES))
+    for tile in range(0, tiles, some_tiles):
+        planes = slice(TILE * tile, min(TILE * (tile + some_tiles), TILE * tiles))
+        for row in range(0, j, some_rows):
+            rows = slice(row, min(row + some_rows, j))
+            block = source[planes.start : planes.stop + 2, rows.start : rows.stop + 2]
+            yield block, *(window[planes, rows] for window in beside)
+
+
+@contextmanager
+def mixed_planes(into: Float[Tensor, "6 6"], block: Float[Tensor, "i_plus_2 j k c"]) -> Iterator[Tensor]:
+    """Lend the mixed planes of a block."""
+    count, j, k, c = block.shape
+    tiles = (count - 2) // TILE
+    with borrowed((6, tiles, j, k, c), block.dtype) as mixed:  # [6 t j k c]
+        for tile in range(tiles):
+            planes = block[TILE * tile : TILE * tile + 6].view(6, -1)
+            torch.mm(into, planes, out=mixed[:, tile].view(6, -1))
+        yield mixed
