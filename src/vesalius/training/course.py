@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vesalius.checkpoints.catalog import find_row
 from vesalius.checkpoints.load import find_weights_of
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.store import MODEL_FILE, SPEC_FILE
 from vesalius.checkpoints.weights import open_weights
-from vesalius.data.cache import Cache, key_of
+from vesalius.data.cache import Cache
 from vesalius.data.datalists.record import DataList, ListedCase
-from vesalius.data.prepare import Preparation, prepare_list
+from vesalius.data.prepare import prepare_list
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import CHECKPOINT, CONFIG, RunFolder, opened
@@ -26,9 +25,9 @@ from vesalius.engine.settings import Optimisation
 from vesalius.engine.task import Task
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import UsageError
-from vesalius.labels.vocabulary import Vocabulary
 from vesalius.models.promptable import Promptable
 from vesalius.spec import ModelSpec, VitArchitecture
+from vesalius.training.course_data import data_facts, judging_cases, mirrored_ids, spec_of
 from vesalius.training.networks import BACKBONE, grown_network, network_on_backbone, new_network
 from vesalius.training.on_backbone import on_backbone
 from vesalius.training.recipes import AUTOMATIC, INTERACTIVE, VistaRecipe
@@ -72,7 +71,7 @@ class Beginning:
             UsageError: If it is a backbone on which no heads can grow.
         """
         weights = None if at_random else open_weights(find_weights_of(model))
-        found = weights.spec if weights else _spec_of(model)
+        found = weights.spec if weights else spec_of(model)
         spec, prefix = found, ""
         if isinstance(found.architecture, VitArchitecture) and listed is not None:
             spec, prefix = on_backbone(found, listed, recipe), BACKBONE
@@ -120,30 +119,13 @@ class Course:
         Args:
             cache: Where prepared cases are kept; it knows the hashes of their files.
         """
-        listed, spec = self.listed, self.beginning.spec
-        vocabulary = Vocabulary.of(spec.vocabulary)
-        preparation = Preparation(spec, listed.mapping(vocabulary), listed.modality)
-
-        def facts(cases: Sequence[ListedCase]) -> dict[str, Any]:
-            return {
-                case.name: {
-                    "prepared": key_of(preparation.facts(case, cache)),
-                    "classes": sorted(listed.annotated(case, preparation.mapping, vocabulary)),
-                }
-                for case in cases
-            }
-
+        listed, beginning = self.listed, self.beginning
+        learnt, judged = self.learnt.split("training"), self.validation_cases()
         return {
             "recipe": asdict(self.recipe),
-            "model": self.beginning.source,
-            **({"beginning": dict(self.beginning.changes)} if self.beginning.changes else {}),
-            "data": {
-                "name": listed.name,
-                "meanings": {str(label): meaning for label, meaning in listed.meanings.items()},
-                "unknown": sorted(listed.unknown),
-                "training": facts(self.learnt.split("training")),
-                "validation": facts(self.validation_cases()),
-            },
+            "model": beginning.source,
+            **({"beginning": dict(beginning.changes)} if beginning.changes else {}),
+            "data": data_facts(listed, beginning.spec, cache, learnt=learnt, judged=judged),
         }
 
     def judge(self, cases: tuple[ListedCase, ...]) -> WholeScans:
@@ -170,16 +152,7 @@ class Course:
         Raises:
             UsageError: If it does and there are none.
         """
-        if self.recipe.loop.validate_every is None:
-            return ()
-        cases = tuple(case for case in self.listed.split("validation") if case.is_labelled)
-        if not cases:
-            raise UsageError(
-                expected=f"labelled validation cases in {self.listed.path.name}, as validations need them",
-                got="none",
-                do="put some cases under `validation`, or train without --validate-every",
-            )
-        return cases
+        return judging_cases(self.listed, self.recipe.loop)
 
 
 def carry_out(
@@ -235,10 +208,8 @@ def task_of(
     """
     recipe, spec = course.recipe, course.beginning.spec
     held_out = course.validation_cases()
-    vocabulary = Vocabulary.of(spec.vocabulary)
-    mirrored = {label: vocabulary.left_right_partner(label) or label for label in spec.names}
     cases = prepare_list(course.learnt, spec, cache, workers=workers, on_case=on_case)
-    task = Vista3DTask(cases, spec, recipe=recipe, mirrored=mirrored)
+    task = Vista3DTask(cases, spec, recipe=recipe, mirrored=mirrored_ids(spec))
     return Judged(task, course.judge(held_out)) if held_out else task
 
 
@@ -271,12 +242,6 @@ def refuse_existing(folder: Path, *, resume: bool = False, mark: str = CONFIG) -
 
 def _clicks(recipe: VistaRecipe) -> bool:
     return recipe.drop_label > 0 or recipe.drop_point < 1
-
-
-def _spec_of(model: str | Path) -> ModelSpec:
-    """Return the spec of a model; of one with a name, its weights need not be here."""
-    row = None if Path(model).exists() else find_row(str(model))
-    return row.spec if row and row.spec else open_weights(find_weights_of(model)).spec
 
 
 def _write(course: Course, learner: Learner[Promptable], run: RunFolder) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vesalius.checkpoints.catalog import find_row
 from vesalius.checkpoints.load import find_weights_of
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.weights import open_weights
-from vesalius.data.cache import Cache, key_of
+from vesalius.data.cache import Cache
 from vesalius.data.datalists.record import DataList, ListedCase
-from vesalius.data.prepare import Preparation, prepare_list
+from vesalius.data.prepare import prepare_list
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import RunFolder, opened
 from vesalius.engine.task import Task
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import CheckpointError, UsageError
-from vesalius.labels.vocabulary import Vocabulary
 from vesalius.models.build import build
 from vesalius.models.meddinov3 import MedDino
 from vesalius.spec import MedDinoArchitecture, ModelSpec, VitArchitecture
+from vesalius.training.course_data import data_facts, judging_cases, mirrored_ids, spec_of
 from vesalius.training.meddinov3_task import MedDinoTask, SliceSample
 from vesalius.training.slice_recipes import TOY_SPEC, SliceRecipe, quarters, slice_optimisation
 from vesalius.training.validation import Judged, WholeScans
@@ -73,7 +72,7 @@ class SliceBeginning:
                 do="name one (`vesalius models list`), or add --at-random",
             )
         weights = None if at_random or model is None else open_weights(find_weights_of(model))
-        found = weights.spec if weights else TOY_SPEC if model is None else _spec_of(model)
+        found = weights.spec if weights else TOY_SPEC if model is None else spec_of(model)
         spec = _slice_spec(found, recipe, listed)
         if weights is None:
             return cls(spec=spec, state=None, source=f"the architecture of {found.name}, at random")
@@ -118,28 +117,11 @@ class SliceCourse:
 
     def config(self, cache: Cache) -> dict[str, Any]:
         """Return all that decides the result, as plain data; ``cache`` knows the hashes of the files."""
-        listed, spec = self.listed, self.beginning.spec
-        vocabulary = Vocabulary.of(spec.vocabulary)
-        preparation = Preparation(spec, listed.mapping(vocabulary), listed.modality)
-
-        def facts(cases: Sequence[ListedCase]) -> dict[str, Any]:
-            return {
-                case.name: {
-                    "prepared": key_of(preparation.facts(case, cache)),
-                    "classes": sorted(listed.annotated(case, preparation.mapping, vocabulary)),
-                }
-                for case in cases
-            }
-
+        learnt, judged = self.learnt.split("training"), self.validation_cases()
         return {
             "recipe": asdict(self.recipe),
             "model": self.beginning.source,
-            "data": {
-                "name": listed.name,
-                "meanings": {str(label): meaning for label, meaning in listed.meanings.items()},
-                "training": facts(self.learnt.split("training")),
-                "validation": facts(self.validation_cases()),
-            },
+            "data": data_facts(self.listed, self.beginning.spec, cache, learnt=learnt, judged=judged),
         }
 
     @property
@@ -153,26 +135,15 @@ class SliceCourse:
         Raises:
             UsageError: If it does and there are none.
         """
-        if self.recipe.loop.validate_every is None:
-            return ()
-        cases = tuple(case for case in self.listed.split("validation") if case.is_labelled)
-        if not cases:
-            raise UsageError(
-                expected=f"labelled validation cases in {self.listed.path.name}, as validations need them",
-                got="none",
-                do="put some cases under `validation`, or train without --validate-every",
-            )
-        return cases
+        return judging_cases(self.listed, self.recipe.loop)
 
     def task(
         self, cache: Cache, *, workers: int = 1, on_case: Callable[[int], None] | None = None
     ) -> Task[MedDino, SliceSample]:
         """Return what is learnt, its cases prepared or found prepared; one that validates, if the recipe does."""
         spec, recipe, held_out = self.beginning.spec, self.recipe, self.validation_cases()
-        vocabulary = Vocabulary.of(spec.vocabulary)
-        mirrored = {label: vocabulary.left_right_partner(label) or label for label in spec.names}
         cases = prepare_list(self.learnt, spec, cache, workers=workers, on_case=on_case)
-        task = MedDinoTask(cases, spec, recipe=recipe, mirrored=mirrored)
+        task = MedDinoTask(cases, spec, recipe=recipe, mirrored=mirrored_ids(spec))
         if not held_out:
             return task
         judge = WholeScans(listed=self.listed, cases=held_out, spec=spec, precision=recipe.loop.precision)
@@ -264,12 +235,6 @@ def _slice_spec(found: ModelSpec, recipe: SliceRecipe, listed: DataList) -> Mode
         dice_source="",
         confidence={},
     )
-
-
-def _spec_of(model: str | Path) -> ModelSpec:
-    """Return the spec of a model; of one with a name, its weights need not be here."""
-    row = None if Path(model).exists() else find_row(str(model))
-    return row.spec if row and row.spec else open_weights(find_weights_of(model)).spec
 
 
 def _is_adapter(name: str) -> bool:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from vesalius.errors import CheckpointError, DiskError
 from vesalius.io.atomic import replacing
+from vesalius.training.course_data import labelled_validation
 from vesalius.training.finetune.options import FinetuneOptions
-from vesalius.training.finetune.tuning import Finetuning, validation_cases
+from vesalius.training.finetune.tuning import Finetuning
 from vesalius.training.forecast import Costs
 
 PLAN = "plan.json"
@@ -47,7 +48,7 @@ def schedule_of(tuning: Finetuning, costs: Costs, options: FinetuneOptions) -> S
     """Say how many steps each training takes, so that all of them together take the minutes asked for."""
     validated = tuning.validated
     trainings = len(tuning.folds) + 1
-    held_out = max((len(validation_cases(course.listed)) for course in validated), default=0)
+    held_out = max((len(labelled_validation(course.listed)) for course in validated), default=0)
     once_s = held_out * costs.validation_s
     each_s = 60 * options.minutes / trainings
     validations = options.validations

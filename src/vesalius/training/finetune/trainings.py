@@ -11,10 +11,11 @@ from vesalius.data.cache import Cache
 from vesalius.engine.run import BEST, CHECKPOINT, RunFolder, opened
 from vesalius.engine.settings import LoopSettings
 from vesalius.training.course import Course, carry_out
+from vesalius.training.course_data import labelled_validation
 from vesalius.training.cross_validation import Curve, best_step
 from vesalius.training.finetune.options import FinetuneOptions
 from vesalius.training.finetune.schedule import Schedule
-from vesalius.training.finetune.tuning import Finetuning, validation_cases
+from vesalius.training.finetune.tuning import Finetuning
 from vesalius.training.forecast import Costs, measured_costs
 
 
@@ -38,7 +39,7 @@ def measure(tuning: Finetuning, resources: Resources) -> Costs:
     judge = None
     if tuning.validated:
         first = tuning.validated[0]
-        judge = first.judge(validation_cases(first.listed)[:1])
+        judge = first.judge(labelled_validation(first.listed)[:1])
     return measured_costs(
         tuning.course, resources.cache, judge=judge, device=resources.device, workers=resources.workers
     )

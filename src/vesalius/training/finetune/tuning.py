@@ -19,6 +19,7 @@ from vesalius.errors import CheckpointError, UsageError
 from vesalius.spec import ModelSpec, VistaArchitecture
 from vesalius.training.adaptation import Change, adapted, limited_to
 from vesalius.training.course import Beginning, Course
+from vesalius.training.course_data import labelled_validation
 from vesalius.training.cross_validation import stated_folds, with_folds
 from vesalius.training.finetune.options import FinetuneOptions
 from vesalius.training.new_classes import LearntClass, learnt_classes, with_classes, with_rows
@@ -52,7 +53,7 @@ class Finetuning:
     @property
     def validated(self) -> tuple[Course, ...]:
         """The courses of which cases are held out."""
-        return self.folds or ((self.course,) if validation_cases(self.course.listed) else ())
+        return self.folds or ((self.course,) if labelled_validation(self.course.listed) else ())
 
 
 def begin(
@@ -99,15 +100,10 @@ def begin(
     return Finetuning(base=weights.spec, course=course, folds=folds, classes=classes, changes=(*changes, *more))
 
 
-def validation_cases(listed: DataList) -> tuple[ListedCase, ...]:
-    """Return the labelled validation cases of a list."""
-    return tuple(case for case in listed.split("validation") if case.is_labelled)
-
-
 def _held_out(listed: DataList, options: FinetuneOptions) -> tuple[DataList, ...]:
     """Return the list with each fold held out; none where nothing is folded."""
     people = {case.person for case in listed.split("training") if case.is_labelled}
-    has_validation, stated = bool(validation_cases(listed)), len(stated_folds(listed))
+    has_validation, stated = bool(labelled_validation(listed)), len(stated_folds(listed))
     count = options.folds_of(len(people), has_validation=has_validation, stated=stated)
     if not count:
         listed.require_whole_patients()

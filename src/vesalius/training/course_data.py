@@ -1,0 +1,87 @@
+"""What every course says of its data: which cases judge it, what its files are, and what a model expects."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vesalius.checkpoints.catalog import find_row
+from vesalius.checkpoints.load import find_weights_of
+from vesalius.checkpoints.weights import open_weights
+from vesalius.data.cache import Cache, key_of
+from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.data.prepare import Preparation
+from vesalius.engine.settings import LoopSettings
+from vesalius.errors import UsageError
+from vesalius.labels.vocabulary import Vocabulary
+from vesalius.spec import ModelSpec
+
+
+def labelled_validation(listed: DataList) -> tuple[ListedCase, ...]:
+    """Return the validation cases that can judge a network."""
+    return tuple(case for case in listed.split("validation") if case.is_labelled)
+
+
+def judging_cases(listed: DataList, loop: LoopSettings) -> tuple[ListedCase, ...]:
+    """Return the labelled validation cases, if a training validates.
+
+    Raises:
+        UsageError: If it does and there are none.
+    """
+    if loop.validate_every is None:
+        return ()
+    cases = labelled_validation(listed)
+    if not cases:
+        raise UsageError(
+            expected=f"labelled validation cases in {listed.path.name}, as validations need them",
+            got="none",
+            do="put some cases under `validation`, or train without --validate-every",
+        )
+    return cases
+
+
+def data_facts(
+    listed: DataList, spec: ModelSpec, cache: Cache, *, learnt: Sequence[ListedCase], judged: Iterable[ListedCase]
+) -> dict[str, Any]:
+    """Return all of a list that decides what is learnt, as plain data: contents of files and what they mean.
+
+    Args:
+        listed: The list.
+        spec: Of the model, for which cases are prepared.
+        cache: Where prepared cases are kept; it knows the hashes of their files.
+        learnt: Cases that are learnt from, as they are learnt.
+        judged: Cases that judge.
+    """
+    vocabulary = Vocabulary.of(spec.vocabulary)
+    preparation = Preparation(spec, listed.mapping(vocabulary), listed.modality)
+
+    def facts(cases: Iterable[ListedCase]) -> dict[str, Any]:
+        return {
+            case.name: {
+                "prepared": key_of(preparation.facts(case, cache)),
+                "classes": sorted(listed.annotated(case, preparation.mapping, vocabulary)),
+            }
+            for case in cases
+        }
+
+    return {
+        "name": listed.name,
+        "meanings": {str(label): meaning for label, meaning in listed.meanings.items()},
+        "unknown": sorted(listed.unknown),
+        "training": facts(learnt),
+        "validation": facts(judged),
+    }
+
+
+def mirrored_ids(spec: ModelSpec) -> dict[int, int]:
+    """Return what each class becomes where left and right are swapped."""
+    vocabulary = Vocabulary.of(spec.vocabulary)
+    return {label: vocabulary.left_right_partner(label) or label for label in spec.names}
+
+
+def spec_of(model: str | Path) -> ModelSpec:
+    """Return the spec of a model; of one with a name, its weights need not be here."""
+    row = None if Path(model).exists() else find_row(str(model))
+    return row.spec if row and row.spec else open_weights(find_weights_of(model)).spec
