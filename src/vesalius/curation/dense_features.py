@@ -22,9 +22,9 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 from torch.nn import functional
 
-from vesalius.data.slices import ORIENTATION
 from vesalius.geometry.affine import axes_between, scaling, translation
 from vesalius.geometry.grid import Grid
+from vesalius.geometry.planes import ORIENTATION
 from vesalius.geometry.resample import resample_linear
 from vesalius.models.build import AnyNetwork
 from vesalius.models.meddinov3 import MedDino

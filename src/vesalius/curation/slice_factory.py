@@ -24,8 +24,9 @@ from vesalius.data.cache import Cache, key_of
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.likeness import pictures_in_windows, pictures_of
 from vesalius.data.reading import read_image
-from vesalius.data.slices import ORIENTATION, Plane, Region, sha256_of
+from vesalius.data.slices import Region, sha256_of
 from vesalius.errors import InputError, UsageError
+from vesalius.geometry.planes import ORIENTATION, Plane
 from vesalius.geometry.volume import Volume
 from vesalius.transforms.intensity import not_hounsfield
 

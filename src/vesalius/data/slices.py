@@ -28,14 +28,12 @@ import numpy as np
 from jaxtyping import Int16
 
 from vesalius.errors import FileFormatError
+from vesalius.geometry.planes import Plane
 
 FORMAT = "vesalius slices 1"
 MANIFEST = "manifest.json"
 SHARDS = "shards"
-Plane = Literal["axial", "coronal", "sagittal"]
 Region = Literal["head-neck", "chest", "abdomen-pelvis", "limb", "unknown"]
-ORIENTATION: Mapping[Plane, str] = {"axial": "PLS", "coronal": "ILP", "sagittal": "IPL"}
-"""Where rows, columns and slices run to: as radiologists see them, and as the specs of slice models say."""
 
 _SHARDS_AT_HAND = 1024
 
@@ -45,10 +43,10 @@ class StoredSlice:
     """One slice.
 
     Args:
-        pixels_hu: Hounsfield units; rows run down and columns to the right as ``ORIENTATION`` says.
+        pixels_hu: Hounsfield units; rows run down and columns to the right as ``geometry.planes`` says.
         case: Name of its scan.
         group: Name of the list that the scan comes from.
-        number: Which slice of its scan, counted along the third letter of ``ORIENTATION``.
+        number: Which slice of its scan, counted along the third letter of ``geometry.planes``.
         spacing_mm: Between rows, and between columns.
         region: What part of the body it shows, by simple rules that often err; unknown of planes but the axial one.
     """

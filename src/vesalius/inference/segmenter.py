@@ -18,6 +18,7 @@ from vesalius.checkpoints.load import LoadReport, load_segmentation_model
 from vesalius.errors import NotValidatedError, UsageError
 from vesalius.geometry.affine import directions
 from vesalius.geometry.grid import Grid
+from vesalius.geometry.planes import Plane
 from vesalius.geometry.resample import is_orthogonal, resample_points
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.automatic import (
@@ -32,7 +33,7 @@ from vesalius.inference.confidence import predicted_dice
 from vesalius.inference.pipelines import Compat, Pipeline, pipeline
 from vesalius.inference.plan import DTYPES, Demand, Plan, Precision, best_precision, make_plan, resident_bytes
 from vesalius.inference.review import measure
-from vesalius.inference.slice_plan import Plane, SliceDemand, SlicePlan, check_slice_spec, make_slice_plan
+from vesalius.inference.slice_plan import SliceDemand, SlicePlan, check_slice_spec, make_slice_plan
 from vesalius.inference.slices import count_air, segment_slices
 from vesalius.inference.tidy import Removed, keep_largest_pieces
 from vesalius.labels.findings import Findings

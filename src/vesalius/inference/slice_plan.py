@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ import torch
 from vesalius.errors import CheckpointError, MemoryBudgetError, UsageError
 from vesalius.geometry.affine import directions
 from vesalius.geometry.grid import Grid
+from vesalius.geometry.planes import ORIENTATION, PLANES, Plane
 from vesalius.inference.plan import (
     DTYPES,
     SECONDS_OF_START,
@@ -34,11 +34,6 @@ from vesalius.inference.vit_costs import image_bytes, slice_flops
 from vesalius.inference.windows import WindowLayout, spread_starts
 from vesalius.spec import Depth, MedDinoArchitecture, ModelSpec
 
-Plane = Literal["axial", "coronal", "sagittal"]
-PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
-
-_CODES: Mapping[Plane, str] = {"axial": "PLS", "coronal": "ILP", "sagittal": "IPL"}
-"""How slices of a plane lie when the model's spec says nothing of it: rows, columns, and from slice to slice."""
 _WHOLE_UP_TO = 1.5
 """Sides of the model's window up to which a side of a slice is not cut."""
 _PATCHES_AT_ONCE = {"cpu": 4096, "other": 1 << 15}
@@ -199,7 +194,7 @@ def plane_of(spec: ModelSpec) -> Plane:
 
 def codes_of(spec: ModelSpec, plane: Plane) -> str:
     """Return how slices of a plane are shown to a model: as its spec says where they are of its own plane."""
-    return spec.orientation if plane == plane_of(spec) else _CODES[plane]
+    return spec.orientation if plane == plane_of(spec) else ORIENTATION[plane]
 
 
 def slices_together(spec: ModelSpec) -> int:

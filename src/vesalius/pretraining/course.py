@@ -15,12 +15,13 @@ from torch import Tensor
 from vesalius.checkpoints.load import find_weights_of, load_encoder
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.weights import open_weights
-from vesalius.data.slices import MANIFEST, ORIENTATION, SliceStore, sha256_of
+from vesalius.data.slices import MANIFEST, SliceStore, sha256_of
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import CHECKPOINT, RunFolder, opened, read_checkpoint
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import CheckpointError, InterruptedRun, UsageError
+from vesalius.geometry.planes import ORIENTATION
 from vesalius.models.vit import Vit
 from vesalius.pretraining.recipes import PretrainingRecipe, optimisation_of, spec_of
 from vesalius.pretraining.student_teacher import Pupil
