@@ -25,6 +25,7 @@ class Promptable(nn.Module, ABC):
     """
 
     architecture: PromptArchitecture
+    encoder: nn.Module
     automatic_decoder: nn.Module
     class_head: ClassHead
     point_decoder: nn.Module

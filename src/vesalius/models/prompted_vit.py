@@ -30,9 +30,12 @@ class PromptedVit(Promptable):
         architecture: Encoder, its adapters, taps, width and branches.
     """
 
+    architecture: PromptedVitArchitecture
+    encoder: SliceWise
+
     def __init__(self, architecture: PromptedVitArchitecture) -> None:
         super().__init__()
-        self.architecture: PromptedVitArchitecture = architecture
+        self.architecture = architecture
         encoder = Vit(architecture.encoder)
         if architecture.adapters:
             adapt(encoder, *architecture.adapters)

@@ -27,9 +27,12 @@ class Vista3D(Promptable):
         architecture: Widths, levels and branches.
     """
 
+    architecture: VistaArchitecture
+    encoder: Encoder
+
     def __init__(self, architecture: VistaArchitecture) -> None:
         super().__init__()
-        self.architecture: VistaArchitecture = architecture
+        self.architecture = architecture
         width, levels = architecture.width, len(architecture.blocks_down)
         self.encoder = Encoder(architecture.in_channels, width=width, blocks=architecture.blocks_down)
         if architecture.class_branch:
