@@ -11,14 +11,17 @@ import pytest
 from inference.small_model import small_network, small_spec
 from interactive.cubes import cubes, slabs
 from interactive.small_session import SHAPE, scan
-from vesalius.errors import GeometryError, NoHeadError, UsageError
+from vesalius.errors import GeometryError, MemoryBudgetError, NoHeadError, UsageError
 from vesalius.evaluation.click_summary import Reach, click_sections, clicks_as_dict, evaluation_after
 from vesalius.evaluation.clicks import ClickCurve, ClickEvaluation, ClickProtocol, evaluate_clicks
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.evaluation.scores import ScoringOptions
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
-from vesalius.inference.segmenter import Segmenter
+from vesalius.inference.plan import resident_bytes
+from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.interactive.features import CACHE_BYTES
+from vesalius.interactive.session import Session
 from views.page_parser import Page
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -46,6 +49,25 @@ def corrected(one: ReferenceCase, protocol: ClickProtocol = FROM_NOTHING, **more
 
 def dice(curve: ClickCurve) -> list[float]:
     return [round(score.dice, 4) for score in curve.scores]
+
+
+def test_the_memory_allowed_is_kept_to_and_changes_no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = Session.__init__
+
+    def watched(self: Session, *args: object, cache_bytes: int, **more: object) -> None:
+        asked.append(cache_bytes)
+        real(self, *args, cache_bytes=cache_bytes, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Session, "__init__", watched)
+    one = case({1: CUBE}, {1: "liver"})
+    free = corrected(one)
+    tight = corrected(one, how=SegmentOptions(max_memory=resident_bytes() + 300_000_000))
+    assert [dice(curve) for curve in tight.curves] == [dice(curve) for curve in free.curves]
+    assert asked[0] == CACHE_BYTES
+    assert 0 < asked[1] < 300_000_000
+    with pytest.raises(MemoryBudgetError, match="raise --max-memory"):
+        corrected(one, how=SegmentOptions(max_memory=1_000_000))
 
 
 def test_one_click_on_what_one_click_finds() -> None:

@@ -26,7 +26,9 @@ from vesalius.evaluation.wanted import Structure, Wanted
 from vesalius.geometry.boxes import Box, bounding_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.click_plan import plan_clicks
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.interactive.features import CACHE_BYTES
 from vesalius.interactive.session import Session
 from vesalius.prompts.simulate import Click, ClickStyle, next_click
 from vesalius.prompts.targets import NEW
@@ -140,6 +142,7 @@ def evaluate_clicks(
     Raises:
         NoHeadError: If the model has no click branch.
         GeometryError: If a reference does not lie on its scan's voxels.
+        MemoryBudgetError: If clicks do not fit into the memory that ``how`` allows.
     """
     protocol, options = protocol or ClickProtocol(), options or ScoringOptions()
     curves: list[ClickCurve] = []
@@ -154,7 +157,8 @@ def evaluate_clicks(
             start = _automatic(case.volume, wanted.targets.values(), segmenter, everything=everything, how=how)
         for one in wanted.structures():
             on_structure(f"{one.case}: {one.name}")
-            session = Session(segmenter, case.volume, labels=start, options=how)
+            cache_bytes = _cache_bytes(segmenter, case.volume, one, start, how)
+            session = Session(segmenter, case.volume, labels=start, options=how, cache_bytes=cache_bytes)
             tool = _InSession(session, wanted.targets[one.name], wanted.judged)
             if start is not None:
                 stroke = _Brush(tool.mask(), one.grid)
@@ -165,6 +169,30 @@ def evaluate_clicks(
     return ClickEvaluation(
         protocol=protocol, curves=tuple(curves), baseline=tuple(baseline), skipped=skipped, brush=tuple(brush)
     )
+
+
+def _cache_bytes(
+    segmenter: Segmenter, volume: Volume, wanted: Structure, start: LabelMap | None, how: SegmentOptions | None
+) -> int:
+    """Return what a session may remember with, so that clicks all over a structure keep to the memory allowed.
+
+    Raises:
+        MemoryBudgetError: If not one pass of the network does.
+    """
+    if how is None or how.max_memory is None:
+        return CACHE_BYTES
+    box = bounding_box(wanted.mask) or Box((0, 0, 0), (1, 1, 1))
+    clicks = [PointPrompt(target=wanted.name, positive=True, voxel=tuple(corner)) for corner in box.corners()]
+    plan = plan_clicks(
+        segmenter,
+        volume,
+        clicks,
+        labels=start,
+        most_cache_bytes=CACHE_BYTES,
+        max_bytes=how.max_memory,
+        flops_per_second=lambda *_: 1.0,  # seconds are not asked for
+    )
+    return plan.cache_bytes
 
 
 def _corrected(
