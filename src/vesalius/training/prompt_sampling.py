@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from functools import cache, partial, reduce
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from torch import Tensor
 from vesalius.data.case import NO_CLASS, UNKNOWN, UNSURE
 from vesalius.training.overlaps import Overlaps
 from vesalius.training.recipes import ClassPrompting
+
+FEW_IDS = 12
+"""So many comparisons take as long as one ``torch.isin``."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def targets(
     labels: Integer[Tensor, "i j k"], question: ClassQuestion, overlaps: Overlaps
 ) -> Bool[Tensor, "o i j k"]:
     """Return where each class is, as far as anybody knows; of one that includes others, their voxels too."""
-    masks = [torch.isin(labels, _as(labels, overlaps.voxels_of(label))) for label in question.class_ids.tolist()]
+    masks = [_among(labels, overlaps.voxels_of(label)) for label in question.class_ids.tolist()]
     return torch.stack(masks) if masks else labels.new_zeros((0, *labels.shape), dtype=torch.bool)
 
 
@@ -96,13 +100,14 @@ def known(labels: Integer[Tensor, "i j k"], question: ClassQuestion, overlaps: O
     for, see ``silent``.
     """
     found = [label for label in torch.unique(labels).tolist() if label not in NO_CLASS]
+    among = cache(partial(_among, labels))  # of most classes the same voxels are unknown
     masks = []
     for label, annotated in zip(question.class_ids.tolist(), question.annotated.tolist(), strict=True):
         telling = {other for other in found if overlaps.excludes(label, other)} | overlaps.voxels_of(label)
         if annotated:
-            masks.append(~torch.isin(labels, _as(labels, silent(label, found, overlaps, question.claimed))))
+            masks.append(~among(silent(label, found, overlaps, question.claimed)))
         else:
-            masks.append(torch.isin(labels, _as(labels, telling)))
+            masks.append(among(frozenset(telling)))
     return torch.stack(masks) if masks else labels.new_zeros((0, *labels.shape), dtype=torch.bool)
 
 
@@ -124,5 +129,9 @@ def silent(label: int, found: Iterable[int], overlaps: Overlaps, claimed: Set[in
     return frozenset(other for other in set(found) - claimed if overlaps.hides(label, other)) | {UNKNOWN, UNSURE}
 
 
-def _as(labels: Tensor, ids: Set[int]) -> Tensor:
-    return torch.tensor(sorted(ids), dtype=labels.dtype, device=labels.device)
+def _among(labels: Integer[Tensor, "i j k"], ids: Set[int]) -> Bool[Tensor, "i j k"]:
+    """Return where labels are among some ids, as ``isin``, which takes ten times as long for a few."""
+    if len(ids) > FEW_IDS:
+        return torch.isin(labels, torch.tensor(sorted(ids), dtype=labels.dtype, device=labels.device))
+    masks = [labels == one for one in ids]
+    return reduce(torch.Tensor.logical_or_, masks) if masks else torch.zeros_like(labels, dtype=torch.bool)

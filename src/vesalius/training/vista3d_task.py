@@ -167,7 +167,9 @@ class Vista3DTask:
         """Ask the network for what the sample's windows are asked for, and compare; a mean over windows."""
         device = next(network.parameters()).device
         images = torch.stack([window.image for window in sample.windows]).to(device)
-        automatic, clicked = self._features(network, images, sample)
+        automatic, clicked = (
+            None if some is None else _apart(some) for some in self._features(network, images, sample)
+        )
         terms: dict[str, list[Tensor]] = {name: [] for name in self.weights(1.0)}
         watched: dict[str, float] = {}
         for number, window in enumerate(sample.windows):
@@ -214,6 +216,11 @@ class Vista3DTask:
         if recipe.drop_label > 0 or recipe.drop_point < 1:
             weights |= {f"click {name}": weight for name, weight in own.items()}
         return weights
+
+
+def _apart(features: Float[Tensor, "b d i j k"]) -> Sequence[Float[Tensor, "d i j k"]]:
+    """Look at each window alone; for a batch of one without a new map in the gradient, as indexing would fill."""
+    return [features.squeeze(0)] if len(features) == 1 else features.unbind()
 
 
 def mask_terms(masks: MaskSums, *, present: int, loss: Loss) -> Terms:
