@@ -21,6 +21,7 @@ Block = PreActivationBlock | PostActivationBlock
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vesalius.models.layers.planes.SLAB_BYTES", 20_000)  # several slabs, the last one shorter
     monkeypatch.setattr("vesalius.models.layers.winograd.BLOCK_BYTES", 10_000)
+    monkeypatch.setattr("vesalius.models.layers.convolution_gradients.LEAST_PRODUCTS", 0)
 
 
 def block_and_features(kind: Callable[[int], Block], *, batch: int = 2) -> tuple[Block, Tensor]:

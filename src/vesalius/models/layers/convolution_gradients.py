@@ -22,6 +22,10 @@ from vesalius.models.layers.winograd import WinogradGradient, winograd_pays
 Then = Callable[[slice, Float[Tensor, "i c j k"], Float[Tensor, "i c j k"]], object]
 """What happens to planes of the gradient to the input while they are in the cache: where, they, the input."""
 
+LEAST_PRODUCTS = 3e8
+"""Smaller convolutions in bfloat16 take less time than the many calls of Winograd's. In float32, where oneDNN's
+gradient of a kernel is four times as slow, Winograd pays always (measured with 8 to 128 channels, 8³ to 64³)."""
+
 
 def differentiate_planes(
     gradient_of: PlanesOf,
@@ -51,7 +55,7 @@ def differentiate_planes(
         The gradient to the kernel, in the kernel's precision; None where it is not wanted.
     """
     kernel = turned(_scaled(weight.detach(), scale)).to(out.dtype).contiguous(memory_format=torch.channels_last_3d)
-    winograd = WinogradGradient(kernel, learns=learns) if winograd_pays(out) else None
+    winograd = WinogradGradient(kernel, learns=learns) if _winograd_pays(out, kernel) else None
     direct = _Direct(kernel, learns=learns)
     for where, padded in padded_slabs(_like(out, weight), gradient_of):
         source, target = source_of(where), out[where]
@@ -72,6 +76,11 @@ def turned(weight: Float[Tensor, "d c 3 3 3"]) -> Float[Tensor, "c d 3 3 3"]:
 
 def _scaled(weight: Float[Tensor, "d c 3 3 3"], scale: Float[Tensor, " d"] | None) -> Float[Tensor, "d c 3 3 3"]:
     return weight if scale is None else weight * scale[:, None, None, None, None]
+
+
+def _winograd_pays(planes: Float[Tensor, "i c j k"], kernel: Float[Tensor, "c d 3 3 3"]) -> bool:
+    products = planes[:, 0].numel() * kernel.numel()
+    return winograd_pays(planes) and (planes.dtype == torch.float32 or products >= LEAST_PRODUCTS)
 
 
 class _Direct:
