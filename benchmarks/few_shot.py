@@ -187,6 +187,15 @@ def interval(values: np.ndarray) -> dict[str, float]:
     return {"mean": round(float(values.mean()), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
 
+def flipped(first: np.ndarray, second: np.ndarray) -> list[float]:
+    """Return the ends of the 95 % interval of second minus first, by flipping the signs of cases."""
+    from vesalius.metrics.intervals import paired_difference
+
+    difference = paired_difference(first, second)
+    assert difference is not None
+    return [round(end, 4) for end in (difference.interval.low, difference.interval.high) if end is not None]
+
+
 def summary(found: dict[int, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
     """Return Dice of each side, and what fine-tuning gains over each other one, for each number of cases."""
     result: dict[str, Any] = {}
@@ -195,7 +204,11 @@ def summary(found: dict[int, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]
         result[str(cases)] = {
             "dice": {name: interval(values) for name, values in tables.items()},
             "finetuned_minus": {
-                name: interval(tables["finetuned"] - values)
+                name: {
+                    **interval(tables["finetuned"] - values),
+                    "by_set": [round(float(gain), 4) for gain in (tables["finetuned"] - values).mean(axis=1)],
+                    "over_cases": flipped(values.mean(axis=0), tables["finetuned"].mean(axis=0)),
+                }
                 for name, values in tables.items()
                 if name != "finetuned"
             },
@@ -267,7 +280,8 @@ def main() -> None:
         "minutes": arguments.minutes,
         "support_sets": arguments.sets,
         "held_out_cases": arguments.held_out,
-        "dice": "mean over both classes; intervals of 95 %: support sets and cases drawn",
+        "dice": "mean over both classes; low to high: 95 % of draws of support sets and cases",
+        "finetuned_minus": "by_set: each support set's; over_cases: 95 % by flipping signs, of the sets' means",
     }
     sides.write_result(arguments.result, {**about, "by_cases": result})
 

@@ -10,10 +10,11 @@ The architecture of the built-in model at random weights, windows of 32³ voxels
 every course, two seeds each. Stages are VISTA3D's, as ``vesalius.training.recipes`` states them, with rates, loss
 and augmentation of the built-in model and a head that begins near its clicks (``training.click_start``):
 
-1. clicks, supervoxels among their targets: head and neck (people's labels), abdomen and chest (partly a model's)
-2. clicks on what people labelled
+1. clicks, supervoxels among their targets: head and neck (people's labels; lungs by a rule), chest (some of them
+   people's), abdomen (a model's); no pseudo labels: nobody's answers stand in where nobody looked
+2. clicks, without abdomens and supervoxels
 3. class prompts on the scans of 1; encoder and click branch frozen
-4. class prompts on what people labelled, and on painted scans (atlas and phantoms)
+4. class prompts on the scans of 2, and on painted ones (atlas and phantoms)
 
 ============================  ==============================================================
 ``four stages``               1, 2, 3, 4
@@ -28,8 +29,8 @@ with, which has learnt without labels. They are clicked on as structures without
 of the same user. ``--long`` trains clicks alone, stage 1 for so many minutes, for the sake of these.
 
 Measured with ``Segmenter`` and ``Session`` on OpenKBP's 16 development cases (five trained structures, which are
-clicked on in the first eight; larynx, esophagus) and the last four sarcoma scans. Minutes are the processor's, of
-one thread; every course that is finished is kept in the folder.
+clicked on in the first eight; larynx, esophagus) and the last four sarcoma scans. Intervals are over cases, of the
+seeds' means. Minutes are the processor's, of one thread; every course that is finished is kept in the folder.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -73,7 +74,7 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.io.atomic import replacing
-from vesalius.metrics.intervals import bootstrap_mean
+from vesalius.metrics.intervals import Interval, bootstrap_mean, paired_difference
 from vesalius.models.build import optimise_for_inference
 from vesalius.training.click_start import begin_near_clicks
 from vesalius.training.networks import new_network
@@ -302,7 +303,17 @@ def over_seeds(runs: Sequence[Mapping[str, Curves]], what: str, clicks: int) -> 
 
 def stated(values: NDArray[np.float64]) -> dict[str, float | None]:
     """Return a mean over cases with its 95 % interval."""
-    interval = bootstrap_mean(values)
+    return in_numbers(bootstrap_mean(values))
+
+
+def gained(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[str, float | None]:
+    """Return what the second gives more than the first, by flipping signs over cases."""
+    difference = paired_difference(first, second)
+    return in_numbers(difference and difference.interval)
+
+
+def in_numbers(interval: Interval | None) -> dict[str, float | None]:
+    """Return an interval as data."""
     assert interval is not None
     ends = {"low": interval.low, "high": interval.high}
     return {
@@ -323,14 +334,17 @@ def summary(found: Mapping[str, Sequence[Mapping[str, Curves]]]) -> dict[str, An
             own[measure] = stated(values)
             own[measure]["seeds"] = [round(float(over_seeds([run], what, clicks).mean()), 4) for run in runs]
             if name not in ("four stages", "long"):
-                own[measure]["minus four stages"] = stated(values - over_seeds(found["four stages"], what, clicks))
+                whole = over_seeds(found["four stages"], what, clicks)
+                own[measure]["minus four stages"] = gained(whole, values)
         for trained in ("", "novel, "):
             learnt, balls = ("novel", "novel, balls") if trained else ("clicks", "balls")
-            gained = over_seeds(runs, learnt, CLICKS) - over_seeds(runs, balls, CLICKS)
-            own[f"{trained or 'trained, '}5 clicks minus balls"] = stated(gained)
+            ours, theirs = (over_seeds(runs, which, CLICKS) for which in (learnt, balls))
+            own[f"{trained or 'trained, '}5 clicks minus balls"] = gained(theirs, ours)
         own["novel, by structure"] = {
             structure: {
-                what: round(float(np.mean(list(by_case(runs[0][what], CLICKS, (structure,)).values()))), 4)
+                what: round(
+                    float(np.mean([list(by_case(run[what], CLICKS, (structure,)).values()) for run in runs])), 4
+                )
                 for what in ("novel", "novel, balls")
             }
             for structure in NOVEL

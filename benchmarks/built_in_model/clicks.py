@@ -26,7 +26,7 @@ from vesalius.evaluation.clicks import ClickCurve, ClickProtocol, evaluate_click
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
-from vesalius.metrics.intervals import bootstrap_mean
+from vesalius.metrics.intervals import paired_difference
 
 SHOWN = (0, 1, 3, 5, 10)
 """Numbers of clicks after which the table says how good the result is."""
@@ -77,8 +77,10 @@ def gains(
             assert (curve.scores[0].case, curve.scores[0].name) == (other.scores[0].case, other.scores[0].name)
             gained = curve.after(n).dice - other.after(n if others else 0).dice
             by_case.setdefault(curve.scores[0].case, []).append(gained)
-        interval = bootstrap_mean(np.array([np.mean(some) for some in by_case.values()]))
-        assert interval is not None
+        means = np.array([np.mean(some) for some in by_case.values()])
+        difference = paired_difference(np.zeros(len(means)), means)
+        assert difference is not None
+        interval = difference.interval
         ends = [round(end, 4) for end in (interval.low, interval.high) if end is not None]
         results[after(n)] = {"mean": round(interval.estimate, 4), "interval_95": ends}
     return results

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -12,12 +14,14 @@ from inference.small_model import small_network, small_spec
 from interactive.cubes import cubes, slabs
 from interactive.small_session import SHAPE, scan
 from vesalius.errors import GeometryError, MemoryBudgetError, NoHeadError, UsageError
+from vesalius.evaluation import clicks as clicks_module
 from vesalius.evaluation.click_summary import Reach, click_sections, clicks_as_dict, evaluation_after
 from vesalius.evaluation.clicks import ClickCurve, ClickEvaluation, ClickProtocol, evaluate_clicks
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.evaluation.scores import ScoringOptions
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
+from vesalius.inference.click_plan import ClickPlan
 from vesalius.inference.plan import resident_bytes
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.interactive.features import CACHE_BYTES
@@ -55,7 +59,7 @@ def test_the_memory_allowed_is_kept_to_and_changes_no_mask(monkeypatch: pytest.M
     asked: list[int] = []
     real = Session.__init__
 
-    def watched(self: Session, *args: object, cache_bytes: int, **more: object) -> None:
+    def watched(self: Session, *args: object, cache_bytes: int = CACHE_BYTES, **more: object) -> None:
         asked.append(cache_bytes)
         real(self, *args, cache_bytes=cache_bytes, **more)  # type: ignore[arg-type]
 
@@ -66,8 +70,35 @@ def test_the_memory_allowed_is_kept_to_and_changes_no_mask(monkeypatch: pytest.M
     assert [dice(curve) for curve in tight.curves] == [dice(curve) for curve in free.curves]
     assert asked[0] == CACHE_BYTES
     assert 0 < asked[1] < 300_000_000
+    two = case({1: CUBE, 2: ((2, 7), (2, 7), (2, 6))}, {1: "liver", 2: "spleen"})
+    planned = [session for session, *_ in _planned(two, 300_000_000, monkeypatch)]
+    assert all(before is None for before in planned), "what the session before remembered is not planned again"
     with pytest.raises(MemoryBudgetError, match="raise --max-memory"):
         corrected(one, how=SegmentOptions(max_memory=1_000_000))
+
+
+def _planned(one: ReferenceCase, room: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Session | None, int]]:
+    """Return, for each structure that is planned, the session that is still alive then, and the bytes it gets."""
+    real_plan, real_init = clicks_module.plan_clicks, Session.__init__
+    opened: list[weakref.ref[Session]] = []
+    found: list[tuple[Session | None, int]] = []
+
+    def watched(self: Session, *args: object, **more: object) -> None:
+        opened.append(weakref.ref(self))
+        real_init(self, *args, **more)  # type: ignore[arg-type]
+
+    def planned(*args: object, **more: object) -> ClickPlan:
+        plan = real_plan(*args, **more)  # type: ignore[arg-type]
+        gc.collect()
+        found.append((next((s for ref in opened if (s := ref()) is not None), None), plan.cache_bytes))
+        return plan
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "__init__", watched)
+        patch.setattr(clicks_module, "plan_clicks", planned)
+        corrected(one, how=SegmentOptions(max_memory=resident_bytes() + room))
+    assert len(found) == len(one.truth.names)
+    return found
 
 
 def test_one_click_on_what_one_click_finds() -> None:

@@ -233,7 +233,7 @@ class TestNoClickIsInVain:
         assert change.added.sum() * OWN_GRID.voxel_volume_ml * 1000 == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.15)
 
     @pytest.mark.parametrize("seed", range(8))
-    def test_every_click_has_its_voxel_whatever_the_head_says(self, seed: int) -> None:
+    def test_every_click_has_its_voxel_or_changed_what_lies_beside_it(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
         earlier = ball(OWN_GRID, tuple(rng.integers(12, 24, 3)), 5)
         logits = ball_logits([(10, 8, 8)], tuple(rng.integers(12, 24, 3)), int(rng.integers(1, 6)))
@@ -245,9 +245,31 @@ class TestNoClickIsInVain:
         result[change.box.slices] |= change.added
         result[change.box.slices] &= ~change.removed
         voxels = np.rint(OWN_GRID.to_voxel(MODEL_GRID.to_world(points))).astype(int)
-        assert (result[tuple(voxels.T)] == signs).all()
+        for voxel, sign in zip(voxels, signs, strict=True):
+            beside = tuple(slice(at - 2, at + 3) for at in voxel)
+            changed = (result != earlier)[beside] & (result[beside] == sign)
+            assert result[tuple(voxel)] == sign or changed.any()
         assert not (change.added & earlier[change.box.slices]).any()
         assert not (change.removed & ~earlier[change.box.slices]).any()
+
+    def test_a_click_that_took_a_component_beside_it_gets_no_ball(self) -> None:
+        seen, nothing = ball_logits([(10, 8, 8)], (18, 15, 16), 3), np.zeros(OWN_GRID.shape, dtype=bool)
+        where = ObjectClicks(target=TARGET, points_ijk=np.array([[18.0, 15.0, 20.0]]), positive=np.array([True]))
+        free, held = (
+            change_mask(seen, nothing, where, **self.grids, reach_mm=reach)  # type: ignore[arg-type]
+            for reach in (None, 40.0)
+        )
+        assert free.added.any()
+        assert np.array_equal(free.added, held.added)
+
+    def test_of_two_clicks_on_one_voxel_the_later_counts(self) -> None:
+        unseen, nothing = ball_logits([(10, 8, 8)], (0, 0, 0), 1), np.zeros(OWN_GRID.shape, dtype=bool)
+        for last in (True, False):
+            where = ObjectClicks(
+                target=TARGET, points_ijk=np.full((2, 3), 16.0), positive=np.array([not last, last])
+            )
+            change = change_mask(unseen, nothing, where, **self.grids, reach_mm=12.0)  # type: ignore[arg-type]
+            assert change.added.any() == last
 
     def test_two_clicks_of_either_sign_share_the_room_between_them(self) -> None:
         unseen, nothing = ball_logits([(10, 8, 8)], (0, 0, 0), 1), np.zeros(OWN_GRID.shape, dtype=bool)

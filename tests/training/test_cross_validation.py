@@ -86,7 +86,12 @@ def test_folds_that_a_list_states_are_kept() -> None:
         with_folds(listed(4, {0: 0, 1: 1}), 3, seed=0)
 
 
-def test_a_curve_is_read_from_the_metrics_and_an_ended_training_stays_as_it_is() -> None:
+def test_one_fold_alone_holds_nothing_apart_and_ours_are_drawn() -> None:
+    found = with_folds(listed(4, dict.fromkeys(range(4), 0)), 2, seed=0)
+    assert {case.fold for case in found.split("training") if case.is_labelled} == {0, 1}
+
+
+def test_a_curve_is_read_from_the_metrics() -> None:
     records: list[dict[str, Any]] = [
         {"step": 0, "event": "started"},
         {"step": 0, "event": "validated", "by_case": {"a": {"x": 0.1, "y": 0.3}}},
@@ -106,7 +111,7 @@ def test_the_mean_is_over_classes_first() -> None:
 
 def test_the_step_is_the_best_of_the_mean_curve_and_never_the_beginning() -> None:
     one = curve((0, 0.9), (5, 0.2), (10, 0.8), (15, 0.7))
-    other = curve((0, 0.9), (5, 0.5), (10, 0.5))  # was patient no longer
+    other = curve((0, 0.9), (5, 0.5), (10, 0.5), (15, 0.5))
     assert best_step([one, other]) == 10
     assert best_step([curve((0, 0.9), (5, 0.1), (10, 0.1))]) == 5
 

@@ -21,6 +21,7 @@ from vesalius.models.prompted_vit import PromptedVit
 from vesalius.spec import ModelSpec
 from vesalius.training.networks import BACKBONE, network_on_backbone
 from vesalius.training.on_backbone import on_backbone
+from vesalius.training.recipes import STAGE_1, STAGE_3, VistaRecipe
 from vesalius.transforms.intensity import normalise_hu_, scale_hu_
 
 RECIPE = replace(recipe(), window_size=(18, 20, 12))
@@ -48,7 +49,23 @@ def test_the_encoder_sees_what_the_backbone_saw(backbone: ModelSpec, listed: Dat
 def test_windows_are_whole_patches_of_cubes_and_names_are_the_lists(listed: DataList) -> None:
     spec = on_backbone(SPEC, listed, RECIPE)
     assert (spec.window_size, spec.spacing_mm) == ((16, 20, 12), (4.0, 4.0, 4.0))
-    assert (spec.names, spec.everything, spec.modality) == ({1: "liver", 2: "spleen"}, (1, 2), "MR")
+    assert (spec.names, spec.everything) == ({1: "liver", 2: "spleen"}, (1, 2))
+
+
+def test_numbers_of_mr_are_seen_by_percentiles_and_those_of_ct_through_the_window(listed: DataList) -> None:
+    assert listed.modality == "MR"
+    spec = on_backbone(SPEC, listed, RECIPE)
+    assert (spec.modality, spec.normalisation) == ("MR", "percentiles")
+    spec = on_backbone(SPEC, replace(listed, modality="CT"), RECIPE)
+    assert (spec.modality, spec.normalisation) == ("CT", "window")
+
+
+@pytest.mark.parametrize(("recipe", "branches"), [(STAGE_1, (False, True)), (STAGE_3, (True, False))])
+def test_what_no_recipe_teaches_has_no_branch(
+    recipe: VistaRecipe, branches: tuple[bool, bool], listed: DataList
+) -> None:
+    architecture = on_backbone(SPEC, listed, recipe).vista
+    assert (architecture.class_branch, architecture.point_branch) == branches
 
 
 def test_a_backbone_that_is_shown_each_slice_by_its_own_numbers_is_refused(listed: DataList) -> None:

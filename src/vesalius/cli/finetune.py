@@ -93,16 +93,17 @@ def run(args: argparse.Namespace) -> int:
     resources = Resources(cache=cache, device=device, workers=workers)
     tuning = begin(args.model, list_of(args, args.data), options, precision=training_precision(args))
     schedule = kept_schedule(args.folder)
-    if schedule is None:
+    if schedule is not None:
+        _say(f"the plan of {args.folder} stands; what is typed of steps and minutes changes nothing")
+    else:
         schedule = schedule_of(tuning, measure(tuning, resources), options)
     for line in plan_lines(tuning, schedule):
         print(line, flush=True)
     if args.dry_run:
         return 0
     keep_schedule(args.folder, schedule)
-    where = (tuning, schedule, options, args.folder, resources)
-    curves = train_folds(*where, on_training=_say)
-    steps = train_all(*where, curves=curves, on_training=_say)
+    curves = train_folds(tuning, schedule, args.folder, resources, on_training=_say)
+    steps = train_all(tuning, schedule, options, args.folder, resources, curves=curves, on_training=_say)
     benefits = benefits_of(tuning, args.model, args.folder, curves, device=device, on_measuring=_say)
     for benefit in benefits:
         print(benefit.words())

@@ -157,13 +157,16 @@ def evaluate_clicks(
             start = _automatic(case.volume, wanted.targets.values(), segmenter, everything=everything, how=how)
         for one in wanted.structures():
             on_structure(f"{one.case}: {one.name}")
-            cache_bytes = _cache_bytes(segmenter, case.volume, one, start, how)
-            session = Session(segmenter, case.volume, labels=start, options=how, cache_bytes=cache_bytes)
-            tool = _InSession(session, wanted.targets[one.name], wanted.judged)
+            before = np.zeros(one.mask.shape, dtype=bool)
+            with _session(segmenter, case.volume, one, start, how) as session:
+                tool = _InSession(session, wanted.targets[one.name], wanted.judged)
+                if start is not None:
+                    before = tool.mask()
+                curves.append(_corrected(tool, one, protocol, tolerance_mm=options.tolerance_mm))
+            del session, tool  # what they remember must not be held when the next one is planned
             if start is not None:
-                stroke = _Brush(tool.mask(), one.grid)
+                stroke = _Brush(before, one.grid)
                 brush.append(_corrected(stroke, one, protocol, tolerance_mm=options.tolerance_mm))
-            curves.append(_corrected(tool, one, protocol, tolerance_mm=options.tolerance_mm))
             drawn.append(_Drawn.of(one))
     baseline = [_with_balls(one, drawn, protocol, tolerance_mm=options.tolerance_mm) for one in drawn]
     return ClickEvaluation(
@@ -171,17 +174,21 @@ def evaluate_clicks(
     )
 
 
-def _cache_bytes(
+def _session(
     segmenter: Segmenter, volume: Volume, wanted: Structure, start: LabelMap | None, how: SegmentOptions | None
-) -> int:
-    """Return what a session may remember with, so that clicks all over a structure keep to the memory allowed.
+) -> Session:
+    """Open a session that remembers no more than the memory allowed leaves.
+
+    Planned are clicks all over the structure and all over the labels it begins with: where a simulated user clicks
+    is known only later, and errors of its own making may lie elsewhere.
 
     Raises:
-        MemoryBudgetError: If not one pass of the network does.
+        MemoryBudgetError: If not one pass of the network fits.
     """
     if how is None or how.max_memory is None:
-        return CACHE_BYTES
-    box = bounding_box(wanted.mask) or Box((0, 0, 0), (1, 1, 1))
+        return Session(segmenter, volume, labels=start, options=how)
+    there = wanted.mask if start is None else wanted.mask | (start.data > 0)
+    box = bounding_box(there) or Box((0, 0, 0), (1, 1, 1))
     clicks = [PointPrompt(target=wanted.name, positive=True, voxel=tuple(corner)) for corner in box.corners()]
     plan = plan_clicks(
         segmenter,
@@ -192,7 +199,7 @@ def _cache_bytes(
         max_bytes=how.max_memory,
         flops_per_second=lambda *_: 1.0,  # seconds are not asked for
     )
-    return plan.cache_bytes
+    return Session(segmenter, volume, labels=start, options=how, cache_bytes=plan.cache_bytes)
 
 
 def _corrected(

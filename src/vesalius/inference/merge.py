@@ -136,23 +136,26 @@ def heeded(
     grid: Grid,
     radius_mm: float,
 ) -> MaskChange:
-    """Return a change after which every click has the voxel it lies on, by a ball around it where it has not.
+    """Return a change in which no click is in vain: one that changed nothing where it lies takes a ball around it.
 
-    Algorithm 1 lets a click be in vain: what the network does not see as an object there stays as it was, however
+    Algorithm 1 lets clicks be in vain: what the network does not see as an object there stays as it was, however
     often it is clicked on. Then the click counts for its surroundings at least, as a stroke of a brush would, up to
-    where a click of the other sign is nearer.
+    where a click of the other sign is nearer. Of two on one voxel the later counts. A click whose voxel is as it
+    says, or which took a component beside it, is left at that.
 
     Args:
         change: What ``merge_clicks`` draws.
         earlier: The object's mask before, on ``grid``.
-        points_ijk: The clicks, in voxels of ``grid``.
+        points_ijk: The clicks, in voxels of ``grid``, in the order in which they were made.
         positive: Whether each lies in the object.
         grid: The volume's own grid.
         radius_mm: Of the balls.
     """
     last = np.asarray(grid.shape) - 1
     voxels = np.clip(np.rint(points_ijk).astype(int), 0, last)
-    in_vain = [n for n, voxel in enumerate(voxels) if _has(change, earlier, voxel) != positive[n]]
+    in_vain = [
+        n for n, voxel in enumerate(voxels) if _is_in_vain(change, earlier, voxel, positive=bool(positive[n]))
+    ]
     if not in_vain:
         return change
     boxes = {n: ball_box(points_ijk[n], radius_mm, grid) for n in in_vain}
@@ -163,21 +166,23 @@ def heeded(
     for n in in_vain:
         own = squared_mm(voxels[n].astype(float), boxes[n], grid)
         ball = own <= radius_mm**2
-        for other in voxels[positive != positive[n]]:
-            ball &= own < squared_mm(other.astype(float), boxes[n], grid)
+        for m in np.flatnonzero(positive != positive[n]):
+            if m > n or (voxels[m] != voxels[n]).any():
+                ball &= own < squared_mm(voxels[m].astype(float), boxes[n], grid)
         here, before = boxes[n].relative_to(box.start).slices, earlier[boxes[n].slices]
         added[here] = np.where(ball, positive[n] & ~before, added[here])
         removed[here] = np.where(ball, before & ~positive[n], removed[here])
     return MaskChange(box, added, removed)
 
 
-def _has(change: MaskChange, earlier: MaskArray, voxel: Int[np.ndarray, " 3"]) -> bool:
-    """Return whether a voxel is in the object after a change."""
-    i, j, k = voxel.tolist()
-    if change.box.is_empty or not change.box.holds(voxel):
-        return bool(earlier[i, j, k])
-    inner = tuple(voxel - np.asarray(change.box.start))
-    return bool((earlier[i, j, k] | change.added[inner]) & ~change.removed[inner])
+def _is_in_vain(change: MaskChange, earlier: MaskArray, voxel: Int[np.ndarray, " 3"], *, positive: bool) -> bool:
+    """Return whether a click's voxel is not as it says, and nothing beside it became so."""
+    inner = voxel - np.asarray(change.box.start)
+    became, ceased = (change.added, change.removed) if positive else (change.removed, change.added)
+    if became[_cube(inner, SEARCH_MARGINS[-1], became.shape)].any():
+        return False
+    was = bool(earlier[tuple(voxel.tolist())]) == positive
+    return not was or bool(ceased[_cube(inner, 0, ceased.shape)].any())
 
 
 def _clicked_components(mask: MaskArray, voxels: Int[np.ndarray, "n 3"]) -> MaskArray:

@@ -6,8 +6,8 @@ where a mean lies, not for a verdict: at six cases such an interval calls one di
 is none. Differences are therefore judged by flipping signs (Fisher 1935): if two models are equally good, each
 case's difference might as well have had the other sign. The interval of a difference holds what that test does not
 reject: it lies between order statistics of the means of all subsets of the cases (Hartigan 1969, "typical
-values"), and holds its 95 % at any number of cases. With fewer than six there is none: five that agree are chance
-once in 16.
+values"), and holds its 95 % at any number of cases, if differences are spread alike to both sides of theirs. With
+fewer than six there is none: five that agree are chance once in 16.
 """
 # SPDX-License-Identifier: Apache-2.0
 

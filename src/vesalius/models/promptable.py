@@ -21,7 +21,8 @@ from vesalius.spec import PromptArchitecture
 class Promptable(nn.Module, ABC):
     """An encoder, and a decoder and a head each for class prompts and for clicks; in tensors only.
 
-    A subclass makes the encoder and its decoders, and says by ``_encode`` what the latter read.
+    A subclass makes the encoder and its decoders, and says by ``_encode`` what the latter read. It inherits, and is
+    not composed, so that its tensors keep the names that published weights have.
     """
 
     architecture: PromptArchitecture

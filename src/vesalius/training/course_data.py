@@ -28,11 +28,11 @@ def judging_cases(listed: DataList, loop: LoopSettings) -> tuple[ListedCase, ...
     """Return the labelled validation cases, if a training validates.
 
     Raises:
-        UsageError: If it does and there are none.
+        UsageError: If it does and there are none, or a patient is in two parts of the list.
     """
     if loop.validate_every is None:
         return ()
-    cases = labelled_validation(listed)
+    cases = labelled_validation(listed.require_whole_patients())
     if not cases:
         raise UsageError(
             expected=f"labelled validation cases in {listed.path.name}, as validations need them",

@@ -32,19 +32,19 @@ def stated_folds(listed: DataList) -> tuple[int, ...]:
 def with_folds(listed: DataList, folds: int, *, seed: int) -> DataList:
     """Return a list whose labelled training cases are each of one fold, as evenly as their patients allow.
 
-    A list that states folds of its own keeps them, if they are as many.
+    A list that states folds of its own keeps them, if they are as many; a single one holds nothing apart.
 
     Raises:
         UsageError: If it states another number of them, or of some cases only.
     """
     labelled = [case for case in listed.split("training") if case.is_labelled]
     stated = {case.fold for case in labelled}
-    if stated != {None}:
+    if len(stated) > 1:
         if None in stated or len(stated) != folds:
             raise UsageError(
                 expected=f"the folds that {listed.path.name} states, {sorted(map(str, stated))}",
                 got="cases without one" if None in stated else f"{folds} of our own",
-                do="ask for as many, for one of them (--fold K), or take them out of the list",
+                do="state a fold of every labelled case and ask for as many, or ask for none (--folds 0)",
             )
         return listed
     scans = Counter(case.person for case in labelled)

@@ -15,7 +15,9 @@ from vesalius.training.slice_recipes import quarters
 def on_backbone(spec: ModelSpec, listed: DataList, recipe: VistaRecipe) -> ModelSpec:
     """Return the spec of a network that takes names and clicks, as a backbone sees images and a list names things.
 
-    Voxels have the sides of the backbone's pixels along every axis; windows are the recipe's, in whole patches.
+    Voxels have the sides of the backbone's pixels along every axis; windows are the recipe's, in whole patches;
+    only what the recipe teaches has a branch. Numbers of MR have no unit: percentiles of each image stand for the
+    ends of the window.
 
     Args:
         spec: Of the backbone.
@@ -30,6 +32,7 @@ def on_backbone(spec: ModelSpec, listed: DataList, recipe: VistaRecipe) -> Model
     assert isinstance(backbone, VitArchitecture)
     pairs = listed.own_classes()
     side_mm = spec.spacing_mm[0]
+    modality = spec.modality if listed.modality == "unknown" else listed.modality
     return replace(
         spec,
         version="1",
@@ -40,10 +43,12 @@ def on_backbone(spec: ModelSpec, listed: DataList, recipe: VistaRecipe) -> Model
             num_embeddings=len(pairs) + 1,
             last_supported=len(pairs),
             special_classes=(),
+            class_branch=recipe.drop_label < 1,
+            point_branch=recipe.drop_label > 0 or recipe.drop_point < 1,
         ),
-        modality=spec.modality if listed.modality == "unknown" else listed.modality,
+        modality=modality,
         spacing_mm=(side_mm, side_mm, side_mm),
-        normalisation="window",
+        normalisation="percentiles" if modality == "MR" else "window",
         window_size=in_multiples(recipe, backbone.patch_size).window_size,
         vocabulary=pairs,
         everything=tuple(label for label, _ in pairs),

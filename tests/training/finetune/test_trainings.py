@@ -28,7 +28,7 @@ def test_an_interrupted_fold_is_gone_on_with_and_a_finished_one_is_not_done_agai
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tuning, resources = begun(place, FinetuneOptions(folds=2)), Resources(cache=Cache(place / "cache"))
-    options, said = FinetuneOptions(folds=2), []
+    said: list[str] = []
     carried_out = trainings._carry_out
 
     def stopped(course: object, folder: Path, resources: Resources) -> None:
@@ -38,15 +38,15 @@ def test_an_interrupted_fold_is_gone_on_with_and_a_finished_one_is_not_done_agai
 
     monkeypatch.setattr(trainings, "_carry_out", stopped)
     with pytest.raises(InterruptedRun):
-        train_folds(tuning, SHORT, options, tmp_path, resources)
+        train_folds(tuning, SHORT, tmp_path, resources)
     monkeypatch.setattr(trainings, "_carry_out", carried_out)
-    curves = train_folds(tuning, SHORT, options, tmp_path, resources, on_training=said.append)
+    curves = train_folds(tuning, SHORT, tmp_path, resources, on_training=said.append)
     assert said == ["fold 2 of 2"]
     assert [curve.steps for curve in curves] == [(0, 1, 2)] * 2
     assert {case for curve in curves for case in curve.scores[0]} == {f"image-{n}" for n in range(5)}
     assert not list(tmp_path.rglob("*.safetensors"))
     with pytest.raises(UsageError, match=r"recipe\.loop\.steps"):
-        train_folds(tuning, replace(SHORT, steps=3), options, tmp_path, resources)
+        train_folds(tuning, replace(SHORT, steps=3), tmp_path, resources)
 
 
 def test_the_model_is_trained_as_the_folds_were_and_stopped_where_they_were_best(

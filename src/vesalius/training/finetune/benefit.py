@@ -102,6 +102,11 @@ class Benefit:
             },
         }  # fmt: skip
 
+    def counted(self) -> str:
+        """Return of how many cases it is, or of how many patients with how many scans."""
+        scans, people = len(self.tuned), len(self._by_person())
+        return f"{scans} cases" if people == scans else f"{people} patients with {scans} scans"
+
     def _count(self, n: int) -> str:
         scans = len(self.tuned)
         return str(n) if len(self._by_person()) == scans else f"{n} patients with {scans} scans"

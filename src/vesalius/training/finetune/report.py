@@ -99,7 +99,7 @@ def state_dice(folder: Path, benefits: Sequence[Benefit]) -> None:
     weights = open_weights(folder / MODEL_FILE)
     found = {name: interval for name in benefit.against if (interval := benefit.dice_of(name)) is not None}
     dice = {name: round(interval.estimate, 4) for name, interval in found.items()}
-    source = f"{len(benefit.tuned)} cases, {benefit.on}; absent structures count"
+    source = f"{benefit.counted()}, {benefit.on}; absent structures count"
     spec = replace(weights.spec, dice=dice, dice_source=source)
     write_model(folder, weights.read(), spec)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vesalius.data.cache import Cache
-from vesalius.engine.run import BEST, CHECKPOINT, RunFolder, opened
+from vesalius.engine.run import BEST, CHECKPOINT, RunFolder, opened, read_checkpoint
 from vesalius.engine.settings import LoopSettings
 from vesalius.training.course import Course, carry_out
 from vesalius.training.course_data import labelled_validation
@@ -48,7 +48,6 @@ def measure(tuning: Finetuning, resources: Resources) -> Costs:
 def train_folds(
     tuning: Finetuning,
     schedule: Schedule,
-    options: FinetuneOptions,
     folder: Path,
     resources: Resources,
     *,
@@ -59,7 +58,6 @@ def train_folds(
     Args:
         tuning: What to train.
         schedule: How long.
-        options: How patiently.
         folder: The run folder; each fold has one of its own in it.
         resources: What to use.
         on_training: Hears what is trained next.
@@ -72,7 +70,7 @@ def train_folds(
     for number, course in enumerate(tuning.folds):
         place = folder / "folds" / str(number)
         run = RunFolder(place, writes=False)
-        timed = _lasting(course, schedule.steps, validate_every=schedule.validate_every, patience=options.patience)
+        timed = _lasting(course, schedule.steps, validate_every=schedule.validate_every, patience=None)
         if _is_finished(run):
             with opened(place, timed.config(resources.cache)):
                 pass  # refuses the numbers of another list or schedule
@@ -127,7 +125,7 @@ def train_all(
         patience=options.patience if is_validated else None,
     )
     _carry_out(timed, folder, resources)
-    return ends_at or schedule.steps
+    return int(read_checkpoint(folder / CHECKPOINT)["step"])
 
 
 def _lasting(
