@@ -124,7 +124,7 @@ def _raise(features: Tensor, upsample: nn.ConvTranspose3d, skip: Tensor, *, cons
     """Upsample features and add the skip, in the skip's memory where that is allowed."""
     if not streams(features):
         upsampled: Tensor = upsample(features)
-        return upsampled + skip
+        return upsampled.add_(skip)
     raised = owned(skip, consume=consume)
     for window, target in zip(windows_of(features), windows_of(raised), strict=True):
         upsample_planes(window, upsample.weight, target, add=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 
 import pytest
 import torch
@@ -37,10 +38,15 @@ def test_convolving_planes_is_convolving_the_window(shape: tuple[int, int, int],
         patch.setattr(winograd, "BLOCK_BYTES", block)
         out = torch.empty_like(expected, memory_format=torch.channels_last_3d)
         (view,), (target,) = planes.windows_of(source), planes.windows_of(out)
-        convolution.convolve_planes(view, weight, target, entry=lambda some: functional.relu(some + 0.2))
+        convolve = partial(
+            convolution.convolve_planes, view, weight, entry=lambda some: functional.relu(some + 0.2)
+        )
+        convolve(out=target)
         torch.testing.assert_close(out, expected, rtol=0, atol=1e-4)
-        convolution.convolve_planes(view, weight, target, entry=lambda some: functional.relu(some + 0.2), add=True)
+        convolve(out=target, plus=target)
         torch.testing.assert_close(out, 2 * expected, rtol=0, atol=2e-4)
+        convolve(out=target, plus=torch.ones_like(target))
+        torch.testing.assert_close(out, expected + 1, rtol=0, atol=2e-4)
 
 
 @settings(max_examples=20, deadline=None)

@@ -61,10 +61,10 @@ class _Block(torch.autograd.Function):
         kind = features.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else features.dtype
         with torch.autocast(kind, enabled=False):
-            result = features.to(dtype, copy=True, memory_format=torch.channels_last_3d)
-            hidden = [torch.empty_like(result) for _ in range(block.HIDDEN)]
-            windows = zip(*map(windows_of, (result, *hidden)), strict=True)
-            ctx.moments = [block.refine_(*window) for window in windows]
+            source = features.to(dtype, memory_format=torch.channels_last_3d)
+            result, *hidden = (torch.empty_like(source) for _ in range(1 + block.HIDDEN))
+            windows = zip(*map(windows_of, (source, result, *hidden)), strict=True)
+            ctx.moments = [block.refine(*window) for window in windows]
         ctx.block, ctx.learns = block, ctx.needs_input_grad[2:]
         ctx.save_for_backward(features, result, *hidden)
         return result

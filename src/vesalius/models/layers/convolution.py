@@ -29,7 +29,7 @@ def convolve_planes(
     *,
     bias: Float[Tensor, " d"] | None = None,
     entry: Entry | None = None,
-    add: bool = False,
+    plus: Float[Tensor, "i d j k"] | None = None,
 ) -> None:
     """Convolve a window 3×3×3 with zero padding.
 
@@ -39,19 +39,19 @@ def convolve_planes(
         out: Where the result goes; may be ``source`` itself.
         bias: Added to every channel of the result.
         entry: Applied to the planes of ``source`` first; the padding stays 0.
-        add: Whether the result is added to ``out`` instead of replacing it.
+        plus: Added to the result; may be ``out`` itself.
     """
     weight = weight.to(source.dtype)
     kernel = winograd_kernel(weight) if bias is None and winograd_pays(source) else None
     for where, padded in padded_slabs(source, lambda some: _enter(source[some], entry)):
-        target = out[where]
+        target, more = out[where], None if plus is None else plus[where]
         if kernel is not None and len(target) % TILE == 0:
-            kernel.convolve(padded, target, add=add)
+            kernel.convolve(padded, target, plus=more)
         else:
             convolved = functional.conv3d(
                 rearrange(padded, "i c j k -> 1 c i j k"), weight, bias, padding=(0, 0, 1)
             )
-            _put(rearrange(convolved, "1 d i j k -> i d j k"), target, add=add)
+            put(rearrange(convolved, "1 d i j k -> i d j k"), target, plus=more)
 
 
 def padded_slabs(
@@ -103,7 +103,7 @@ def upsample_planes(
     length = max(1, slab_length(source) // TILE)
     raised = upsampled(torch.split(source, length), weight.to(source.dtype), bias=bias)
     for some, target in zip(raised, torch.split(out, 2 * length), strict=True):
-        _put(some, target, add=add)
+        put(some, target, plus=target if add else None)
 
 
 def upsampled(
@@ -203,8 +203,9 @@ def _enter(planes: Tensor, entry: Entry | None) -> Tensor:
     return planes if entry is None else entry(planes)
 
 
-def _put(result: Tensor, out: Tensor, *, add: bool) -> None:
-    if add:
-        out.add_(result)
-    else:
+def put(result: Tensor, out: Tensor, *, plus: Tensor | None) -> None:
+    """Write a result, and add something."""
+    if plus is None:
         out.copy_(result)
+    else:
+        torch.add(plus, result, out=out)

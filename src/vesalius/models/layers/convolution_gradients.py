@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from vesalius.models.layers.convolution import PlanesOf, padded_slabs
+from vesalius.models.layers.convolution import PlanesOf, padded_slabs, put
 from vesalius.models.layers.planes import TILE
 from vesalius.models.layers.winograd import WinogradGradient, winograd_pays
 
@@ -60,7 +60,7 @@ def differentiate_planes(
     for where, padded in padded_slabs(_like(out, weight), gradient_of):
         source, target = source_of(where), out[where]
         way = direct if winograd is None or len(target) % TILE else winograd
-        way.differentiate(padded, source, target, add=add)
+        way.differentiate(padded, source, target, plus=target if add else None)
         if then is not None:
             then(where, target, source)
     if not learns:
@@ -90,7 +90,7 @@ class _Direct:
         self._kernel, self._learns = kernel, learns
         self._found: Tensor | None = None
 
-    def differentiate(self, padded: Tensor, source: Tensor, out: Tensor, *, add: bool) -> None:
+    def differentiate(self, padded: Tensor, source: Tensor, out: Tensor, *, plus: Tensor | None) -> None:
         planes, seen = (rearrange(each, "i c j k -> 1 c i j k") for each in (padded, source))
         ones, padding = [1, 1, 1], [0, 0, 1]
         if self._learns:
@@ -99,11 +99,7 @@ class _Direct:
             )
             self._found = own.float() if self._found is None else self._found.add_(own)
         convolved = functional.conv3d(planes, self._kernel, padding=(0, 0, 1))
-        result = rearrange(convolved, "1 c i j k -> i c j k")
-        if add:
-            out.add_(result)
-        else:
-            out.copy_(result)
+        put(rearrange(convolved, "1 c i j k -> i c j k"), out, plus=plus)
 
     def to_turned(self) -> Tensor:
         return self._kernel.new_zeros((), dtype=torch.float32) if self._found is None else self._found

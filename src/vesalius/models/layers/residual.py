@@ -62,14 +62,17 @@ class PreActivationBlock(nn.Module):
         """Refine channels-last features in place, a few planes at a time."""
         with borrowed_like(features) as hidden:
             for window, buffer in zip(windows_of(features), windows_of(hidden), strict=True):
-                self.refine_(window, buffer)
+                self.refine(window, window, buffer)
         return features
 
-    def refine_(self, window: Float[Tensor, "i c j k"], hidden: Float[Tensor, "i c j k"]) -> list[Moments]:
-        """Refine a window in place.
+    def refine(
+        self, window: Float[Tensor, "i c j k"], out: Float[Tensor, "i c j k"], hidden: Float[Tensor, "i c j k"]
+    ) -> list[Moments]:
+        """Refine a window.
 
         Args:
             window: What to refine.
+            out: Where the result goes; may be the window itself.
             hidden: Where the first convolution's result goes.
 
         Returns:
@@ -78,14 +81,14 @@ class PreActivationBlock(nn.Module):
         first = measure_window(window)
         convolve_planes(window, self.conv1.weight, hidden, entry=self.norm1.by(first, functional.relu_))
         second = measure_window(hidden)
-        convolve_planes(hidden, self.conv2.weight, window, entry=self.norm2.by(second, functional.relu_), add=True)
+        convolve_planes(hidden, self.conv2.weight, out, entry=self.norm2.by(second, functional.relu_), plus=window)
         return [first, second]
 
     def differentiated(self, kept: Kept, gradient: Tensor, target: Tensor, *, learns: Sequence[bool]) -> Gradients:
         """Write the gradient to one window's features, and return those to the parameters, in their order.
 
         Args:
-            kept: What ``refine_`` read, measured and made.
+            kept: What ``refine`` read, measured and made.
             gradient: That to the result.
             target: Where that to the features goes.
             learns: Which parameters' are wanted.
@@ -145,19 +148,21 @@ class PostActivationBlock(nn.Module):
         """Refine channels-last features in place, a few planes at a time."""
         with borrowed_like(features) as hidden:
             for window, buffer in zip(windows_of(features), windows_of(hidden), strict=True):
-                self.refine_(window, buffer, buffer)
+                self.refine(window, window, buffer, buffer)
         return features
 
-    def refine_(
+    def refine(
         self,
         window: Float[Tensor, "i c j k"],
+        out: Float[Tensor, "i c j k"],
         first: Float[Tensor, "i c j k"],
         second: Float[Tensor, "i c j k"],
     ) -> list[Moments]:
-        """Refine a window in place.
+        """Refine a window.
 
         Args:
             window: What to refine.
+            out: Where the result goes; may be the window itself.
             first: Where the first convolution's result goes.
             second: Where the second's goes; may be ``first`` itself.
 
@@ -169,8 +174,8 @@ class PostActivationBlock(nn.Module):
         convolve_planes(first, self.conv2.weight, second, entry=self.norm1.by(inner, leaky_))
         outer = measure_window(second)
         normalise = self.norm2.by(outer)
-        for some, change in slabs(window, second):
-            leaky_(some.add_(normalise(change)))
+        for some, change, result in slabs(window, second, out):
+            leaky_(torch.add(some, normalise(change), out=result))
         return [inner, outer]
 
     def differentiated(self, kept: Kept, gradient: Tensor, target: Tensor, *, learns: Sequence[bool]) -> Gradients:

@@ -121,15 +121,26 @@ class WinogradKernel:
         self.back = torch.tensor(BACK, dtype=weight.dtype)
 
     def convolve(
-        self, padded: Float[Tensor, "i_plus_2 c j_plus_2 k"], out: Float[Tensor, "i d j k"], *, add: bool
+        self,
+        padded: Float[Tensor, "i_plus_2 c j_plus_2 k"],
+        out: Float[Tensor, "i d j k"],
+        *,
+        plus: Float[Tensor, "i d j k"] | None,
     ) -> None:
-        """Convolve some planes, a multiple of ``TILE``, given with a plane and a row more at either end."""
-        for block, target in blocks(padded, out):
+        """Convolve some planes, a multiple of ``TILE``, given with a plane and a row more at either end.
+
+        What is added to the result may be what it replaces.
+        """
+        for block, target, more in blocks(padded, out, out if plus is None else plus):
             with mixed_planes(self.into, block) as mixed:
-                self.products_into(mixed, target, add=add)
+                self.products_into(mixed, target, plus=None if plus is None else more)
 
     def products_into(
-        self, mixed: Float[Tensor, "6 t j_plus_2 k c"], target: Float[Tensor, "i j k d"], *, add: bool
+        self,
+        mixed: Float[Tensor, "6 t j_plus_2 k c"],
+        target: Float[Tensor, "i j k d"],
+        *,
+        plus: Float[Tensor, "i j k d"] | None,
     ) -> None:
         """Multiply the mixed planes of a block, and unmix the products."""
         _, tiles, j, k, _ = mixed.shape
@@ -139,11 +150,12 @@ class WinogradKernel:
                 convolved = functional.conv2d(part.permute(0, 3, 1, 2), kernel, padding=(0, 1))
                 product.copy_(convolved.permute(0, 2, 3, 1))
             for tile in range(tiles):
-                some = target[TILE * tile : TILE * (tile + 1)].view(TILE, -1)
-                if add:
-                    some.addmm_(self.back, products[:, tile].view(6, -1))
+                where, made = slice(TILE * tile, TILE * (tile + 1)), products[:, tile].view(6, -1)
+                some = target[where].view(TILE, -1)
+                if plus is None:
+                    torch.mm(self.back, made, out=some)
                 else:
-                    torch.mm(self.back, products[:, tile].view(6, -1), out=some)
+                    torch.addmm(plus[where].view(TILE, -1), self.back, made, out=some)
 
 
 class WinogradGradient:
@@ -169,7 +181,7 @@ class WinogradGradient:
         source: Float[Tensor, "i c j k"],
         out: Float[Tensor, "i c j k"],
         *,
-        add: bool,
+        plus: Float[Tensor, "i c j k"] | None,
     ) -> None:
         """Write the gradient to some planes of the input, a multiple of ``TILE``, and add up that to the kernel.
 
@@ -177,13 +189,13 @@ class WinogradGradient:
             padded: The gradient to the output, with a plane and a row more at either end.
             source: The input.
             out: Where the gradient to it goes.
-            add: Whether that is added to ``out`` instead of replacing it.
+            plus: Added to that; may be what it replaces.
         """
-        for block, target, some in blocks(padded, out, source):
+        for block, target, some, more in blocks(padded, out, source, out if plus is None else plus):
             with mixed_planes(self._kernel.into, block) as mixed:
                 if self._found is not None:
                     self._learn(mixed, some, self._found)
-                self._kernel.products_into(mixed, target, add=add)
+                self._kernel.products_into(mixed, target, plus=None if plus is None else more)
 
     def _learn(self, mixed: Tensor, source: Tensor, found: Tensor) -> None:
         count, j, k, c = source.shape
