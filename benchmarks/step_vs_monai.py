@@ -26,7 +26,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,8 +166,18 @@ def vesalius_side(options: argparse.Namespace, stage: int = 3) -> dict[str, Any]
         learner.learn(gradients, rate=1.0, progress=0.5)
         return kept
 
-    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(options.threads,)) as pool:
-        return timed(step, options, losses, "vesalius" if stage == 3 else "stage-1")
+    pool = Here()
+    return timed(step, options, losses, "vesalius" if stage == 3 else "stage-1")
+
+
+class Here(Executor):
+    """Works where it is asked to: a second thread with a team of its own would be more threads than cores."""
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        """Do it, and return what came of it."""
+        done: Future[Any] = Future()
+        done.set_result(work(*arguments, **options))
+        return done
 
 
 def monai_side(options: argparse.Namespace) -> dict[str, Any]:

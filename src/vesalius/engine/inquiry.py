@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -59,7 +59,7 @@ class Inquiry(Generic[Trained, Sample]):
 
 
 def accumulated(
-    inquiry: Inquiry[Trained, Sample], seeds: Iterable[Seed], pool: ThreadPoolExecutor, *, ahead: int
+    inquiry: Inquiry[Trained, Sample], seeds: Iterable[Seed], pool: Executor, *, ahead: int
 ) -> tuple[Gradients, list[Numbers]]:
     """Return the sum of samples' gradients in float64, in the order of their seeds, and the numbers of each.
 
@@ -90,7 +90,7 @@ def _wide(gradient: Tensor) -> Tensor:
 
 
 def _in_order(
-    inquiry: Inquiry[Trained, Sample], seeds: Iterable[Seed], pool: ThreadPoolExecutor, *, ahead: int
+    inquiry: Inquiry[Trained, Sample], seeds: Iterable[Seed], pool: Executor, *, ahead: int
 ) -> Iterator[tuple[Gradients, Numbers]]:
     waiting: deque[Future[tuple[Gradients, Numbers]]] = deque()
     for seed in seeds:
