@@ -54,12 +54,11 @@ import sides
 
 sys.path.insert(0, str(Path(__file__).parent / "built_in_model"))
 from clicks import as_case
-from evaluate import FIVE, head_and_neck
+from evaluate import FIVE, head_and_neck, sarcoma
 from painting import paint, recontrast
 from specification import SPEC
 from vocabulary import ID, MIRRORED
 
-import vesalius
 from vesalius.checkpoints.load import load_any
 from vesalius.curation.supervoxels import SupervoxelSettings, supervoxels_of
 from vesalius.data.case import Case, load_case
@@ -210,14 +209,6 @@ def holding_novel(scans: Sequence[ReferenceCase]) -> Iterator[ReferenceCase]:
             yield replace(scan, truth=LabelMap(truth, scan.truth.grid, names))
 
 
-def sarcomas() -> Iterator[ReferenceCase]:
-    """Yield the last four sarcoma scans."""
-    for path in sorted((sides.SHARED_DATA / "sts-tumour-ct" / "train").glob("*_ct.nii.gz"))[14:]:
-        drawn = vesalius.read(path.with_name(path.name.replace("_ct", "_seg")))
-        truth = LabelMap((drawn.data[0] > 0).astype(np.uint8), drawn.grid, {1: "sarcoma"})
-        yield ReferenceCase(name=path.name.removesuffix("_ct.nii.gz"), volume=vesalius.read(path), truth=truth)
-
-
 def found_by(state: Mapping[str, Tensor], *, clicks_only: bool = False) -> dict[str, Curves]:
     """Measure weights on the development cases."""
     network = new_network(WHOLE, seed=0)
@@ -237,7 +228,9 @@ def found_by(state: Mapping[str, Tensor], *, clicks_only: bool = False) -> dict[
     found["clicks"] = [of(curve) for curve in clicked.curves]
     found["balls"] = [of(curve) for curve in clicked.baseline]
     as_new = replace(from_nothing, new=True)
-    unnamed = evaluate_clicks(segmenter, [*holding_novel(scans), *sarcomas()], as_new, how=how)
+    unnamed = evaluate_clicks(
+        segmenter, [*holding_novel(scans), *map(as_case, sarcoma(sides.SHARED_DATA))], as_new, how=how
+    )
     found["novel"] = [of(curve) for curve in unnamed.curves]
     found["novel, balls"] = [of(curve) for curve in unnamed.baseline]
     return found

@@ -6,7 +6,8 @@
 
 A simulated user clicks into the largest error, one click at a time. Each structure begins with the automatic result
 (of everything the model knows, as ``segment`` gives it), and with nothing. Beside them stands the same user without
-the image: with a round brush on the same automatic result, and with balls around the clicks.
+the image: with a round brush on the same automatic result, and with balls around the clicks. Last come sarcomas,
+which the model was never taught, clicked on as structures without a name.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from evaluate import SETS, Reference, segmenter_of
+from evaluate import SETS, Reference, sarcoma, segmenter_of
 from vocabulary import ID
 
 from vesalius.evaluation.clicks import ClickCurve, ClickProtocol, evaluate_clicks
@@ -32,6 +33,10 @@ SHOWN = (0, 1, 3, 5, 10)
 """Numbers of clicks after which the table says how good the result is."""
 
 
+UNNAMED = 100
+"""Stands for a structure that the model has no name for, in labels."""
+
+
 def after(clicks: int) -> str:
     """Return the key of the results under which Dice after so many clicks stands."""
     return f"after {clicks}"
@@ -40,9 +45,9 @@ def after(clicks: int) -> str:
 def as_case(reference: Reference) -> ReferenceCase:
     """Return a development case in the form that the evaluation of clicks reads."""
     labels = np.zeros(reference.scan.grid.shape, dtype=np.uint8)
-    for name, mask in reference.masks.items():
-        labels[mask] = ID[name]
-    names = {ID[name]: name for name in reference.masks}
+    names = {ID.get(name, UNNAMED): name for name in reference.masks}
+    for label, name in names.items():
+        labels[reference.masks[name]] = label
     return ReferenceCase(
         name=reference.name, volume=reference.scan, truth=LabelMap(labels, reference.scan.grid, names)
     )
@@ -112,6 +117,13 @@ def measured(segmenter: Segmenter, cases: Sequence[ReferenceCase], *, clicks: in
     return results
 
 
+def untaught(segmenter: Segmenter, cases: Sequence[ReferenceCase], *, clicks: int) -> dict[str, object]:
+    """Return the curves of structures that the model has no name for, and the balls'."""
+    protocol = ClickProtocol(clicks=clicks, start="nothing", new=True)
+    found = evaluate_clicks(segmenter, cases, protocol, how=SegmentOptions(unvalidated=True))
+    return {"nothing": by_clicks(found.curves), "balls": by_clicks(found.baseline)}
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -130,6 +142,9 @@ def main() -> None:
     for name in arguments.sets:
         cases = [as_case(reference) for reference in list(SETS[name](arguments.data))[: arguments.limit]]
         results[name] = measured(segmenter, cases, clicks=arguments.clicks)
+    results["sarcoma"] = untaught(
+        segmenter, [as_case(reference) for reference in sarcoma(arguments.data)], clicks=arguments.clicks
+    )
     print(json.dumps(results, indent=1))
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=1) + "\n")

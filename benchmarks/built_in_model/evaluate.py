@@ -109,6 +109,13 @@ def example(data: Path) -> Iterator[Reference]:
     yield Reference("example_ct", vesalius.read(folder / "example_ct.nii.gz"), masks)
 
 
+def sarcoma(data: Path) -> Iterator[Reference]:
+    """Yield the last four sarcoma scans with their human contours; no model of ours has learnt from these scans."""
+    for path in sorted((data / "sts-tumour-ct" / "train").glob("*_ct.nii.gz"))[14:]:
+        drawn = vesalius.read(path.with_name(path.name.replace("_ct", "_seg"))).data[0] > 0
+        yield Reference(path.name[: -len("_ct.nii.gz")], vesalius.read(path), {"sarcoma": drawn})
+
+
 SETS = {"head-neck": head_and_neck, "torso": torso, "example": example}
 
 

@@ -118,7 +118,16 @@ def clicked(results: dict[str, Any]) -> str:
         f"After three clicks, a mean over the scans (95 %): {over_result} over the automatic result, {over_brush} "
         f"over the brush; from nothing {over_balls} over balls."
     )
-    return "\n".join([*rows, "", words])
+    unknown, simple = (results["sarcoma"][key]["all"] for key in ("nothing", "balls"))
+    lesions = (
+        f"Sarcomas, which it was never taught ({unknown['n']} scans of limb and hip), clicked on as structures "
+        f"without a name: {_line(unknown)}, where balls give {_line(simple)}."
+    )
+    return "\n".join([*rows, "", words, "", lesions])
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return " → ".join(f"{entry[n]:.3f}" for n in map(after, SHOWN))
 
 
 def _gain(entry: dict[str, Any]) -> str:
