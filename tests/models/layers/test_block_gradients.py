@@ -137,3 +137,11 @@ def test_kept_are_the_features_the_result_and_what_the_convolutions_gave(
         result = block(features)
     assert [tensor.data_ptr() for tensor in kept[:2]] == [features.data_ptr(), result.data_ptr()]
     assert len(kept) == maps
+
+
+def test_a_second_backward_pass_through_memory_that_was_used_again_is_refused() -> None:
+    block, features = block_and_features(PostActivationBlock, batch=1)
+    result = block(features).sum()
+    result.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        result.backward()

@@ -4,7 +4,8 @@ Plain differentiation keeps four or five maps of a block (at 128³ and 48 channe
 normalised and activated ones are made again, a few planes at a time, while the gradients of a convolution are
 taken: that to its input and that to its kernel by Winograd's convolution, that behind a norm on the way.
 
-Agrees with plain differentiation to rounding. Gradients of gradients there are none.
+Agrees with plain differentiation to rounding. Gradients of gradients there are none, and a graph is gone through
+once: memory that was kept is used again.
 """
 # SPDX-License-Identifier: Apache-2.0
 

@@ -179,14 +179,14 @@ class PostActivationBlock(nn.Module):
         return [inner, outer]
 
     def differentiated(self, kept: Kept, gradient: Tensor, target: Tensor, *, learns: Sequence[bool]) -> Gradients:
-        """Write the gradient to one window's features; see ``PreActivationBlock.differentiated``."""
+        """Write the gradient to one window's features, once; see ``PreActivationBlock.differentiated``."""
         norm1, norm2 = (
             NormGradient(*of) for of in zip((self.norm1, self.norm2), kept.hidden, kept.moments, strict=True)
         )
         for where in slab_slices(target):
             leaky_backward(gradient[where], kept.result[where], out=target[where])
             norm2.count(where, target[where])
-        through = torch.empty_like(target)
+        through = kept.hidden[1]  # read for the last time by the pass that overwrites it: new memory costs 0.1 s
         kernel2 = differentiate_planes(
             norm2.unscaled(target),
             self.conv2.weight,
