@@ -73,7 +73,7 @@ def recipe(minutes: float) -> VistaRecipe:
         prompting=ClassPrompting(absent_classes=1, other_classes=0),
         clicking=ClickPrompting(clicks=1, rounds=2),
         augmentation=STILL,
-        optimisation=Optimisation(learning_rate=1e-3, parts=(Part(names="point_head.*", rate=2.0),)),
+        optimisation=Optimisation(learning_rate=4e-3, parts=(Part(names="point_head.*", rate=2.0),)),
         loop=LoopSettings(minutes=minutes, precision="fp32"),
     )
 
