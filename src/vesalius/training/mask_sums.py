@@ -131,7 +131,7 @@ class _Compared(torch.autograd.Function):
         rounded = vectors.to(ctx.dtype)
         to_features = torch.empty_like(features)
         to_vectors = torch.zeros_like(vectors, dtype=torch.float32)
-        target = to_features.flatten(1).T  # [v d]
+        target = to_features.view(len(features), -1).T  # [v d]; never a copy
         for voxels, rows, part in _parts(features, rounded, targets, known):
             to_logits = part.gradient(of_sums).to(ctx.dtype)  # [o v]
             target[voxels] = to_logits.T @ rounded
