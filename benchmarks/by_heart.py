@@ -55,6 +55,6 @@ def measure(network: Vista3D | PromptedVit, spec: ModelSpec, case: Case) -> dict
 def report(name: str, found: dict[str, dict[str, float]], about: dict[str, Any], *, enough: float) -> None:
     """Print what was found, and write it as a result."""
     sides.print_table([("structure", "by name", "by one click"), *((n, *v.values()) for n, v in found.items())])
-    lowest = min(value for values in found.values() for value in values.values())
-    print(f"lowest {lowest:.3f}; asked for {enough}")
+    lowest = {how: min(values[how] for values in found.values()) for how in ("by name", "by one click")}
+    print(f"lowest {lowest}; asked for {enough}")
     sides.write_result(name, {**about, "asked for": enough, "lowest": lowest, "dice": found})

@@ -98,6 +98,20 @@ SENTENCES: Mapping[str, str] = {
     "{batch}: fused, {sides[fused][step_ratio]:.2f} of the memory of MedDINOv3's as published and "
     "{sides[fused][forward_ratio]:.2f} of its operations; the published one with our layer norm "
     "{sides[primus][step_ratio]:.2f}, its logits within {sides[primus][difference]:.0e}",
+    "overfit.json": "One scan of head and neck learnt by heart from nothing, by names and clicks, {minutes:g} "
+    "minutes of a core: Dice by name at least {lowest[by name]:.2f} of every structure, by one click at least "
+    "{lowest[by one click]:.2f} ({asked for} asked for)",
+    "promptable_vit.json": "Three structures of a scan learnt by heart by VISTA3D's heads on a toy transformer, "
+    "{minutes:g} minutes of a core: by name at least {lowest[by name]:.2f}, by one click at least "
+    "{lowest[by one click]:.2f} ({asked for} asked for)",
+    "step_vs_monai.json": "A training step of stage 3 at full width, 128³, bf16, one thread: {ratios[step_s]:.2f} "
+    "of the time and {ratios[peak_gb]:.2f} of the memory of MONAI {machine[monai]}'s model and loss "
+    "({sides[vesalius][step_s]:.0f} s, {sides[vesalius][peak_gb]:.1f} GB); one of stage 1 with four objects and "
+    "five rounds {sides[vesalius-stage-1][peak_gb]:.1f} GB",
+    "step_vs_monai_2_threads.json": "The step of stage 3 on two threads: {ratios[step_s]:.2f} of MONAI's time, "
+    "{ratios[peak_gb]:.2f} of its memory",
+    "pretraining_throughput.json": "A pretraining step of ViT-S, 2 + 8 crops, batch 16, bf16: crops of one size "
+    "together take {ratio:.2f} of the time of one pass for each (at most {largest_ratio} asked for)",
 }
 """File of results -> what it says, in the words of the README; other files are linked to without a sentence."""
 
