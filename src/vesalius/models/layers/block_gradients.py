@@ -11,21 +11,18 @@ once: memory that was kept is used again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from vesalius.models.layers.convolution_gradients import Then
 from vesalius.models.layers.instance_norm import Moments, NormGradient
 from vesalius.models.layers.planes import windows_of
-
-if TYPE_CHECKING:
-    from vesalius.models.layers.residual import PostActivationBlock, PreActivationBlock
 
 LEAK = 0.01
 """Slope of the leaky ReLU below zero."""
@@ -49,6 +46,27 @@ class Kept(NamedTuple):
     moments: Sequence[Moments]
 
 
+@runtime_checkable
+class PlaneBlock(Protocol):
+    """A residual block that says how it is computed and differentiated, window by window."""
+
+    HIDDEN: int
+    """Maps that are kept for the gradients beside the features and the result."""
+
+    @property
+    def refine(self) -> Callable[..., list[Moments]]:
+        """Computes a window, given places for the result and each hidden map; returns what norms measured."""
+        ...
+
+    def differentiated(self, kept: Kept, gradient: Tensor, target: Tensor, *, learns: Sequence[bool]) -> Gradients:
+        """Write the gradient to one window's features, and return those to the parameters, in their order."""
+        ...
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Return what learns."""
+        ...
+
+
 def learns_in_planes(features: Tensor) -> bool:
     """Whether gradients are wanted where planes are the way."""
     return features.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
@@ -58,7 +76,7 @@ class _Block(torch.autograd.Function):
     """What both kinds of blocks have in common: precision, layout, and windows one after the other."""
 
     @staticmethod
-    def forward(ctx: Any, block: PreActivationBlock | PostActivationBlock, features: Tensor, *_: Tensor) -> Tensor:
+    def forward(ctx: Any, block: PlaneBlock, features: Tensor, *_: Tensor) -> Tensor:
         kind = features.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else features.dtype
         with torch.autocast(kind, enabled=False):
@@ -90,7 +108,7 @@ def _added(one: Gradients, other: Gradients) -> Gradients:
     return [None if a is None or b is None else a + b for a, b in zip(one, other, strict=True)]
 
 
-def learnt(block: PreActivationBlock | PostActivationBlock, features: Tensor) -> Tensor:
+def learnt(block: PlaneBlock, features: Tensor) -> Tensor:
     """Return what a block makes of some windows; it learns, and what comes before it."""
     result: Tensor = _Block.apply(block, features, *block.parameters())  # type: ignore[no-untyped-call]
     return result
