@@ -19,6 +19,7 @@ from vesalius.engine.optim import (
     make_optimiser,
     rate_factor,
     set_rate,
+    shorten,
 )
 from vesalius.engine.settings import Optimisation, Part
 from vesalius.errors import UsageError
@@ -188,3 +189,40 @@ def test_a_published_fall_is_a_power_of_what_is_left() -> None:
     assert rate_factor(1.0, plan) == 0.0
     with pytest.raises(UsageError, match="power"):
         Optimisation(power=0.0)
+
+
+def test_gradients_are_shortened_as_torch_does_and_their_norm_is_the_same_however_they_lie() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((7,), (16, 8, 3, 3, 3), (5, 129), (1,))
+    drawn = [torch.randn(shape, generator=generator) for shape in shapes]
+    buffer = torch.cat([torch.zeros(3), *(one.flatten() for one in drawn)])
+    views = [
+        part.view(shape)
+        for part, shape in zip(torch.split(buffer[3:], [g.numel() for g in drawn]), shapes, strict=True)
+    ]
+    lain = [one.contiguous(memory_format=torch.channels_last_3d) if one.ndim == 5 else one.clone() for one in drawn]
+    results = []
+    for gradients in (drawn, views, lain):
+        parameters = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient.clone(memory_format=torch.preserve_format)
+        results.append((shorten(parameters, 1.5), [parameter.grad for parameter in parameters]))
+    expected = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    for parameter, gradient in zip(expected, drawn, strict=True):
+        parameter.grad = gradient.clone()
+    norm = nn.utils.clip_grad_norm_(expected, 1.5)
+    assert len({norm for norm, _ in results}) == 1
+    assert results[0][0] == pytest.approx(float(norm), rel=1e-6)
+    for _, gradients in results:
+        for found, other, parameter in zip(gradients, results[0][1], expected, strict=True):
+            assert found is not None
+            assert torch.equal(found, other)
+            torch.testing.assert_close(found, parameter.grad)
+
+
+def test_short_and_absent_gradients_stay_as_they_are() -> None:
+    short, absent = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+    short.grad = torch.tensor([0.3, 0.4])
+    assert shorten([short, absent], 1.0) == pytest.approx(0.5)
+    assert torch.equal(short.grad, torch.tensor([0.3, 0.4]))
+    assert shorten([absent], 1.0) == 0

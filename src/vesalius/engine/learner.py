@@ -19,6 +19,7 @@ from vesalius.engine.optim import (
     make_optimiser,
     rate_factor,
     set_rate,
+    shorten,
 )
 from vesalius.engine.settings import Optimisation
 from vesalius.errors import CheckpointError
@@ -71,7 +72,7 @@ class Learner(Generic[Trained]):
         """
         for parameter, gradient in zip(learning_parameters(self.network), gradients, strict=True):
             parameter.grad = gradient
-        norms = [float(nn.utils.clip_grad_norm_(group, self.settings.clip_norm)) for group in self._clipped]
+        norms = [shorten(group, self.settings.clip_norm) for group in self._clipped]
         norm = norms[0] if len(norms) == 1 else math.hypot(*norms)
         if norm < float("inf"):  # False for an undefined norm, too
             set_rate(self.optimiser, rate, self.settings, progress=progress)

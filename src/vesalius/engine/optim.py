@@ -90,6 +90,26 @@ def clipped_together(network: nn.Module, settings: Optimisation) -> list[list[nn
     return [group for group in groups if group]
 
 
+@torch.no_grad()
+def shorten(parameters: Iterable[nn.Parameter], longest: float) -> float:
+    """Shorten gradients, all together and in place, to a norm, and return what it was.
+
+    It is taken in float64: in float32 its last bit depends on how gradients lie in memory, so that two processes,
+    whose gradients come out of one buffer, would part from one that has the same.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        return 0.0
+    wide = torch.float32 if gradients[0].device.type == "mps" else torch.float64  # which MPS does not have
+    norms = torch.stack([torch.linalg.vector_norm(gradient, dtype=wide) for gradient in gradients])
+    norm = float(torch.linalg.vector_norm(norms))
+    factor = longest / (norm + 1e-6)
+    if factor < 1:
+        for gradient in gradients:
+            gradient.mul_(factor)
+    return norm
+
+
 def make_optimiser(network: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
     """Return AdamW over every tensor of a network that is not frozen, each in a group of its own.
 

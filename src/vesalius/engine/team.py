@@ -23,7 +23,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -119,6 +119,8 @@ def joined() -> Iterator[Team]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu else "gloo", timeout=_LONGEST_WAIT)
     try:
         yield Team(dist.get_rank(), dist.get_world_size())
+        with suppress(RuntimeError):  # who is gone already need not be waited for
+            dist.barrier()  # nobody leaves while another still speaks
     finally:
         dist.destroy_process_group()
 
