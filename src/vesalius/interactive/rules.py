@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from vesalius.errors import GeometryError, LockedStructureError, NoHeadError, UsageError
+from vesalius.errors import GeometryError, LockedStructureError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.interactive.edits import AddPrompt, MovePrompt, PromptEdit, RemovePrompt
 from vesalius.interactive.history import Placed, SessionLabel, State
 from vesalius.interactive.naming import class_labels, clicked_label
 from vesalius.labels.vocabulary import Vocabulary
+from vesalius.models.promptable import require_branch
 from vesalius.prompts.types import ClassPrompt, MaskPrompt, PointPrompt, Prompt
 from vesalius.spec import PromptArchitecture
 
@@ -76,10 +77,10 @@ class Rules:
         """Return the structures a prompt is about, if it may be given here at all."""
         match prompt:
             case ClassPrompt():
-                self._check_branch(self.architecture.class_branch, "automatic")
+                require_branch(self.architecture.class_branch, "automatic")
                 return class_labels(prompt.target, state.labels, self.vocabulary)
             case PointPrompt():
-                self._check_branch(self.architecture.point_branch, "click")
+                require_branch(self.architecture.point_branch, "click")
                 prompt.point_ijk(self.grid)
             case MaskPrompt():
                 if not prompt.grid.is_close(self.grid):
@@ -91,14 +92,6 @@ class Rules:
             case _:
                 assert_never(prompt)
         return (clicked_label(prompt.target, state.labels, self.vocabulary, self.architecture),)
-
-    def _check_branch(self, present: bool, name: str) -> None:
-        if not present:
-            raise NoHeadError(
-                expected=f"a model with the {name} branch",
-                got="weights without it",
-                do="choose another model, or train that branch",
-            )
 
     def _refuse_shared_classes(self, state: State) -> None:
         """Refuse a class prompt for a whole beside one for its part: nobody could say whose a voxel is."""

@@ -42,13 +42,13 @@ class Promptable(nn.Module, ABC):
             UsageError: If a side is not such a multiple.
             NoHeadError: If the model has no automatic branch.
         """
-        self._check_branch(self.architecture.class_branch, "automatic")
+        require_branch(self.architecture.class_branch, "automatic")
         decoded = self.automatic_decoder(self._encoded(windows), consume=True)
         return self.class_head.mapped_features(decoded, consume=True)
 
     def class_vectors(self, class_ids: Int[Tensor, " o"]) -> Float[Tensor, "o d"]:
         """Return the vectors of classes, in float32 after ``optimise_for_inference``; constant once trained."""
-        self._check_branch(self.architecture.class_branch, "automatic")
+        require_branch(self.architecture.class_branch, "automatic")
         return self.class_head.class_vectors(class_ids)
 
     def class_logits(
@@ -64,7 +64,7 @@ class Promptable(nn.Module, ABC):
             UsageError: If a side is no multiple of ``architecture.size_multiple``.
             NoHeadError: If the model has no click branch.
         """
-        self._check_branch(self.architecture.point_branch, "click")
+        require_branch(self.architecture.point_branch, "click")
         decoded: Tensor = self.point_decoder(self._encoded(windows), consume=True)
         return decoded
 
@@ -72,8 +72,8 @@ class Promptable(nn.Module, ABC):
         self, windows: Float[Tensor, "b c i j k"]
     ) -> tuple[Float[Tensor, "b d i j k"], Float[Tensor, "b d i j k"]]:
         """Return ``mapped_features`` and ``point_features`` from one pass of the encoder, nearly half of either."""
-        self._check_branch(self.architecture.class_branch, "automatic")
-        self._check_branch(self.architecture.point_branch, "click")
+        require_branch(self.architecture.class_branch, "automatic")
+        require_branch(self.architecture.point_branch, "click")
         found = self._encoded(windows)
         clicked: Tensor = self.point_decoder(found)
         decoded = self.automatic_decoder(found, consume=True)
@@ -105,10 +105,20 @@ class Promptable(nn.Module, ABC):
             )
         return self._encode(windows)
 
-    def _check_branch(self, present: bool, name: str) -> None:
-        if not present:
-            raise NoHeadError(
-                expected=f"a model with the {name} branch",
-                got="weights without it",
-                do="choose another model, or train that branch",
-            )
+
+def require_branch(present: bool, name: str) -> None:
+    """Refuse a question that a network has no branch for.
+
+    Args:
+        present: Whether it has it.
+        name: Of the branch, such as ``click``.
+
+    Raises:
+        NoHeadError: If it has not.
+    """
+    if not present:
+        raise NoHeadError(
+            expected=f"a model with the {name} branch",
+            got="weights without it",
+            do="choose another model, or train that branch",
+        )
