@@ -20,6 +20,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from vesalius.data.datalists.record import DataList
 from vesalius.data.slices import MANIFEST, SliceStore
 from vesalius.engine.run import RunFolder
 from vesalius.errors import InterruptedRun
-from vesalius.evaluation.frozen_features import Places, read_encoder, untrained
+from vesalius.evaluation.frozen_features import FrozenFeatures, Places, SliceEncoder, read_encoder, untrained
 from vesalius.evaluation.probe_data import read_probe_cases
 from vesalius.evaluation.probes import ProbeOptions, probe_segmentation
 from vesalius.io.atomic import replacing
@@ -117,27 +118,38 @@ def pretrain(arguments: argparse.Namespace, store: SliceStore, seed: int) -> Pat
 
 def probe(arguments: argparse.Namespace, run: Path, seed: int) -> dict[str, Any]:
     """Probe a seed's backbone beside a random one and places; once."""
-    path = run / "probe.json"
+    encoder = read_probed(run)
+    beside = {
+        "pretrained": encoder,
+        "random, LayerScale 1": untrained(encoder, seed=seed),
+        "place alone": Places(encoder.patch),
+    }
+    return probed_once(beside, run / "probe.json", arguments.folder, seed=seed)
+
+
+def read_probed(run: Path) -> SliceEncoder:
+    """Read a backbone as it is probed."""
+    encoder = read_encoder(run)
+    assert isinstance(encoder, SliceEncoder)
+    return replace(encoder, spec=replace(encoder.spec, spacing_mm=(PROBED_MM, PROBED_MM, 0.0)))
+
+
+def probed_once(encoders: Mapping[str, FrozenFeatures], path: Path, folder: Path, *, seed: int) -> dict[str, Any]:
+    """Probe encoders of one patch size side by side on the labelled scans, unless ``path`` says what was found."""
     if not path.is_file():
-        encoder = read_encoder(run)
-        encoder = replace(encoder, spec=replace(encoder.spec, spacing_mm=(PROBED_MM, PROBED_MM, 0.0)))
         labelled = {
             part: [
                 {"image": str(image), "label": str(image).replace("_ct.", "_seg.")}
-                for image in sorted((SHARED_DATA / "openkbp-hn-ct" / folder).glob("*_ct.nii.gz"))[:most]
+                for image in sorted((SHARED_DATA / "openkbp-hn-ct" / scans).glob("*_ct.nii.gz"))[:most]
             ]
-            for part, folder, most in (("training", "train", LEARNT_FROM), ("validation", "val", None))
+            for part, scans, most in (("training", "train", LEARNT_FROM), ("validation", "val", None))
         }
         names = {**OPENKBP, "6": None, "7": None}
-        data = listed(arguments.folder / "probed.json", label_mapping=names, **labelled)
-        cases = read_probe_cases(data, encoder.spec, Cache(arguments.folder / "cases"))
-        beside = {
-            "pretrained": encoder,
-            "random, LayerScale 1": untrained(encoder, seed=seed),
-            "place alone": Places(encoder.patch),
-        }
+        data = listed(folder / "probed.json", label_mapping=names, **labelled)
+        spec = next(one.spec for one in encoders.values() if isinstance(one, SliceEncoder))
+        cases = read_probe_cases(data, spec, Cache(folder / "cases"))
         report = probe_segmentation(
-            {name: (one, cases.learnt, cases.judged) for name, one in beside.items()},
+            {name: (one, cases.learnt, cases.judged) for name, one in encoders.items()},
             cases.classes,
             ProbeOptions(seed=seed),
             said=lambda words: print(words, file=sys.stderr, flush=True),
