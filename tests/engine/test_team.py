@@ -33,11 +33,12 @@ CHOSEN: dict[str, object] = {
 
 PAIRS = """
 # Trains in two processes of one machine, once for each scenario; torch is imported once, and they are forked.
-import json, os, signal, socket, sys
+import json, os, signal, sys
 from pathlib import Path
 base, tests, chosen = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 sys.path.insert(0, tests)
 import torch
+from engine.in_two import in_two
 from engine.line_task import JudgedLineTask, line_learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import opened
@@ -78,34 +79,23 @@ def sums(folder, rank, _):
         told = [None if part is None else part.tolist() for part in total], state["a"].tolist(), state["step"]
         (folder / f"sums.{rank}").write_text(json.dumps([*told, team.gather(rank * 10)]))
 
-def in_two(work, folder, kind="", expected=(0, 0)):
+def pair(work, folder, kind="", expected=(0, 0)):
     folder.mkdir(exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    pids = []
-    for rank in range(2):
-        pid = os.fork()
-        if pid == 0:
-            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            work(folder, rank, kind)
-            os._exit(0)
-        pids.append(pid)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-    if tuple(codes) != expected:
+    codes = in_two(lambda rank: work(folder, rank, kind))
+    if codes != expected:
         sys.exit(f"{folder.name}: exit codes {codes}")
 
 with opened(base / "warm-up", {}) as run:  # what torch loads late, it loads here
     train(JudgedLineTask(), line_learner(), run, LoopSettings(steps=1))
-in_two(sums, base / "sums")
-in_two(training, base / "whole")
-in_two(training, base / "control", "unsynchronised")
-in_two(training, base / "stopped", "stopped")
+pair(sums, base / "sums")
+pair(training, base / "whole")
+pair(training, base / "control", "unsynchronised")
+pair(training, base / "stopped", "stopped")
 (base / "stopped").rename(base / "stopped once")
-in_two(training, base / "killed", "killed", expected=(0, -signal.SIGKILL))
+pair(training, base / "killed", "killed", expected=(0, -signal.SIGKILL))
 import shutil
 shutil.copytree(base / "stopped once" / "run", base / "stopped" / "run")
-in_two(training, base / "stopped", "resumed")
+pair(training, base / "stopped", "resumed")
 """
 
 

@@ -14,12 +14,13 @@ pytestmark = pytest.mark.slow
 TESTS = Path(__file__).resolve().parents[1]
 
 SCRIPT = """
-import os, socket, sys
+import sys
 from pathlib import Path
 base, tests = Path(sys.argv[1]), sys.argv[2]
 sys.path.insert(0, tests)
 import torch
 import vesalius.engine.inquiry as inquiry
+from engine.in_two import in_two
 from training.small_case import SPEC, case_with, recipe
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
@@ -38,29 +39,18 @@ def learn(name, team):
         train(task, learner, run, chosen.loop, team=team)
     torch.save(learner.network.state_dict(), base / f"{name}.{team.rank}.pt")
 
-def child(name, rank, port):
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+def child(name):
     if name == "unsynchronised":
         Team.summed = lambda self, gradients, like: gradients
     if name == "float32":
         inquiry._wide = lambda gradient: gradient
     with joined() as team:
         learn(name, team)
-    os._exit(0)
 
 torch.save(new_network(SPEC, seed=0).state_dict(), base / "begun.0.pt")
 learn("one", ALONE)
 for name in ("two", "float32", "unsynchronised"):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    pids = []
-    for rank in range(2):
-        pid = os.fork()
-        if pid == 0:
-            child(name, rank, port)
-        pids.append(pid)
-    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0], name
+    assert in_two(lambda _: child(name)) == (0, 0), name
 """
 
 
