@@ -402,6 +402,20 @@ def test_some_objects_are_asked_for_as_new() -> None:
     assert all(one.target.supported for window in certain for one in window.objects)
 
 
+def test_lumps_are_painted_and_clicked_on_where_nothing_is_asked_by_name() -> None:
+    empty = replace(case_with(1, 0), labels=np.zeros((24, 24, 24), np.uint8))
+    chosen = recipe(drop_label=0.5, drop_point=0.0, clicking=ClickPrompting(painted=3), augmentation=STILL)
+    task = Vista3DTask([empty], CLICK_SPEC, recipe=chosen)
+    windows = [drawn(task, seed) for seed in range(20)]
+    assert {window.question is None for window in windows} == {True, False}
+    for window in windows:
+        assert bool(window.objects) == (window.question is None), "without lumps there is nothing to click on"
+        assert not any(one.target.supported for one in window.objects)
+        assert all(
+            one.mask.any() and len(clicks) for one, clicks in zip(window.objects, window.clicks, strict=True)
+        )
+
+
 def test_cases_with_nothing_to_click_on_are_refused_when_clicks_are_all_there_is() -> None:
     empty = replace(case_with(1, 0), labels=np.zeros((24, 24, 24), np.uint8))
     chosen = recipe(drop_label=1.0, drop_point=0.0)

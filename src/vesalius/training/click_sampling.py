@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Integer
 from torch import Tensor
 
-from vesalius.data.case import NO_CLASS
+from vesalius.data.case import NO_CLASS, UNKNOWN
 from vesalius.prompts import simulate
 from vesalius.prompts.encode import ObjectClicks
 from vesalius.prompts.targets import ClickTarget
@@ -96,6 +96,27 @@ def objects_in(
         )
         for label in rng.permutation(inside)[:most].tolist()
     )
+
+
+def with_lumps(
+    objects: Sequence[ClickedObject], lumps: Integer[np.ndarray, "i j k"], *, most: int
+) -> tuple[ClickedObject, ...]:
+    """Return the lumps of a window and then its objects, as many as may be; what lumps hide of these is unknown.
+
+    Args:
+        objects: What else is clicked on.
+        lumps: Numbers of what was painted; 0 is none.
+        most: How many at most.
+    """
+    nobodys = ClickTarget(id=UNKNOWN, name="lump", supported=False, special=False, layer=None)
+    is_seen = lumps == 0
+    painted = [ClickedObject(nobodys, lumps == n, np.ones_like(is_seen)) for n in np.unique(lumps[~is_seen])]
+    left = [
+        replace(one, mask=one.mask & is_seen, known=one.known & is_seen)
+        for one in objects
+        if (one.mask & is_seen).any()
+    ]
+    return (*painted, *left)[:most]
 
 
 def first_clicks(one: ClickedObject, prompting: ClickPrompting, rng: np.random.Generator) -> ObjectClicks:

@@ -64,10 +64,12 @@ class ClickPrompting:
     """Part asked for a supervoxel that nothing labelled is in."""
     united: float = 0.1
     """Part asked for a supervoxel with the organs it reaches into."""
+    painted: int = 0
+    """Lumps at most that are painted into a window without class prompts, and clicked on (``painted_lumps``)."""
 
     def __post_init__(self) -> None:
-        if min(self.objects, self.clicks, self.rounds) < 1:
-            raise _refused("at least one object, click and round", self)
+        if min(self.objects, self.clicks, self.rounds) < 1 or self.painted < 0:
+            raise _refused("at least one object, click and round, and no fewer lumps than none", self)
         kinds = (self.part, self.joined, self.unseen, self.united)
         if min(*kinds, self.as_new) < 0 or sum(kinds) > 1 or self.as_new > 1:
             raise _refused("parts of at least 0 that make up 1 at most", self)

@@ -35,6 +35,7 @@ from vesalius.training.click_sampling import (
     first_clicks,
     joined,
     objects_in,
+    with_lumps,
 )
 from vesalius.training.losses import cross_entropy_loss, dice_loss, recall_loss, squared_dice_loss
 from vesalius.training.mask_sums import MaskSums, sums_of_features, sums_of_logits
@@ -131,8 +132,10 @@ class Vista3DTask:
         recipe = self._recipe
         wants_classes = bool(rng.random() >= recipe.drop_label)
         wants_clicks = not wants_classes or bool(rng.random() >= recipe.drop_point)
+        paints = recipe.clicking.painted > 0 and not wants_classes
         for _ in range(_TRIES):
-            cut = self._cutter.cut(rng)
+            lumps = int(rng.integers(recipe.clicking.painted + 1)) if paints else 0
+            cut = self._cutter.cut(rng, lumps=lumps)
             question: ClassQuestion | None = None
             objects: tuple[ClickedObject, ...] = ()
             if wants_classes and cut.annotated:
@@ -161,7 +164,8 @@ class Vista3DTask:
         )
         if cut.supervoxels is not None:
             objects = changed_objects(objects, cut.labels.numpy(), cut.supervoxels.numpy(), prompting, rng)
-        return tuple(one.as_new() if rng.random() < prompting.as_new else one for one in objects)
+        objects = tuple(one.as_new() if rng.random() < prompting.as_new else one for one in objects)
+        return objects if cut.lumps is None else with_lumps(objects, cut.lumps.numpy(), most=prompting.objects)
 
     def outcome(self, network: Promptable, sample: VistaSample) -> Outcome:
         """Ask the network for what the sample's windows are asked for, and compare; a mean over windows."""

@@ -20,6 +20,7 @@ from vesalius.data.crops import cases_by_group, draw_case, draw_centre
 from vesalius.errors import UsageError
 from vesalius.spec import ModelSpec
 from vesalius.training.overlaps import Overlaps
+from vesalius.training.painted_lumps import paint_lumps
 from vesalius.training.pseudo_targets import believed, filled
 from vesalius.training.recipes import VistaRecipe
 from vesalius.transforms.artefacts import disturb
@@ -56,6 +57,7 @@ class CutWindow:
             window.
         group: Where the case comes from.
         claimed: Those of them that only a model looked for; of these nothing is known where it was UNSURE.
+        lumps: Numbers of what was painted into it; None where nothing was.
     """
 
     image: Float[Tensor, "1 i j k"]
@@ -64,6 +66,7 @@ class CutWindow:
     annotated: frozenset[int]
     group: str
     claimed: frozenset[int] = frozenset()
+    lumps: Integer[Tensor, "i j k"] | None = None
 
 
 class WindowCutter:
@@ -98,8 +101,8 @@ class WindowCutter:
         if any(side % multiple for side in recipe.window_size):
             raise _refused(f"window sides that are multiples of {multiple}", recipe.window_size)
 
-    def cut(self, rng: np.random.Generator) -> CutWindow:
-        """Draw a case, cut a window from it, and change it."""
+    def cut(self, rng: np.random.Generator, *, lumps: int = 0) -> CutWindow:
+        """Draw a case, cut a window from it, paint so many lumps into it, and change it."""
         recipe = self._recipe
         case = draw_case(self._groups, self._shares, rng)
         centre = draw_centre(case, recipe.window_size, rng)
@@ -118,11 +121,14 @@ class WindowCutter:
             numbers = sample(case.supervoxels, points, nearest=True, outside=0.0).long()
             labels = labels + _IDS * numbers
         image_hu, labels = end_early(image_hu, labels, recipe.augmentation, rng)
+        painted: Tensor | None = None
+        if lumps:
+            image_hu, painted = paint_lumps(image_hu, self._spec.spacing_mm, lumps, rng)
         image = scale_hu_(degrade(image_hu, recipe.augmentation, rng), self._spec.window_hu)
         image = disturb(image, recipe.augmentation, rng)
         supervoxels = None if case.supervoxels is None else labels // _IDS
         asked, claimed = ((some - set(recipe.novel)) for some in (annotated | claimed, claimed))
-        return CutWindow(image[None], labels % _IDS, supervoxels, asked, case.group, claimed)
+        return CutWindow(image[None], labels % _IDS, supervoxels, asked, case.group, claimed, painted)
 
     def _claimed(self, case: Case) -> frozenset[int]:
         """Return the classes of a case that only a model looked for, and that the network can be asked for."""
