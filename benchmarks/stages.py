@@ -26,7 +26,9 @@ and augmentation of the built-in model and a head that begins near its clicks (`
 
 Larynx, esophagus and sarcoma are novel: kept out of every stage, and out of the encoder that supervoxels are made
 with, which has learnt without labels. They are clicked on as structures without a name, beside balls around clicks
-of the same user. ``--long`` trains clicks alone, stage 1 for so many minutes, for the sake of these.
+of the same user. For the sake of these, ``--long`` trains for so many minutes: clicks alone, as stage 1; and all
+prompts at once, with up to three lumps painted into windows that are only clicked on (``training.painted_lumps``),
+limbs among them, of which nothing is labelled.
 
 Measured with ``Segmenter`` and ``Session`` on OpenKBP's 16 development cases (five trained structures, which are
 clicked on in the first eight; larynx, esophagus) and the last four sarcoma scans. Intervals are over cases, of the
@@ -98,12 +100,14 @@ EVERY = {"head-neck": 0.6, "abdomen": 0.25, "chest": 0.15}
 """Groups of stages 1 and 3, and how often a window is theirs."""
 BY_PEOPLE = {"head-neck": 0.85, "chest": 0.15}
 PAINTED = {"atlas": 0.15, "phantom": 0.15}
-MIRROR = {"head-neck": 0.5, "abdomen": 0.25, "chest": 0.25, "atlas": 0.25, "phantom": 0.25}
+MIRROR = {"head-neck": 0.5, "limb": 0.5, "abdomen": 0.25, "chest": 0.25, "atlas": 0.25, "phantom": 0.25}
 TORSO = ("abdomen", "chest", "phantom")
 SHARES = (0.45, 0.15, 0.28, 0.12)
 """Parts of a course's minutes that its four stages get."""
 SIDES = ("four stages", "without supervoxels", "stages 1 and 3", "at once")
 """Courses; the first trains its fourth stage twice, once without painted scans."""
+LONG = ("long", "long, lumps")
+LIMBS = {"limb": 0.25}
 SUPERVOXELS = SupervoxelSettings(spacing_mm=4.0, segments=400, channels=8)
 Curves = list[dict[str, Any]]
 
@@ -150,6 +154,15 @@ def course(side: str, minutes: float, seed: int) -> dict[str, VistaRecipe]:
         "3": third,
         "4": for_this(STAGE_4, four, seed, BY_PEOPLE | PAINTED),
     }
+
+
+def long_recipe(side: str, minutes: float, seed: int) -> VistaRecipe:
+    """Return what is trained for the sake of clicks on what nobody named."""
+    if side == "long":
+        return for_this(STAGE_1, minutes, seed, EVERY)
+    both = replace(STAGE_1, drop_label=0.6, drop_point=0.5, optimisation=Optimisation())
+    recipe = for_this(both, minutes, seed, EVERY | PAINTED | LIMBS)
+    return replace(recipe, clicking=replace(recipe.clicking, painted=3))
 
 
 def cases_for(recipe: VistaRecipe, options: argparse.Namespace) -> Iterator[Case]:
@@ -259,9 +272,9 @@ def side(options: argparse.Namespace) -> dict[str, Any]:
     if options.side == "supervoxels":
         return make_supervoxels(options)
     state: dict[str, Tensor] | None = None
-    if options.side == "long":
-        recipe = for_this(STAGE_1, options.minutes, options.seed, EVERY)
-        return {"long": found_by(train_stage(recipe, None, options), clicks_only=True)}
+    if options.side in LONG:
+        recipe = long_recipe(options.side, options.minutes, options.seed)
+        return {options.side: found_by(train_stage(recipe, None, options), clicks_only=True)}
     stages, found = course(options.side, options.minutes, options.seed), {}
     for name, recipe in stages.items():
         if name == "4" and options.side == "four stages":
@@ -326,7 +339,7 @@ def summary(found: Mapping[str, Sequence[Mapping[str, Curves]]]) -> dict[str, An
             values = over_seeds(runs, what, clicks)
             own[measure] = stated(values)
             own[measure]["seeds"] = [round(float(over_seeds([run], what, clicks).mean()), 4) for run in runs]
-            if name not in ("four stages", "long"):
+            if name not in ("four stages", *LONG):
                 whole = over_seeds(found["four stages"], what, clicks)
                 own[measure]["minus four stages"] = gained(whole, values)
         for trained in ("", "novel, "):
@@ -353,17 +366,17 @@ def main() -> None:
     parser.add_argument("--cases", type=Path, default=Path("runs/built_in_model/cases"))
     parser.add_argument("--encoder", type=Path, default=Path("runs/pretraining_works/seed-0"))
     parser.add_argument("--minutes", type=float, default=9.0, help="of the processor, for a course")
-    parser.add_argument("--long", type=float, default=25.0, help="minutes of clicks alone; 0: none")
+    parser.add_argument("--long", type=float, default=25.0, help="minutes for the sake of clicks; 0: none")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=1, help="courses at a time, a thread each")
-    parser.add_argument("--side", choices=(*SIDES, "long", "supervoxels"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=(*SIDES, *LONG, "supervoxels"), help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         print(json.dumps(side(options)))
         return
     runs = [(seed, name, options.minutes) for seed in range(options.seeds) for name in SIDES]
-    runs += [(0, "long", options.long)] if options.long else []
+    runs += [(0, name, options.long) for name in LONG] if options.long else []
     shared = ["--folder", str(options.folder), "--cases", str(options.cases), "--encoder", str(options.encoder)]
     (divided,) = sides.each_once(options.folder, __file__, [("", "supervoxels", shared)], jobs=1)
     asked = [
