@@ -46,9 +46,9 @@ from vesalius.pretraining.recipes import STAGE_1, PretrainingRecipe, for_preset
 SPACING_MM = 2.0
 """Of the slices that views are cut from; most scans were made at about 4."""
 PROBED_MM = 1.0
-"""Of the slices that are probed, a little finer than the views that were learnt from (1.3 to 2.7 mm). Chosen with the
-first seed: at 1.5 mm its linear map found 0.262 where places gave 0.183 and random features 0.063; at 1 mm 0.305,
-0.173 and 0.118."""
+"""Of the slices that are probed, a little finer than the views that were learnt from (1.3 to 2.7 mm). Chosen with
+the first seed: at 1.5 mm its linear map found 0.262 where places gave 0.183 and random features 0.063; at 1 mm
+0.305, 0.173 and 0.118."""
 PROBED_SLICES = 12
 """Of each scan."""
 LEARNT_FROM = 24
