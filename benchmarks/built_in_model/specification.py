@@ -30,6 +30,7 @@ SPEC = ModelSpec(
     window_size=(64, 64, 64),
     overlap=0.25,
     click_reach_mm=15.0,
+    click_pull=8.0,
     vocabulary=VOCABULARY,
     single_piece=tuple(
         label for label, name in VOCABULARY if name not in ("aorta", "inferior vena cava", "esophagus")

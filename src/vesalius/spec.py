@@ -295,6 +295,9 @@ class ModelSpec:
     """How far from a click its word counts at least against a mask that was there before, farther where the object
     is large, falling from half of the way on; where the network sees nothing, a click takes a ball of half of it.
     None: all of its window, and perhaps nothing, as published."""
+    click_pull: float | None = None
+    """By how much a click moves the logits where it lies, falling with a standard deviation of half the reach, and
+    more where a structure has no name (``inference.pull``). None: not at all, as published."""
     vocabulary: tuple[tuple[int, str], ...] = ()
     """(class id, name): what the model can be asked for; ids are rows of the class head's embedding table, or
     channels of a slice model's logits."""
@@ -325,6 +328,8 @@ class ModelSpec:
             raise _bad_spec("windows of one slice for a network that sees no neighbours", self.window_size)
         if self.click_reach_mm is not None and self.click_reach_mm <= 0:
             raise _bad_spec("a positive reach of clicks, or none", self.click_reach_mm)
+        if self.click_pull is not None and (self.click_pull <= 0 or self.click_reach_mm is None):
+            raise _bad_spec("a positive pull of clicks that have a reach, or none", self.click_pull)
         if self.mean_std_hu[1] <= 0:
             raise _bad_spec("a positive standard deviation", self.mean_std_hu)
         if not self.window_hu[0] < self.window_hu[1]:

@@ -622,3 +622,16 @@ def test_a_click_on_a_large_mask_changes_only_what_it_reaches(model: Segmenter) 
     assert np.linalg.norm(apart, axis=1).max() > 0.7 * ball_mm
     apart = (np.argwhere(held) - voxel) @ VOLUME.grid.affine[:3, :3].T
     assert np.linalg.norm(apart, axis=1).max(initial=0.0) <= 0.7 * ball_mm
+
+
+def test_a_model_that_states_a_pull_draws_all_that_lies_near_a_click(model: Segmenter) -> None:
+    strong = Segmenter(model.network, replace(model.spec, click_reach_mm=24.0, click_pull=1000.0))
+    whole = []
+    for asked in (model, strong):
+        session = Session(asked, VOLUME)
+        session.add(click("new:lump", 12, 12, 20))
+        session.predict()
+        apart = np.argwhere(np.ones(SHAPE, bool)) - (12, 12, 20)
+        near = np.linalg.norm(apart @ VOLUME.grid.affine[:3, :3].T, axis=1).reshape(SHAPE) <= 12
+        whole.append(bool(session.mask("lump")[near].all()))
+    assert whole == [False, True]

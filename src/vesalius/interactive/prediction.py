@@ -23,6 +23,7 @@ from vesalius.inference.anchors import with_anchors
 from vesalius.inference.compose import LabelChange
 from vesalius.inference.merge import MaskChange, change_mask
 from vesalius.inference.points import window_starts
+from vesalius.inference.pull import pulled
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.interactive.claims import with_claims
 from vesalius.interactive.features import TensorCache
@@ -148,7 +149,9 @@ class Predictor:
                 grids = {"model_grid": self._prepared.grid, "grid": self._volume.grid}
                 said = {start: with_anchors(clicks, earlier, self._window(start), **grids) for start in windows}
                 logits = self._click_logits.of(self._prepared.image, said)
-                reach = self._segmenter.spec.click_reach_mm
+                reach, pull = self._segmenter.spec.click_reach_mm, self._segmenter.spec.click_pull
+                if reach is not None and pull is not None:
+                    logits = pulled(logits, clicks, self._prepared.grid.spacing_mm, pull=pull, mm=reach / 2)
                 yield label, change_mask(logits, earlier, clicks, reach_mm=reach, **grids)
 
     def _window(self, start: Triple) -> Box:
