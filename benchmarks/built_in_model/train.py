@@ -7,7 +7,8 @@
     $train finish --run runs/small/finish --start runs/small/begin
     $train begin-clicks --run runs/small/begin-clicks --start runs/small/finish
     $train more-clicks --run runs/small/more-clicks --start runs/small/begin-clicks
-    $train finish-clicks --run runs/small/clicks --start runs/small/more-clicks
+    $train finish-clicks --run runs/small/named-clicks --start runs/small/more-clicks
+    $train unnamed-clicks --run runs/small/clicks --start runs/small/named-clicks --supervoxels runs/supervoxels
 
 Minutes are the processor's, so that a busy machine makes a training longer and not worse. Stopped, the same command
 with ``--resume`` goes on from the run's checkpoint.
@@ -23,12 +24,13 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 from painting import paint, recontrast
 from specification import SPEC
 from vocabulary import MIRRORED
 
 from vesalius.checkpoints.load import load_model
-from vesalius.data.case import load_case
+from vesalius.data.case import Case, load_case
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import CHECKPOINT, opened, read_checkpoint
@@ -43,6 +45,7 @@ from vesalius.training.recipes import (
     VESALIUS_SMALL_CLICKS,
     VESALIUS_SMALL_CLICKS_BEGIN,
     VESALIUS_SMALL_CLICKS_MIDDLE,
+    VESALIUS_SMALL_CLICKS_UNNAMED,
 )
 from vesalius.training.vista3d_task import Vista3DTask
 
@@ -52,6 +55,7 @@ STAGES = {
     "begin-clicks": VESALIUS_SMALL_CLICKS_BEGIN,
     "more-clicks": VESALIUS_SMALL_CLICKS_MIDDLE,
     "finish-clicks": VESALIUS_SMALL_CLICKS,
+    "unnamed-clicks": VESALIUS_SMALL_CLICKS_UNNAMED,
 }
 AUTOMATIC_SPEC = replace(SPEC, architecture=replace(SPEC.architecture, point_branch=False))
 """What the first two stages train; the others grow the click branch beside it."""
@@ -79,6 +83,13 @@ def started(stage: str, start: Path | None, seed: int) -> Vista3D:
     return network
 
 
+def with_supervoxels(case: Case, folder: Path | None) -> Case:
+    """Return a case with its supervoxels, where there are any."""
+    if folder is None or not (folder / f"{case.name}.npz").is_file():
+        return case
+    return replace(case, supervoxels=np.load(folder / f"{case.name}.npz")["numbers"])
+
+
 def main() -> int:
     """Load the cases and train."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -86,6 +97,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("runs/built_in_model/cases"))
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="a run, or a model folder, to begin from")
+    parser.add_argument("--supervoxels", type=Path, help="a folder of them, a file a case, as stages.py makes it")
     parser.add_argument("--resume", action="store_true", help="go on where the run stopped, if there is one")
     parser.add_argument("--minutes", type=float, help="of the processor, instead of the recipe's")
     parser.add_argument("--workers", type=int, default=1, help="cores to use: a window of the step on each")
@@ -97,7 +109,7 @@ def main() -> int:
     loop = replace(loop, windows=max(loop.windows, arguments.workers))
     recipe = replace(recipe, loop=loop)
     cases = [
-        case
+        with_supervoxels(case, arguments.supervoxels)
         for path in sorted(arguments.cache.glob("[!.]*.npz"))
         if (case := load_case(path)).group in recipe.shares
     ]

@@ -335,7 +335,21 @@ VESALIUS_SMALL_CLICKS = replace(
     ),
     loop=replace(VESALIUS_SMALL_CLICKS_MIDDLE.loop, minutes=22.0),
 )
-"""The click branch's last stage, from the average of its second: the spec's own window, a rate that only falls.
+"""The click branch's third stage, from the average of its second: the spec's own window, a rate that only falls.
+
+Command and data: as before it. Time: its minutes. Score: not meant to be used alone.
+"""
+
+VESALIUS_SMALL_CLICKS_UNNAMED = replace(
+    VESALIUS_SMALL_CLICKS,
+    shares={**VESALIUS_SMALL_CLICKS.shares, "limb": 0.2},
+    mirror={**VESALIUS_SMALL_CLICKS.mirror, "limb": 0.5},
+    clicking=ClickPrompting(objects=6, rounds=4, as_new=0.3, painted=3),
+    optimisation=replace(VESALIUS_SMALL_CLICKS.optimisation, learning_rate=0.01),
+    loop=replace(VESALIUS_SMALL_CLICKS.loop, minutes=24.0, seed=1),
+)
+"""The click branch's last stage, from the average of its third: what nobody named. That is lumps, painted into limbs
+too, of which nothing is labelled, and pieces made of supervoxels, where the cases have them.
 
 Command and data: as before it. Time: its minutes. Score: in the ``MODEL_CARD.md`` of ``vesalius-small``.
 """
