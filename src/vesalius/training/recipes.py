@@ -348,8 +348,8 @@ VESALIUS_SMALL_CLICKS_UNNAMED = replace(
     optimisation=replace(VESALIUS_SMALL_CLICKS.optimisation, learning_rate=0.01),
     loop=replace(VESALIUS_SMALL_CLICKS.loop, minutes=24.0, seed=1),
 )
-"""The click branch's last stage, from the average of its third: what nobody named. That is lumps, painted into limbs
-too, of which nothing is labelled, and pieces made of supervoxels, where the cases have them.
+"""The click branch's last stage, from the average of its third: what nobody named. That is lumps, painted into
+limbs too, of which nothing is labelled, and pieces made of supervoxels, where the cases have them.
 
 Command and data: as before it. Time: its minutes. Score: in the ``MODEL_CARD.md`` of ``vesalius-small``.
 """
