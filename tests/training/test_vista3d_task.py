@@ -296,12 +296,16 @@ def clicked_sample(seed: int = 0, **changes: object) -> VistaSample:
     return task.draw(np.random.default_rng(seed))
 
 
+def empty(number: int = 0) -> Case:
+    return replace(case_with(1, 0), name=f"empty-{number}", labels=np.zeros((24, 24, 24), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("drop_label", "drop_point", "kinds"),
     [
         (1.0, 0.0, {(False, True)}),
         (0.0, 1.0, {(True, False)}),
-        (0.0, 0.0, {(True, True)}),
+        (0.0, 0.0, {(True, True), (True, False)}),  # where there is nothing to click on
         (0.4, 0.4, {(False, True), (True, False), (True, True)}),
     ],
 )
@@ -309,16 +313,13 @@ def test_a_window_is_asked_by_name_by_clicks_or_by_both(
     drop_label: float, drop_point: float, kinds: set[tuple[bool, bool]]
 ) -> None:
     chosen = recipe(drop_label=drop_label, drop_point=drop_point)
-    task = Vista3DTask([case_with(1, 0)], CLICK_SPEC, recipe=chosen)
+    task = Vista3DTask([case_with(1, 0), empty()], CLICK_SPEC, recipe=chosen)
     network = new_network(CLICK_SPEC, seed=0)
     found = set()
     for seed in range(30):
         window = drawn(task, seed)
-        found.add(
-            (window.question is not None, bool(window.objects)) if window.objects or drop_label == 1 else None
-        )
-    assert found - {None} <= kinds
-    assert kinds - found <= {(True, False)}
+        found.add((window.question is not None, bool(window.objects)))
+    assert found == kinds
     terms = task.outcome(network, task.draw(np.random.default_rng(1))).terms
     assert terms.keys() == task.weights(1.0).keys()
     assert ("dice" in terms) == (drop_label < 1)
@@ -403,9 +404,8 @@ def test_some_objects_are_asked_for_as_new() -> None:
 
 
 def test_lumps_are_painted_and_clicked_on_where_nothing_is_asked_by_name() -> None:
-    empty = replace(case_with(1, 0), labels=np.zeros((24, 24, 24), np.uint8))
     chosen = recipe(drop_label=0.5, drop_point=0.0, clicking=ClickPrompting(painted=3), augmentation=STILL)
-    task = Vista3DTask([empty], CLICK_SPEC, recipe=chosen)
+    task = Vista3DTask([empty()], CLICK_SPEC, recipe=chosen)
     windows = [drawn(task, seed) for seed in range(20)]
     assert {window.question is None for window in windows} == {True, False}
     for window in windows:
@@ -416,11 +416,36 @@ def test_lumps_are_painted_and_clicked_on_where_nothing_is_asked_by_name() -> No
         )
 
 
-def test_cases_with_nothing_to_click_on_are_refused_when_clicks_are_all_there_is() -> None:
-    empty = replace(case_with(1, 0), labels=np.zeros((24, 24, 24), np.uint8))
-    chosen = recipe(drop_label=1.0, drop_point=0.0)
+def test_cases_with_nothing_to_click_on_are_refused_at_once_when_clicks_are_all_there_is() -> None:
     with pytest.raises(UsageError, match="found"):
-        Vista3DTask([empty], CLICK_SPEC, recipe=chosen).draw(np.random.default_rng(0))
+        Vista3DTask([empty()], CLICK_SPEC, recipe=recipe(drop_label=1.0, drop_point=0.0))
+
+
+def test_windows_that_are_only_clicked_on_come_from_the_few_cases_that_have_something() -> None:
+    cases = [case_with(1, 0), *(empty(number) for number in range(400))]
+    for drop_label in (1.0, 0.5):
+        task = Vista3DTask(cases, CLICK_SPEC, recipe=recipe(drop_label=drop_label, drop_point=0.0))
+        windows = [drawn(task, seed) for seed in range(20)]
+        by_clicks = [window for window in windows if window.question is None]
+        assert len(by_clicks) == 20 if drop_label == 1 else 0 < len(by_clicks) < 20
+        assert all(window.objects for window in by_clicks)
+        by_name = [window for window in windows if window.question is not None]
+        assert sum(bool(window.objects) for window in by_name) < 3  # these come from any case, as they did
+
+
+def test_without_anything_to_click_on_windows_are_asked_by_name() -> None:
+    task = Vista3DTask([empty()], CLICK_SPEC, recipe=recipe(drop_label=0.5, drop_point=0.0))
+    assert not any(drawn(task, seed).question is None for seed in range(20))
+
+
+def test_what_only_a_model_found_is_something_to_click_on() -> None:
+    found = case_with(1, 0).labels
+    by_model = replace(empty(), pseudo_labels=found, annotated=frozenset((5,)))
+    chosen = recipe(drop_label=1.0, drop_point=0.0, pseudo_labels=True)
+    assert drawn(Vista3DTask([by_model], CLICK_SPEC, recipe=chosen), 0).objects
+    for changes in ({"pseudo_labels": False}, {"novel": (1,)}):
+        with pytest.raises(UsageError, match="found"):
+            Vista3DTask([by_model], CLICK_SPEC, recipe=replace(chosen, **changes))  # type: ignore[arg-type]
 
 
 CLICKS_ALONE: dict[str, object] = {

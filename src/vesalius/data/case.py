@@ -75,10 +75,15 @@ class Case:
             raise _refused(f"class ids from 1 to {largest} that were looked for", self.annotated, self.name)
 
     @cached_property
+    def drawn(self) -> tuple[int, ...]:
+        """Return the ids that the labels hold, in order, without 0 and UNKNOWN."""
+        found = self.places if self.places is not None else np.unique(self._in_memory()).tolist()
+        return tuple(label for label in sorted(found) if label not in (0, UNKNOWN))
+
+    @property
     def present(self) -> tuple[int, ...]:
         """Return the classes that were looked for and found, in order."""
-        found = self.places if self.places is not None else np.unique(self._in_memory()).tolist()
-        return tuple(label for label in sorted(found) if label in self.annotated)
+        return tuple(label for label in self.drawn if label in self.annotated)
 
     @cached_property
     def claimed(self) -> tuple[int, ...]:

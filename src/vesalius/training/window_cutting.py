@@ -94,6 +94,8 @@ class WindowCutter:
         self._mirrored, self._recontrast = dict(mirrored or {}), dict(recontrast or {})
         self._overlaps = Overlaps.of(spec.vocabulary, novel=recipe.novel)
         self._kept_out = self._overlaps.kept_out
+        clicked = [case for case in cases if self._shares[case.group] > 0 and self._holds_an_object(case)]
+        self._with_objects = cases_by_group(clicked, self._shares) if clicked else {}
         pictureless = [case.name for case in cases if case.image_hu is None and paint is None]
         if pictureless:
             raise _refused("a way to paint cases that have no image", pictureless[0])
@@ -101,10 +103,21 @@ class WindowCutter:
         if any(side % multiple for side in recipe.window_size):
             raise _refused(f"window sides that are multiples of {multiple}", recipe.window_size)
 
-    def cut(self, rng: np.random.Generator, *, lumps: int = 0) -> CutWindow:
-        """Draw a case, cut a window from it, paint so many lumps into it, and change it."""
+    @property
+    def has_objects(self) -> bool:
+        """Whether some case that is ever drawn holds something to click on."""
+        return bool(self._with_objects)
+
+    def cut(self, rng: np.random.Generator, *, lumps: int = 0, with_objects: bool = False) -> CutWindow:
+        """Draw a case, cut a window from it, paint so many lumps into it, and change it.
+
+        Args:
+            rng: Where everything random comes from.
+            lumps: How many are painted.
+            with_objects: Draw among the cases that hold something to click on; there is one.
+        """
         recipe = self._recipe
-        case = draw_case(self._groups, self._shares, rng)
+        case = draw_case(self._with_objects if with_objects else self._groups, self._shares, rng)
         centre = draw_centre(case, recipe.window_size, rng)
         is_mirrored = rng.random() < recipe.mirror.get(case.group, 0.0)
         points = self._points(centre, rng, is_mirrored=is_mirrored)
@@ -133,6 +146,12 @@ class WindowCutter:
     def _claimed(self, case: Case) -> frozenset[int]:
         """Return the classes of a case that only a model looked for, and that the network can be asked for."""
         return frozenset(case.claimed) & self._overlaps.trainable
+
+    def _holds_an_object(self, case: Case) -> bool:
+        """Say whether a class was found in a case that was looked for, and that the network can be asked for."""
+        claimed, trainable = self._claimed(case), self._overlaps.trainable
+        held = {self._kept_out.get(label, label) for label in case.drawn} | claimed
+        return any(self._overlaps.voxels_of(label) & held for label in case.annotated & trainable | claimed)
 
     def _points(self, centre: np.ndarray, rng: np.random.Generator, *, is_mirrored: bool) -> Tensor:
         """Return where each voxel of a window lies in its case."""
