@@ -2,9 +2,11 @@
 
     python benchmarks/pretraining_works.py --folder DIR --seeds 3 --minutes 25
     python benchmarks/pretraining_works.py --folder DIR --seeds 3 --minutes 25 --report
+    python benchmarks/pretraining_works.py --folder DIR --choose 1 1.5
 
 The first line makes the slices and then, seed after seed, trains on one core and probes; whatever was stopped goes
-on where it was. The second only writes the result of the seeds that are done. A toy ViT learns without labels from
+on where it was. The second only writes the result of the seeds that are done. The third probes the first seed at
+several sizes of pixel, on scans of the training part. A toy ViT learns without labels from
 the shared scans, but none of those that the probe is developed on (the validation part of OpenKBP,
 ``lits-volume-0``, ``3DCT_lung_baseline``, ``example_ct``): the store is checked against their pictures. Then a
 linear map from frozen patches to five structures is fitted on labelled scans of OpenKBP's training part, and asked
@@ -20,8 +22,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +48,13 @@ from vesalius.pretraining.recipes import STAGE_1, PretrainingRecipe, for_preset
 SPACING_MM = 2.0
 """Of the slices that views are cut from; most scans were made at about 4."""
 PROBED_MM = 1.0
-"""Of the slices that are probed, a little finer than the views that were learnt from (1.3 to 2.7 mm). Chosen with
-the first seed: at 1.5 mm its linear map found 0.262 where places gave 0.183 and random features 0.063; at 1 mm
-0.305, 0.173 and 0.118."""
+"""Of the slices that are probed; ``--choose`` compares sizes on labelled scans that nothing is reported of."""
 PROBED_SLICES = 12
 """Of each scan."""
 LEARNT_FROM = 24
 """Labelled scans that the probe is fitted on."""
+CHOSEN_ON = 12
+"""Labelled scans of the training part, after those, that sizes of pixel are compared on."""
 TARGET = 0.08
 OPENKBP = {
     "1": "brainstem",
@@ -131,26 +133,45 @@ def probe(arguments: argparse.Namespace, run: Path, seed: int) -> dict[str, Any]
     return probed_once(beside, run / "probe.json", arguments.folder, seed=seed)
 
 
-def read_probed(run: Path) -> SliceEncoder:
+def read_probed(run: Path, spacing_mm: float = PROBED_MM) -> SliceEncoder:
     """Read a backbone as it is probed."""
     encoder = read_encoder(run)
     assert isinstance(encoder, SliceEncoder)
-    return replace(encoder, spec=replace(encoder.spec, spacing_mm=(PROBED_MM, PROBED_MM, 0.0)))
+    return replace(encoder, spec=replace(encoder.spec, spacing_mm=(spacing_mm, spacing_mm, 0.0)))
 
 
-def probed_once(encoders: Mapping[str, FrozenFeatures], path: Path, folder: Path, *, seed: int) -> dict[str, Any]:
-    """Probe encoders of one patch size side by side on the labelled scans, unless ``path`` says what was found."""
+def labelled_scans(part: str, scans: slice) -> list[dict[str, str]]:
+    """Return some labelled scans of a part of OpenKBP."""
+    images = sorted((SHARED_DATA / "openkbp-hn-ct" / part).glob("*_ct.nii.gz"))[scans]
+    return [{"image": str(image), "label": str(image).replace("_ct.", "_seg.")} for image in images]
+
+
+def probed_once(
+    encoders: Mapping[str, FrozenFeatures],
+    path: Path,
+    folder: Path,
+    *,
+    seed: int,
+    judged: Sequence[Mapping[str, str]] | None = None,
+) -> dict[str, Any]:
+    """Probe encoders of one patch size side by side on the labelled scans, unless ``path`` says what was found.
+
+    Args:
+        encoders: Name -> encoder.
+        path: Where what is found is kept.
+        folder: For the list and the prepared scans.
+        seed: Of the probes.
+        judged: Other scans than OpenKBP's validation part.
+    """
+    spec = next(one.spec for one in encoders.values() if isinstance(one, SliceEncoder))
+    settings = {"probed_mm": spec.spacing_mm[0], "probed_slices": PROBED_SLICES}
     if not path.is_file():
         labelled = {
-            part: [
-                {"image": str(image), "label": str(image).replace("_ct.", "_seg.")}
-                for image in sorted((SHARED_DATA / "openkbp-hn-ct" / scans).glob("*_ct.nii.gz"))[:most]
-            ]
-            for part, scans, most in (("training", "train", LEARNT_FROM), ("validation", "val", None))
+            "training": labelled_scans("train", slice(LEARNT_FROM)),
+            "validation": judged or labelled_scans("val", slice(None)),
         }
         names = {**OPENKBP, "6": None, "7": None}
-        data = listed(folder / "probed.json", label_mapping=names, **labelled)
-        spec = next(one.spec for one in encoders.values() if isinstance(one, SliceEncoder))
+        data = listed(path.with_name(f"{path.stem}-scans.json"), label_mapping=names, **labelled)
         cases = read_probe_cases(data, spec, Cache(folder / "cases"))
         report = probe_segmentation(
             {name: (one, cases.learnt, cases.judged) for name, one in encoders.items()},
@@ -159,9 +180,23 @@ def probed_once(encoders: Mapping[str, FrozenFeatures], path: Path, folder: Path
             said=lambda words: print(words, file=sys.stderr, flush=True),
         )
         with replacing(path) as part:
-            part.write_text(json.dumps(report.as_dict(), indent=1))
+            part.write_text(json.dumps({**settings, **report.as_dict()}, indent=1))
     found: dict[str, Any] = json.loads(path.read_text())
+    if {name: found.get(name) for name in settings} != settings:
+        raise SystemExit(f"{path} was probed otherwise than with {settings}: remove it, and start again")
     return found
+
+
+def choose(arguments: argparse.Namespace) -> None:
+    """Probe the first seed at several sizes of pixel, on scans that nothing is reported of."""
+    for spacing_mm in arguments.choose:
+        encoder = read_probed(arguments.folder / "seed-0", spacing_mm)
+        beside = {"pretrained": encoder, "place alone": Places(encoder.patch)}
+        judged = labelled_scans("train", slice(LEARNT_FROM, LEARNT_FROM + CHOSEN_ON))
+        path = arguments.folder / f"chosen-{spacing_mm:g}.json"
+        found = probed_once(beside, path, arguments.folder, seed=0, judged=judged)
+        linear = {one["features"]: one["mean"]["estimate"] for one in found["scores"] if one["probe"] == "linear"}
+        print(f"{spacing_mm:g} mm: " + ", ".join(f"{name} {dice:.3f}" for name, dice in linear.items()))
 
 
 def course_of(run: Path) -> dict[str, Any]:
@@ -184,11 +219,15 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=25.0, help="of one core, for each seed")
     parser.add_argument("--first", type=int, default=0, help="the first seed: several may run beside one another")
+    parser.add_argument("--choose", type=float, nargs="+", metavar="MM", help="compare sizes of pixel, and stop")
     parser.add_argument("--report", action="store_true", help="write the result of what is done")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     arguments.folder.mkdir(parents=True, exist_ok=True)
+    if arguments.choose:
+        choose(arguments)
+        return 0
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     if not arguments.report:
         store = make_store(arguments.folder)
@@ -213,6 +252,7 @@ def report(arguments: argparse.Namespace, seeds: list[int]) -> None:
             {
                 "seed": seed,
                 "gains": gains,
+                "recipe": json.loads((run / "config.json").read_text())["recipe"],
                 "is_ahead": all(gain["estimate"] >= TARGET for gain in gains),
                 "training": course_of(run),
                 "probe": probed,
@@ -228,7 +268,6 @@ def report(arguments: argparse.Namespace, seeds: list[int]) -> None:
             "slices": len(store),
             "scans": len(store.cases),
             "kept_aside": dict(store.excluded),
-            "recipe": asdict(recipe_of(arguments, 0)),
             "seeds": measured,
         },
     )

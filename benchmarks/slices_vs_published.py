@@ -131,6 +131,7 @@ def write_weights(folder: Path, options: argparse.Namespace) -> None:
         mean_std_hu=(65.1084213256836, 178.01663208007812),
         window_size=(options.pixels, options.pixels, 1),
         overlap=0.5,
+        mirror_axes=(0, 1),
         vocabulary=tuple((n, f"structure {n}") for n in range(1, options.classes)),
         everything=tuple(range(1, options.classes)),
     )
