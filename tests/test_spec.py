@@ -35,6 +35,7 @@ def test_a_backbone_is_refused_where_a_head_is_needed_with_the_line_to_type() ->
         ("mean_std_hu", [1]),
         ("mean_std_hu", [0, 0]),
         ("normalisation", "percentiles"),
+        ("mirror_axes", [0]),
         ("architecture", {"kind": "vit", "width": 90}),
         ("architecture", {"kind": "vit", "heads": "many"}),
         ("architecture", {"kind": "vit", "blocks_down": [1, 1]}),

@@ -291,6 +291,12 @@ class ModelSpec:
     network the third is 1, or with depth adapters the number of slices it learnt to look at together."""
     overlap: float = 0.25
     """Part of a window shared with its neighbour, by default."""
+    mirror_axes: tuple[int, ...] = ()
+    """Of a network that labels slices: along which axes (0 rows, 1 columns) its training mirrored them; only
+    along these may its answers to reflections be averaged."""
+    mirror_swaps_sides: bool = False
+    """Whether names of left and right were swapped where that mirroring was along the axis that runs from one to
+    the other."""
     click_reach_mm: float | None = None
     """How far from a click its word counts at least against a mask that was there before, farther where the object
     is large, falling from half of the way on; where the network sees nothing, a click takes a ball of half of it.
@@ -330,6 +336,9 @@ class ModelSpec:
             raise _bad_spec("a positive reach of clicks, or none", self.click_reach_mm)
         if self.click_pull is not None and (self.click_pull <= 0 or self.click_reach_mm is None):
             raise _bad_spec("a positive pull of clicks that have a reach, or none", self.click_pull)
+        labels_slices = isinstance(self.architecture, MedDinoArchitecture)
+        if self.mirror_axes not in (((), (0,), (1,), (0, 1)) if labels_slices else ((),)):
+            raise _bad_spec("mirrored axes 0, 1 or both, of a network that labels slices", self.mirror_axes)
         if self.mean_std_hu[1] <= 0:
             raise _bad_spec("a positive standard deviation", self.mean_std_hu)
         if not self.window_hu[0] < self.window_hu[1]:

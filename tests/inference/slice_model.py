@@ -31,6 +31,7 @@ def slice_spec(**changes: object) -> ModelSpec:
         "mean_std_hu": (65.0, 178.0),
         "outside_hu": 65.0,  # nnU-Net fills up with zeros after it has normalised
         "window_size": (16, 16, 1),
+        "mirror_axes": (0, 1),
         "vocabulary": ((1, "liver"), (2, "spleen"), (3, "aorta")),
         "everything": (1, 2, 3),
     }

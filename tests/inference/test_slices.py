@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from inference.slice_model import ARCHITECTURE, blobs, published_labels, published_logits, slice_network, slice_spec
 from vesalius.errors import CheckpointError, MemoryBudgetError, UsageError
 from vesalius.geometry.grid import Grid
+from vesalius.geometry.planes import Plane
 from vesalius.geometry.volume import Volume
 from vesalius.inference.segmenter import Progress, Segmenter, SegmentOptions
 from vesalius.inference.slice_plan import SlicePlan, slice_flops
@@ -138,6 +139,50 @@ def test_with_reflections_a_mirrored_body_has_mirrored_labels_and_without_it_has
     same = np.flip(segmenter(mirrored, options=mean).data, axis) == segmenter(volume, options=mean).data
     assert same.mean() > 0.999
     assert (np.flip(segmenter(mirrored, options=plain).data, axis) == segmenter(volume).data).mean() < 0.95
+
+
+class Sided(MedDino):
+    """Knows a kidney by its brightness and its side by its columns, and remembers how many images it saw.
+
+    What it says of a slice mirrored from left to right is what it says of the slice, mirrored, with names swapped.
+    """
+
+    def forward(self, images: Tensor, *, slices: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        self.images = getattr(self, "images", 0) + len(images)
+        bright, rest = images[:, 0], torch.zeros_like(images[:, 0])
+        side = torch.linspace(-1, 1, images.shape[3]).expand_as(bright)
+        return torch.stack([rest, bright + side, bright - side, rest - 9], dim=1)
+
+
+SIDED = slice_spec(
+    vocabulary=((1, "left kidney"), (2, "right kidney"), (3, "aorta")),
+    mirror_swaps_sides=True,
+    window_size=(32, 32, 1),
+)
+
+
+@pytest.mark.parametrize("planes", [(), ("coronal",)])
+def test_left_and_right_change_places_in_reflections_as_the_network_learnt(planes: tuple[Plane, ...]) -> None:
+    segmenter, volume = Segmenter(Sided(ARCHITECTURE), SIDED), blobs(Grid((16, 17, 6), np.diag([-2.0, -2, 3, 1])))
+    plain, mean = (segmenter(volume, options=SegmentOptions(mirror=way, planes=planes)) for way in (False, True))
+    assert {1, 2} <= set(np.unique(plain.data))
+    assert np.array_equal(mean.data, plain.data)
+    never = Segmenter(Sided(ARCHITECTURE), replace(SIDED, mirror_swaps_sides=False))
+    assert not np.array_equal(never(volume, options=SegmentOptions(mirror=True, planes=planes)).data, plain.data)
+
+
+def test_only_reflections_that_were_learnt_are_seen_and_the_forecast_counts_them() -> None:
+    volume, seconds, images = blobs(Grid((16, 16, 6), np.diag([-2.0, -2.0, 3.0, 1.0]))), {}, {}
+    for axes in ((), (0,), (1,), (0, 1)):
+        network = Sided(ARCHITECTURE)
+        segmenter, options = Segmenter(network, replace(SIDED, mirror_axes=axes)), SegmentOptions(mirror=bool(axes))
+        seconds[axes] = segmenter.plan(volume, options=options).seconds
+        segmenter(volume, options=options)
+        images[axes] = network.images
+    assert images == {(): 4, (0,): 8, (1,): 8, (0, 1): 16}, "two slices of six are air"
+    passes = {axes: (seconds[axes] - seconds[()]) for axes in seconds}
+    assert passes[(0, 1)] == pytest.approx(3 * passes[(0,)]) == pytest.approx(3 * passes[(1,)])
+    assert passes[(0,)] > 0
 
 
 def test_batches_change_nothing_but_rounding(network: MedDino) -> None:
@@ -319,6 +364,8 @@ def test_what_is_of_the_other_kind_of_model_is_refused(network: MedDino) -> None
     volume, segmenter = blobs(GRIDS["the model's own"]), Segmenter(network, SPEC)
     with pytest.raises(UsageError, match="compat"):
         segmenter(volume, options=SegmentOptions(compat="paper"))
+    with pytest.raises(UsageError, match="learnt from mirrored slices"):
+        Segmenter(network, replace(SPEC, mirror_axes=()))(volume, options=SegmentOptions(mirror=True))
     with pytest.raises(UsageError, match="each plane once"):
         segmenter(volume, options=SegmentOptions(planes=("axial", "axial")))
     with pytest.raises(CheckpointError, match="labels slices"):

@@ -125,6 +125,14 @@ def test_a_frozen_backbone_keeps_its_weights_and_its_adapters_learn(
     assert all(bool(tensor.any()) for tensor in raised), "what began at zero has learnt"
 
 
+@pytest.mark.parametrize(("parts", "axes"), [((0.0, 0.0), ()), ((0.0, 0.5), (1,)), ((0.5, 0.5), (0, 1))])
+def test_the_spec_says_along_which_axes_it_learnt_from_mirrored_slices(
+    parts: tuple[float, float], axes: tuple[int, ...], place: Path
+) -> None:
+    spec = course(place, recipe(mirror=parts)).beginning.spec
+    assert (spec.mirror_axes, spec.mirror_swaps_sides) == (axes, bool(axes))
+
+
 def test_the_backbone_of_a_model_of_slices_is_taken_without_its_decoder(place: Path, tmp_path: Path) -> None:
     carry_out_slices(course(place, recipe()), tmp_path / "first", cache=Cache(place / "cache"))
     listed = read_list(place / "data" / "list.json")

@@ -66,7 +66,7 @@ class SegmentOptions:
     unvalidated: bool = False
     """Go on outside the modality and spacing the model was made for; the result says so."""
     mirror: bool = False
-    """Of a model of slices: average what it says of each slice and of its three reflections."""
+    """Of a model of slices: average what it says of each slice and of the reflections that it learnt from."""
     planes: tuple[Plane, ...] = ()
     """Of a model of slices: in which planes to cut the volume; several are averaged, none is the model's own."""
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -38,7 +39,6 @@ _WHOLE_UP_TO = 1.5
 """Sides of the model's window up to which a side of a slice is not cut."""
 _PATCHES_AT_ONCE = {"cpu": 4096, "other": 1 << 15}
 """Patches that pass the network together; small slices are batched up to so many."""
-_FLIPS = 4
 _LABEL_SECONDS = 4e-9
 """For a pixel and class: interpolation and argmax, measured beside other work."""
 
@@ -81,7 +81,7 @@ class SlicePlan:
 
     Args:
         views: One for each plane; what several say is averaged.
-        mirror: Whether each slice is seen in four reflections, and what they say averaged.
+        mirror: Whether each slice is seen in its reflections too, and what they say averaged.
         precision: In which the network runs.
         gave_way: Whether precision, batch or window is smaller than asked for, to keep to the memory allowed.
         at_once: Images that pass the network together.
@@ -148,7 +148,7 @@ class SliceDemand:
         spec: The model.
         grid: The volume's own, on which labels are wanted.
         planes: In which to cut it; none is the model's own.
-        mirror: Whether to average reflections.
+        mirror: Whether to average the reflections that the model learnt from.
         overlap: Of tiles, asked for by the user, who gets tiles of the model's window then; None leaves it to us.
         num_classes: Classes to segment.
         label_bytes: Bytes of a label.
@@ -178,6 +178,11 @@ class SliceDemand:
             if abs(float(rows @ columns)) > 1e-3:
                 return False
         return True
+
+    @property
+    def flips(self) -> int:
+        """How often each slice is seen: once, or as it is and in its reflections."""
+        return len(reflections(self.spec)) if self.mirror else 1
 
     @property
     def architecture(self) -> MedDinoArchitecture:
@@ -212,6 +217,15 @@ def kept_slices(spec: ModelSpec) -> int:
     return max(1, slices_together(spec) - 2 * (neighbours // 2))
 
 
+def reflections(spec: ModelSpec) -> tuple[tuple[int, ...], ...]:
+    """Return along which axes of a slice (0 rows, 1 columns) it is mirrored each time, the first time along none.
+
+    Only what a network learnt from: what it says of other reflections has no meaning.
+    """
+    counts = range(len(spec.mirror_axes) + 1)
+    return tuple(axes for count in counts for axes in combinations(spec.mirror_axes, count))
+
+
 def make_slice_plan(
     demand: SliceDemand,
     *,
@@ -231,11 +245,17 @@ def make_slice_plan(
         speeds: Measures the processor, for a width of tokens; the default times two products of matrices.
 
     Raises:
-        UsageError: If a plane is named twice.
+        UsageError: If a plane is named twice, or reflections are asked of a network that learnt from none.
         MemoryBudgetError: If even the smallest plan does not fit.
     """
     if len(set(demand.planes)) < len(demand.planes):
         raise UsageError(expected="each plane once", got=", ".join(demand.planes), do="leave one out")
+    if demand.mirror and demand.flips == 1:
+        raise UsageError(
+            expected="a model that learnt from mirrored slices, for reflections",
+            got=f"{demand.spec.name}, whose spec names no `mirror_axes`",
+            do="leave out --mirror, or train with mirroring; to an older model's spec.json add what its recipe did",
+        )
     limit = max_bytes if max_bytes is not None else available_bytes() + demand.resident_bytes
     measure = speeds or measure_speeds
     plans: list[SlicePlan] = []
@@ -315,14 +335,14 @@ def _images_at_once(demand: SliceDemand, views: Sequence[SliceView]) -> int:
     patches = max(math.prod(view.layout.window_size[:2]) // patch**2 for view in views)
     wanted = _PATCHES_AT_ONCE["cpu" if demand.device == "cpu" else "other"] // patches
     together = slices_together(demand.spec)
-    images = max(view.num_slices for view in views) * (_FLIPS if demand.mirror else 1) * together
+    images = max(view.num_slices for view in views) * demand.flips * together
     return max(1, min(wanted, images) // together) * together
 
 
 def _plan(
     demand: SliceDemand, views: tuple[SliceView, ...], precision: Precision, at_once: int, speed: Speeds
 ) -> SlicePlan:
-    passes = (_FLIPS if demand.mirror else 1) * _repeats(demand.spec)
+    passes = demand.flips * _repeats(demand.spec)
     empty = demand.empty or (0,) * len(views)
     seconds = SECONDS_OF_START
     for view, spared in zip(views, empty, strict=True):
@@ -359,7 +379,7 @@ def _phases(
     itemsize, classes = DTYPES[precision].itemsize, demand.architecture.num_classes
     voxels = demand.grid.num_voxels
     largest = max(views, key=lambda view: math.prod(view.layout.shape[:2]))
-    kept = max(1, at_once // (_FLIPS if demand.mirror else 1))
+    kept = max(1, at_once // demand.flips)
     native, padded = math.prod(largest.grid.shape[:2]), math.prod(largest.layout.shape[:2])
     network = image_bytes(demand.architecture, largest.layout.window_size[:2], at_once, itemsize)
     averaged = 2 * classes * voxels if len(views) > 1 else 0

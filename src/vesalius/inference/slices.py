@@ -3,8 +3,9 @@
 Slices of a plane never overlap, so each is resized, run, brought back to its own pixels, labelled and forgotten:
 memory is that of some slices' logits, whatever their number. nnU-Net (2.5.2, which MedDINOv3 runs in) keeps the
 logits of the whole volume. Differs from it on purpose: slices are resized linearly as they come, instead of by
-splines beforehand; a slice that fits is seen whole (``slice_plan``); reflections are averaged only where asked for.
-Several planes are averaged as probabilities, which are kept in half precision for every voxel and class.
+splines beforehand; a slice that fits is seen whole (``slice_plan``); reflections are averaged only where asked for,
+and only those that the network learnt from; where it learnt that left and right change places in them, so do its
+answers. Several planes are averaged as probabilities, which are kept in half precision for every voxel and class.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -24,15 +25,21 @@ from vesalius.geometry.resample import AxisMap, axis_maps, resample_linear
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.automatic import BASE_LAYER, Automatic, label_dtype
 from vesalius.inference.labelling import Confidence
-from vesalius.inference.slice_plan import SliceDemand, SlicePlan, SliceView, codes_of, kept_slices, plane_of
-from vesalius.labels.vocabulary import Target
+from vesalius.inference.slice_plan import (
+    SliceDemand,
+    SlicePlan,
+    SliceView,
+    codes_of,
+    kept_slices,
+    plane_of,
+    reflections,
+)
+from vesalius.labels.vocabulary import Target, Vocabulary
 from vesalius.models.meddinov3 import MedDino
 from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import normalise_hu_
 from vesalius.transforms.preprocess import AIR_HU
 
-_REFLECTIONS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
-"""Axes along which images [b c h w] are mirrored; the first leaves them as they are."""
 _ROWS_AT_ONCE = 64
 """Rows of a slice whose logits are interpolated together."""
 
@@ -140,7 +147,7 @@ def slice_logits(
         on_window(False)
     for some in slice_sets(view.num_slices, plan, spec, air=air):
         images = _images(data, some.seen, spec, view).to(device)
-        for number, logits in _answers(network, images, view, plan, some):
+        for number, logits in _answers(network, spec, images, view, plan=plan, some=some):
             rows, columns = view.pixels
             top, left = _margins(view)
             content = logits[:, top : top + rows, left : left + columns]
@@ -160,7 +167,7 @@ def slice_sets(count: int, plan: SlicePlan, spec: ModelSpec, *, air: Sequence[in
     """
     wanted = sorted(set(range(count)) - set(air))
     if plan.slices == 1:
-        step = max(1, plan.at_once // (len(_REFLECTIONS) if plan.mirror else 1))
+        step = max(1, plan.at_once // (len(reflections(spec)) if plan.mirror else 1))
         for first in range(0, len(wanted), step):
             seen = tuple(wanted[first : first + step])
             yield SliceSet(seen, tuple(range(len(seen))))
@@ -201,7 +208,13 @@ def _images(
 
 
 def _answers(
-    network: MedDino, images: Float[Tensor, "b 1 h w"], view: SliceView, plan: SlicePlan, some: SliceSet
+    network: MedDino,
+    spec: ModelSpec,
+    images: Float[Tensor, "b 1 h w"],
+    view: SliceView,
+    *,
+    plan: SlicePlan,
+    some: SliceSet,
 ) -> Iterator[tuple[int, Float[Tensor, "o h w"]]]:
     """Yield number and logits of the padded slices that are kept, blended from their windows."""
     layout, total = view.layout, torch.zeros(0)
@@ -210,7 +223,7 @@ def _answers(
     for y in layout.starts[0]:
         for x in layout.starts[1]:
             window = images[:, :, y : y + height, x : x + width]
-            logits = _seen(network, window, plan)[kept]
+            logits = _seen(network, spec, window, plan)[kept]
             if view.tiles == 1:
                 total = logits
                 continue
@@ -222,10 +235,12 @@ def _answers(
         yield some.seen[place], logits
 
 
-def _seen(network: MedDino, window: Float[Tensor, "b 1 h w"], plan: SlicePlan) -> Float[Tensor, "b o h w"]:
+def _seen(
+    network: MedDino, spec: ModelSpec, window: Float[Tensor, "b 1 h w"], plan: SlicePlan
+) -> Float[Tensor, "b o h w"]:
     """Return what the network says of a window, or the mean over its reflections, in float32."""
-    flips = _REFLECTIONS if plan.mirror else _REFLECTIONS[:1]
-    images = torch.cat([window.flip(axes) for axes in flips])
+    flips = reflections(spec) if plan.mirror else ((),)
+    images = torch.cat([_flipped(window, axes) for axes in flips])
     together = len(window) if plan.slices > 1 else 1
     most = max(together, plan.at_once // together * together)
     logits = [network(part, slices=together).float() for part in torch.split(images, most)]
@@ -233,9 +248,33 @@ def _seen(network: MedDino, window: Float[Tensor, "b 1 h w"], plan: SlicePlan) -
         return torch.cat(logits)
     answers = torch.cat(logits).chunk(len(flips))
     total = answers[0]
+    channels = _other_sides(spec, total.shape[1]).to(total.device)
     for answer, axes in zip(answers[1:], flips[1:], strict=True):
-        total = total + answer.flip(axes)
+        seen = answer[:, channels] if _swaps_sides(spec, axes) else answer
+        total = total + _flipped(seen, axes)
     return total / len(flips)
+
+
+def _flipped(images: Float[Tensor, "b c h w"], axes: Sequence[int]) -> Float[Tensor, "b c h w"]:
+    return images.flip([axis + 2 for axis in axes])
+
+
+def _swaps_sides(spec: ModelSpec, axes: Sequence[int]) -> bool:
+    """Say whether the network learnt that left and right change places in this reflection.
+
+    The axes are those of the slices it learnt from, also where it is shown another plane.
+    """
+    return spec.mirror_swaps_sides and any(spec.orientation[axis] in "LR" for axis in axes)
+
+
+def _other_sides(spec: ModelSpec, count: int) -> Int[Tensor, " o"]:
+    """Return for every channel that of the same structure on the other side, or itself where there is none."""
+    vocabulary, channels = Vocabulary.of(spec.vocabulary), torch.arange(count)
+    for label in spec.names:
+        partner = vocabulary.left_right_partner(label)
+        if partner in spec.names:
+            channels[label] = partner
+    return channels
 
 
 def _mean_probability(

@@ -228,6 +228,8 @@ def _slice_spec(found: ModelSpec, recipe: SliceRecipe, listed: DataList) -> Mode
         modality=found.modality if listed.modality == "unknown" else listed.modality,
         spacing_mm=found.spacing_mm if side is None else (side, side, 0.0),
         window_size=(height, width, recipe.slices),
+        mirror_axes=tuple(axis for axis, part in enumerate(recipe.mirror) if part > 0),
+        mirror_swaps_sides=any(recipe.mirror),  # as ``SliceCutter`` does
         vocabulary=pairs,
         everything=tuple(label for label, _ in pairs),
         single_piece=(),

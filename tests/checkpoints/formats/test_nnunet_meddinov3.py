@@ -97,6 +97,7 @@ def test_the_network_and_what_it_expects_are_read(tmp_path: Path) -> None:
     assert (spec.window_hu, spec.normalisation, spec.mean_std_hu) == ((-58, 302), "fixed", (104.5, 75.25))
     assert (spec.window_size, spec.spacing_mm) == ((896, 896, 1), (0.44642857, 0.44642857, 0))
     assert spec.overlap == 0.5, "of tiles, as nnU-Net places them"
+    assert (spec.mirror_axes, spec.mirror_swaps_sides) == ((0, 1), False), "nnU-Net mirrors and swaps no names"
     assert spec.outside_hu == spec.mean_std_hu[0], "nnU-Net fills up with zeros after it has normalised"
     assert loaded.report.wrapper == "network_weights"
     assert "optimizer_state" in loaded.report.beside

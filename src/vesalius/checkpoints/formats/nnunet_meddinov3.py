@@ -114,6 +114,7 @@ def spec_of(translation: SliceTranslation, around: Mapping[str, Any]) -> ModelSp
         spacing = [float(side) for side in configuration["spacing"]][-2:]
         window = (float(intensities["percentile_00_5"]), float(intensities["percentile_99_5"]))
         mean_std = (float(intensities["mean"]), float(intensities["std"]))
+        mirrored = tuple(sorted(int(axis) for axis in around.get("inference_allowed_mirroring_axes") or ()))
         schemes, dataset = list(configuration["normalization_schemes"]), str(plans["dataset_name"])
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _no_plans(f"{type(error).__name__}: {error}") from None
@@ -133,6 +134,7 @@ def spec_of(translation: SliceTranslation, around: Mapping[str, Any]) -> ModelSp
         outside_hu=mean_std[0],
         window_size=(height, width, 1),
         overlap=0.5,
+        mirror_axes=mirrored,  # nnU-Net swaps no names where it mirrors
         vocabulary=vocabulary,
         everything=tuple(label for label, _ in vocabulary),
         licence="unknown",
