@@ -63,6 +63,16 @@ def test_the_run_folder_is_a_model_of_the_best_weights_that_claims_nothing(place
     assert len(list((tmp_path / "liver" / "pictures").iterdir())) == 3
 
 
+def test_a_model_is_written_and_judged_in_the_windows_that_it_learnt_in(place: Path, tmp_path: Path) -> None:
+    """Instance norm sees the whole window: in others the network is another."""
+    short = LoopSettings(steps=1, precision="fp32", validate_every=1)
+    smaller = course(place, replace(BY_CLASSES, window_size=(8, 16, 8), loop=short))
+    assert smaller.beginning.spec.window_size == (16, 16, 16)
+    assert smaller.judge(smaller.validation_cases()).spec.window_size == (8, 16, 8)
+    carry_out(smaller, tmp_path / "smaller", cache=Cache(place / "cache"))
+    assert load_model(tmp_path / "smaller").spec.window_size == (8, 16, 8)
+
+
 def test_clicks_are_taught_to_a_model_without_a_click_branch(place: Path, tmp_path: Path) -> None:
     carry_out(course(place, BY_CLICKS), tmp_path / "clicks", cache=Cache(place / "cache"))
     spec = load_model(tmp_path / "clicks").spec

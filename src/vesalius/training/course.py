@@ -27,6 +27,7 @@ from vesalius.engine.team import ALONE, Team
 from vesalius.errors import UsageError
 from vesalius.models.promptable import Promptable
 from vesalius.spec import ModelSpec, VitArchitecture
+from vesalius.training.adaptation import limited_to
 from vesalius.training.course_data import data_facts, judging_cases, mirrored_ids, spec_of
 from vesalius.training.networks import BACKBONE, grown_network, network_on_backbone, new_network
 from vesalius.training.on_backbone import on_backbone
@@ -107,6 +108,11 @@ class Course:
     beginning: Beginning
     listed: DataList
 
+    @property
+    def spec(self) -> ModelSpec:
+        """Return what the network is to expect: what it expected, in the windows that it learns in."""
+        return limited_to(self.beginning.spec, self.recipe.window_size)[0]
+
     def optimisation(self) -> Optimisation:
         """Return the recipe's, without what it says of a branch that the network does not have."""
         vista, settings = self.beginning.spec.vista, self.recipe.optimisation
@@ -125,7 +131,7 @@ class Course:
             "recipe": asdict(self.recipe),
             "model": beginning.source,
             **({"beginning": dict(beginning.changes)} if beginning.changes else {}),
-            "data": data_facts(listed, beginning.spec, cache, learnt=learnt, judged=judged),
+            "data": data_facts(listed, self.spec, cache, learnt=learnt, judged=judged),
         }
 
     def judge(self, cases: tuple[ListedCase, ...]) -> WholeScans:
@@ -134,7 +140,7 @@ class Course:
         return WholeScans(
             listed=self.listed,
             cases=cases,
-            spec=self.beginning.spec,
+            spec=self.spec,
             precision=recipe.loop.precision,
             automatic=recipe.drop_label < 1,
             clicks=_CLICKS if _clicks(recipe) else 0,
@@ -206,7 +212,7 @@ def task_of(
     Raises:
         VesaliusError: Whatever preparing may raise.
     """
-    recipe, spec = course.recipe, course.beginning.spec
+    recipe, spec = course.recipe, course.spec
     held_out = course.validation_cases()
     cases = prepare_list(course.learnt, spec, cache, workers=workers, on_case=on_case)
     task = Vista3DTask(cases, spec, recipe=recipe, mirrored=mirrored_ids(spec))
@@ -246,7 +252,7 @@ def _clicks(recipe: VistaRecipe) -> bool:
 
 def _write(course: Course, learner: Learner[Promptable], run: RunFolder) -> None:
     """Write the best weights, or else the running average, with a spec that claims nothing about them."""
-    best, spec = run.best(), course.beginning.spec
+    best, spec = run.best(), course.spec
     state = learner.average.state_dict() if best is None else best["network"]
     trained = replace(
         spec,
