@@ -88,3 +88,16 @@ def test_real_folders_are_read(shared_data: Path, name: str) -> None:
     assert len(listed.cases) == cases
     assert sum(case.is_labelled for case in listed.cases) == labelled
     assert listed.modality == modality
+
+
+@pytest.mark.parametrize(("image", "label"), [("images/a.nii.gz", "labels/a.nii.gz"), ("a_ct.nii", "a_seg.nii")])
+def test_a_folder_may_be_named_from_where_one_is(
+    folder: Any, image: str, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.touch(image, label)
+    monkeypatch.chdir(folder.path.parent)
+    by_path = read_list("set")
+    assert (by_path.name, by_path.cases[0].files) == ("set", (Path("set", image), Path("set", label)))
+    monkeypatch.chdir(folder.path)
+    assert [file.exists() for file in read_list(".").cases[0].files] == [True] * 2
+    assert read_list(".").name == "set"

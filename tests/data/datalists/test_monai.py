@@ -190,3 +190,27 @@ def test_masks_that_are_no_files_by_id_are_refused(folder: Any, masks: Any) -> N
     folder.json("list.json", {"training": [{"image": "a.nii.gz", "masks": masks}]})
     with pytest.raises(FileFormatError, match="masks"):
         read_list(folder.path / "list.json")
+
+
+def test_a_list_may_be_named_from_where_one_is(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.touch("images/a.nii", "labels/a.nii", "images/b.nii")
+    entries = [{"image": "images/a.nii", "label": "./labels/a.nii"}]
+    folder.json("dataset.json", {"training": entries, "test": ["images/b.nii"]})
+    monkeypatch.chdir(folder.path.parent)
+    for path in ("set", "set/dataset.json"):
+        listed = read_list(path)
+        assert (listed.name, listed.cases[0].files) == ("set", (Path("set/images/a.nii"), Path("set/labels/a.nii")))
+    assert read_list("set/dataset.json", root=folder.path).cases[0].image == folder.path / "images/a.nii"
+    monkeypatch.chdir(folder.path)
+    assert (read_list(".").name, read_list("dataset.json").name) == ("set", "set")
+    assert read_list("dataset.json").cases[0].image == Path("images/a.nii")
+
+
+def test_a_root_named_from_where_one_is_serves_folders_named_whole(
+    folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.touch("images/a.nii", "labels/a.nii")
+    monkeypatch.chdir(folder.path.parent)
+    assert read_list(folder.path, root=Path("set")).cases[0].image == folder.path / "images/a.nii"
+    with pytest.raises(UnsafeFileError, match="--root"):
+        read_list(folder.path, root=Path("set/images"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,3 +67,17 @@ def test_regions_are_refused_until_every_id_has_a_meaning(folder: Any) -> None:
         read_list(folder.path)
     folder.json("dataset.json", {**regions, "label_mapping": {"1": "liver", "2": "hepatic tumor"}})
     assert dict(read_list(folder.path).meanings) == {1: "liver", 2: "hepatic tumor"}
+
+
+def test_a_folder_may_be_named_from_where_one_is(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.touch("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "imagesTs/b_0000.nii.gz")
+    folder.json("dataset.json", ONE)
+    monkeypatch.chdir(folder.path.parent)
+    by_path = read_list("set")
+    assert (by_path.name, by_path.cases[0].files) == (
+        "set",
+        (Path("set/imagesTr/a_0000.nii.gz"), Path("set/labelsTr/a.nii.gz")),
+    )
+    monkeypatch.chdir(folder.path)
+    assert [file.exists() for file in read_list(".").cases[0].files] == [True] * 2
+    assert read_list(".").name == "set"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,3 +43,16 @@ def test_a_scan_without_an_image_and_a_table_of_other_splits_are_refused(folder:
     (folder.path / "meta.csv").write_text("image_id;split\ns1;learn\n")
     with pytest.raises(FileFormatError, match="learn"):
         read_list(folder.path)
+
+
+def test_a_folder_may_be_named_from_where_one_is(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.touch("s1/ct.nii.gz", "s1/segmentations/liver.nii.gz")
+    monkeypatch.chdir(folder.path.parent)
+    by_path = read_list("set")
+    assert (by_path.name, by_path.cases[0].files) == (
+        "set",
+        (Path("set/s1/ct.nii.gz"), Path("set/s1/segmentations/liver.nii.gz")),
+    )
+    monkeypatch.chdir(folder.path)
+    assert [file.exists() for file in read_list(".").cases[0].files] == [True] * 2
+    assert read_list(".").name == "set"

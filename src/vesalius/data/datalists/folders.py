@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vesalius.data.datalists.paths import Root, is_image, stem_of
+from vesalius.data.datalists.paths import Root, is_image, name_of, stem_of
 from vesalius.data.datalists.record import DataList, ListedCase, Split
 from vesalius.errors import FileFormatError
 from vesalius.geometry.volume import Modality
@@ -47,7 +47,7 @@ def read(folder: Path, root: Root) -> DataList:
     parts += [(part, _SPLITS[part.name.lower()]) for part in _subfolders(folder) if part.name.lower() in _SPLITS]
     cases = [case for part, split in parts for case in _of_part(part, split, root)]
     return DataList(
-        name=folder.name,
+        name=name_of(folder),
         path=folder,
         format="folders",
         cases=tuple(cases),
@@ -116,8 +116,8 @@ def _matched(
         yield ListedCase(
             name=_name(image) if keys[_key(image, _IMAGE_WORDS)] == 1 else stem_of(image),
             split=split,
-            image=root.resolve(image),
-            label=root.resolve(pairs[image]) if image in pairs else None,
+            image=root.found(image),
+            label=root.found(pairs[image]) if image in pairs else None,
         )
 
 

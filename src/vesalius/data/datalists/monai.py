@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vesalius.data.datalists.paths import Root, stem_of
+from vesalius.data.datalists.paths import Root, name_of, stem_of
 from vesalius.data.datalists.record import DataList, ListedCase, Split
 from vesalius.errors import FileFormatError
 from vesalius.geometry.volume import Modality
@@ -57,7 +57,7 @@ def read(path: Path, content: Mapping[str, Any], root: Root) -> DataList:
         for number, entry in enumerate(_entries(path, content.get(key, [])))
         for case in _cases(entry, split, root, f"{path.name}, entry {number} of {key}")
     ]
-    default = path.parent.name if path.stem in ("dataset", "datalist") else path.stem
+    default = name_of(path.parent) if path.stem in ("dataset", "datalist") else path.stem
     return DataList(
         name=str(content.get("name") or default),
         path=path,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.data.datalists.monai import meanings_of, modality_of
-from vesalius.data.datalists.paths import Root
+from vesalius.data.datalists.paths import Root, name_of
 from vesalius.data.datalists.record import DataList, ListedCase, Split
 from vesalius.errors import FileFormatError, UsageError
 from vesalius.labels.mapping import Meaning
@@ -59,7 +59,7 @@ def read(path: Path, content: Mapping[str, Any], root: Root, *, channel: int | N
         else _found(path.parent, chosen, ending, root)
     )
     return DataList(
-        name=str(content.get("name") or path.parent.name),
+        name=str(content.get("name") or name_of(path.parent)),
         path=path,
         format="nnunet",
         cases=tuple(cases),
@@ -74,7 +74,7 @@ def _channel(names: Mapping[str, str], channel: int | None, path: Path) -> int:
         return int(next(iter(names)))
     if channel is None or str(channel) not in names:
         raise UsageError(
-            expected=f"one of the channels of {path.parent.name}: {', '.join(map(' '.join, names.items()))}",
+            expected=f"one of the channels of {name_of(path.parent)}: {', '.join(map(' '.join, names.items()))}",
             got="none named" if channel is None else str(channel),
             do="name the one to learn from with --channel; a model here sees one",
         )
@@ -112,11 +112,9 @@ def _found(folder: Path, channel: int, ending: str, root: Root) -> Iterator[List
     for split, images, labels in _FOLDERS:
         for image in sorted((folder / images).glob(f"*{end}")):
             name = image.name.removesuffix(end)
-            label = root.resolve(folder / labels / f"{name}{ending}")
+            label = root.found(folder / labels / f"{name}{ending}")
             is_expected = split == "training" or label.exists()
-            yield ListedCase(
-                name=name, split=split, image=root.resolve(image), label=label if is_expected else None
-            )
+            yield ListedCase(name=name, split=split, image=root.found(image), label=label if is_expected else None)
 
 
 def _bad(path: Path, got: str) -> FileFormatError:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,19 +30,34 @@ class Root:
     allow_outside: bool = False
 
     def resolve(self, written: str | Path) -> Path:
-        """Return the place a path means.
+        """Return the place that a path means which a list writes, as seen from the folder.
 
         Raises:
             UnsafeFileError: If it lies outside the folder and that was not allowed.
         """
-        path = self.folder / Path(written).expanduser()
+        return self._inside(self.folder / Path(written).expanduser(), str(written))
+
+    def found(self, path: Path) -> Path:
+        """Return a path that was found by looking into folders: as it is, it already says where the file lies.
+
+        Raises:
+            UnsafeFileError: If it lies outside the folder and that was not allowed.
+        """
+        return self._inside(path, str(path))
+
+    def _inside(self, path: Path, named: str) -> Path:
         if not self.allow_outside and not path.resolve().is_relative_to(self.folder.resolve()):
             raise UnsafeFileError(
                 expected=f"a path inside {self.folder}",
-                got=f"{written}, which leads out of it",
+                got=f"{named}, which leads out of it",
                 do="name the folder that holds everything with --root, or allow it with --allow-outside",
             )
         return path
+
+
+def name_of(folder: Path) -> str:
+    """Return a folder's own name, also where it is given as ``.``."""
+    return Path(os.path.abspath(folder)).name  # noqa: PTH100 - resolve() follows links
 
 
 def stem_of(path: Path) -> str:

@@ -11,7 +11,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from vesalius.data.datalists.paths import Root, is_image, stem_of
+from vesalius.data.datalists.paths import Root, is_image, name_of, stem_of
 from vesalius.data.datalists.record import DataList, ListedCase, Split
 from vesalius.errors import FileFormatError
 from vesalius.geometry.volume import Modality
@@ -42,14 +42,14 @@ def read(folder: Path, root: Root) -> DataList:
         ListedCase(
             name=scan.name,
             split=splits.get(scan.name, "training"),
-            image=root.resolve(images[scan][0]),
-            masks={ids[stem_of(file)]: root.resolve(file) for file in masks[scan]},
+            image=root.found(images[scan][0]),
+            masks={ids[stem_of(file)]: root.found(file) for file in masks[scan]},
         )
         for scan in scans
     )
     kinds = {modality for _, modality in images.values()}
     return DataList(
-        name=folder.name,
+        name=name_of(folder),
         path=folder,
         format="totalsegmentator",
         cases=cases,
