@@ -40,6 +40,18 @@ def test_a_tumour_that_a_model_found_in_a_drawn_liver_is_both() -> None:
     assert filled(drawn, found, {4}, {1: {25, 26}}).flatten().tolist() == [1, 1, 3, 0]
 
 
+def test_what_a_model_found_beyond_people_s_trachea_is_airway() -> None:
+    """People looked for the trachea (57), and a model found trachea and airway (132, which includes it)."""
+    airway = {132: {57}}
+    drawn, found = line(57, 57, 0, 0, 1), line(57, 132, 57, 132, 57)
+    assert filled(drawn, found, {132}, airway).flatten().tolist() == [57, 57, 132, 132, 1]
+    assert filled(line(0), line(26), {1}, {1: {25, 26}}).flatten().tolist() == [1]
+    assert filled(line(0), line(26), {1, 26}, {1: {25, 26}}).flatten().tolist() == [26]
+    narrow = {1: {2, 3, 4}, 2: {3, 4}}
+    assert filled(line(0, 0), line(3, 2), {1, 2}, narrow).flatten().tolist() == [2, 2], "the narrowest is most"
+    assert filled(line(0), line(5), {1, 2}, narrow).flatten().tolist() == [0]
+
+
 def test_where_a_model_was_unsure_people_s_word_on_their_own_classes_holds() -> None:
     labels = line(SPLEEN, STOMACH, UNSURE, UNKNOWN, 0).long()
     question = ask(labels, {SPLEEN, STOMACH}, OVERLAPS, ALL, np.random.default_rng(0), claimed={STOMACH})
