@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from vesalius.io.atomic import replacing
+
 RESULTS = Path(__file__).parent / "results"
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -44,7 +46,9 @@ def run_side_once(folder: Path, script: str, side: str, *arguments: str) -> dict
             "commit": commit(),
             "began": datetime.now(UTC).isoformat("T", "seconds"),
         }
-        path.write_text(json.dumps({"measured": run_side(script, side, *arguments), "how": how}))
+        measured = run_side(script, side, *arguments)
+        with replacing(path) as part:
+            part.write_text(json.dumps({"measured": measured, "how": how}))
     kept = json.loads(path.read_text())
     known = kept.get("how", {}).get("arguments")
     if known != list(arguments):

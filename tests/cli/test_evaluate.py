@@ -95,6 +95,30 @@ def test_a_mixture_of_ways_is_refused(
     assert run(capsys, *words)[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("good", "truth", "--seed", "3"), "--seed"),
+        (("--data", "list.json", "--new", "--start", "nothing"), "--start, --new"),
+        (("--data", "list.json", "--jitter", "1"), "--jitter"),
+        (("--data", "list.json", "--published", "oracle", "--clicks", "3"), "--clicks"),
+        (("--data", "list.json", "--published", "oracle", "--everything"), "--everything"),
+        (("--data", "list.json", "--clicks", "3", "--lesions", "liver"), "--lesions"),
+    ],
+)
+def test_options_that_would_count_for_nothing_are_named_and_refused(
+    words: tuple[str, ...], named: str, folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, error = run(capsys, *words)
+    assert code == 2
+    assert f"got:      {named}\n" in error
+
+
+def test_a_class_whose_lesions_nobody_compared_is_named(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, said = run(capsys, folders / "good", folders / "truth", "--lesions", "spleen,splen")
+    assert "lesions were not counted, because no such class was compared: splen\n" in said
+
+
 def test_a_model_on_a_list(tiny_model: Path, make_scan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     entries = []
     for seed in (0, 1):

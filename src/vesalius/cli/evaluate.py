@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _MODEL = ("model", "device", "precision", "max_memory", "threads")
 _DATA_ONLY = (*_MODEL, "suite", "split", "root", "channel", "modality", "clicks", "published")
 _FILES_ONLY = ("against",)
+_HAND = ("start", "new", "aim", "jitter", "seed")
+"""What a simulated user does; of the published protocols only the seed counts."""
+_NOT_PUBLISHED = ("clicks", "everything", *_HAND[:-1])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +99,10 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     )
     add_list_options(group)
     group.add_argument(
-        "--everything", action="store_true", help="ask for all that the model names, not only for what REF holds"
+        "--everything",
+        action="store_true",
+        default=None,
+        help="ask for all that the model names, not only for what REF holds",
     )
     group.add_argument("--model", metavar="NAME|PATH", help=f"default {Request().model}")
     group.add_argument("--device", metavar="D", help="auto, cpu, cuda or mps")
@@ -111,28 +117,22 @@ def _add_clicks(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--start",
         choices=("automatic", "nothing"),
-        default="automatic",
-        help="what the user begins with; default %(default)s",
+        help="what the user begins with; default automatic",
     )
     group.add_argument(
-        "--new", action="store_true", help="as if the model had no name for anything; needs --start nothing"
+        "--new",
+        action="store_true",
+        default=None,
+        help="as if the model had no name for anything; needs --start nothing",
     )
-    group.add_argument(
-        "--aim", choices=("centre", "border"), default="centre", help="of the largest error; default %(default)s"
-    )
-    group.add_argument(
-        "--jitter",
-        type=float,
-        default=2.0,
-        metavar="MM",
-        help="standard deviation of the hand; default %(default)s",
-    )
+    group.add_argument("--aim", choices=("centre", "border"), help="of the largest error; default centre")
+    group.add_argument("--jitter", type=float, metavar="MM", help="standard deviation of the hand; default 2")
     group.add_argument(
         "--published",
         choices=("one-click-per-window", "oracle"),
         help="VISTA3D's own protocols, which look at the truth: for comparison with its tables only",
     )
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the hand; default %(default)s")
+    group.add_argument("--seed", type=int, metavar="N", help="of the hand; default 0")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -142,6 +142,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     suite = None if args.suite is None else suite_of(args.suite)
+    _check_clicks(args, suite)
     tolerance_mm = (suite and suite.tolerance_mm) or ScoringOptions.tolerance_mm
     options = ScoringOptions(
         tolerance_mm=tolerance_mm if args.tolerance is None else args.tolerance,
@@ -178,6 +179,22 @@ def _check(args: argparse.Namespace) -> None:
         if getattr(args, name) is not None:
             way = "PRED REF" if has_files else "--data"
             raise UsageError(expected=f"options that go with {way}", got=f"--{name.replace('_', '-')}", do=do)
+
+
+def _check_clicks(args: argparse.Namespace, suite: Suite | None) -> None:
+    """Refuse what would be left out of account where nobody clicks, or clicks are published ones."""
+    clicks = args.clicks is not None or (suite is not None and suite.kind == "new")
+    names, way = (_HAND, "an evaluation without --clicks")
+    if args.published is not None:
+        names, way = _NOT_PUBLISHED, f"--published {args.published}"
+    elif clicks:
+        names, way = (), "--clicks"
+    given = [f"--{name}" for name in names if getattr(args, name) is not None]
+    if args.lesions and (clicks or args.published is not None):
+        given.append("--lesions")
+    if given:
+        do = f"leave {' and '.join(given)} out, or see `vesalius evaluate --help`"
+        raise UsageError(expected=f"options that count in {way}", got=", ".join(given), do=do)
 
 
 def _of_files(args: argparse.Namespace, options: ScoringOptions) -> _Outcome:
@@ -218,11 +235,17 @@ def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | 
         from vesalius.evaluation.window_protocols import evaluate_by_windows
 
         evaluation = evaluate_by_windows(
-            segmenter, references, args.published, options=options, how=request.options(), on_case=_say
+            segmenter,
+            references,
+            args.published,
+            options=options,
+            how=request.options(),
+            seed=args.seed or 0,
+            on_case=_say,
         )
         said = f"{args.published}: clicks are taken from the truth, window by window; no user can do that"
         return _Outcome(evaluation=evaluation, about=about | {"protocol": said})
-    how = {"options": options, "everything": args.everything, "how": request.options()}
+    how = {"options": options, "everything": bool(args.everything), "how": request.options()}
     if protocol is None:
         return _Outcome(evaluation=evaluate_model(segmenter, references, on_case=_say, **how), about=about)
     from vesalius.evaluation import click_summary
@@ -246,13 +269,10 @@ def _protocol(args: argparse.Namespace, suite: Suite | None) -> ClickProtocol | 
     is_new = suite is not None and suite.kind == "new"
     if args.published is not None or (args.clicks is None and not is_new):
         return None
+    start = "nothing" if is_new else args.start
+    said = {"clicks": args.clicks, "start": start, "style": args.aim, "jitter_mm": args.jitter, "seed": args.seed}
     return ClickProtocol(
-        clicks=ClickProtocol.clicks if args.clicks is None else args.clicks,
-        start="nothing" if is_new else args.start,
-        new=is_new or args.new,
-        style=args.aim,
-        jitter_mm=args.jitter,
-        seed=args.seed,
+        new=is_new or bool(args.new), **{name: one for name, one in said.items() if one is not None}
     )
 
 

@@ -52,7 +52,7 @@ def train(
     settings: LoopSettings,
     *,
     workers: int = 1,
-    draw_ahead: int = 0,
+    draw_ahead: int | None = None,
     drawers: int | None = None,
     clock: Callable[[], float] = time.monotonic,
     team: Team = ALONE,
@@ -65,9 +65,10 @@ def train(
         learner: The network, at its start; it holds the result. The best weights are in the run's ``best``.
         run: Where metrics and checkpoints go.
         settings: How long, how many samples a step, and how often to validate.
-        workers: Samples that this process works on at once.
-        draw_ahead: Samples drawn before their turn, by threads of their own: of use where the network computes
-            elsewhere, on a GPU. It changes the time and nothing else.
+        workers: Threads. On a processor each works on a sample of its own. Elsewhere, on a GPU, samples pass one by
+            one, so that its memory holds the activations of one, and threads draw them before their turn.
+        draw_ahead: Samples drawn before their turn, by threads of their own; it changes the time and nothing else.
+            None: none on a processor, else as many as two steps look at.
         drawers: How many threads draw ahead; by default as many as there are workers.
         clock: Seconds.
         team: The processes that train together, each with a learner of the same network and its own ``workers``.
@@ -83,10 +84,14 @@ def train(
     selection, averages = standing.selection, standing.averages
     begun, saved, failed = clock() - standing.trained_s, clock(), 0
     parameters, share = learning_parameters(learner.network), team.share(settings.windows)
+    on_processor = parameters[0].device.type == "cpu"
+    at_once = workers if on_processor else 1
+    if draw_ahead is None:
+        draw_ahead = 0 if on_processor else 2 * len(share)
     seeds = all_seeds(settings.seed, first_step=learner.step, share=share)
     with (
         interruption_noticed() as interruption,
-        _single_threads(workers) as pool,
+        _single_threads(at_once) as pool,
         drawn_ahead(partial(_drawn, task), seeds, ahead=draw_ahead, threads=drawers or workers) as draw,
     ):
         while True:
@@ -106,7 +111,7 @@ def train(
                 ask = _asked(task, learner.average, progress)
                 inquiry = Inquiry(draw, ask, learner.network, task.weights(rate), settings.precision)
                 now = [(settings.seed, learner.step, window) for window in share]
-                total, numbers = accumulated(inquiry, now, pool, ahead=workers + 1)
+                total, numbers = accumulated(inquiry, now, pool, ahead=at_once + 1)
                 total = team.summed(total, parameters)
                 gradients = mean(total, settings.windows, parameters)
                 norm = learner.learn(gradients, rate=rate, progress=progress)

@@ -119,7 +119,8 @@ class LoopSettings:
     on its way. None: at the end of the schedule."""
     windows: int = 1
     """Samples whose gradients are averaged in one step, over all processes together. Memory does not grow with
-    them: each is differentiated on its own, and only the sum is kept."""
+    them: each is differentiated on its own, and only the sum is kept. It grows with the threads that work on them
+    at once on a processor (``loop.train``)."""
     precision: Precision = "bf16"
     """Of convolutions and matrix products; weights, norms and losses stay in float32."""
     seed: int = 0

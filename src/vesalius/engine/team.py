@@ -11,7 +11,8 @@ DDP does.
 Sums are float64 (``inquiry`` says why): twice what DDP sends, and for it the weights of one process.
 
 Every process holds the whole network, its average and the optimiser's moments (as DDP, unlike FSDP): 16 bytes for
-each weight, and 8 for its sum of gradients. For VISTA3D's 218 million weights that is 5.2 GB.
+each weight. In a step come its sum of gradients (8), the buffer that is sent (8), and the gradients of the samples
+at work and of one more (4 each). For VISTA3D's 218 million weights that is 3.5 GB, and at least 8.7 GB in a step.
 
 ``torchrun`` starts the processes and tells each its place. They agree on all that decides what comes next: time
 passed, signals, validations. The first process reads and writes the run folder, and validates; the others wait.

@@ -14,6 +14,7 @@ from typing import Any
 import vesalius
 from vesalius.errors import DiskError
 from vesalius.evaluation.benchmark import Evaluation
+from vesalius.evaluation.matching import canonical
 from vesalius.evaluation.scores import Score
 from vesalius.evaluation.summary import ClassSummary, Comparison
 from vesalius.io.atomic import replacing
@@ -158,7 +159,12 @@ def notes(evaluation: Evaluation) -> list[str]:
         (evaluation.only_in_references, "the results say nothing about"),
         (evaluation.only_in_results, "the references say nothing about"),
     ]
-    return [f"not compared, because {why} them: {', '.join(names)}" for names, why in only if names]
+    said = [f"not compared, because {why} them: {', '.join(names)}" for names, why in only if names]
+    counted = {canonical(score.name) for score in evaluation.scores if score.detection is not None}
+    strange = [name for name in evaluation.options.lesions if canonical(name) not in counted]
+    if strange:
+        said.append(f"lesions were not counted, because no such class was compared: {', '.join(strange)}")
+    return said
 
 
 def _warnings(evaluation: Evaluation) -> list[str]:
