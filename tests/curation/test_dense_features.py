@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from curation.encoders import SPECS
 from vesalius.curation.dense_features import FeatureMap, Reduction, dense_features
 from vesalius.models.build import build
-from vesalius.spec import ModelSpec
+from vesalius.spec import ModelSpec, PromptedVitArchitecture
 
 BLOB = (slice(4, 8), slice(16, 20), slice(10, 14))
 
@@ -32,6 +34,20 @@ def test_what_stands_out_in_the_scan_stands_out_there_in_every_map(spec: ModelSp
         unlike = np.abs(found - np.median(found, axis=(1, 2, 3), keepdims=True)).sum(axis=0)
         at = np.unravel_index(unlike.argmax(), unlike.shape)
         assert all(one.start - 3 <= place < one.stop + 3 for place, one in zip(at, BLOB, strict=True)), at
+
+
+def test_heads_for_prompts_change_nothing_of_what_the_backbone_says() -> None:
+    backbone = replace(SPECS["slices"], normalisation="fixed", mean_std_hu=(-800.0, 100.0))
+    architecture = PromptedVitArchitecture(
+        encoder=backbone.architecture, taps=(0,), mean_std=(0.1, 0.05), width=4, num_embeddings=2, point_heads=1
+    )
+    spec = replace(SPECS["volumes"], architecture=architecture)
+    torch.manual_seed(0)
+    prompted = build(architecture).eval()
+    expected = dense_features(prompted.encoder.encoder, backbone, blob_scan(), spacing_mm=2.0, channels=6)
+    found = dense_features(prompted, spec, blob_scan(), spacing_mm=2.0, channels=6)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.data, other.data, atol=5e-3, rtol=1e-2)
 
 
 def test_a_map_is_interpolated_where_its_voxels_lie_and_a_part_equals_the_whole() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,13 @@ from vesalius.evaluation.frozen_features import (
     untrained,
 )
 from vesalius.models.build import build
-from vesalius.spec import MedDinoArchitecture, ModelSpec, VistaArchitecture, VitArchitecture
+from vesalius.spec import (
+    MedDinoArchitecture,
+    ModelSpec,
+    PromptedVitArchitecture,
+    VistaArchitecture,
+    VitArchitecture,
+)
 
 VIT = VitArchitecture(patch_size=8, width=16, depth=2, heads=2)
 SLICES = ModelSpec(
@@ -80,6 +87,30 @@ def test_whole_images_have_one_vector_each_whatever_their_size(encoder: AnyEncod
     assert found.shape[0] == 3
     assert torch.allclose(encoder.of_images(images[1:2])[0], found[1], atol=1e-5)
     assert Thumbnail().of_images(images).shape == (3, 64)
+
+
+def test_heads_for_prompts_change_nothing_of_what_the_backbone_says_of_the_same_slices(tmp_path: Path) -> None:
+    fixed = replace(SLICES, normalisation="fixed", window_hu=(-200.0, 300.0), mean_std_hu=(40.0, 130.0))
+    (low, high), (mean, deviation) = fixed.window_hu, fixed.mean_std_hu
+    architecture = PromptedVitArchitecture(
+        encoder=VIT,
+        taps=(0, 1),
+        mean_std=((mean - low) / (high - low), deviation / (high - low)),
+        width=4,
+        num_embeddings=2,
+        point_heads=1,
+    )
+    torch.manual_seed(0)
+    prompted = build(architecture).eval()
+    spec = replace(
+        fixed, architecture=architecture, normalisation="window", spacing_mm=(2.0,) * 3, window_size=(32,) * 3
+    )
+    write_model(tmp_path / "prompted", prompted.state_dict(), spec)
+    write_model(tmp_path / "backbone", prompted.encoder.encoder.state_dict(), fixed)
+    with_heads, backbone = (read_encoder(tmp_path / name, taps=(0, 1)) for name in ("prompted", "backbone"))
+    torch.testing.assert_close(with_heads.of_slices(scan(), [3, 9]), backbone.of_slices(scan(), [3, 9]))
+    images = torch.randn(2, 28, 20, generator=torch.Generator().manual_seed(0)) * 300
+    torch.testing.assert_close(with_heads.of_images(images), backbone.of_images(images))
 
 
 def test_attention_of_what_learnt_nothing_is_not_scaled_away() -> None:

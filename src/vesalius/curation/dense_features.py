@@ -120,18 +120,16 @@ def dense_features(
     match network:
         case Vista3D():
             return (_of_windows(network, spec, scan_hu, channels),)
-        case Vit():
+        case Vit() | PromptedVit():
             return _of_slices(network, spec, scan_hu, spacing_mm, channels)
         case MedDino():
             return _of_slices(network.encoder, spec, scan_hu, spacing_mm, channels)
-        case PromptedVit():
-            return _of_slices(network.encoder.encoder, spec, scan_hu, spacing_mm, channels)
         case _:
             assert_never(network)
 
 
 def _of_slices(
-    encoder: Vit, spec: ModelSpec, scan_hu: Volume3, spacing_mm: float, channels: int
+    encoder: Vit | PromptedVit, spec: ModelSpec, scan_hu: Volume3, spacing_mm: float, channels: int
 ) -> tuple[FeatureMap, ...]:
     views = [_View(encoder, spec, scan_hu, codes, spacing_mm) for codes in ORIENTATION.values()]
     samples = [view.tokens(_evenly(view.count, _SAMPLED_SLICES)) for view in views]
@@ -143,12 +141,15 @@ def _of_slices(
 class _View:
     """A scan as its slices along one axis, and the encoder that sees them."""
 
-    def __init__(self, encoder: Vit, spec: ModelSpec, scan_hu: Volume3, codes: str, spacing_mm: float) -> None:
-        self._encoder, self._spec = encoder, spec
+    def __init__(
+        self, encoder: Vit | PromptedVit, spec: ModelSpec, scan_hu: Volume3, codes: str, spacing_mm: float
+    ) -> None:
+        self._encode = encoder.slice_tokens if isinstance(encoder, PromptedVit) else encoder
+        self._spec = spec
         self._order, self._flips = axes_between(FRAME, codes)
         self._slices = _turned(scan_hu, self._order, self._flips)  # [h w n]
         self.count = self._slices.shape[2]
-        patch = encoder.architecture.patch_size
+        patch = encoder.architecture.size_multiple
         height, width = (
             max(1, round(side * spacing_mm / wanted / patch)) * patch
             for side, wanted in zip(self._slices.shape[:2], spec.spacing_mm[:2], strict=True)
@@ -164,7 +165,7 @@ class _View:
             )
             image = normalise_hu_(some, self._spec).permute(2, 0, 1)[:, None]
             image = functional.interpolate(image, size=self._size, mode="bilinear", antialias=True)
-            found.append(self._encoder(image)[0].feature_map.float())
+            found.append(self._encode(image)[0].feature_map.float())
         return torch.cat(found)
 
     def features(self, reduction: Reduction) -> Float[Tensor, "c x y z"]:

@@ -29,7 +29,7 @@ from vesalius.models.meddinov3 import MedDino
 from vesalius.models.prompted_vit import PromptedVit
 from vesalius.models.segresnet import Encoder
 from vesalius.models.vista3d import Vista3D
-from vesalius.models.vit import Vit
+from vesalius.models.vit import Vit, VitTokens
 from vesalius.spec import Architecture, MedDinoArchitecture, ModelSpec, PromptedVitArchitecture, VitArchitecture
 from vesalius.transforms.intensity import normalise_hu_
 
@@ -77,19 +77,19 @@ class SliceEncoder:
     """A vision transformer.
 
     Args:
-        network: In eval mode.
+        network: In eval mode; with heads for prompts on it, the transformer that they stand on.
         spec: Says how values are normalised.
         taps: Numbers of the blocks whose features stand side by side.
     """
 
-    network: Vit
+    network: Vit | PromptedVit
     spec: ModelSpec
     taps: tuple[int, ...]
 
     @property
     def patch(self) -> int:
         """Pixels along each side of a patch."""
-        return self.network.architecture.patch_size
+        return self.network.architecture.size_multiple
 
     @torch.inference_mode()
     def of_slices(self, case: Case, slices: Sequence[int]) -> Float[Tensor, "k d y x"]:
@@ -97,7 +97,7 @@ class SliceEncoder:
         found = []
         for first in range(0, len(slices), SLICES_AT_ONCE):
             images = self._normalised(read_slices(case, slices[first : first + SLICES_AT_ONCE]))
-            found.append(torch.cat(self.network.feature_maps(images, self.taps), dim=1).float())
+            found.append(torch.cat([tap.feature_map for tap in self._tokens(images)], dim=1).float())
         return torch.cat(found)
 
     @torch.inference_mode()
@@ -106,10 +106,15 @@ class SliceEncoder:
         images = self._normalised(rearrange(enlarged(images_hu, self.patch), "b h w -> h w b").clone())
         found = []
         for first in range(0, len(images), SLICES_AT_ONCE):
-            taps = self.network(images[first : first + SLICES_AT_ONCE], self.taps)
+            taps = self._tokens(images[first : first + SLICES_AT_ONCE])
             parts = [part for tap in taps for part in (tap.class_token, tap.patches.mean(dim=1))]
             found.append(torch.cat(parts, dim=1))
         return torch.cat(found).float()
+
+    def _tokens(self, images: Float[Tensor, "k 1 h w"]) -> list[VitTokens]:
+        encode = self.network.slice_tokens if isinstance(self.network, PromptedVit) else self.network
+        found: list[VitTokens] = encode(images, self.taps)
+        return found
 
     def _normalised(self, slices_hu: Float[Tensor, "h w k"]) -> Float[Tensor, "k 1 h w"]:
         return rearrange(normalise_hu_(slices_hu, self.spec), "h w k -> k 1 h w")
@@ -279,14 +284,9 @@ def _encoder_of(network: AnyNetwork, spec: ModelSpec, taps: Sequence[int] | None
                 do="leave the taps out: all levels are looked at",
             )
         return VolumeEncoder(network.encoder, spec)
-    match network:
-        case MedDino():
-            encoder = network.encoder
-        case PromptedVit():
-            encoder = network.encoder.encoder
-        case _:
-            encoder = network
-    depth = encoder.architecture.depth
+    encoder = network.encoder if isinstance(network, MedDino) else network
+    vit = encoder.encoder.encoder if isinstance(encoder, PromptedVit) else encoder
+    depth = vit.architecture.depth
     chosen = (depth - 1,) if taps is None else tuple(taps)
     if not chosen or any(not 0 <= tap < depth for tap in chosen):
         raise UsageError(

@@ -9,6 +9,8 @@ that network runs and trains this one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -19,7 +21,7 @@ from vesalius.models.class_head import ClassHead
 from vesalius.models.decoders import FusedDecoder
 from vesalius.models.point_head import PointHead
 from vesalius.models.promptable import Promptable
-from vesalius.models.vit import SliceWise, Vit
+from vesalius.models.vit import SliceWise, Vit, VitTokens
 from vesalius.spec import PromptedVitArchitecture
 
 
@@ -47,10 +49,23 @@ class PromptedVit(Promptable):
             self.point_decoder = SliceDecoder(architecture)
             self.point_head = PointHead(architecture.width, heads=architecture.point_heads)
 
-    def _encode(self, windows: Float[Tensor, "b 1 i j k"]) -> list[Tensor]:
-        mean, deviation = self.architecture.mean_std
-        found: list[Tensor] = self.encoder((windows.float() - mean) / deviation, self.architecture.taps)
+    def slice_tokens(self, images: Float[Tensor, "b 1 h w"], taps: Sequence[int] | None = None) -> list[VitTokens]:
+        """Return what the encoder says of slices by themselves, whose intensities lie in 0..1 as a window's do.
+
+        Args:
+            images: Of any size.
+            taps: Numbers of the blocks, from 0; None is the last.
+        """
+        found: list[VitTokens] = self.encoder.encoder(self._as_the_encoder_sees(images), taps)
         return found
+
+    def _encode(self, windows: Float[Tensor, "b 1 i j k"]) -> list[Tensor]:
+        found: list[Tensor] = self.encoder(self._as_the_encoder_sees(windows), self.architecture.taps)
+        return found
+
+    def _as_the_encoder_sees(self, intensities: Tensor) -> Tensor:
+        mean, deviation = self.architecture.mean_std
+        return (intensities.float() - mean) / deviation
 
 
 class SliceDecoder(nn.Module):
