@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from training.small_slices import SPEC, STILL, case, recipe
-from vesalius.data.case import Case
+from vesalius.data.case import UNKNOWN, Case
 from vesalius.errors import UsageError
 from vesalius.spec import Depth
+from vesalius.training.course_data import mirrored_ids
 from vesalius.training.slice_cutting import CutSlices, SliceCutter, slice_map
 from vesalius.transforms.augment import Augmentation
 
@@ -69,6 +70,26 @@ def test_the_names_of_sides_are_swapped_with_the_sides() -> None:
         assert partial.looked_for.tolist() == [True, False, True]
         return
     pytest.fail("no window showed a kidney")
+
+
+def test_a_side_whose_other_side_has_no_name_is_nobody_s_in_a_mirror() -> None:
+    spec = replace(SPEC, vocabulary=((1, "left kidney"), (2, "spleen")))
+    assert mirrored_ids(spec) == {1: UNKNOWN, 2: 2}
+    shown = 0
+    for annotated, looked_for in ({1, 2}, [True, False, True]), ({1}, [True, True, False]):
+        cutter = SliceCutter(
+            [case(annotated=frozenset(annotated))],
+            spec,
+            recipe=recipe(window_size=(20, 24), mirror=(0.0, 1.0)),
+            mirrored=mirrored_ids(spec),
+        )
+        for seed in range(8):
+            found = cutter.cut(np.random.default_rng(seed))
+            assert found.looked_for.tolist() == looked_for
+            kidney = UNKNOWN if 2 in annotated else 1  # what would have no name is not mirrored
+            assert set(found.labels.unique().tolist()) <= {0, 2, kidney}
+            shown += kidney in found.labels
+    assert shown > 8
 
 
 def test_neighbouring_slices_are_cut_together() -> None:

@@ -19,6 +19,7 @@ from vesalius.errors import UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io.formats import write
+from vesalius.training.course_data import mirrored_ids
 from vesalius.training.recipes import ClassPrompting
 from vesalius.training.vista3d_task import Vista3DTask
 from vesalius.training.window_cutting import CutWindow, WindowCutter
@@ -71,6 +72,22 @@ def test_the_other_side_is_not_learnt_as_a_novel_one_in_a_mirror_nor_the_novel_o
     for window in windows(case_of(labels, 1, 3, 4), novel=(3,), mirror={"balls": 1.0}):
         assert set(window.labels.unique().tolist()) <= {0, 1, UNKNOWN}
         assert window.annotated == {1}
+
+
+def test_a_side_whose_other_side_has_no_name_is_nobody_s_in_a_mirror() -> None:
+    spec = replace(SPEC, vocabulary=((1, "spleen"), (3, "left femur"), (4, "bladder")))
+    assert mirrored_ids(spec) == {1: 1, 3: UNKNOWN, 4: 4}
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[2:8], labels[9:11] = 3, 1
+    chosen = recipe(augmentation=STILL, mirror={"balls": 1.0})
+    cutter = WindowCutter([case_of(labels, 1, 3)], spec, recipe=chosen, mirrored=mirrored_ids(spec))
+    found = [cutter.cut(np.random.default_rng(seed)) for seed in range(12)]
+    assert {window.annotated for window in found} == {frozenset((1,))}
+    assert set().union(*(window.labels.unique().tolist() for window in found)) == {0, 1, UNKNOWN}
+    for window in found:
+        assert ((window.labels == UNKNOWN) == ((window.image[0] * 400 - 200 - 60).abs() < 1)).all()
+    alone = WindowCutter([case_of(labels, 3)], spec, recipe=chosen, mirrored=mirrored_ids(spec))
+    assert {alone.cut(np.random.default_rng(seed)).annotated for seed in range(6)} == {frozenset((3,))}
 
 
 def test_novel_classes_are_never_asked_for_not_even_as_those_nobody_looked_for() -> None:

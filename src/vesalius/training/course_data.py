@@ -15,6 +15,8 @@ from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.prepare import Preparation
 from vesalius.engine.settings import LoopSettings
 from vesalius.errors import UsageError
+from vesalius.labels.mapping import UNKNOWN
+from vesalius.labels.spelling import mirrored_name
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.spec import ModelSpec
 
@@ -76,9 +78,10 @@ def data_facts(
 
 
 def mirrored_ids(spec: ModelSpec) -> dict[int, int]:
-    """Return what each class becomes where left and right are swapped."""
+    """Return what each class becomes where left and right are swapped; UNKNOWN, if the other side has no name."""
     vocabulary = Vocabulary.of(spec.vocabulary)
-    return {label: vocabulary.left_right_partner(label) or label for label in spec.names}
+    alone = {label: UNKNOWN if mirrored_name(name) else label for label, name in spec.names.items()}
+    return {label: vocabulary.left_right_partner(label) or itself for label, itself in alone.items()}
 
 
 def spec_of(model: str | Path) -> ModelSpec:

@@ -44,7 +44,7 @@ class MedDinoTask:
         cases: Prepared cases on the spec's grid.
         spec: Says spacing, orientation, normalisation and classes.
         recipe: Says everything else.
-        mirrored: Class id -> the id it becomes when left and right are swapped.
+        mirrored: Class id -> the id it becomes when left and right are swapped, or UNKNOWN.
 
     Raises:
         UsageError: If cases and classes do not fit.

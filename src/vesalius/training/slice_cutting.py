@@ -26,7 +26,7 @@ from vesalius.spec import ModelSpec
 from vesalius.training.slice_recipes import SliceRecipe
 from vesalius.transforms.artefacts import disturb
 from vesalius.transforms.augment import Augmentation
-from vesalius.transforms.deformation import rename, sample, window_points
+from vesalius.transforms.deformation import rename, renamed, sample, window_points
 from vesalius.transforms.degradation import degrade
 from vesalius.transforms.intensity import normalise_hu_
 
@@ -53,7 +53,7 @@ class SliceCutter:
         cases: On the spec's grid, slices along the last axis.
         spec: Says orientation, spacing, normalisation and classes, whose ids are numbered from 1 without a gap.
         recipe: Says everything else.
-        mirrored: Class id -> the id it becomes when left and right are swapped.
+        mirrored: Class id -> the id it becomes when left and right are swapped, or UNKNOWN.
 
     Raises:
         UsageError: If cases and classes do not fit.
@@ -85,16 +85,17 @@ class SliceCutter:
         recipe, spec = self._recipe, self._spec
         case = draw_case(self._groups, self._shares, rng)
         centre = draw_centre(case, self._size, rng)
-        flips = rng.random(2) < recipe.mirror
+        flips, across = rng.random(2) < recipe.mirror, np.array([code in "LR" for code in spec.orientation[:2]])
+        if not renamed(case.annotated, self._mirrored):  # in a mirror nothing that was looked for has a name
+            flips &= ~across
         signs = np.array([*np.where(flips, -1.0, 1.0), 1.0])
         points = window_points(centre, slice_map(recipe.augmentation, spec.spacing_mm, rng) * signs, self._size)
         labels = sample(case.labels, points, nearest=True, outside=0.0).to(torch.uint8)
         assert case.image_hu is not None
         image_hu = sample(case.image_hu, points, nearest=False, outside=spec.outside_hu)
         annotated = case.annotated
-        if any(flip and code in "LR" for flip, code in zip(flips, spec.orientation, strict=False)):
-            labels = rename(labels, self._mirrored)
-            annotated = frozenset(self._mirrored.get(label, label) for label in annotated)
+        if (flips & across).any():
+            labels, annotated = rename(labels, self._mirrored), renamed(annotated, self._mirrored)
         image = normalise_hu_(degrade(image_hu, recipe.augmentation, rng), spec)
         if recipe.slices == 1:
             image = disturb(image, recipe.augmentation, rng)

@@ -92,7 +92,7 @@ class Vista3DTask:
             recipe says so (``pseudo_targets``).
         spec: Says spacing, Hounsfield window and vocabulary.
         recipe: Says everything else.
-        mirrored: Class id -> the id it becomes when left and right are swapped.
+        mirrored: Class id -> the id it becomes when left and right are swapped, or UNKNOWN.
         paint: Makes the image of a case that has none.
         recontrast: Group -> what moves its scans to another phase of contrast.
 

@@ -30,6 +30,7 @@ from vesalius.transforms.deformation import (
     random_bend,
     random_map,
     rename,
+    renamed,
     sample,
     window_points,
 )
@@ -119,16 +120,14 @@ class WindowCutter:
         recipe = self._recipe
         case = draw_case(self._with_objects if with_objects else self._groups, self._shares, rng)
         centre = draw_centre(case, recipe.window_size, rng)
-        is_mirrored = rng.random() < recipe.mirror.get(case.group, 0.0)
+        is_mirrored = rng.random() < recipe.mirror.get(case.group, 0.0) and self._is_named_in_a_mirror(case)
         points = self._points(centre, rng, is_mirrored=is_mirrored)
         image_hu, labels = self._shown(case, points, rng)
         annotated, claimed = case.annotated, self._claimed(case)
         labels = rename(labels, self._kept_out)
         if is_mirrored:  # what was the other side may be novel on this one
             labels = rename(rename(labels, self._mirrored), self._kept_out)
-            annotated, claimed = (
-                frozenset(self._mirrored.get(label, label) for label in some) for some in (annotated, claimed)
-            )
+            annotated, claimed = (renamed(some, self._mirrored) for some in (annotated, claimed))
         labels = labels.long()
         if case.supervoxels is not None:
             numbers = sample(case.supervoxels, points, nearest=True, outside=0.0).long()
@@ -142,6 +141,10 @@ class WindowCutter:
         supervoxels = None if case.supervoxels is None else labels // _IDS
         asked, claimed = ((some - set(recipe.novel)) for some in (annotated | claimed, claimed))
         return CutWindow(image[None], labels % _IDS, supervoxels, asked, case.group, claimed, painted)
+
+    def _is_named_in_a_mirror(self, case: Case) -> bool:
+        """Say whether a mirrored window of a case has a name left, or else there is nothing to learn from it."""
+        return bool(renamed(case.annotated | self._claimed(case), self._mirrored))
 
     def _claimed(self, case: Case) -> frozenset[int]:
         """Return the classes of a case that only a model looked for, and that the network can be asked for."""

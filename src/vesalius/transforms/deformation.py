@@ -6,7 +6,7 @@ Image and labels are sampled at the same points. Left and right swap names when 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from jaxtyping import Float, Float64, Int, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from vesalius.labels.mapping import UNKNOWN
 from vesalius.shapes import Voxels
 from vesalius.transforms.augment import Augmentation
 
@@ -150,6 +151,11 @@ def rename(labels: UInt8[Tensor, "i j k"], table: Mapping[int, int]) -> UInt8[Te
     for source, target in table.items():
         lookup[source] = target
     return lookup[labels.int()]
+
+
+def renamed(classes: Set[int], table: Mapping[int, int]) -> frozenset[int]:
+    """Return class ids as they are called after ``rename``; one that becomes UNKNOWN is none of them."""
+    return frozenset(table.get(label, label) for label in classes) - {UNKNOWN}
 
 
 def end_early(
