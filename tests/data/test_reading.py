@@ -40,6 +40,15 @@ def test_masks_on_different_grids_are_refused(tmp_path: Path) -> None:
         read_drawn(ListedCase(name="a", image=tmp_path / "a.nii", masks=masks))
 
 
+def test_masks_in_another_axis_order_than_the_first_are_turned(tmp_path: Path) -> None:
+    masks = {1: mask(tmp_path / "a.nii", 0, 2), 2: tmp_path / "b.nii"}
+    data = np.zeros(GRID.shape, np.uint8)
+    data[3:, :2, 1:] = 1
+    write(LabelMap(data, GRID, {1: "it"}).reoriented("PSL"), masks[2])
+    labels = read_drawn(ListedCase(name="a", image=tmp_path / "a.nii", masks=masks))
+    assert np.array_equal(labels.data == 2, data > 0)
+
+
 def test_nothing_drawn_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="label for a"):
         read_drawn(ListedCase(name="a", image=tmp_path / "a.nii"))

@@ -9,7 +9,7 @@ import pytest
 
 from evaluation.scenes import GRID, labels
 from vesalius.errors import GeometryError, UsageError
-from vesalius.evaluation.scores import Score, ScoringOptions, complete, score_case
+from vesalius.evaluation.scores import Score, ScoringOptions, complete, judged_in, score_case
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
 from vesalius.metrics.overlap import Detection
@@ -75,6 +75,14 @@ def test_voxels_nobody_judged_are_left_out_on_both_sides() -> None:
     assert [score.name for score in scores] == ["liver"]
     assert scores[0].dice == 1
     assert scores[0].truth_ml == pytest.approx(640 * 0.016)
+
+
+def test_what_is_drawn_in_one_layer_is_known_whatever_another_marks() -> None:
+    ends = {label: (at, at + 2, 4, 4) for label, at in ((1, 0), (2, 2), (9, 4))}
+    over = {"one": {9: (0, 6, 4, 4)}, "two": {9: (6, 8, 4, 4)}}
+    judged = judged_in(labels(ends, {1: "liver", 2: "spleen"}, overlaps=over), {9})
+    assert judged is not None
+    assert judged[:10, 2, 2].tolist() == [True] * 4 + [False] * 4 + [True] * 2
 
 
 def test_lesions_and_confidence_are_noted_where_they_are_asked_for() -> None:

@@ -217,7 +217,7 @@ def open_case(folder: Path, *, name: str, group: str, annotated: frozenset[int])
 def _write(folder: Path, *, case: ListedCase, preparation: Preparation) -> None:
     """Fill the folder of one case; ``case.json`` says what is in it."""
     image = read_image(case, preparation.modality)
-    drawn = on_grid_of(image, read_drawn(case)) if case.is_labelled else None
+    drawn = on_grid_of(image, read_drawn(case), what=f"labels of {case.name}") if case.is_labelled else None
     maps: dict[str, LabelMap] = {} if drawn is None else {"labels": drawn}
     for layer, path in (("pseudo_labels", case.pseudo_label), ("supervoxels", case.supervoxels)):
         if path is not None:

@@ -45,11 +45,16 @@ def read_drawn(case: ListedCase) -> LabelMap:
         return read_labels(case.label)
     if not case.masks:
         raise UsageError(expected=f"a label for {case.name}", got="none", do="add it to the list")
-    return _layered(case.masks)
+    return _layered(case.masks, case.name)
 
 
-def on_grid_of(image: Volume, labels: LabelMap) -> LabelMap:
+def on_grid_of(image: Volume, labels: LabelMap, *, what: str = "labels") -> LabelMap:
     """Return a label map in the axis order of its image, on exactly its grid.
+
+    Args:
+        image: Of the case.
+        labels: Drawn on its voxels.
+        what: They are called in the message.
 
     Raises:
         GeometryError: If it does not lie on the image's voxels.
@@ -57,7 +62,7 @@ def on_grid_of(image: Volume, labels: LabelMap) -> LabelMap:
     moved = labels.reoriented(image.grid.axis_codes)
     if not moved.grid.is_close(image.grid, tolerance_voxels=TOLERANCE_VOXELS):
         raise GeometryError(
-            expected=f"labels on the {_voxels(image.grid)} of their image",
+            expected=f"{what} on the {_voxels(image.grid)} of their image",
             got=f"a grid of {_voxels(moved.grid)}{_offset(image.grid, moved.grid)}",
             do="take the label that was drawn on this image, or resample it to the image's grid (nearest voxel)",
         )
@@ -76,7 +81,7 @@ def _offset(one: Grid, other: Grid) -> str:
     return f", up to {np.abs(one.to_world(ends) - other.to_world(ends)).max():.3g} mm away"
 
 
-def _layered(masks: Mapping[int, Path]) -> LabelMap:
+def _layered(masks: Mapping[int, Path], name: str) -> LabelMap:
     """Return masks in as few layers as they come to, each in the first that has room for it."""
     kind = np.uint8 if max(masks) < 256 else np.uint16
     layers: list[np.ndarray] = []
@@ -84,9 +89,10 @@ def _layered(masks: Mapping[int, Path]) -> LabelMap:
     for label, path in masks.items():
         mask = read_labels(path)
         first = first or mask
+        mask = mask.reoriented(first.grid.axis_codes)
         if not mask.grid.is_close(first.grid, tolerance_voxels=TOLERANCE_VOXELS):
             raise GeometryError(
-                expected=f"all masks of a case on the {_voxels(first.grid)} of the first",
+                expected=f"all masks of {name} on the {_voxels(first.grid)} of {next(iter(masks.values())).name}",
                 got=f"{path.name} on {_voxels(mask.grid)}",
                 do="resample it to the image's grid (nearest voxel), or take it away",
             )

@@ -6,15 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from vesalius.data.datalists.record import DataList, ListedCase
-from vesalius.errors import GeometryError, UsageError
+from vesalius.data.reading import on_grid_of, read_drawn, read_image
+from vesalius.errors import FileFormatError, UsageError
 from vesalius.evaluation.matching import canonical
-from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
-from vesalius.io.formats import read, read_labels
-from vesalius.labels.mapping import Meaning
 from vesalius.labels.vocabulary import Vocabulary
 
 
@@ -26,7 +22,7 @@ class ReferenceCase:
         name: The case.
         volume: The image.
         truth: The reference; it names every class that was looked for, also those that are absent.
-        unknown: Its ids of voxels that nobody judged.
+        unknown: Its ids of voxels of which nothing is known: nobody judged them, or they mean no class.
     """
 
     name: str
@@ -60,7 +56,7 @@ def labelled(listed: DataList, split: str | None = None) -> tuple[str, tuple[Lis
 def read_references(
     listed: DataList, cases: Sequence[ListedCase], vocabulary: Vocabulary
 ) -> Iterator[ReferenceCase]:
-    """Read labelled cases of a list, one at a time.
+    """Read labelled cases of a list, one at a time, as training reads them: ``data.reading``.
 
     Args:
         listed: The list, which says what label ids mean; where it does not, the label files themselves do.
@@ -68,60 +64,48 @@ def read_references(
         vocabulary: Of the model, for lists that give class ids instead of names.
 
     Raises:
-        InputError: If a file is refused, or a mask does not lie on the voxels of its image.
+        InputError: If a file is refused, labels do not lie on the voxels of their image, or a mask has an id that
+            the list does not declare.
         UnknownClassError: If the list gives a class id that the model does not have.
     """
     for case in cases:
-        volume = read(case.image)
-        if listed.modality != "unknown":
-            volume = Volume(volume.data, volume.grid, listed.modality, volume.source)
-        truth = _of_one_file(listed, case, vocabulary) if case.label else _of_masks(listed, case, volume.grid)
-        yield ReferenceCase(name=case.name, volume=volume, truth=truth, unknown=listed.unknown)
+        volume = read_image(case, listed.modality)
+        drawn = on_grid_of(volume, read_drawn(case), what=f"labels of {case.name}")
+        names = _looked_for(_stated(listed, case, drawn, vocabulary), case, _first_free(listed, drawn), vocabulary)
+        truth = LabelMap(drawn.data, drawn.grid, names, drawn.overlaps, drawn.source)
+        yield ReferenceCase(name=case.name, volume=volume, truth=truth, unknown=listed.unjudged)
 
 
-def _of_one_file(listed: DataList, case: ListedCase, vocabulary: Vocabulary) -> LabelMap:
-    assert case.label is not None
-    labels = read_labels(case.label)
-    stated = {
-        label: _name(meaning, vocabulary) for label, meaning in listed.meanings.items() if meaning is not None
-    }
-    names = _looked_for(stated or dict(labels.names), case, vocabulary)
-    return LabelMap(labels.data, labels.grid, names, labels.overlaps, labels.source)
+def _stated(listed: DataList, case: ListedCase, drawn: LabelMap, vocabulary: Vocabulary) -> dict[int, str]:
+    """Return what the ids of a case mean; of structures drawn file by file, those that have a file."""
+    if not listed.meanings:
+        return dict(drawn.names)
+    undeclared = sorted(set(case.masks) - set(listed.meanings) - listed.unknown)
+    if undeclared:
+        raise FileFormatError(
+            expected=f"masks of the label ids that {listed.path.name} declares, {list(listed.meanings)}",
+            got=f"{case.name}: masks of {undeclared}",
+            do="add them to `labels` or `label_mapping` (null leaves one out), or correct `masks`",
+        )
+    named = {label: _name(meaning, vocabulary) for label, meaning in listed.meanings.items() if meaning is not None}
+    return {label: name for label, name in named.items() if case.label is not None or label in case.masks}
 
 
-def _looked_for(names: dict[int, str], case: ListedCase, vocabulary: Vocabulary) -> dict[int, str]:
-    """Return the names of what was looked for in a case; a class that no id stands for gets an id above all."""
+def _first_free(listed: DataList, drawn: LabelMap) -> int:
+    """Return the least id above all that mean something and all that are drawn."""
+    layers = (drawn.data, *drawn.overlaps.values())
+    return 1 + max((*listed.meanings, *listed.unknown, *drawn.names, *(int(layer.max()) for layer in layers)))
+
+
+def _looked_for(names: dict[int, str], case: ListedCase, first_free: int, vocabulary: Vocabulary) -> dict[int, str]:
+    """Return the names of what was looked for in a case; a class that no id stands for gets one that is free."""
     if case.classes is None:
         return names
     wanted = {canonical(name): name for name in (_name(word, vocabulary) for word in case.classes)}
     kept = {label: name for label, name in names.items() if canonical(name) in wanted}
     without_id = [name for key, name in wanted.items() if key not in map(canonical, kept.values())]
-    return kept | dict(enumerate(without_id, start=max(names, default=0) + 1))
+    return kept | dict(enumerate(without_id, start=first_free))
 
 
-def _of_masks(listed: DataList, case: ListedCase, grid: Grid) -> LabelMap:
-    """Read a file per structure into one layer; a structure that overlaps another gets a layer of its own."""
-    names = {label: str(listed.meanings[label]) for label in case.masks}
-    kind = np.dtype(np.uint8 if max(names) < 256 else np.uint16)
-    base = np.zeros(grid.shape, kind)
-    layers: dict[str, np.ndarray] = {}
-    for label, path in case.masks.items():
-        mask = _on_grid(read_labels(path), grid, f"{case.name}, {names[label]}") > 0
-        layer = layers.setdefault(names[label], np.zeros(grid.shape, kind)) if base[mask].any() else base
-        layer[mask] = label
-    return LabelMap(base, grid, names, layers)
-
-
-def _on_grid(mask: LabelMap, grid: Grid, what: str) -> np.ndarray:
-    moved = mask.reoriented(grid.axis_codes)
-    if not moved.grid.is_close(grid, tolerance_voxels=0.05):
-        raise GeometryError(
-            expected=f"{what}: a mask on the {grid.shape} voxels of its image",
-            got=f"{mask.grid.shape} voxels, or at another place",
-            do="see `vesalius dataset check`",
-        )
-    return moved.data
-
-
-def _name(meaning: Meaning, vocabulary: Vocabulary) -> str:
-    return vocabulary.by_id(meaning).name if isinstance(meaning, int) else str(meaning)
+def _name(meaning: str | int, vocabulary: Vocabulary) -> str:
+    return vocabulary.by_id(meaning).name if isinstance(meaning, int) else meaning

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vesalius.data.reading import TOLERANCE_VOXELS
 from vesalius.errors import GeometryError, UsageError
 from vesalius.evaluation.matching import ClassPair, MatchBy, canonical, match_classes, missed
 from vesalius.geometry.boxes import Box, enclosing_box
@@ -19,9 +20,6 @@ from vesalius.geometry.volume import LabelMap
 from vesalius.metrics.overlap import Detection, detect_lesions, dice_of_counts
 from vesalius.metrics.surfaces import surface_distances
 from vesalius.shapes import LabelArray, MaskArray
-
-_SAME_PLACE_VOXELS = 0.05
-"""Grids this near to one another are the same: programs round the affines that they write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +141,7 @@ def score_case(
         found: What was found; its axes may be permuted and flipped against the reference's.
         truth: The reference. Classes that it names and does not hold were looked for and are absent.
         options: How to measure.
-        unknown: Ids of the reference that mark voxels nobody judged: they are left out on both sides.
+        unknown: Ids of the reference for voxels of which nothing is known: left out on both sides (``judged_in``).
         confidence: Class name -> the Dice the model expects.
 
     Raises:
@@ -154,7 +152,7 @@ def score_case(
     names = {label: name for label, name in truth.names.items() if label not in unknown}
     matching = match_classes(found.names, names, by=options.match, classes=options.classes)
     sides = _Side(placed_on(truth.grid, found, case)), _Side(truth)
-    judged = None if not unknown else ~np.isin(truth.data, list(unknown))
+    judged = judged_in(truth, unknown)
     lesions = {canonical(name) for name in options.lesions}
     expected = {canonical(name): value for name, value in (confidence or {}).items()}
     scores = []
@@ -274,6 +272,24 @@ def _score(
     return replace(score, detection=detect_lesions(found, truth)) if is_lesion else score
 
 
+def judged_in(truth: LabelMap, unknown: Collection[int]) -> MaskArray | None:
+    """Return the voxels of which a reference says something; None where that is all of them.
+
+    What is drawn in one layer is known, whatever is unknown there in another: training reads them so, too
+    (``data.layers``).
+
+    Args:
+        truth: The reference.
+        unknown: Its ids for voxels of which nothing is known.
+    """
+    if not unknown:
+        return None
+    layers = (truth.data, *truth.overlaps.values())
+    marked = [np.isin(layer, list(unknown)) for layer in layers]
+    is_drawn = np.logical_or.reduce([(layer != 0) & ~mark for layer, mark in zip(layers, marked, strict=True)])
+    return np.asarray(is_drawn | ~np.logical_or.reduce(marked))
+
+
 def placed_on(grid: Grid, labels: LabelMap, case: str) -> LabelMap:
     """Return a label map with the axes of a grid whose voxels it lies on.
 
@@ -286,7 +302,7 @@ def placed_on(grid: Grid, labels: LabelMap, case: str) -> LabelMap:
         GeometryError: If they lie on other voxels.
     """
     moved = labels.reoriented(grid.axis_codes)
-    if not moved.grid.is_close(grid, tolerance_voxels=_SAME_PLACE_VOXELS):
+    if not moved.grid.is_close(grid, tolerance_voxels=TOLERANCE_VOXELS):
         raise GeometryError(
             expected=f"{case}: labels on the voxels they are compared on, {_described(grid)}",
             got=_described(labels.grid),

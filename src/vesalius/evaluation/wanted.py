@@ -11,7 +11,7 @@ import numpy as np
 from vesalius.errors import UnknownClassError, UsageError
 from vesalius.evaluation.matching import ClassPair, match_classes
 from vesalius.evaluation.references import ReferenceCase
-from vesalius.evaluation.scores import placed_on
+from vesalius.evaluation.scores import judged_in, placed_on
 from vesalius.geometry.grid import Grid
 from vesalius.inference.segmenter import Segmenter
 from vesalius.prompts.targets import NEW, resolve_target
@@ -46,7 +46,7 @@ class Wanted:
         case: The scan with its reference.
         targets: Name in the reference -> what a click on it is about.
         skipped: Structures that cannot be clicked -> why.
-        judged: Voxels that somebody judged.
+        judged: Voxels of which the reference says something.
         pairs: The structures' ids in the reference.
     """
 
@@ -75,12 +75,12 @@ class Wanted:
         pairs = match_classes(names, names, classes=classes).pairs
         found = {pair.name: _target(pair.name, segmenter, is_new=is_new) for pair in pairs}
         truth = placed_on(case.volume.grid, case.truth, case.name)
-        judged = ~np.isin(truth.data, list(case.unknown)) if case.unknown else np.True_
+        judged = judged_in(truth, case.unknown)
         return cls(
             ReferenceCase(name=case.name, volume=case.volume, truth=truth, unknown=case.unknown),
             {name: target for name, (target, why) in found.items() if not why},
             {name: why for name, (_, why) in found.items() if why},
-            judged,
+            np.True_ if judged is None else judged,
             tuple(pair for pair in pairs if not found[pair.name][1]),
         )
 

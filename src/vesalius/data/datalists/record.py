@@ -91,6 +91,11 @@ class DataList:
     def __post_init__(self) -> None:
         object.__setattr__(self, "meanings", dict(sorted(self.meanings.items())))
 
+    @property
+    def unjudged(self) -> frozenset[int]:
+        """Label ids of voxels of which nothing is known: ``unknown``, and those that mean no class."""
+        return self.unknown | {label for label, meaning in self.meanings.items() if meaning is None}
+
     def split(self, split: Split) -> tuple[ListedCase, ...]:
         """Return the cases that are for one thing."""
         return tuple(case for case in self.cases if case.split == split)
