@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -97,6 +98,17 @@ def test_tensors_that_the_loss_does_not_touch_have_no_gradient() -> None:
     asked = Inquiry(partial(drawn, task), task.outcome, line_learner().network, {"square": 1.0}, "fp32")
     gradients, _ = asked((0, 0, 0))
     assert [gradient is None for gradient in gradients] == [False, False, True, True]
+
+
+def test_terms_that_a_sample_was_not_asked_for_count_in_the_loss_and_not_in_the_log() -> None:
+    class Silent(LineTask):
+        def outcome(self, network: nn.Module, sample: Tensor) -> Outcome:
+            return replace(super().outcome(network, sample), unasked=frozenset({"bias"}))
+
+    (whole, logged), (same, fewer) = (inquiry(task)((0, 0, 0)) for task in (LineTask(), Silent()))
+    assert logged.keys() - fewer.keys() == {"bias"}
+    assert {**logged, **fewer} == logged
+    assert all(torch.equal(one, other) for one, other in zip(whole, same, strict=True))  # type: ignore[arg-type]
 
 
 def test_none_counts_as_nothing_in_a_sum() -> None:

@@ -326,6 +326,25 @@ def test_a_window_is_asked_by_name_by_clicks_or_by_both(
     assert ("click dice" in terms) == (drop_label > 0 or drop_point < 1)
 
 
+def test_means_in_the_log_are_over_the_samples_that_were_asked() -> None:
+    """With half of the windows asked by name, the logged Dice is not half of what it is."""
+    chosen = recipe(drop_label=0.5, drop_point=0.5, clicking=ClickPrompting(rounds=1))
+    task = Vista3DTask([case_with(1, 0), empty()], CLICK_SPEC, recipe=chosen)
+    network, kinds = new_network(CLICK_SPEC, seed=0), set()
+    for seed in range(16):
+        sample = task.draw(np.random.default_rng(seed))
+        (window,) = sample.windows
+        outcome = task.outcome(network, sample)
+        by_name, shows = window.question is not None, bool(window.question and window.question.present)
+        kinds.add((by_name, shows, bool(window.objects)))
+        asked = {"cross_entropy"} if by_name else set()
+        asked |= {"dice", "recall"} if shows else set()
+        asked |= {"click dice", "click cross_entropy", "click recall"} if window.objects else set()
+        assert outcome.terms.keys() - outcome.unasked == asked
+        assert all((float(term.detach()) == 0) == (name in outcome.unasked) for name, term in outcome.terms.items())
+    assert kinds >= {(False, False, True), (True, False, False), (True, True, False), (True, True, True)}
+
+
 def test_windows_of_a_sample_answer_each_for_themselves() -> None:
     """MONAI's sampler refuses more than one window; here the loss of several is the mean of each one's."""
     chosen = recipe(drop_label=0.0, drop_point=0.0, batch=3, loss="vista3d", clicking=ClickPrompting(rounds=2))

@@ -54,7 +54,8 @@ class Inquiry(Generic[Trained, Sample]):
         assert outcome.terms.keys() == self.weights.keys(), "a task weighs exactly the terms it returns"
         loss = torch.stack([self.weights[name] * term for name, term in outcome.terms.items()]).sum()
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        numbers = {name: float(term.detach()) for name, term in outcome.terms.items()}
+        asked = outcome.terms.keys() - outcome.unasked
+        numbers = {name: float(term.detach()) for name, term in outcome.terms.items() if name in asked}
         return gradients, {"loss": float(loss.detach()), **numbers, **outcome.watched}
 
 

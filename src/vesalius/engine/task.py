@@ -22,10 +22,12 @@ class Outcome:
     Args:
         terms: Name -> scalar, at least 0; their weighted sum is lowered, and each is logged.
         watched: Name -> number that is logged and lowers nothing.
+        unasked: Terms that the sample had no question for: they are 0, and would dilute the means that are logged.
     """
 
     terms: Mapping[str, Tensor]
     watched: Mapping[str, float] = field(default_factory=dict)
+    unasked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ class Vista3DTask:
         return objects if cut.lumps is None else with_lumps(objects, cut.lumps.numpy(), most=prompting.objects)
 
     def outcome(self, network: Promptable, sample: VistaSample) -> Outcome:
-        """Ask the network for what the sample's windows are asked for, and compare; a mean over windows."""
+        """Ask the network for what the sample's windows are asked for, and compare; a mean over these."""
         device = next(network.parameters()).device
         images = torch.stack([window.image for window in sample.windows]).to(device)
         automatic, clicked = (
@@ -197,20 +197,24 @@ class Vista3DTask:
         )
         terms: dict[str, list[Tensor]] = {name: [] for name in self.weights(1.0)}
         watched: dict[str, float] = {}
+        asked: set[str] = set()
         for number, window in enumerate(sample.windows):
             own: Terms = {}
             if window.question is not None and automatic is not None:
                 own |= self._class_terms(network, automatic[number], window, window.question)
                 if window.question.present:
                     watched[f"dice of {window.group}"] = float(own["dice"].detach())
+                asked |= _asked(own, present=window.question.present, loss=self._recipe.loss)
             if window.objects and clicked is not None:
                 found = click_terms(network, clicked[number], window, loss=self._recipe.loss)
                 own |= {f"click {name}": term for name, term in found.items()}
+                asked |= {f"click {name}" for name in found}
                 watched[f"click dice, round {window.rounds}"] = float(own["click dice"].detach())
             for name, term in own.items():
                 terms[name].append(term)
         zero = images.new_zeros(())
-        return Outcome({name: torch.stack(some).mean() if some else zero for name, some in terms.items()}, watched)
+        means = {name: torch.stack(some).mean() if some else zero for name, some in terms.items()}
+        return Outcome(means, watched, frozenset(means.keys() - asked))
 
     def _features(
         self, network: Promptable, images: Tensor, sample: VistaSample
@@ -261,6 +265,11 @@ def mask_terms(masks: MaskSums, *, present: int, loss: Loss) -> Terms:
         return {"dice": squared_dice_loss(masks), "cross_entropy": entropy}
     own = masks.first(present)
     return {"dice": dice_loss(own), "cross_entropy": entropy, "recall": recall_loss(own)}
+
+
+def _asked(terms: Terms, *, present: int, loss: Loss) -> set[str]:
+    """Return the terms that say something: of masks that are all empty, our loss's Dice and recall do not."""
+    return {"cross_entropy"} if loss == "vesalius" and not present else set(terms)
 
 
 def click_terms(
