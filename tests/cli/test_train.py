@@ -102,9 +102,20 @@ def test_slices_are_learnt_from_a_backbone_or_at_random(
     assert "--at-random" in capsys.readouterr().err
 
 
-def test_spacing_is_for_slices() -> None:
-    with pytest.raises(UsageError, match="--spacing"):
-        train.recipe_of(typed("stage-3", "--spacing", "2"))
+def test_spacing_is_for_slices_and_for_volumes_on_a_backbone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "RECIPES", {"stage-3": TINY})
+    listed, model, backbone = write_list(tmp_path / "data"), tmp_path / "tiny", tmp_path / "backbone"
+    write_tiny(model)
+    write_backbone(backbone)
+    words = ["train", "stage-3", "--data", str(listed), "--threads", "1", "--steps", "1", "--device", "cpu"]
+    words += ["--spacing", "6", "--cache", str(tmp_path / "cache")]
+    assert main([*words, "--run", str(tmp_path / "a"), "--model", str(model)]) == 2
+    assert "keeps its own spacing" in capsys.readouterr().err
+    assert main([*words, "--run", str(tmp_path / "b"), "--model", str(backbone)]) == 0
+    spec = json.loads((tmp_path / "b" / "spec.json").read_text())
+    assert (spec["architecture"]["kind"], spec["spacing_mm"]) == ("prompted_vit", [6.0, 6.0, 6.0])
 
 
 def test_minutes_and_steps_take_each_other_s_place() -> None:

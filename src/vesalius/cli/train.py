@@ -13,7 +13,6 @@ from typing import Any
 from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import add_training_precision, number_of_threads, training_precision
 from vesalius.cli.slice_training import SLICE_RECIPES, train_slices
-from vesalius.errors import UsageError
 from vesalius.training.recipes import STAGE_1, STAGE_2, STAGE_3, STAGE_4, VistaRecipe, for_machine, in_multiples
 
 RECIPES: Mapping[str, VistaRecipe] = {
@@ -43,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "A backbone takes its names from LIST: stages put heads for names and clicks on it, meddinov3 a decoder",
     )
     parser.add_argument("--at-random", action="store_true", help="begin with random weights of that network")
-    parser.add_argument("--spacing", type=float, metavar="MM", help="of a slice's pixels; meddinov3 recipes only")
+    parser.add_argument(
+        "--spacing", type=float, metavar="MM", help="of pixels (meddinov3) or voxels (stages on a backbone)"
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="end after so many; default: the recipe's")
     parser.add_argument("--minutes", type=float, metavar="M", help="end after so many minutes instead")
     parser.add_argument("--windows", type=int, metavar="N", help="samples a step, over all processes")
@@ -73,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     recipe = recipe_of(args)
     listed = list_of(args, args.data)
-    beginning = Beginning.of(args.model or DEFAULT_MODEL, recipe, at_random=args.at_random, listed=listed)
+    beginning = Beginning.of(
+        args.model or DEFAULT_MODEL, recipe, at_random=args.at_random, listed=listed, spacing_mm=args.spacing
+    )
     recipe = in_multiples(recipe, beginning.spec.vista.size_multiple)
     course = Course(recipe=recipe, beginning=beginning, listed=listed)
     with joined() as team:
@@ -93,12 +96,6 @@ def run(args: argparse.Namespace) -> int:
 
 def recipe_of(args: argparse.Namespace) -> VistaRecipe:
     """Return the recipe that was named, as the machine can bear it, with what was typed in its place."""
-    if args.spacing is not None:
-        raise UsageError(
-            expected="--spacing with a recipe of slices",
-            got=args.recipe,
-            do="leave it out: a model of volumes keeps its own spacing",
-        )
     recipe = for_machine(RECIPES[args.recipe], args.preset)
     return replace(recipe, loop=replace(recipe.loop, **typed_of(args)))
 

@@ -57,7 +57,13 @@ class Beginning:
 
     @classmethod
     def of(
-        cls, model: str | Path, recipe: VistaRecipe, *, at_random: bool = False, listed: DataList | None = None
+        cls,
+        model: str | Path,
+        recipe: VistaRecipe,
+        *,
+        at_random: bool = False,
+        listed: DataList | None = None,
+        spacing_mm: float | None = None,
     ) -> Beginning:
         """Take the spec of a model, and its weights unless these are to begin at random.
 
@@ -66,16 +72,23 @@ class Beginning:
             recipe: What is to be taught.
             at_random: Take sizes and what it expects, but no weights.
             listed: Names the structures of a network that grows on a backbone.
+            spacing_mm: Side of the voxels of such a network; None: that of the backbone's pixels.
 
         Raises:
             ModelError: If there is no such model, or its weights are refused.
-            UsageError: If it is a backbone on which no heads can grow.
+            UsageError: If it is a backbone on which no heads can grow, or is none and has a spacing of its own.
         """
         weights = None if at_random else open_weights(find_weights_of(model))
         found = weights.spec if weights else spec_of(model)
         spec, prefix = found, ""
         if isinstance(found.architecture, VitArchitecture) and listed is not None:
-            spec, prefix = on_backbone(found, listed, recipe), BACKBONE
+            spec, prefix = on_backbone(found, listed, recipe, spacing_mm=spacing_mm), BACKBONE
+        elif spacing_mm is not None:
+            raise UsageError(
+                expected="--spacing with a recipe of slices, or with a backbone to put heads on",
+                got=f"{found.name}, a {found.architecture.kind} network",
+                do="leave it out: a model of volumes keeps its own spacing",
+            )
         if _clicks(recipe) and not spec.vista.point_branch:
             spec = replace(spec, architecture=replace(spec.vista, point_branch=True))
         if weights is None:

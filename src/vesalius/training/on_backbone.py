@@ -12,17 +12,20 @@ from vesalius.training.recipes import VistaRecipe, in_multiples
 from vesalius.training.slice_recipes import quarters
 
 
-def on_backbone(spec: ModelSpec, listed: DataList, recipe: VistaRecipe) -> ModelSpec:
+def on_backbone(
+    spec: ModelSpec, listed: DataList, recipe: VistaRecipe, *, spacing_mm: float | None = None
+) -> ModelSpec:
     """Return the spec of a network that takes names and clicks, as a backbone sees images and a list names things.
 
-    Voxels have the sides of the backbone's pixels along every axis; windows are the recipe's, in whole patches;
-    only what the recipe teaches has a branch. Numbers of MR have no unit: percentiles of each image stand for the
-    ends of the window.
+    Voxels are cubes; windows are the recipe's, in whole patches; only what the recipe teaches has a branch. Numbers
+    of MR have no unit: percentiles of each image stand for the ends of the window.
 
     Args:
         spec: Of the backbone.
         listed: Says what the structures are called.
         recipe: Says the window.
+        spacing_mm: Side of the voxels; None: that of the backbone's pixels. MedDINOv3's are 0.45 mm wide, because
+            slices are enlarged to 896 pixels: of such cubes a trunk has 900 along each side.
 
     Raises:
         UsageError: If the backbone normalises slice by slice, which no window of a volume can follow, or the list
@@ -31,7 +34,7 @@ def on_backbone(spec: ModelSpec, listed: DataList, recipe: VistaRecipe) -> Model
     backbone = spec.architecture
     assert isinstance(backbone, VitArchitecture)
     pairs = listed.own_classes()
-    side_mm = spec.spacing_mm[0]
+    side_mm = spec.spacing_mm[0] if spacing_mm is None else spacing_mm
     modality = spec.modality if listed.modality == "unknown" else listed.modality
     return replace(
         spec,
