@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from training.small_list import write_list
 from training.small_slices import recipe, write_backbone
-from vesalius.cli import slice_training
+from vesalius.cli import slice_training, train
 from vesalius.cli.main import main
 
 
@@ -40,6 +41,23 @@ def test_the_line_that_segment_tells_makes_a_backbone_segment(
     assert capsys.readouterr().out.strip() == str(place / "run")
     done = ["segment", scan, "-o", str(place / "out"), "--model", str(place / "run"), "--unvalidated"]
     assert main(done) == 0
+    found = json.loads((place / "out" / "labels.json").read_text())
+    assert [one["name"] for one in found["classes"]] == ["liver"]
+
+
+def test_a_backbone_with_heads_for_prompts_is_fine_tuned_as_a_model_of_volumes(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "RECIPES", {"stage-3": replace(train.RECIPES["stage-3"], window_size=(16, 16, 16))})
+    listed = str(place / "data" / "list.json")
+    how = ["--data", listed, "--cache", str(place / "cache"), "--threads", "1", "--steps", "1", "--device", "cpu"]
+    promptable = ["--model", str(place / "promptable")]
+    assert main(["train", "stage-3", *how, "--model", str(place / "backbone"), "--run", promptable[1]]) == 0
+    assert main(["finetune", *how, *promptable, "--run", str(place / "tuned"), "--folds", "0"]) == 0
+    spec = json.loads((place / "tuned" / "spec.json").read_text())
+    assert (spec["architecture"]["kind"], spec["name"]) == ("prompted_vit", "tuned")
+    scan = str(place / "data" / "image-2.nii.gz")
+    assert main(["segment", scan, "-o", str(place / "out"), "--model", str(place / "tuned"), "--unvalidated"]) == 0
     found = json.loads((place / "out" / "labels.json").read_text())
     assert [one["name"] for one in found["classes"]] == ["liver"]
 

@@ -61,9 +61,9 @@ def is_of_slices(model: str | Path) -> bool:
     """
     from vesalius.checkpoints.load import find_weights_of
     from vesalius.checkpoints.weights import open_weights
-    from vesalius.spec import VistaArchitecture
+    from vesalius.spec import PromptArchitecture
 
-    return not isinstance(open_weights(find_weights_of(model)).spec.architecture, VistaArchitecture)
+    return not isinstance(open_weights(find_weights_of(model)).spec.architecture, PromptArchitecture)
 
 
 def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:

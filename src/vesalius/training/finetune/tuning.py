@@ -16,7 +16,7 @@ from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.fingerprint import fingerprint
 from vesalius.engine.settings import Precision
 from vesalius.errors import CheckpointError, UsageError
-from vesalius.spec import ModelSpec, VistaArchitecture
+from vesalius.spec import ModelSpec, PromptArchitecture
 from vesalius.training.adaptation import Change, adapted, limited_to
 from vesalius.training.course import Beginning, Course
 from vesalius.training.course_data import labelled_validation
@@ -142,7 +142,7 @@ def _all_learnt(listed: DataList) -> DataList:
 
 
 def _check_branches(spec: ModelSpec) -> None:
-    if not isinstance(spec.architecture, VistaArchitecture) or not spec.architecture.class_branch:
+    if not isinstance(spec.architecture, PromptArchitecture) or not spec.architecture.class_branch:
         raise CheckpointError(
             expected="a network of volumes that takes class prompts; others cannot be fine-tuned yet",
             got=f"{spec.name}, a {spec.architecture.kind}",
