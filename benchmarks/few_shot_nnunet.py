@@ -29,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, required=True, help="of the processor")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--configuration", choices=("2d", "3d_fullres"), default="3d_fullres")
     arguments = parser.parse_args()
     asked = json.loads((arguments.folder / "case.json").read_text())
@@ -36,7 +37,7 @@ def main() -> None:
     _write_dataset(arguments.folder / "raw" / DATASET, asked)
     configuration = arguments.configuration
     plans = _plan(arguments.folder / "preprocessed" / DATASET / "nnUNetPlans.json", configuration)
-    trained, iterations = _train(60 * arguments.minutes, configuration)
+    trained, iterations = _train(60 * arguments.minutes, configuration, seed=arguments.seed)
     _predict(trained, asked["predict"], arguments.folder / "found")
     plan = plans["configurations"][configuration]
     print(json.dumps({"iterations": iterations, "patch": plan["patch_size"], "batch": plan["batch_size"]}))
@@ -78,14 +79,16 @@ def _plan(path: Path, configuration: str) -> dict[str, Any]:
     return plans
 
 
-def _train(seconds: float, configuration: str) -> tuple[Any, int]:
+def _train(seconds: float, configuration: str, *, seed: int) -> tuple[Any, int]:
     """Train on all cases for so many seconds of the processor; return the trainer and the number of iterations."""
+    import numpy as np
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
 
     os.environ |= {"nnUNet_n_proc_DA": "0"}  # draws in this process; the planner wants one thread at least
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
+    np.random.seed(seed)
     trainer = get_trainer_from_args("1", configuration, "all", device=torch.device("cpu"))
     trainer.disable_checkpointing = True
     trainer.on_train_start()

@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import sides
 from few_shot import measured
 
@@ -116,6 +118,20 @@ def learnt(
     return {"steps": learner.step, "dice": dice, "measuring_s": round(time.process_time() - begun, 1)}
 
 
+def by_structure(run: dict[str, Any]) -> dict[str, float]:
+    """Return the mean Dice of each structure."""
+    return {name: float(np.mean([dice[name] for dice in run["dice"].values()])) for name in LABELS.values()}
+
+
+def pretraining_minutes(backbone: Path | None) -> float | None:
+    """Return how long a run pretrained, in minutes of the processor; None where nobody knows."""
+    from vesalius.engine.run import RunFolder
+
+    if backbone is None or not (backbone / "metrics.jsonl").is_file():
+        return None
+    return round(max(float(record.get("trained_s", 0.0)) for record in RunFolder(backbone).metrics()) / 60, 1)
+
+
 def given(arguments: argparse.Namespace, *names: str) -> list[str]:
     """Return some of the command line's arguments as words again."""
     return [word for name in names for word in (f"--{name}", str(getattr(arguments, name)))]
@@ -129,7 +145,7 @@ def awake(beginning: SliceBeginning) -> SliceBeginning:
     return replace(beginning, spec=spec)
 
 
-def by_nnunet(listed: DataList, *, minutes: float, folder: Path, python: Path) -> dict[str, Any]:
+def by_nnunet(listed: DataList, *, minutes: float, folder: Path, python: Path, seed: int) -> dict[str, Any]:
     """Have nnU-Net's 2-D configuration train and predict in its own Python, and measure."""
     from vesalius.geometry.volume import LabelMap
     from vesalius.io.formats import read_labels, write
@@ -148,7 +164,7 @@ def by_nnunet(listed: DataList, *, minutes: float, folder: Path, python: Path) -
         files[case.split].append({"name": case.name, "image": str(case.image), "label": str(path)})
     asked = {"labels": LABELS | {str(ignored): "ignore"}, "channel": "CT"}
     (folder / "case.json").write_text(json.dumps(asked | {"learn": files["training"], "predict": files["test"]}))
-    words = [str(folder), "--minutes", str(minutes), "--configuration", "2d"]
+    words = [str(folder), "--minutes", str(minutes), "--configuration", "2d", "--seed", str(seed)]
     done = sides.run_with(python, "few_shot_nnunet.py", *words, log=folder / "log.txt")
     names = {int(label): name for label, name in LABELS.items()}
 

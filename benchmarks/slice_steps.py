@@ -1,11 +1,14 @@
 """The paper's steps on head-and-neck slices, in the same time each: what each of them brings a toy.
 
 ``plain``       a vision transformer at random, its last block decoded as Primus does
-``depths``      features of four depths, brought to one width first
+``depths``      features of four depths beside one another, decoded as published
+``fused``       the same, each brought to one width first: the default decoder
 ``resolution``  the same field of view with 1.75 times the pixels along each side, as the paper's 896 for 512
 ``pretrained``  the backbone of ``pretraining_works.py`` in its place
 ``nnunet``      nnU-Net v2's 2-D configuration by its own package, its schedule shortened to the same minutes
                 (its planner cuts across the coarsest axis, which in these scans is not the body's: it may)
+
+A random transformer learns at one rate in all its layers, a pretrained one at less in the first.
 
     python benchmarks/slice_steps.py --backbone runs/pretraining_works/seed-0
 
@@ -36,7 +39,7 @@ from few_shot import interval, table
 if TYPE_CHECKING:
     from vesalius.training.slice_recipes import SliceRecipe
 
-SIDES = ("plain", "depths", "resolution", "pretrained", "nnunet")
+SIDES = ("plain", "depths", "fused", "resolution", "pretrained", "nnunet")
 FINER = 1.75
 """Pixels of the high resolution for one of the other, along each side."""
 
@@ -53,15 +56,17 @@ def recipe_of(side: str, arguments: argparse.Namespace) -> SliceRecipe:
         taps=(arguments.depth - 1,),
         decoder="primus",
         encoder_rate=1.0,
+        layer_decay=1.0,
         batch=arguments.batch,
     )
-    depths = replace(plain, taps=None, decoder="fused")
+    depths = replace(plain, taps=None)
+    fused = replace(depths, decoder="fused")
     finer = round(arguments.window * FINER / 16) * 16
-    resolution = replace(
-        depths, spacing_mm=arguments.spacing * arguments.window / finer, window_size=(finer, finer)
-    )
-    pretrained = replace(resolution, encoder_rate=MEDDINOV3_TOY.encoder_rate)
-    return {"plain": plain, "depths": depths, "resolution": resolution, "pretrained": pretrained}[side]
+    resolution = replace(fused, spacing_mm=arguments.spacing * arguments.window / finer, window_size=(finer, finer))
+    own = {"encoder_rate": MEDDINOV3_TOY.encoder_rate, "layer_decay": MEDDINOV3_TOY.layer_decay}
+    pretrained = replace(resolution, **own)
+    recipes = {"plain": plain, "depths": depths, "fused": fused, "resolution": resolution, "pretrained": pretrained}
+    return recipes[side]
 
 
 def side(arguments: argparse.Namespace) -> None:
@@ -72,7 +77,11 @@ def side(arguments: argparse.Namespace) -> None:
     begun = time.process_time()
     if arguments.side == "nnunet":
         answer = slice_runs.by_nnunet(
-            listed, minutes=arguments.minutes, folder=place / "nnunet", python=arguments.nnunet
+            listed,
+            minutes=arguments.minutes,
+            folder=place / "nnunet",
+            python=arguments.nnunet,
+            seed=arguments.seed,
         )
     else:
         backbone = arguments.backbone
@@ -147,6 +156,10 @@ def main() -> None:
         "learnt_from": arguments.cases,
         "measured_on": arguments.judged,
         "dice_of": "mean over five structures; intervals of 95 %: seeds and cases drawn",
+        "pretrained_for_min": slice_runs.pretraining_minutes(arguments.backbone),
+        "by_structure": {
+            name: [slice_runs.by_structure(found[name, seed]) for seed in range(arguments.seeds)] for name in names
+        },
         "steps": {
             name: [run.get("steps", run.get("iterations")) for (side, _), run in found.items() if side == name]
             for name in names

@@ -1,15 +1,17 @@
 """Does pretraining transfer: slices learnt from two labelled scans, with a pretrained backbone and from scratch.
 
 ``copied``      the labels of the nearest labelled scan, laid over the new one: nothing is learnt
-``scratch``     the network at random, LayerScale 1
+``scratch``     the network at random, LayerScale 1, all layers at one rate
 ``pretrained``  the same network with the backbone of ``pretraining_works.py``, all of it learning
 ``frozen``      that backbone as it is, with LoRA beside its maps, and the decoder
+``nnunet``      nnU-Net v2's 2-D configuration by its own package (``slice_steps.py``), if it is there
 
     python benchmarks/slice_transfer.py --backbone runs/pretraining_works/seed-0
 
 Five support sets that share no scan; each side has the same minutes of the processor for each. Every run that is
 finished is kept in ``--folder``; a second start goes on where the first was stopped. The scans of the support sets
-were, without their labels, among those the backbone learnt from; those that are measured on were not.
+were, without their labels, among those the backbone learnt from; those that are measured on were not. The minutes
+of pretraining are not counted: the result says how many they were.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -32,7 +34,7 @@ from slice_steps import in_words
 if TYPE_CHECKING:
     from vesalius.training.slice_recipes import SliceRecipe
 
-SIDES = ("copied", "scratch", "pretrained", "frozen")
+SIDES = ("copied", "scratch", "pretrained", "frozen", "nnunet")
 PAIR = 2
 TARGET = 0.05
 """What pretraining is meant to gain."""
@@ -46,7 +48,7 @@ def recipe_of(side: str, arguments: argparse.Namespace) -> SliceRecipe:
     window = (arguments.window, arguments.window)
     whole = replace(MEDDINOV3_TOY, spacing_mm=arguments.spacing, window_size=window, batch=arguments.batch)
     if side == "scratch":
-        return replace(whole, encoder_rate=1.0)
+        return replace(whole, encoder_rate=1.0, layer_decay=1.0)
     return whole if side == "pretrained" else replace(whole, adapters=(Lora(rank=8),))
 
 
@@ -59,6 +61,14 @@ def side(arguments: argparse.Namespace) -> None:
     begun = time.process_time()
     if arguments.side == "copied":
         answer = copied(listed)
+    elif arguments.side == "nnunet":
+        answer = slice_runs.by_nnunet(
+            listed,
+            minutes=arguments.minutes,
+            folder=place / "nnunet",
+            python=arguments.nnunet,
+            seed=arguments.set,
+        )
     else:
         answer = slice_runs.learnt(
             listed,
@@ -84,6 +94,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=128, help="pixels of a window")
     parser.add_argument("--batch", type=int, default=4, help="windows a step")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, a thread each")
+    parser.add_argument("--nnunet", type=Path, default=slice_runs.NNUNET, help="its Python")
     parser.add_argument("--result", default="slice_transfer", help="name of the result")
     parser.add_argument("--side", choices=SIDES)
     parser.add_argument("--set", type=int)
@@ -91,20 +102,22 @@ def main() -> None:
     if arguments.side:
         side(arguments)
         return
-    runs = [(number, name) for number in range(arguments.sets) for name in SIDES]
+    names = [name for name in SIDES if name != "nnunet" or arguments.nnunet.is_file()]
+    runs = [(number, name) for number in range(arguments.sets) for name in names]
 
     def words(number: int) -> list[str]:
         own = ["--folder", str(arguments.folder), "--set", str(number), "--backbone", str(arguments.backbone)]
+        own += ["--nnunet", str(arguments.nnunet)]
         return own + slice_runs.given(arguments, "minutes", "judged", "spacing", "window", "batch")
 
     asked = [(f"set-{number}", name, words(number)) for number, name in runs]
     answers = sides.each_once(arguments.folder, __file__, asked, jobs=arguments.jobs)
     found = dict(zip(runs, answers, strict=True))
-    tables = {name: table([found[number, name] for number in range(arguments.sets)]) for name in SIDES}
+    tables = {name: table([found[number, name] for number in range(arguments.sets)]) for name in names}
     dice = {name: interval(values) for name, values in tables.items()}
-    gained = {name: interval(tables[name] - tables["scratch"]) for name in SIDES if name != "scratch"}
+    gained = {name: interval(tables[name] - tables["scratch"]) for name in names if name != "scratch"}
     rows: list[list[object]] = [["side", "Dice (95 %)", "more than from scratch"]]
-    rows += [[name, in_words(dice[name]), in_words(gained.get(name))] for name in SIDES]
+    rows += [[name, in_words(dice[name]), in_words(gained.get(name))] for name in names]
     sides.print_table(rows)
     about = {
         "minutes": arguments.minutes,
@@ -113,7 +126,14 @@ def main() -> None:
         "measured_on": arguments.judged,
         "dice_of": "mean over five structures; intervals of 95 %: support sets and cases drawn",
         "target": TARGET,
-        "steps": {name: [found[n, name].get("steps") for n in range(arguments.sets)] for name in SIDES},
+        "pretrained_for_min": slice_runs.pretraining_minutes(arguments.backbone),
+        "by_structure": {
+            name: [slice_runs.by_structure(found[n, name]) for n in range(arguments.sets)] for name in names
+        },
+        "steps": {
+            name: [found[n, name].get("steps", found[n, name].get("iterations")) for n in range(arguments.sets)]
+            for name in names
+        },
     }
     sides.write_result(arguments.result, {**about, "dice": dice, "gained_over_scratch": gained})
 
