@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, fields
 
 import pytest
 
 from training.small_case import CLICK_SPEC, recipe
 from vesalius.engine.learner import Learner
+from vesalius.engine.optim import rate_factor
 from vesalius.errors import UsageError
 from vesalius.training.networks import new_network
 from vesalius.training.recipes import (
@@ -74,6 +76,16 @@ def test_stages_freeze_what_vista3d_s_freeze() -> None:
         learner = Learner(new_network(CLICK_SPEC, seed=0), chosen.optimisation)
         found = {name.split(".")[0] for name, p in learner.network.named_parameters() if p.requires_grad}
         assert found == learning
+
+
+def test_stages_are_optimised_as_published() -> None:
+    """AdamW, weight decay 1e-5, a cosine over the whole training (``hyper_parameters_stage{1..4}.yaml``)."""
+    for chosen in (STAGE_1, STAGE_2, STAGE_3, STAGE_4):
+        settings = chosen.optimisation
+        assert (settings.weight_decay, settings.betas) == (1e-5, (0.9, 0.999))
+        half_a_cosine = [0.5 * (1 + math.cos(math.pi * part)) for part in (0.0, 0.3, 1.0)]
+        assert [rate_factor(part, settings) for part in (0.0, 0.3, 1.0)] == pytest.approx(half_a_cosine)
+    assert FINETUNE.optimisation.weight_decay == 1e-2  # ours, as measured
 
 
 def test_a_small_machine_gets_small_windows_and_a_cluster_many() -> None:
