@@ -79,3 +79,30 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for name in ("other.npz", "text.npz", "absent.npz"):
         with pytest.raises(FileFormatError, match="MedMNIST"):
             read_probe_images(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"split": np.array([0, 1, 1])}, "'split': 3"),
+        ({"labels": np.array([0, 1, 0, 2])}, "labels from 0 to 2, and 2 classes"),
+        ({"labels": np.array([0, -1, 0, 1])}, "labels from -1"),
+        ({"labels": np.array([0, 1, 0, 0.5])}, "float64"),
+        ({"labels": np.array([0, 1, 0])}, "'labels': 3"),
+    ],
+    ids=["split", "beyond the classes", "negative", "no integers", "too few"],
+)
+def test_arrays_that_do_not_fit_one_another_are_refused(
+    wrong: dict[str, np.ndarray], words: str, tmp_path: Path
+) -> None:
+    right = {
+        "images": np.zeros((4, 5, 5), np.uint8),
+        "labels": np.array([0, 1, 0, 1]),
+        "split": np.array([0, 0, 1, 1]),
+        "classes": np.array(["no", "yes"]),
+    }
+    np.savez(tmp_path / "a.npz", **right)  # type: ignore[arg-type]
+    assert read_probe_images(tmp_path / "a.npz").classes == ("no", "yes")
+    np.savez(tmp_path / "a.npz", **{**right, **wrong})  # type: ignore[arg-type]
+    with pytest.raises(FileFormatError, match=words):
+        read_probe_images(tmp_path / "a.npz")

@@ -127,13 +127,14 @@ def read_probe_images(path: Path, *, split: Split = "validation", most: int | No
         most: Learn from so many of the first images at most.
 
     Raises:
-        FileFormatError: If it is not such a file.
+        FileFormatError: If it is not such a file, or its arrays do not fit one another.
         UsageError: If one of the parts is empty.
     """
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         learnt, judged = (_part(arrays, part) for part in ("training", split))
+        names = _class_names(arrays, torch.cat([learnt[1], judged[1]]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise FileFormatError(
             expected=f"images, labels and split, or MedMNIST's arrays, in {path}",
@@ -146,15 +147,16 @@ def read_probe_images(path: Path, *, split: Split = "validation", most: int | No
             got=f"{len(learnt[0])} and {len(judged[0])}",
             do="name another split",
         )
-    count = int(max(learnt[1].max(), judged[1].max())) + 1
-    names = [str(name) for name in arrays.get("classes", np.arange(count))]
-    return ProbeImages(tuple(names), (learnt[0][:most], learnt[1][:most]), judged)
+    return ProbeImages(names, (learnt[0][:most], learnt[1][:most]), judged)
 
 
 def _part(arrays: Mapping[str, np.ndarray], split: Split) -> Labelled:
     word, number = _SPLITS[split]
     if "images" in arrays:
-        chosen = arrays["split"] == number
+        lengths = {name: len(np.atleast_1d(arrays[name])) for name in ("images", "labels", "split")}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"arrays of lengths {lengths}")
+        chosen = arrays["split"].reshape(-1) == number
         images, labels = arrays["images"][chosen], arrays["labels"][chosen]
     else:
         images, labels = arrays[f"{word}_images"], arrays[f"{word}_labels"]
@@ -163,4 +165,15 @@ def _part(arrays: Mapping[str, np.ndarray], split: Split) -> Labelled:
         pictures = pictures.mean(dim=3)
     if pictures.ndim != 3 or len(labels) != len(pictures):
         raise ValueError(f"images of shape {images.shape} and labels of shape {labels.shape}")
+    if labels.dtype.kind not in "biu":
+        raise ValueError(f"labels of type {labels.dtype}, which are no integers")
     return pictures, torch.from_numpy(labels.reshape(len(labels)).astype(np.int64))
+
+
+def _class_names(arrays: Mapping[str, np.ndarray], labels: Integer[Tensor, " b"]) -> tuple[str, ...]:
+    """Return what the classes are called: as the file says, or by their numbers."""
+    low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, -1)
+    names = tuple(str(name) for name in arrays.get("classes", np.arange(high + 1)))
+    if low < 0 or high >= len(names):
+        raise ValueError(f"labels from {low} to {high}, and {len(names)} classes")
+    return names
