@@ -50,11 +50,11 @@ def carried_out(stage: str, arguments: argparse.Namespace) -> Path:
     run: Path = arguments.folder / stage.replace(" ", "-")
     if (run / "ended").is_file():
         return run
-    recipe = recipe_of(stage, arguments.minutes, arguments.seed)
+    recipe, store = recipe_of(stage, arguments.minutes, arguments.seed), make_store(arguments.stage_1.parent)
     course = PretrainingCourse(
         recipe=recipe,
-        beginning=Beginning.of(run_of(AFTER[stage], arguments)),
-        store=make_store(arguments.stage_1.parent),
+        beginning=Beginning.of(run_of(AFTER[stage], arguments), store),
+        store=store,
         gram=None if recipe.gram is None else arguments.stage_1,
     )
     carry_out(course, run, clock=time.process_time)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ from engine.line_task import same, without_times
 from pretraining.small_store import HEAD, TINY, pupil, recipe, write_store
 from vesalius.checkpoints.load import load_encoder
 from vesalius.checkpoints.safetensors import write_model
-from vesalius.data.slices import SliceStore
+from vesalius.data.slices import MANIFEST, SliceStore
 from vesalius.engine.run import RunFolder
 from vesalius.errors import CheckpointError, UsageError
+from vesalius.geometry.planes import ORIENTATION
 from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
 from vesalius.pretraining.recipes import PretrainingRecipe, spec_of
 from vesalius.pretraining.settings import Gram, HeadSettings
@@ -81,7 +84,7 @@ folder, store, tests = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 sys.path.insert(0, tests)
 from pretraining.small_store import recipe
 from pretraining.test_course import course, SAVING
-from vesalius.data.slices import SliceStore
+from vesalius.data.slices import MANIFEST, SliceStore
 from vesalius.pretraining.course import carry_out
 from vesalius.pretraining.task import PretrainingTask
 
@@ -157,7 +160,7 @@ def test_a_pretraining_begins_with_a_backbone_and_fresh_heads(store: SliceStore,
     given = pupil(7)
     spec = replace(spec_of(recipe(), "given"), licence="of its own", normalisation="slice")
     write_model(tmp_path / "given", given.backbone.state_dict(), spec)
-    beginning = Beginning.of(tmp_path / "given")
+    beginning = Beginning.of(tmp_path / "given", store)
     begun = beginning.pupil(recipe())
     assert same(dict(begun.backbone.state_dict()), dict(given.backbone.state_dict()))
     assert not same(dict(begun.class_head.state_dict()), dict(given.class_head.state_dict()))
@@ -167,11 +170,42 @@ def test_a_pretraining_begins_with_a_backbone_and_fresh_heads(store: SliceStore,
     assert "from given, SHA-256" in found.provenance
 
 
+def test_a_backbone_that_is_gone_on_with_expects_slices_as_the_store_has_them(tmp_path: Path) -> None:
+    coronal = write_store(tmp_path / "store", cases=1)
+    manifest = json.loads((coronal.folder / MANIFEST).read_text())
+    manifest["settings"] |= {"plane": "coronal", "spacing_mm": 2.5}
+    (coronal.folder / MANIFEST).write_text(json.dumps(manifest))
+    given = replace(spec_of(recipe(), "given"), spacing_mm=(0.5, 0.5, 0.0))
+    write_model(tmp_path / "given", pupil(7).backbone.state_dict(), given)
+    chosen, coronal = recipe(), SliceStore(coronal.folder)
+    for beginning in (Beginning.of(tmp_path / "given", coronal), Beginning.at_random(chosen, coronal)):
+        assert (beginning.spec.orientation, beginning.spec.spacing_mm) == (ORIENTATION["coronal"], (2.5, 2.5, 0.0))
+        assert beginning.spec.window_size == given.window_size
+    manifest["settings"]["spacing_mm"] = None
+    (coronal.folder / MANIFEST).write_text(json.dumps(manifest))
+    assert Beginning.of(tmp_path / "given", SliceStore(coronal.folder)).spec.spacing_mm == (0.5, 0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"window_hu": (-150.0, 250.0)}, {"normalisation": "slice"}, {"mean_std_hu": (3.0, 70.0)}]
+)
+def test_an_earlier_backbone_that_sees_other_values_holds_no_patches(
+    change: dict[str, Any], store: SliceStore, tmp_path: Path
+) -> None:
+    chosen = recipe(gram=Gram(), loop=replace(recipe().loop, steps=1))
+    beginning = Beginning.at_random(chosen, store)
+    spec = replace(beginning.spec, normalisation="fixed", mean_std_hu=(30.0, 200.0))
+    beginning = replace(beginning, spec=spec)
+    write_model(tmp_path / "earlier", pupil(7).backbone.state_dict(), replace(spec, name="earlier", **change))
+    with pytest.raises(UsageError, match="sees values"):
+        carry_out(course(store, chosen, beginning=beginning, gram=tmp_path / "earlier"), tmp_path / "run")
+
+
 def test_a_stage_goes_on_from_student_and_teacher_of_the_stage_before(
     store: SliceStore, finished: Path, tmp_path: Path
 ) -> None:
     chosen = recipe(gram=Gram(), loop=replace(recipe().loop, steps=1))
-    beginning = Beginning.of(finished)
+    beginning = Beginning.of(finished, store)
     state = RunFolder(finished).checkpoint()
     assert state is not None
     assert same(dict(beginning.pupil(chosen).state_dict()), dict(state["network"]))
@@ -196,15 +230,15 @@ def test_a_stage_goes_on_from_student_and_teacher_of_the_stage_before(
     )
 
 
-def test_heads_of_other_sizes_are_refused(finished: Path) -> None:
+def test_heads_of_other_sizes_are_refused(finished: Path, store: SliceStore) -> None:
     other = recipe(class_head=HeadSettings(prototypes=HEAD.prototypes + 1, hidden=16, bottleneck=8))
     with pytest.raises(CheckpointError, match="heads of the recipe's sizes"):
-        Beginning.of(finished).pupil(other)
+        Beginning.of(finished, store).pupil(other)
 
 
-def test_a_model_that_is_no_backbone_is_refused() -> None:
+def test_a_model_that_is_no_backbone_is_refused(store: SliceStore) -> None:
     with pytest.raises(CheckpointError, match="a backbone"):
-        Beginning.of("vesalius-small")
+        Beginning.of("vesalius-small", store)
 
 
 def test_one_scan_in_twenty_is_held_out_where_the_recipe_validates(store: SliceStore) -> None:

@@ -55,15 +55,14 @@ class Beginning:
     @classmethod
     def at_random(cls, recipe: PretrainingRecipe, store: SliceStore) -> Beginning:
         """Begin with the recipe's architecture, and expect slices as the store has them."""
-        spec = replace(spec_of(recipe, "backbone"), orientation=ORIENTATION[store.plane])
-        spacing_mm = store.settings.get("spacing_mm")
-        if spacing_mm is not None:
-            spec = replace(spec, spacing_mm=(float(spacing_mm), float(spacing_mm), 0.0))
-        return cls(spec=spec, source="at random")
+        return cls(spec=_as_stored(spec_of(recipe, "backbone"), store), source="at random")
 
     @classmethod
-    def of(cls, start: str | Path) -> Beginning:
+    def of(cls, start: str | Path, store: SliceStore) -> Beginning:
         """Begin with a backbone and fresh heads; or where the folder of a pretraining ended, with its heads.
+
+        Slices are expected as the store has them, which is how they are learnt from now; values stay normalised as
+        the backbone knows them.
 
         Raises:
             ModelError: If there is no such model, its weights are refused, or it is no backbone.
@@ -76,6 +75,7 @@ class Beginning:
                 got=f"{spec.name}, a {spec.architecture.kind} network",
                 do="name another: `vesalius models list`",
             )
+        spec = _as_stored(spec, store)
         source = f"{spec.name}, SHA-256 {weights.report.sha256}"
         checkpoint = Path(start) / CHECKPOINT
         if not checkpoint.is_file():
@@ -201,8 +201,22 @@ def _write(course: PretrainingCourse, learner: Learner[Pupil], run: RunFolder, t
     write_model(run.path, {name: tensor.to(torch.device("cpu")) for name, tensor in state.items()}, spec)
 
 
+def _as_stored(spec: ModelSpec, store: SliceStore) -> ModelSpec:
+    """Return a spec that expects the plane and the spacing of a store; of one with native spacings, its own."""
+    spacing_mm = store.settings.get("spacing_mm")
+    spec = replace(spec, orientation=ORIENTATION[store.plane])
+    return spec if spacing_mm is None else replace(spec, spacing_mm=(float(spacing_mm), float(spacing_mm), 0.0))
+
+
 def _gram_teacher(source: str | Path, spec: ModelSpec, device: str) -> Vit:
     loaded = load_encoder(source, device=device)
+    wanted, seen = _values_seen(spec), _values_seen(loaded.spec)
+    if wanted != seen:
+        raise UsageError(
+            expected=f"an earlier backbone that sees values as this one does: {wanted}",
+            got=f"{loaded.spec.name}: {seen}",
+            do="take one of the same window and normalisation, such as an earlier state of this pretraining",
+        )
     if loaded.spec.architecture.size_multiple != spec.architecture.size_multiple:
         raise UsageError(
             expected=f"an earlier backbone with patches of {spec.architecture.size_multiple} pixels",
@@ -210,6 +224,14 @@ def _gram_teacher(source: str | Path, spec: ModelSpec, device: str) -> Vit:
             do="take one of the same patch size, such as an earlier state of this pretraining",
         )
     return loaded.network
+
+
+def _values_seen(spec: ModelSpec) -> str:
+    """Say what a backbone sees of Hounsfield units: both are shown the same views."""
+    low, high = spec.window_hu
+    mean, deviation = spec.mean_std_hu
+    fixed = f", less {mean:g}, by {deviation:g}" if spec.normalisation == "fixed" else ""
+    return f"{low:g} to {high:g} HU, {spec.normalisation}{fixed}"
 
 
 def _fill(pupil: Pupil, state: State) -> None:
