@@ -29,7 +29,7 @@ def network(seed: int = 0) -> MedDino:
 
 
 def test_a_sample_and_what_is_said_of_it_depend_on_the_seed_alone() -> None:
-    task = MedDinoTask([case(0), case(1)], SPEC, recipe=recipe(batch=3))
+    task = MedDinoTask([case(0), case(1)], SPEC, recipe=recipe(batch=3, recall=0.4))
     assert isinstance(task, Task)
     dropping = network()
     dropping.encoder.drop_paths(0.5)
@@ -38,7 +38,10 @@ def test_a_sample_and_what_is_said_of_it_depend_on_the_seed_alone() -> None:
     assert (first.seed, first.images.shape) == (again.seed, (3, 1, 16, 16))
     assert not torch.equal(first.images, other.images)
     one, two = (task.outcome(dropping, sample).terms for sample in (first, again))
-    assert one.keys() == task.weights(0.5).keys()
+    assert one.keys() == task.weights(0.5).keys() == {"dice", "cross_entropy", "recall"}
+    assert task.weights(0.5)["recall"] == pytest.approx(0.2), "it falls with the rate"
+    plain = MedDinoTask([case(0)], SPEC, recipe=recipe())
+    assert plain.weights(1.0) == {"dice": 1.0, "cross_entropy": 1.0}, "nnU-Net's"
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert all(float(term.detach()) >= 0 for term in one.values())
     reseeded = type(first)(first.images, first.labels, first.looked_for, first.seed + 1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vesalius.labels.mapping import UNKNOWN
-from vesalius.training.slice_losses import slice_cross_entropy, slice_dice_loss
+from vesalius.training.slice_losses import slice_cross_entropy, slice_dice_loss, slice_recall_loss
 
 
 def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -54,6 +54,34 @@ def test_dice_against_a_loop() -> None:
             losses.append(1 - (2 * shared + 1e-5) / (found + there + 1e-5))
     assert len(losses) == 2, "class 3 is shown nowhere"
     assert float(slice_dice_loss(logits, labels, looked_for)) == pytest.approx(sum(losses) / 2, rel=1e-5)
+
+
+def test_recall_against_a_loop() -> None:
+    logits, labels, looked_for = example()
+    by_class: dict[int, list[float]] = {}
+    for b, y, x in torch.cartesian_prod(*(torch.arange(n) for n in labels.shape)).tolist():
+        label = int(labels[b, y, x])
+        if label not in (0, UNKNOWN):
+            by_class.setdefault(label, []).append(-float(logits[b, :, y, x].log_softmax(dim=0)[label]))
+    assert len(by_class) == 2
+    expected = sum(sum(some) / len(some) for some in by_class.values()) / 2
+    assert float(slice_recall_loss(logits, labels, looked_for)) == pytest.approx(expected, rel=1e-5)
+    assert float(slice_recall_loss(logits, torch.zeros_like(labels), looked_for)) == 0
+
+
+def test_recall_wakes_a_class_of_one_pixel_that_dice_and_cross_entropy_leave_asleep() -> None:
+    logits = torch.zeros(1, 2, 32, 32)
+    logits[:, 0] = 12.0  # everything is background, for certain
+    labels = torch.zeros(1, 32, 32, dtype=torch.long)
+    labels[0, 7, 9] = 1
+    pull = []
+    for loss in (slice_dice_loss, slice_cross_entropy, slice_recall_loss):
+        asked = logits.clone().requires_grad_(True)
+        loss(asked, labels, torch.ones(1, 2, dtype=torch.bool)).backward()  # type: ignore[no-untyped-call]
+        assert asked.grad is not None
+        pull.append(float(asked.grad[0, 1, 7, 9].abs()))
+    assert max(pull[:2]) < 2e-3
+    assert pull[2] > 0.9
 
 
 def test_a_class_that_was_not_looked_for_is_not_pushed_out_of_the_background() -> None:

@@ -16,7 +16,7 @@ from vesalius.engine.task import Outcome
 from vesalius.models.meddinov3 import MedDino
 from vesalius.spec import ModelSpec
 from vesalius.training.slice_cutting import SliceCutter
-from vesalius.training.slice_losses import slice_cross_entropy, slice_dice_loss
+from vesalius.training.slice_losses import slice_cross_entropy, slice_dice_loss, slice_recall_loss
 from vesalius.training.slice_recipes import SliceRecipe
 
 
@@ -77,13 +77,15 @@ class MedDinoTask:
         generator = torch.Generator(device).manual_seed(sample.seed)
         images, labels, looked_for = (part.to(device) for part in (sample.images, sample.labels, sample.looked_for))
         logits = network(images, slices=self._recipe.slices, generator=generator).float()
-        return Outcome(
-            {
-                "dice": slice_dice_loss(logits, labels, looked_for),
-                "cross_entropy": slice_cross_entropy(logits, labels, looked_for),
-            }
-        )
+        terms = {
+            "dice": slice_dice_loss(logits, labels, looked_for),
+            "cross_entropy": slice_cross_entropy(logits, labels, looked_for),
+        }
+        if self._recipe.recall:
+            terms["recall"] = slice_recall_loss(logits, labels, looked_for)
+        return Outcome(terms)
 
-    def weights(self, rate: float) -> Mapping[str, float]:  # noqa: ARG002 - the same all along
-        """Return the weight of every term: one to one, as nnU-Net has it."""
-        return {"dice": 1.0, "cross_entropy": 1.0}
+    def weights(self, rate: float) -> Mapping[str, float]:
+        """Return the weight of every term: Dice and cross-entropy one to one, as nnU-Net has it, and of recall."""
+        weights = {"dice": 1.0, "cross_entropy": 1.0}
+        return weights | ({"recall": rate * self._recipe.recall} if self._recipe.recall else {})

@@ -58,6 +58,8 @@ class SliceRecipe:
     optimisation: Optimisation
     """Of the decoder; the parts that follow from ``encoder_rate`` and ``layer_decay``, and what does not decay, are
     added (``slice_optimisation``)."""
+    recall: float = 0.0
+    """Weight of what wakes small classes (``slice_recall_loss``); it falls with the rate. nnU-Net has none."""
     loop: LoopSettings
 
     def __post_init__(self) -> None:
@@ -168,12 +170,15 @@ MEDDINOV3_TOY = replace(
     mirror=(0.0, 0.5),
     encoder_rate=0.5,
     drop_path=0.0,
+    recall=0.3,
     augmentation=replace(NNUNET_2D, degrees=15.0, low_resolution=0.1),
     optimisation=replace(MEDDINOV3.optimisation, learning_rate=1e-3, clip_norm=1.0, ema_decay=0.99),
     loop=LoopSettings(minutes=20.0, windows=1),
 )
-"""A toy backbone (``TOY_SPEC``) on a processor: few steps, so larger rates, a shorter average and no turning upside
-down. What ``benchmarks/slice_steps.py`` and ``benchmarks/slice_transfer.py`` differ from.
+"""A toy backbone (``TOY_SPEC``) on a processor: few steps, so larger rates, a shorter average, no turning upside
+down, and a loss that wakes small classes. After 470 steps from two scans of head and neck five structures had a mean
+Dice of 0.22 without it, brainstem and cord none at all, and of 0.40 with it (``benchmarks/slice_transfer.py``). What
+that and ``benchmarks/slice_steps.py`` differ from.
 
 Command: ``vesalius train meddinov3-toy --model BACKBONE --data LIST --run DIR``. Time: its minutes. Score: those
 benchmarks.
