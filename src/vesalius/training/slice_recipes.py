@@ -176,9 +176,9 @@ MEDDINOV3_TOY = replace(
     loop=LoopSettings(minutes=20.0, windows=1),
 )
 """A toy backbone (``TOY_SPEC``) on a processor: few steps, so larger rates, a shorter average, no turning upside
-down, and a loss that wakes small classes. After 470 steps from two scans of head and neck five structures had a mean
-Dice of 0.22 without it, brainstem and cord none at all, and of 0.40 with it (``benchmarks/slice_transfer.py``). What
-that and ``benchmarks/slice_steps.py`` differ from.
+down, and a loss that wakes small classes. After 470 steps from two scans of head and neck five structures had a
+mean Dice of 0.22 without it, brainstem and cord none at all, and of 0.40 with it
+(``benchmarks/slice_transfer.py``). What that and ``benchmarks/slice_steps.py`` differ from.
 
 Command: ``vesalius train meddinov3-toy --model BACKBONE --data LIST --run DIR``. Time: its minutes. Score: those
 benchmarks.
