@@ -59,8 +59,8 @@ SENTENCES: Mapping[str, str] = {
     "{head-neck[automatic][all][after 10]:.3f} after 10 (a brush on the same places "
     "{head-neck[brush][all][after 3]:.3f}, {head-neck[brush][all][after 5]:.3f}, "
     "{head-neck[brush][all][after 10]:.3f}). From nothing {head-neck[nothing][all][after 1]:.3f} after one click, "
-    "{head-neck[nothing][all][after 3]:.3f} after 3, {head-neck[nothing][all][after 10]:.3f} after 10 (balls around "
-    "the same user's clicks {head-neck[balls][all][after 1]:.3f}, {head-neck[balls][all][after 3]:.3f}, "
+    "{head-neck[nothing][all][after 3]:.3f} after 3, {head-neck[nothing][all][after 10]:.3f} after 10 (balls "
+    "around the same user's clicks {head-neck[balls][all][after 1]:.3f}, {head-neck[balls][all][after 3]:.3f}, "
     "{head-neck[balls][all][after 10]:.3f}). Sarcomas, which it was never taught: "
     "{sarcoma[nothing][all][after 5]:.2f} after 5 clicks, where balls of their usual size give "
     "{sarcoma[balls][all][after 5]:.2f}",
@@ -102,13 +102,13 @@ SENTENCES: Mapping[str, str] = {
     "overfit.json": "One scan of head and neck learnt by heart from nothing, by names and clicks, {minutes:g} "
     "minutes of a core: Dice by name at least {lowest[by name]:.2f} of every structure, by one click at least "
     "{lowest[by one click]:.2f} ({asked for} asked for)",
-    "pretraining_works.json": "Toy transformers that learnt without labels for 25 minutes of a core, three seeds: a "
-    "linear map from their frozen patches to five structures of the head, asked of 16 unseen people, has "
+    "pretraining_works.json": "Toy transformers that learnt without labels for 25 minutes of a core, three seeds: "
+    "a linear map from their frozen patches to five structures of the head, asked of 16 unseen people, has "
     "{seeds[0][gains][1][estimate]:.3f}, {seeds[1][gains][1][estimate]:.3f} and "
     "{seeds[2][gains][1][estimate]:.3f} more Dice than the place alone (0.08 asked for), and "
     "{seeds[0][gains][0][estimate]:.3f}, {seeds[1][gains][0][estimate]:.3f} and "
-    "{seeds[2][gains][0][estimate]:.3f} more than random transformers. The size of the pixels, 1 mm, was looked at on "
-    "these people first: at 1.5 mm the first seed had 0.079 over the place",
+    "{seeds[2][gains][0][estimate]:.3f} more than random transformers. The size of the pixels, 1 mm, was "
+    "looked at on these people first: at 1.5 mm the first seed had 0.079 over the place",
     "promptable_vit.json": "Three structures of a scan learnt by heart by VISTA3D's heads on a toy transformer, "
     "{minutes:g} minutes of a core: by name at least {lowest[by name]:.2f}, by one click at least "
     "{lowest[by one click]:.2f} ({asked for} asked for)",
