@@ -32,6 +32,15 @@ def test_a_store_becomes_a_backbone_and_a_run_is_not_overwritten(
     assert main(words(tmp_path, "--resume")) == 0
 
 
+def test_one_scan_is_learnt_from_without_validations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_store(tmp_path / "store", cases=1)
+    assert main(words(tmp_path)) == 2
+    assert "--no-validation" in capsys.readouterr().err
+    assert main(words(tmp_path, "--no-validation", "--validate-every", "2")) == 2
+    assert main(words(tmp_path, "--no-validation")) == 0
+    assert not [line for line in RunFolder(tmp_path / "run").metrics() if line.get("event") == "validated"]
+
+
 def test_what_is_no_store_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(tmp_path)) == 3
     assert "curate slices" in capsys.readouterr().err

@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, metavar="M", help="end after so many minutes instead")
     parser.add_argument("--batch", type=int, metavar="N", help="slices of a sample")
     parser.add_argument("--windows", type=int, metavar="N", help="samples a step, over all processes")
-    parser.add_argument("--validate-every", type=int, metavar="N", help="steps")
+    validation = parser.add_mutually_exclusive_group()
+    validation.add_argument("--validate-every", type=int, metavar="N", help="steps; default: the recipe's")
+    validation.add_argument("--no-validation", action="store_true", help="learn from all scans; for one, needed")
     parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
     parser.add_argument(
@@ -97,6 +99,8 @@ def recipe_of(args: argparse.Namespace) -> PretrainingRecipe:
     typed = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if "minutes" in typed and "steps" not in typed:
         typed["steps"] = None
+    if args.no_validation:
+        typed["validate_every"] = None
     recipe = replace(recipe, loop=replace(recipe.loop, **typed))
     if args.no_gram:
         recipe = replace(recipe, gram=None)

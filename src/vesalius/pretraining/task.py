@@ -187,7 +187,7 @@ def _check(split: Split, recipe: PretrainingRecipe, gram_teacher: Vit | None) ->
         raise UsageError(
             expected="at least two held-out slices, which validations look at",
             got=str(len(split.held_out)),
-            do="add cases to the store, or train without validations",
+            do="add cases to the store, or train without validations: --no-validation",
         )
     if (recipe.gram is None) != (gram_teacher is None):
         raise UsageError(
