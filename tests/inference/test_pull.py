@@ -12,7 +12,7 @@ import torch
 from inference.clicked_ball import TARGET, WINDOW, ball_logits, clicks
 from vesalius.errors import CheckpointError
 from vesalius.inference.points import PointLogits
-from vesalius.inference.pull import OF_NEAREST, UNNAMED, pulled
+from vesalius.inference.pull import MOST, OF_NEAREST, UNNAMED, pulled
 from vesalius.prompts import ObjectClicks
 from vesalius.spec import ModelSpec, VistaArchitecture
 
@@ -68,6 +68,14 @@ def test_a_structure_without_a_name_is_pulled_at_more_and_as_far_as_its_clicks_l
     deviation = OF_NEAREST * 20.0  # ten voxels of 2 mm
     assert new[9, 8, 8] == pytest.approx(UNNAMED * 6.0 * math.exp(-0.5 * (10 / deviation) ** 2))
     assert known[9, 8, 8] == pytest.approx(6.0 * math.exp(-0.5 * (10 / 5) ** 2))
+    far = replace(clicks((4, 8, 8), (39, 8, 8)), target=NEW)
+    apart = pulled(silent((0, 0, 0)), far, SPACING_MM, pull=6.0, mm=5.0).windows[0]
+    assert apart[14, 8, 8] == pytest.approx(UNNAMED * 6.0 * math.exp(-0.5 * (20 / (MOST * 5.0)) ** 2)), "no farther"
+    other = replace(both((4, 8, 8), (39, 8, 8)), target=NEW)
+    unlike = pulled(silent((0, 0, 0)), other, SPACING_MM, pull=6.0, mm=5.0).windows[0]
+    assert unlike[9, 8, 8] == pytest.approx(UNNAMED * 6.0 * math.exp(-0.5 * (10 / 5) ** 2)), (
+        "one of its sign counts"
+    )
     alone = pulled(silent((0, 0, 0)), replace(clicks((4, 8, 8)), target=NEW), SPACING_MM, pull=6.0, mm=5.0)
     assert alone.windows[0][9, 8, 8] == pytest.approx(UNNAMED * known[9, 8, 8].item())
 

@@ -19,8 +19,11 @@ from vesalius.prompts.encode import ObjectClicks
 UNNAMED = 2.0
 """How much more clicks on a structure without a name count: the network has not seen it, the user has."""
 OF_NEAREST = 0.5
-"""Deviation of such a click's pull, as a part of the way to the nearest other click: who clicks far apart means
-something large."""
+"""Deviation of such a click's pull, as a part of the way to the nearest other click of its sign: who clicks far
+apart means something large."""
+MOST = 4.0
+"""Largest deviation of such a click's pull, as a multiple of that of a click on a named structure: two lesions a
+hand apart are no mass as large as the hand."""
 
 
 def pulled(
@@ -36,12 +39,12 @@ def pulled(
         clicks: On it, in voxels of the model's grid.
         spacing_mm: Of that grid.
         pull: In logits.
-        mm: Standard deviation of its fall; a structure without a name may have more (``OF_NEAREST``).
+        mm: Standard deviation of its fall; a structure without a name may have more (``OF_NEAREST``, ``MOST``).
     """
     factor = 1.0 if clicks.target.supported else UNNAMED
     deviations_mm = np.full(len(clicks), mm)
     if not clicks.target.supported:
-        deviations_mm = np.maximum(mm, OF_NEAREST * _to_nearest_mm(clicks.points_ijk, spacing_mm))
+        deviations_mm = np.clip(OF_NEAREST * _to_nearest_mm(clicks, spacing_mm), mm, MOST * mm)
     windows = []
     for start, window in zip(logits.starts, logits.windows, strict=True):
         i, j, k = window.shape
@@ -53,16 +56,14 @@ def pulled(
     return PointLogits(logits.shape, logits.starts, tuple(windows))
 
 
-def _to_nearest_mm(
-    points_ijk: Float[np.ndarray, "n 3"], spacing_mm: tuple[float, float, float]
-) -> Float[np.ndarray, " n"]:
-    """Return how far the nearest other click lies from each; 0 from one that is alone."""
-    if len(points_ijk) < 2:
-        return np.zeros(len(points_ijk))
-    apart = np.linalg.norm((points_ijk[:, None] - points_ijk) * np.asarray(spacing_mm), axis=2)
+def _to_nearest_mm(clicks: ObjectClicks, spacing_mm: tuple[float, float, float]) -> Float[np.ndarray, " n"]:
+    """Return how far the nearest other click of its sign lies from each; 0 from one that is alone."""
+    points, positive = clicks.points_ijk, clicks.positive
+    apart = np.linalg.norm((points[:, None] - points) * np.asarray(spacing_mm), axis=2)
+    apart[positive[:, None] != positive] = np.inf
     np.fill_diagonal(apart, np.inf)
-    nearest: np.ndarray = apart.min(axis=1)
-    return nearest
+    nearest: np.ndarray = apart.min(axis=1, initial=np.inf)
+    return np.where(np.isinf(nearest), 0.0, nearest)
 
 
 def _hill(
