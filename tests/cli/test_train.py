@@ -82,6 +82,21 @@ def test_it_ends_with_a_model_and_is_told_apart_from_a_new_run(
     assert [event for event in events if event] == ["started", "finished", "resumed", "finished"]
 
 
+def test_several_lists_are_learnt_from_together_but_slices_from_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "RECIPES", {"stage-3": TINY})
+    one, two, model = write_list(tmp_path / "a"), write_list(tmp_path / "b"), write_tiny(tmp_path / "tiny")
+    two.write_text(json.dumps({**json.loads(two.read_text()), "name": "second"}))
+    lists = ["--data", str(one), "--data", str(two), "--run", str(tmp_path / "run")]
+    words = ["--model", str(model), "--threads", "1", "--steps", "1", "--device", "cpu"]
+    assert main(["train", "stage-3", *lists, *words]) == 0
+    assert list(json.loads((tmp_path / "run" / "config.json").read_text())["others"]) == ["second"]
+    capsys.readouterr()
+    assert main(["train", "meddinov3-toy", "--at-random", *lists[:-1], str(tmp_path / "slices")]) == 2
+    assert "one --data" in capsys.readouterr().err
+
+
 def test_the_recipes_of_the_command_last_long_enough_to_be_meant() -> None:
     assert all(isinstance(recipe.loop, LoopSettings) for recipe in train.RECIPES.values())
     assert all((recipe.loop.steps or 0) >= 1000 for recipe in train.RECIPES.values())

@@ -68,7 +68,7 @@ def test_a_model_is_written_and_judged_in_the_windows_that_it_learnt_in(place: P
     short = LoopSettings(steps=1, precision="fp32", validate_every=1)
     smaller = course(place, replace(BY_CLASSES, window_size=(8, 16, 8), loop=short))
     assert smaller.beginning.spec.window_size == (16, 16, 16)
-    assert smaller.judge(smaller.validation_cases()).spec.window_size == (8, 16, 8)
+    assert smaller.judge(*smaller.validation_cases()).spec.window_size == (8, 16, 8)
     carry_out(smaller, tmp_path / "smaller", cache=Cache(place / "cache"))
     assert load_model(tmp_path / "smaller").spec.window_size == (8, 16, 8)
 
@@ -188,6 +188,43 @@ def test_pseudo_labels_teach_where_the_recipe_says_so(place: Path, tmp_path: Pat
     kidneys = [one for one in asked if one is not None and 3 in one.class_ids[: one.present].tolist()]
     assert bool(kidneys) == believes
     carry_out(learnt, tmp_path / "run", cache=Cache(place / "cache"))
+
+
+def test_lists_with_label_ids_of_their_own_are_learnt_together(place: Path, tmp_path: Path) -> None:
+    """1 is the liver in one list and the left kidney in the other; a third has only what a model found."""
+    path = write_list(tmp_path / "kidney")
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "name": "kidneys", "label_mapping": {"1": "left kidney"}}))
+    write_list(tmp_path / "found", validation=0)
+    cases = [{"image": f"image-{n}.nii.gz", "pseudo_label": f"label-{n}.nii.gz"} for n in (0, 1)]
+    (tmp_path / "found" / "list.json").write_text(json.dumps({"name": "found", "training": cases}))
+    liver, kidneys, found = (
+        read_list(one / "list.json") for one in (place / "data", path.parent, tmp_path / "found")
+    )
+    many = course(place, replace(BY_CLASSES, pseudo_labels=True), listed=liver, others=(kidneys, found))
+    told: list[int] = []
+    task = task_of(many, Cache(tmp_path / "cache"), on_case=told.append)
+    assert told == [1, 2, 3, 4, 5, 6]
+    assert isinstance(task, Judged)
+    assert isinstance(task.task, Vista3DTask)
+    looked_for: dict[str, set[int]] = {}
+    for seed in range(40):
+        (window,) = task.task.draw(np.random.default_rng(seed)).windows
+        assert window.question is not None
+        looked_for.setdefault(window.group, set()).update(
+            window.question.class_ids[window.question.annotated].tolist()
+        )
+    assert looked_for == {liver.name: {1}, "kidneys": {2}, "found": {1}}  # the others' class is never absent
+    carry_out(many, tmp_path / "run", cache=Cache(tmp_path / "cache"))
+    record = next(r for r in RunFolder(tmp_path / "run").metrics() if r.get("event") == "validated")
+    assert {"dice of liver", "dice of left kidney"} <= record.keys()
+    assert len(record["by_case"]) == 2
+    assert f"on {liver.name}, kidneys, found, from" in load_model(tmp_path / "run").spec.provenance
+    carry_out(many, tmp_path / "run", cache=Cache(tmp_path / "cache"))  # goes on, to its end
+    with pytest.raises(UsageError, match="others"):
+        carry_out(replace(many, others=(kidneys,)), tmp_path / "run", cache=Cache(tmp_path / "cache"))
+    with pytest.raises(UsageError, match="one name"):
+        replace(many, others=(liver,))
 
 
 def test_another_course_in_the_same_folder_is_refused(place: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import add_training_precision, number_of_threads, training_precision
 from vesalius.cli.slice_training import SLICE_RECIPES, train_slices
+from vesalius.errors import UsageError
 from vesalius.training.recipes import STAGE_1, STAGE_2, STAGE_3, STAGE_4, VistaRecipe, for_machine, in_multiples
 
 RECIPES: Mapping[str, VistaRecipe] = {
@@ -30,7 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``vesalius train``."""
     names = (*RECIPES, *SLICE_RECIPES)
     parser.add_argument("recipe", choices=names, metavar="RECIPE", help=f"one of {', '.join(names)}")
-    parser.add_argument("--data", type=Path, required=True, metavar="LIST", help="see `vesalius dataset check`")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="LIST",
+        help="see `vesalius dataset check`; once for each list to learn from, one for slices",
+    )
     add_list_options(parser, folds=True)
     parser.add_argument("--run", type=Path, required=True, dest="folder", metavar="DIR", help="the run folder")
     parser.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped, if there is one")
@@ -70,15 +78,15 @@ def run(args: argparse.Namespace) -> int:
     logging.getLogger("vesalius").setLevel(logging.INFO)
     refuse_existing(args.folder, resume=args.resume)
     if args.recipe in SLICE_RECIPES:
-        train_slices(args, list_of(args, args.data), typed_of(args))
+        train_slices(args, list_of(args, only_list(args)), typed_of(args))
         return 0
     recipe = recipe_of(args)
-    listed = list_of(args, args.data)
+    listed, *others = (list_of(args, path) for path in args.data)
     beginning = Beginning.of(
         args.model or DEFAULT_MODEL, recipe, at_random=args.at_random, listed=listed, spacing_mm=args.spacing
     )
     recipe = in_multiples(recipe, beginning.spec.vista.size_multiple)
-    course = Course(recipe=recipe, beginning=beginning, listed=listed)
+    course = Course(recipe=recipe, beginning=beginning, listed=listed, others=tuple(others))
     with joined() as team:
         carry_out(
             course,
@@ -92,6 +100,22 @@ def run(args: argparse.Namespace) -> int:
         if team.is_first:
             print(args.folder)
     return 0
+
+
+def only_list(args: argparse.Namespace) -> Path:
+    """Return the list that was named, for a recipe that reads one.
+
+    Raises:
+        UsageError: If several were.
+    """
+    if len(args.data) > 1:
+        raise UsageError(
+            expected=f"one --data with {args.recipe}, whose classes are those of the list",
+            got=", ".join(map(str, args.data)),
+            do="put the cases into one list, or train a stage of volumes",
+        )
+    path: Path = args.data[0]
+    return path
 
 
 def recipe_of(args: argparse.Namespace) -> VistaRecipe:

@@ -65,6 +65,19 @@ class Preparation:
     mapping: LabelMapping
     modality: Modality
 
+    @classmethod
+    def of(cls, listed: DataList, spec: ModelSpec) -> Preparation:
+        """Take what a list's label ids mean; where nobody drew anything, it need not say so.
+
+        Raises:
+            UsageError: If the list has drawn labels and does not say what its ids mean.
+            UnknownClassError: If one of them means no single class.
+        """
+        vocabulary = Vocabulary.of(spec.vocabulary)
+        is_read = bool(listed.meanings) or not listed.cases or any(case.is_labelled for case in listed.cases)
+        mapping = listed.mapping(vocabulary) if is_read else LabelMapping.of({}, vocabulary, unknown=listed.unknown)
+        return cls(spec, mapping, listed.modality)
+
     @property
     def includes(self) -> dict[int, frozenset[int]]:
         """Class id -> ids of the classes whose voxels are its own, too."""
@@ -137,7 +150,7 @@ def prepare_list(
         DiskError: If the cache cannot be written.
     """
     vocabulary = Vocabulary.of(spec.vocabulary)
-    preparation = Preparation(spec, listed.mapping(vocabulary), listed.modality)
+    preparation = Preparation.of(listed, spec)
     looked_for = partial(listed.annotated, mapping=preparation.mapping, vocabulary=vocabulary)
     named = listed.split("training") if cases is None else cases
     chosen = [case for case in named if is_learnt(case, looked_for(case))]

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.store import MODEL_FILE, SPEC_FILE
 from vesalius.checkpoints.weights import open_weights
 from vesalius.data.cache import Cache
+from vesalius.data.case import Case
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.prepare import prepare_list
 from vesalius.engine.learner import Learner
@@ -28,7 +31,7 @@ from vesalius.errors import UsageError
 from vesalius.models.promptable import Promptable
 from vesalius.spec import ModelSpec, VitArchitecture
 from vesalius.training.adaptation import limited_to
-from vesalius.training.course_data import data_facts, judging_cases, mirrored_ids, spec_of
+from vesalius.training.course_data import data_facts, judging_cases_of, mirrored_ids, spec_of
 from vesalius.training.networks import BACKBONE, grown_network, network_on_backbone, new_network
 from vesalius.training.on_backbone import on_backbone
 from vesalius.training.recipes import AUTOMATIC, INTERACTIVE, VistaRecipe
@@ -115,11 +118,38 @@ class Beginning:
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """What is learnt, from what, and where it begins."""
+    """What is learnt, from what, and where it begins.
+
+    Args:
+        recipe: What is chosen about the training.
+        beginning: The network before it.
+        listed: The cases.
+        others: Further lists to learn from, of other names; each has label ids of its own, and what was not looked
+            for in its cases is never taken for absent from them.
+
+    Raises:
+        UsageError: If two lists have one name.
+    """
 
     recipe: VistaRecipe
     beginning: Beginning
     listed: DataList
+    others: tuple[DataList, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = Counter(one.name for one in self.lists)
+        twice = [str(one.path) for one in self.lists if names[one.name] > 1]
+        if twice:
+            raise UsageError(
+                expected="lists of different names, by which their cases are told apart",
+                got=f"{' and '.join(twice)} of one name",
+                do='give one of them another "name"',
+            )
+
+    @property
+    def lists(self) -> tuple[DataList, ...]:
+        """Return all lists, in the order in which they were given."""
+        return (self.listed, *self.others)
 
     @property
     def spec(self) -> ModelSpec:
@@ -138,21 +168,26 @@ class Course:
         Args:
             cache: Where prepared cases are kept; it knows the hashes of their files.
         """
-        listed, beginning = self.listed, self.beginning
-        learnt, judged = self.learnt.split("training"), self.validation_cases()
+        beginning = self.beginning
+        data, *others = (
+            data_facts(one, self.spec, cache, learnt=learnt.split("training"), judged=judged)
+            for one, learnt, judged in zip(self.lists, self.learnt, self.validation_cases(), strict=True)
+        )
         return {
             "recipe": asdict(self.recipe),
             "model": beginning.source,
             **({"beginning": dict(beginning.changes)} if beginning.changes else {}),
-            "data": data_facts(listed, self.spec, cache, learnt=learnt, judged=judged),
+            "data": data,
+            **({"others": {facts["name"]: facts for facts in others}} if others else {}),
         }
 
-    def judge(self, cases: tuple[ListedCase, ...]) -> WholeScans:
-        """Return what judges a network on cases, by the kinds of prompts that the recipe teaches."""
+    def judge(self, *cases: tuple[ListedCase, ...]) -> WholeScans:
+        """Return what judges a network on cases of each list, by the kinds of prompts that the recipe teaches."""
         recipe = self.recipe
         return WholeScans(
             listed=self.listed,
-            cases=cases,
+            cases=cases[0],
+            others=tuple(zip(self.others, cases[1:], strict=True)),
             spec=self.spec,
             precision=recipe.loop.precision,
             automatic=recipe.drop_label < 1,
@@ -161,17 +196,18 @@ class Course:
         )
 
     @property
-    def learnt(self) -> DataList:
-        """The list as the recipe reads it: without pseudo labels, where they do not count."""
-        return self.listed if self.recipe.pseudo_labels else self.listed.without_pseudo_labels()
+    def learnt(self) -> tuple[DataList, ...]:
+        """The lists as the recipe reads them: without pseudo labels, where they do not count."""
+        believes = self.recipe.pseudo_labels
+        return tuple(one if believes else one.without_pseudo_labels() for one in self.lists)
 
-    def validation_cases(self) -> tuple[ListedCase, ...]:
-        """Return the labelled validation cases, if the recipe validates.
+    def validation_cases(self) -> tuple[tuple[ListedCase, ...], ...]:
+        """Return the labelled validation cases of each list, if the recipe validates.
 
         Raises:
-            UsageError: If it does and there are none.
+            UsageError: If it does and there are none at all.
         """
-        return judging_cases(self.listed, self.recipe.loop)
+        return judging_cases_of(self.lists, self.recipe.loop)
 
 
 def carry_out(
@@ -227,9 +263,12 @@ def task_of(
     """
     recipe, spec = course.recipe, course.spec
     held_out = course.validation_cases()
-    cases = prepare_list(course.learnt, spec, cache, workers=workers, on_case=on_case)
+    cases: list[Case] = []
+    for one in course.learnt:
+        told = None if on_case is None else partial(_tell, on_case, len(cases))
+        cases += prepare_list(one, spec, cache, workers=workers, on_case=told)
     task = Vista3DTask(cases, spec, recipe=recipe, mirrored=mirrored_ids(spec))
-    return Judged(task, course.judge(held_out)) if held_out else task
+    return Judged(task, course.judge(*held_out)) if any(held_out) else task
 
 
 def refuse_existing(folder: Path, *, resume: bool = False, mark: str = CONFIG) -> None:
@@ -259,13 +298,17 @@ def refuse_existing(folder: Path, *, resume: bool = False, mark: str = CONFIG) -
     )
 
 
+def _tell(on_case: Callable[[int], None], before: int, count: int) -> None:
+    on_case(before + count)
+
+
 def _clicks(recipe: VistaRecipe) -> bool:
     return recipe.drop_label > 0 or recipe.drop_point < 1
 
 
 def _write(course: Course, learner: Learner[Promptable], run: RunFolder) -> None:
     """Write the best weights, or else the running average, with a spec that claims nothing about them."""
-    best, spec = run.best(), course.spec
+    best, spec, names = run.best(), course.spec, ", ".join(one.name for one in course.lists)
     state = learner.average.state_dict() if best is None else best["network"]
     trained = replace(
         spec,
@@ -274,6 +317,6 @@ def _write(course: Course, learner: Learner[Promptable], run: RunFolder) -> None
         dice={},
         dice_source="",
         confidence={},
-        provenance=f"trained with Vesalius on {course.listed.name}, from {course.beginning.source}",
+        provenance=f"trained with Vesalius on {names}, from {course.beginning.source}",
     )
     write_model(run.path, {name: tensor.to(torch.device("cpu")) for name, tensor in state.items()}, trained)

@@ -44,6 +44,18 @@ def judging_cases(listed: DataList, loop: LoopSettings) -> tuple[ListedCase, ...
     return cases
 
 
+def judging_cases_of(lists: Sequence[DataList], loop: LoopSettings) -> tuple[tuple[ListedCase, ...], ...]:
+    """Return the labelled validation cases of each of several lists, if a training validates; some may have none.
+
+    Raises:
+        UsageError: If it does and there are none at all, or a patient is in two parts of a list.
+    """
+    if loop.validate_every is None:
+        return tuple(() for _ in lists)
+    found = tuple(labelled_validation(one.require_whole_patients()) for one in lists)
+    return found if any(found) else (judging_cases(lists[0], loop),)  # which refuses
+
+
 def data_facts(
     listed: DataList, spec: ModelSpec, cache: Cache, *, learnt: Sequence[ListedCase], judged: Iterable[ListedCase]
 ) -> dict[str, Any]:
@@ -57,7 +69,7 @@ def data_facts(
         judged: Cases that judge.
     """
     vocabulary = Vocabulary.of(spec.vocabulary)
-    preparation = Preparation(spec, listed.mapping(vocabulary), listed.modality)
+    preparation = Preparation.of(listed, spec)
 
     def facts(cases: Iterable[ListedCase]) -> dict[str, Any]:
         return {

@@ -9,8 +9,8 @@ evaluate`` runs; clicks are those of its simulated user, in the session that use
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -84,6 +84,7 @@ class WholeScans:
         automatic: Whether to segment by class prompts.
         clicks: So many simulated clicks on each structure, beginning with nothing; 0 is none.
         novel: Classes that are not asked for and do not count: what is reported as unseen chooses no weights.
+        others: Further lists, and their cases to judge by.
     """
 
     listed: DataList
@@ -93,6 +94,7 @@ class WholeScans:
     automatic: bool = True
     clicks: int = 0
     novel: tuple[int, ...] = ()
+    others: tuple[tuple[DataList, tuple[ListedCase, ...]], ...] = ()
 
     def __call__(self, network: Promptable | MedDino) -> Validation:
         """Judge a network; the score is the mean of what is asked for, the picture is of the first scan."""
@@ -103,7 +105,7 @@ class WholeScans:
         dice: dict[str, dict[str, list[float]]] = {"": {}, "clicks, ": {}}
         by_case: dict[str, dict[str, float]] = {}
         pictures: dict[str, np.ndarray] = {}
-        for case in read_references(self.listed, self.cases, vocabulary):
+        for case in self._references(vocabulary):
             stated = (name for label, name in case.truth.names.items() if label not in case.unknown)
             names = [name for name in stated if not self._is_novel(name, vocabulary)]
             if not names:
@@ -127,6 +129,12 @@ class WholeScans:
         }
         kinds = [_mean(map(_mean, of.values())) for of in dice.values() if of]
         return Validation(_mean(kinds), numbers, pictures, by_case)
+
+    def _references(self, vocabulary: Vocabulary) -> Iterator[ReferenceCase]:
+        """Read the cases of every list; of several, names say which list a case is of."""
+        for listed, cases in ((self.listed, self.cases), *self.others):
+            for case in read_references(listed, cases, vocabulary):
+                yield replace(case, name=f"{listed.name} {case.name}") if self.others else case
 
     def _is_novel(self, name: str, vocabulary: Vocabulary) -> bool:
         """Whether a structure of a reference is a novel class, or made of one."""
