@@ -25,6 +25,7 @@ from vesalius.engine.run import RunFolder
 from vesalius.engine.settings import LoopSettings
 from vesalius.errors import InterruptedRun, UsageError
 from vesalius.io.formats import read
+from vesalius.models.build import build
 from vesalius.spec import Depth, Lora, MedDinoArchitecture, VitArchitecture
 from vesalius.training import slice_course
 from vesalius.training.slice_course import SliceBeginning, SliceCourse, carry_out_slices
@@ -191,6 +192,18 @@ def test_rates_fall_towards_the_input_and_bare_tensors_do_not_decay(place: Path)
     bare = {name for name, group in by_name.items() if group["weight_decay"] == 0}
     kept = {name for name, parameter in network.named_parameters() if parameter.ndim > 1 and "token" not in name}
     assert bare == (set(names) - kept) | {"encoder.registers"}
+
+
+def test_biases_of_queries_do_not_decay_either() -> None:
+    biased = replace(VIT, qkv_bias=True, registers=0)
+    architecture = MedDinoArchitecture(encoder=biased, taps=(0, 1), num_classes=2)
+    network = build(architecture)
+    for adapters in ((), (Lora(rank=2),)):
+        settings = slice_optimisation(replace(LEARNT, adapters=adapters), biased)
+        groups = Learner(network, settings).optimiser.param_groups
+        by_name = dict(zip([name for name, _ in network.named_parameters()], groups, strict=True))
+        assert by_name["encoder.blocks.0.attention.query_bias"]["weight_decay"] == 0
+        assert by_name["encoder.blocks.0.attention.qkv.weight"]["weight_decay"] > 0
 
 
 def test_the_recipes_fit_the_backbones_they_are_for() -> None:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from vesalius.checkpoints.catalog import MEDDINOV3_SPEC
-from vesalius.engine.settings import LoopSettings, Optimisation, Part, by_depth
+from vesalius.engine.settings import LoopSettings, Optimisation, Part
+from vesalius.engine.vit_parts import stem_of, vit_layers, without_decay
 from vesalius.errors import UsageError
 from vesalius.pretraining.settings import (
     Cropping,
@@ -37,7 +38,7 @@ PRESETS: tuple[Preset, ...] = ("toy", "small", "base", "large")
 
 HEADS = ("class_head.*", "patch_head.*")
 """What a student has beside its backbone."""
-_TOKENS = ("backbone.class_token", "backbone.registers", "backbone.mask_token")
+_BACKBONE = "backbone."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,22 +96,15 @@ def optimisation_of(recipe: PretrainingRecipe, architecture: VitArchitecture) ->
     Layer by layer ``layer_decay ** (depth + 1 - layer)``, tokens and patch embedding being layer 0; no weight decay
     of biases, norms, LayerScale and tokens; whole backbone and each head clipped by itself.
     """
-    stem = "backbone.patch_embedding.*"
-    blocks = tuple(f"backbone.blocks.{number}.*" for number in range(architecture.depth))
-    layers = by_depth((stem, *blocks), decay=recipe.layer_decay)
-    tokens = tuple(name for name in _TOKENS if architecture.registers or name != "backbone.registers")
-    first = recipe.layer_decay ** (architecture.depth + 1)
-    bare = ("*.bias", "*norm*.weight", "*.gamma", *tokens, *(("*_bias",) if architecture.qkv_bias else ()))
     own = recipe.optimisation
     return replace(
         own,
         learning_rate=own.learning_rate * 4 * math.sqrt(recipe.slices_a_step / 1024),
         parts=(
             *own.parts,
-            *layers,
-            Part(names=stem, rate=recipe.stem_rate),
-            *(Part(names=name, rate=first) for name in tokens),
-            *(Part(names=name, weight_decay=0.0) for name in bare),
+            *vit_layers(architecture, prefix=_BACKBONE, decay=recipe.layer_decay),
+            Part(names=stem_of(_BACKBONE), rate=recipe.stem_rate),
+            *without_decay(architecture, prefix=_BACKBONE),
         ),
         clip_apart=HEADS,
     )

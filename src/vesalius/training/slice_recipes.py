@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from vesalius.checkpoints.catalog import MEDDINOV3_SPEC
-from vesalius.engine.settings import LoopSettings, Optimisation, Part, by_depth
+from vesalius.engine.settings import LoopSettings, Optimisation, Part
+from vesalius.engine.vit_parts import vit_layers, without_decay
 from vesalius.errors import UsageError
 from vesalius.spec import VIT_TOY, AdapterPlan, Depth, Lora, VitArchitecture
 from vesalius.transforms.augment import Augmentation
@@ -22,7 +23,7 @@ from vesalius.transforms.augment import Augmentation
 Decoder = Literal["fused", "primus", "linear"]
 Preset = Literal["cpu", "gpu", "cluster"]
 
-_TOKENS = ("class_token", "registers", "mask_token")
+_ENCODER = "encoder."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +82,12 @@ def quarters(depth: int) -> tuple[int, ...]:
 
 def slice_optimisation(recipe: SliceRecipe, architecture: VitArchitecture) -> Optimisation:
     """Return a recipe's rates for a backbone of some depth; one that is frozen has none."""
-    bare = ("*.bias", "*norm*.weight", "encoder.*.gamma", *(f"encoder.{name}" for name in _tokens(architecture)))
-    decay_less = tuple(Part(names=name, weight_decay=0.0) for name in bare)
+    bare = without_decay(architecture, prefix=_ENCODER)
     if recipe.adapters:
-        return replace(recipe.optimisation, parts=(*recipe.optimisation.parts, *decay_less))
-    blocks = tuple(f"encoder.blocks.{number}.*" for number in range(architecture.depth))
-    layers = by_depth(("encoder.patch_embedding.*", *blocks), decay=recipe.layer_decay)
-    first = recipe.layer_decay ** (architecture.depth + 1)
-    tokens = tuple(Part(names=f"encoder.{name}", rate=first) for name in _tokens(architecture))
-    encoder = Part(names="encoder.*", rate=recipe.encoder_rate)
-    return replace(recipe.optimisation, parts=(*recipe.optimisation.parts, encoder, *layers, *tokens, *decay_less))
+        return replace(recipe.optimisation, parts=(*recipe.optimisation.parts, *bare))
+    encoder = Part(names=f"{_ENCODER}*", rate=recipe.encoder_rate)
+    layers = vit_layers(architecture, prefix=_ENCODER, decay=recipe.layer_decay)
+    return replace(recipe.optimisation, parts=(*recipe.optimisation.parts, encoder, *layers, *bare))
 
 
 def slices_for_machine(recipe: SliceRecipe, preset: Preset) -> SliceRecipe:
@@ -196,10 +193,6 @@ TOY_SPEC = replace(
     citation="",
 )
 """A backbone that begins at random and has no time to outgrow a LayerScale of 1e-5."""
-
-
-def _tokens(architecture: VitArchitecture) -> tuple[str, ...]:
-    return tuple(name for name in _TOKENS if architecture.registers or name != "registers")
 
 
 def _refused(expected: str, got: object) -> UsageError:
