@@ -1,7 +1,7 @@
 """Where the body is in a scan, and what part of it a slice shows: simple rules on Hounsfield units, no model.
 
-The rules are rough on purpose and say nothing of a patient: they serve to balance slices. How often they err stands
-in ``docs/concepts/curation.md``.
+The rules are rough on purpose and say nothing of a patient. The region is a label that a store keeps beside each slice;
+no training reads it. How often the rules err stands in ``docs/concepts/curation.md``.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -16,9 +16,8 @@ from vesalius.data.slices import Region
 from vesalius.geometry.boxes import Box
 from vesalius.geometry.morphology import components
 from vesalius.shapes import MaskArray
+from vesalius.transforms.preprocess import AIR_HU
 
-AIR_HU = -500.0
-"""Below this is air: around the body, in airways and lungs."""
 LUNG_SHARE = 0.12
 """Of the body's outline: a slice with more air enclosed is of the chest."""
 TRUNK_CM2 = 320.0

@@ -25,7 +25,8 @@ from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import image_window, scale_hu_
 
 AIR_HU = -500.0
-"""Below this there is only air: a window without any voxel above it holds nothing to segment."""
+"""Below this there is only air, around a body and in airways and lungs: a window without any voxel above it holds
+nothing to segment."""
 _BODY_MARGIN_MM = 10.0
 _FOREGROUND_MARGIN = 10
 
