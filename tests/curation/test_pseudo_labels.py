@@ -17,7 +17,7 @@ from vesalius.curation import pseudo_labels
 from vesalius.curation.pseudo_labels import curate_pseudo_labels, reliable
 from vesalius.curation.reliability import Decision, ReliabilitySettings
 from vesalius.data.datalists.read import read_list
-from vesalius.errors import UnknownClassError
+from vesalius.errors import UnknownClassError, UsageError
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmentation, SegmentOptions
 from vesalius.io.formats import read_labels
@@ -79,6 +79,17 @@ def test_a_list_gets_what_is_reliable_and_a_table_of_why(tmp_path: Path) -> None
     assert [one.state for one in resumed.outcomes] == ["there", "there"]
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_somebody_s_list_is_not_replaced(tmp_path: Path, resume: bool) -> None:
+    listed = read_list(write_json(tmp_path, [write_scan(tmp_path, "a", answers.scan())]))
+    other = write_json(tmp_path, ["a.nii.gz"], name="pl")
+    before = other.read_bytes()
+    with pytest.raises(UsageError, match=r"no job in .*pl wrote"):
+        curate_pseudo_labels(listed, tmp_path / "pl", Teacher(), model_sha256="x", resume=resume)
+    assert other.read_bytes() == before
+    assert not (tmp_path / "pl").exists()
+
+
 def test_processes_on_one_store_write_its_list_and_table_one_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +100,7 @@ def test_processes_on_one_store_write_its_list_and_table_one_after_another(
 
     curate()
     crowd = Crowd()
-    for name in ("write_list", "decisions_csv"):
+    for name in ("write_beside", "decisions_csv"):
         monkeypatch.setattr(pseudo_labels, name, crowd.wrapped(getattr(pseudo_labels, name)))
     assert [one.outcomes[0].state for one in together(curate)] == ["there"] * 3
     assert (crowd.visits, crowd.most) == (6, 1)

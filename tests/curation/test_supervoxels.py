@@ -177,6 +177,16 @@ def test_a_list_with_supervoxels_is_what_training_reads(model, tmp_path: Path) -
     assert [[one.state for one in outcomes] for outcomes, _ in resumed] == [["there"] * 2, ["made"] * 2]
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_list_that_is_read_is_not_replaced(model, tmp_path: Path, resume: bool) -> None:
+    path = write_json(tmp_path, [write_scan(tmp_path, "a", scan())])
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="the list to read"):
+        curate_supervoxels(read_list(path), tmp_path / "list", model, model_sha256="x", resume=resume)
+    assert path.read_bytes() == before
+    assert not (tmp_path / "list").exists()
+
+
 def test_processes_on_one_store_write_its_list_one_after_another(
     model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +202,6 @@ def test_processes_on_one_store_write_its_list_one_after_another(
     crowd = Crowd()
     monkeypatch.setattr(supervoxels, "supervoxels_of", parts_of)
     assert curate() == "made"
-    monkeypatch.setattr(supervoxels, "write_list", crowd.wrapped(supervoxels.write_list))
+    monkeypatch.setattr(supervoxels, "write_beside", crowd.wrapped(supervoxels.write_beside))
     assert together(curate) == ["there"] * 3
     assert (crowd.visits, crowd.most) == (3, 1)

@@ -19,10 +19,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from vesalius.curation.jobs import Outcome, alone, carry_out, folder_name, refuse_begun, training_cases
+from vesalius.curation.new_list import refuse_foreign, write_beside
 from vesalius.curation.reliability import Change, Decision, ReliabilitySettings, judge
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.record import DataList, ListedCase
-from vesalius.data.datalists.write import write_list
 from vesalius.data.layers import merged
 from vesalius.data.reading import read_image
 from vesalius.geometry.volume import LabelMap, Volume
@@ -104,7 +104,8 @@ def curate_pseudo_labels(
         on_case: Told of every scan.
 
     Raises:
-        UsageError: If the store is there and is not to be resumed, or nothing is for training.
+        UsageError: If the store is there and is not to be resumed, the new list would replace one that no job in
+            the store wrote, or nothing is for training.
         UnknownClassError: For a class that the model does not have.
         InterruptedRun: If somebody stopped it.
         DiskError: If it cannot be written.
@@ -113,6 +114,7 @@ def curate_pseudo_labels(
     targets = teacher.vocabulary.resolve(classes)
     cases = training_cases(listed)
     refuse_begun(store, resume=resume)
+    refuse_foreign(store, listed)
     cache = Cache(store)
 
     def key(case: ListedCase) -> str:
@@ -147,10 +149,9 @@ def curate_pseudo_labels(
     kept = [
         replace(case, pseudo_label=files.get(case.name)) if case.name in judged else case for case in listed.cases
     ]
-    path = store.with_name(f"{store.name}.json")
     table = store / TABLE
     with alone(store):
-        write_list(replace(listed, cases=tuple(kept)), path)
+        path = write_beside(store, replace(listed, cases=tuple(kept)))
         with replacing(table) as part:
             part.write_text(decisions_csv(found.items()), encoding="utf-8")
     return CuratedLabels(outcomes=outcomes, decisions=found, listed=path, table=table)

@@ -23,9 +23,9 @@ from torch import Tensor
 from vesalius.checkpoints.load import Loaded
 from vesalius.curation.dense_features import FRAME, FeatureMap, dense_features
 from vesalius.curation.jobs import Outcome, alone, carry_out, folder_name, refuse_begun, training_cases
+from vesalius.curation.new_list import refuse_foreign, write_beside
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.record import DataList, ListedCase
-from vesalius.data.datalists.write import write_list
 from vesalius.data.reading import read_image
 from vesalius.errors import InputError, MissingExtraError, UsageError
 from vesalius.geometry.grid import Grid
@@ -100,7 +100,8 @@ def curate_supervoxels(
         What became of each scan, and the new list.
 
     Raises:
-        UsageError: If the store is there and is not to be resumed, or nothing is for training.
+        UsageError: If the store is there and is not to be resumed, the new list would replace one that no job in
+            the store wrote, or nothing is for training.
         MissingExtraError: If scikit-image is not installed.
         InterruptedRun: If somebody stopped it.
         DiskError: If it cannot be written.
@@ -109,6 +110,7 @@ def curate_supervoxels(
     _segmentation()
     cases = training_cases(listed)
     refuse_begun(store, resume=resume)
+    refuse_foreign(store, listed)
     cache = Cache(store)
 
     def key(case: ListedCase) -> str:
@@ -121,10 +123,9 @@ def curate_supervoxels(
 
     outcomes = carry_out(cases, cache, key=key, make=make, on_case=on_case)
     made = {one.case.name: one.folder / FILE for one in outcomes if one.folder is not None}
-    path = store.with_name(f"{store.name}.json")
     kept = [replace(case, supervoxels=made.get(case.name, case.supervoxels)) for case in listed.cases]
     with alone(store):
-        write_list(replace(listed, cases=tuple(kept)), path)
+        path = write_beside(store, replace(listed, cases=tuple(kept)))
     return outcomes, path
 
 

@@ -23,6 +23,12 @@ def write_list(listed: DataList, path: Path) -> None:
     Raises:
         DiskError: If it cannot be written.
     """
+    with replacing(path) as part:
+        part.write_bytes(list_json(listed, path.parent))
+
+
+def list_json(listed: DataList, folder: Path) -> bytes:
+    """Return what ``write_list`` writes into a list in a folder."""
     content: dict[str, Any] = {"name": listed.name}
     if listed.modality != "unknown":
         content["modality"] = {"0": listed.modality}
@@ -31,9 +37,8 @@ def write_list(listed: DataList, path: Path) -> None:
     if listed.unknown:
         content["unknown"] = sorted(listed.unknown)
     for split in ("training", "validation", "test"):
-        content[split] = [dict(_entry(case, path.parent)) for case in listed.cases if case.split == split]
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        content[split] = [dict(_entry(case, folder)) for case in listed.cases if case.split == split]
+    return json.dumps(content, indent=1).encode()
 
 
 def _entry(case: ListedCase, folder: Path) -> Iterator[tuple[str, Any]]:
