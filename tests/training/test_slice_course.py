@@ -214,3 +214,9 @@ def test_the_recipes_fit_the_backbones_they_are_for() -> None:
         for architecture in (VIT, VitArchitecture()):
             assert slice_optimisation(chosen, architecture).learning_rate > 0
     assert BACKBONE.architecture == VIT
+
+
+def test_the_recipe_along_depth_looks_at_five_slices_and_keeps_some_of_those_cut_together() -> None:
+    (depth,) = (plan for plan in MEDDINOV3_DEPTH.adapters if isinstance(plan, Depth))
+    assert depth.neighbours == 5
+    assert MEDDINOV3_DEPTH.slices > 2 * (depth.neighbours // 2)

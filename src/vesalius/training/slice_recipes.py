@@ -154,8 +154,8 @@ gradients and moments.
 Command: as before it, with ``meddinov3-frozen``. Time and score: not measured.
 """
 
-MEDDINOV3_DEPTH = replace(MEDDINOV3_FROZEN, adapters=(Lora(rank=8), Depth(neighbours=3)), slices=8, batch=2)
-"""The same, and each block looks along neighbouring slices: a third dimension for a frozen 2-D backbone.
+MEDDINOV3_DEPTH = replace(MEDDINOV3_FROZEN, adapters=(Lora(rank=8), Depth()), slices=8, batch=2)
+"""The same, and each block looks along five neighbouring slices: a third dimension for a frozen 2-D backbone.
 
 Command: as before it, with ``meddinov3-depth``. Time and score: not measured.
 """
