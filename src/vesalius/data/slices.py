@@ -164,7 +164,9 @@ class SliceStore:
         try:
             self.settings: Mapping[str, Any] = dict(content["settings"])
             self.excluded: Mapping[str, Any] = dict(content["excluded"])
-            """Evaluation cases that no slice shows: their lists, their number, and how near the nearest came."""
+            """Evaluation cases that every scan was compared with: their lists, their number, and how near the
+            nearest of what is left came. Not every copy is known: of single slices, shrunk to 0.75 and clipped to
+            soft tissue, a fifth is missed (``benchmarks/results/slice_likeness.json``)."""
             self.refused: tuple[Mapping[str, Any], ...] = tuple(content["refused"])
             """Scans that were left out because a slice shows an evaluation case, and which."""
             self._shards = tuple(
