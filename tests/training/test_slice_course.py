@@ -132,6 +132,9 @@ def test_the_spec_says_along_which_axes_it_learnt_from_mirrored_slices(
 ) -> None:
     spec = course(place, recipe(mirror=parts)).beginning.spec
     assert (spec.mirror_axes, spec.mirror_swaps_sides) == (axes, bool(axes))
+    one_sided = replace(read_list(place / "data" / "list.json"), meanings={1: "left kidney"})
+    alone = SliceBeginning.of(place / "backbone", recipe(mirror=parts), one_sided).spec
+    assert alone.mirror_axes == tuple(axis for axis in axes if axis == 0), "columns run from left to right"
 
 
 def test_the_backbone_of_a_model_of_slices_is_taken_without_its_decoder(place: Path, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def _slice_spec(found: ModelSpec, recipe: SliceRecipe, listed: DataList) -> Mode
     pairs = listed.own_classes()
     height, width = recipe.window_size or found.window_size[:2]
     side = recipe.spacing_mm
-    return replace(
+    named = replace(
         found,
         version="1",
         architecture=MedDinoArchitecture(
@@ -228,8 +228,6 @@ def _slice_spec(found: ModelSpec, recipe: SliceRecipe, listed: DataList) -> Mode
         modality=found.modality if listed.modality == "unknown" else listed.modality,
         spacing_mm=found.spacing_mm if side is None else (side, side, 0.0),
         window_size=(height, width, recipe.slices),
-        mirror_axes=tuple(axis for axis, part in enumerate(recipe.mirror) if part > 0),
-        mirror_swaps_sides=any(recipe.mirror),  # as ``SliceCutter`` does
         vocabulary=pairs,
         everything=tuple(label for label, _ in pairs),
         single_piece=(),
@@ -237,6 +235,17 @@ def _slice_spec(found: ModelSpec, recipe: SliceRecipe, listed: DataList) -> Mode
         dice_source="",
         confidence={},
     )
+    return replace(named, mirror_axes=_learnt_reflections(named, recipe), mirror_swaps_sides=any(recipe.mirror))
+
+
+def _learnt_reflections(spec: ModelSpec, recipe: SliceRecipe) -> tuple[int, ...]:
+    """Return along which axes slices are mirrored, as ``SliceCutter`` does, and every class keeps a name.
+
+    Of a kidney whose other side has no name, nothing is learnt in slices that are mirrored from left to right.
+    """
+    has_both_sides = set(mirrored_ids(spec).values()) <= set(spec.names)
+    axes = (axis for axis, part in enumerate(recipe.mirror) if part > 0)
+    return tuple(axis for axis in axes if has_both_sides or spec.orientation[axis] not in "LR")
 
 
 def _is_adapter(name: str) -> bool:
