@@ -48,7 +48,8 @@ from vesalius.pretraining.recipes import STAGE_1, PretrainingRecipe, for_preset
 SPACING_MM = 2.0
 """Of the slices that views are cut from; most scans were made at about 4."""
 PROBED_MM = 1.0
-"""Of the slices that are probed; ``--choose`` compares sizes on labelled scans that nothing is reported of."""
+"""Of the slices that are probed; ``--choose`` compares sizes on labelled scans that nothing is reported of: at 1 mm
+the first seed's linear map found 0.276 and its neighbours 0.268, at 1.5 mm 0.267 and 0.229."""
 PROBED_SLICES = 12
 """Of each scan."""
 LEARNT_FROM = 24

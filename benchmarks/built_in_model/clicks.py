@@ -143,7 +143,7 @@ def main() -> None:
         cases = [as_case(reference) for reference in list(SETS[name](arguments.data))[: arguments.limit]]
         results[name] = measured(segmenter, cases, clicks=arguments.clicks)
     results["sarcoma"] = untaught(
-        segmenter, [as_case(reference) for reference in sarcoma(arguments.data)], clicks=arguments.clicks
+        segmenter, [as_case(reference) for reference in sarcoma(arguments.data, first=0)], clicks=arguments.clicks
     )
     print(json.dumps(results, indent=1))
     if arguments.out:

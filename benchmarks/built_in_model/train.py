@@ -7,8 +7,8 @@
     $train finish --run runs/small/finish --start runs/small/begin
     $train begin-clicks --run runs/small/begin-clicks --start runs/small/finish
     $train more-clicks --run runs/small/more-clicks --start runs/small/begin-clicks
-    $train finish-clicks --run runs/small/named-clicks --start runs/small/more-clicks
-    $train unnamed-clicks --run runs/small/clicks --start runs/small/named-clicks --supervoxels runs/supervoxels
+    $train finish-clicks --run runs/small/clicks --start runs/small/more-clicks
+    $train unnamed-clicks --run runs/small/unnamed --start runs/small/clicks --supervoxels runs/supervoxels
 
 Minutes are the processor's, so that a busy machine makes a training longer and not worse. Stopped, the same command
 with ``--resume`` goes on from the run's checkpoint.

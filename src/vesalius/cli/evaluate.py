@@ -184,7 +184,8 @@ def _check(args: argparse.Namespace) -> None:
 def _check_clicks(args: argparse.Namespace, suite: Suite | None) -> None:
     """Refuse what would be left out of account where nobody clicks, or clicks are published ones."""
     clicks = args.clicks is not None or (suite is not None and suite.kind == "new")
-    names, way = (_HAND, "an evaluation without --clicks")
+    names: tuple[str, ...] = _HAND
+    way = "an evaluation without --clicks"
     if args.published is not None:
         names, way = _NOT_PUBLISHED, f"--published {args.published}"
     elif clicks:
@@ -245,7 +246,7 @@ def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | 
         )
         said = f"{args.published}: clicks are taken from the truth, window by window; no user can do that"
         return _Outcome(evaluation=evaluation, about=about | {"protocol": said})
-    how = {"options": options, "everything": bool(args.everything), "how": request.options()}
+    how: dict[str, Any] = {"options": options, "everything": bool(args.everything), "how": request.options()}
     if protocol is None:
         return _Outcome(evaluation=evaluate_model(segmenter, references, on_case=_say, **how), about=about)
     from vesalius.evaluation import click_summary

@@ -73,4 +73,5 @@ def _hill(
         np.exp(-0.5 * ((np.arange(side) - at) * mm / deviation_mm) ** 2).astype(np.float32)
         for side, at, mm in zip(shape, top_ijk, spacing_mm, strict=True)
     )
-    return i[:, None, None] * j[:, None] * k
+    hill: np.ndarray = i[:, None, None] * j[:, None] * k
+    return hill

@@ -357,9 +357,9 @@ VESALIUS_SMALL_CLICKS = replace(
     ),
     loop=replace(VESALIUS_SMALL_CLICKS_MIDDLE.loop, minutes=22.0),
 )
-"""The click branch's third stage, from the average of its second: the spec's own window, a rate that only falls.
+"""The click branch's last stage, from the average of its second: the spec's own window, a rate that only falls.
 
-Command and data: as before it. Time: its minutes. Score: not meant to be used alone.
+Command and data: as before it. Time: its minutes. Score: in the ``MODEL_CARD.md`` of ``vesalius-small``.
 """
 
 VESALIUS_SMALL_CLICKS_UNNAMED = replace(
@@ -370,8 +370,9 @@ VESALIUS_SMALL_CLICKS_UNNAMED = replace(
     optimisation=replace(VESALIUS_SMALL_CLICKS.optimisation, learning_rate=0.01),
     loop=replace(VESALIUS_SMALL_CLICKS.loop, minutes=24.0, seed=1),
 )
-"""The click branch's last stage, from the average of its third: what nobody named. That is lumps, painted into
+"""A further stage of the click branch, from the average of its last: what nobody named. That is lumps, painted into
 limbs too, of which nothing is labelled, and pieces made of supervoxels, where the cases have them.
 
-Command and data: as before it. Time: its minutes. Score: in the ``MODEL_CARD.md`` of ``vesalius-small``.
+Command and data: as before it. Time: its minutes. Score: sarcomas 0.67 after five clicks (before 0.49), the five
+structures of the head 0.794 (before 0.805), so the weights inside the package are those before it.
 """
