@@ -61,7 +61,7 @@ SENTENCES: Mapping[str, str] = {
     "{head-neck[brush][all][after 10]:.3f}). From nothing {head-neck[nothing][all][after 1]:.3f} after one click, "
     "{head-neck[nothing][all][after 3]:.3f} after 3, {head-neck[nothing][all][after 10]:.3f} after 10 (balls "
     "around the same user's clicks {head-neck[balls][all][after 1]:.3f}, {head-neck[balls][all][after 3]:.3f}, "
-    "{head-neck[balls][all][after 10]:.3f}). Sarcomas, which it was never taught: "
+    "{head-neck[balls][all][after 10]:.3f}). {sarcoma[nothing][all][n]} sarcomas, which it was never taught: "
     "{sarcoma[nothing][all][after 5]:.2f} after 5 clicks, where balls of their usual size give "
     "{sarcoma[balls][all][after 5]:.2f}",
     "cache_formats.json": "A window of {window}³ out of a prepared case of {side}³ (a busy machine): Blosc2 "
