@@ -90,6 +90,13 @@ SENTENCES: Mapping[str, str] = {
     "{dice[depth, five slices shown][mean]:.2f} with depth adapters that see five slices, "
     "{dice[depth, one slice shown][mean]:.2f} with one, {dice[decoder alone][mean]:.2f} without adapters (chance "
     "0.5)",
+    "slices_vs_published.json": "{slices} DICOM slices at {pixels}² through MedDINOv3 (ViT-B, seeded weights, "
+    "{classes} classes), one thread, beside other work: by default (bf16, no reflections) "
+    "{sides[vesalius][slice_s_ratio]:.2f} of the time of the published loop in fp32 "
+    "({sides[published-fp32][slice_s]:.0f} s a slice) and {sides[vesalius][peak_gb_ratio]:.2f} of its memory, "
+    "{memory_growth_gb:.1f} GB more for twice the slices; the same work in fp32 "
+    "{sides[vesalius-mirror-fp32][slice_s_ratio]:.2f} of the time, "
+    "{sides[vesalius-mirror-fp32][same_label]:.4f} of the labels the same",
     "slice_likeness.json": "Slices of {scans} CT known again among {slices}, each against other patients: "
     "{changes[as they are][known_again]:.0%} as they are, "
     "{changes[1.3 times the size][known_again]:.1%} at 1.3 times the size, "
