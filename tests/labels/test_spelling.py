@@ -63,3 +63,6 @@ def test_mirrored_names():
     assert mirrored_name("left rib 1") == "right rib 1"
     assert mirrored_name("kidney_right") == "kidney left"
     assert mirrored_name("liver") is None
+    assert mirrored_name("left lateral ventricle") == "right lateral ventricle"
+    for chamber in ("heart_ventricle_left", "right atrium", "left atrial appendage", "heart_myocardium_left"):
+        assert mirrored_name(chamber) is None, "in a mirror it is still the same chamber"

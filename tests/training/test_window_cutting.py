@@ -77,6 +77,8 @@ def test_the_other_side_is_not_learnt_as_a_novel_one_in_a_mirror_nor_the_novel_o
 def test_a_side_whose_other_side_has_no_name_is_nobody_s_in_a_mirror() -> None:
     spec = replace(SPEC, vocabulary=((1, "spleen"), (3, "left femur"), (4, "bladder")))
     assert mirrored_ids(spec) == {1: 1, 3: UNKNOWN, 4: 4}
+    parts = replace(SPEC, vocabulary=((1, "left lung"), (2, "right lung upper lobe"), (3, "right lung lower lobe")))
+    assert mirrored_ids(parts)[1] == UNKNOWN, "a right lung there is, but not as a class"
     labels = np.zeros((20, 20, 20), np.uint8)
     labels[2:8], labels[9:11] = 3, 1
     chosen = recipe(augmentation=STILL, mirror={"balls": 1.0})

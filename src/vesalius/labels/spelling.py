@@ -25,6 +25,9 @@ _ALIKE = {
 }
 
 
+_CHAMBERS = {"atrium", "atrial", "ventricle", "myocardium"}
+
+
 @lru_cache(maxsize=4096)
 def exact_key(name: str) -> str:
     """Return what ``left kidney``, ``kidney_left``, ``Kidney-Left`` and ``KidneyLeft`` have in common."""
@@ -38,8 +41,13 @@ def loose_key(name: str) -> str:
 
 
 def mirrored_name(name: str) -> str | None:
-    """Return the name with left and right exchanged, or None where it has no side."""
+    """Return the name with left and right exchanged, or None where it has no side.
+
+    Chambers of the heart have none: in a mirror the left one is still the one with the thick wall.
+    """
     words = _words(name)
+    if _CHAMBERS & set(words) and "lateral" not in words:  # lateral ventricles are the brain's, and a pair
+        return None
     mirrored = [_OTHER_SIDE.get(word, word) for word in words]
     return " ".join(mirrored) if mirrored != words else None
 

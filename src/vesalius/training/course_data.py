@@ -90,10 +90,11 @@ def data_facts(
 
 
 def mirrored_ids(spec: ModelSpec) -> dict[int, int]:
-    """Return what each class becomes where left and right are swapped; UNKNOWN, if the other side has no name."""
-    vocabulary = Vocabulary.of(spec.vocabulary)
-    alone = {label: UNKNOWN if mirrored_name(name) else label for label, name in spec.names.items()}
-    return {label: vocabulary.left_right_partner(label) or itself for label, itself in alone.items()}
+    """Return what each class becomes where left and right are swapped; UNKNOWN, if the other side is no class."""
+    vocabulary, names = Vocabulary.of(spec.vocabulary), spec.names
+    mirrored = {label: UNKNOWN if mirrored_name(name) else label for label, name in names.items()}
+    partners = ((label, vocabulary.left_right_partner(label)) for label in names)
+    return mirrored | {label: partner for label, partner in partners if partner is not None and partner in names}
 
 
 def spec_of(model: str | Path) -> ModelSpec:
