@@ -82,8 +82,7 @@ def run(args: argparse.Namespace) -> int:
             course,
             args.folder,
             device=device,
-            workers=threads if device == "cpu" else 1,
-            drawers=threads,
+            workers=threads,
             team=team,
             tensorboard=args.tensorboard,
         )

@@ -53,7 +53,6 @@ def train(
     *,
     workers: int = 1,
     draw_ahead: int | None = None,
-    drawers: int | None = None,
     clock: Callable[[], float] = time.monotonic,
     team: Team = ALONE,
 ) -> None:
@@ -69,7 +68,6 @@ def train(
             one, so that its memory holds the activations of one, and threads draw them before their turn.
         draw_ahead: Samples drawn before their turn, by threads of their own; it changes the time and nothing else.
             None: none on a processor, else as many as two steps look at.
-        drawers: How many threads draw ahead; by default as many as there are workers.
         clock: Seconds.
         team: The processes that train together, each with a learner of the same network and its own ``workers``.
 
@@ -92,7 +90,7 @@ def train(
     with (
         interruption_noticed() as interruption,
         _single_threads(at_once) as pool,
-        drawn_ahead(partial(_drawn, task), seeds, ahead=draw_ahead, threads=drawers or workers) as draw,
+        drawn_ahead(partial(_drawn, task), seeds, ahead=draw_ahead, threads=workers) as draw,
     ):
         while True:
             standing.trained_s, requested = _agreed(clock() - begun, interruption.requested, team)

@@ -137,7 +137,6 @@ def carry_out(
     *,
     device: str = "cpu",
     workers: int = 1,
-    drawers: int | None = None,
     team: Team = ALONE,
     tensorboard: bool = False,
     clock: Callable[[], float] = time.monotonic,
@@ -148,8 +147,7 @@ def carry_out(
         course: What to do.
         folder: The run folder, new or of this very course.
         device: Where the networks are.
-        workers: Samples worked on at once.
-        drawers: Threads that cut views before their turn, where the networks are not on the CPU.
+        workers: Threads (``engine.loop.train``).
         team: The processes that train together.
         tensorboard: Also write events.
         clock: Seconds, by which minutes are counted.
@@ -166,19 +164,8 @@ def carry_out(
     if course.beginning.teacher is not None:
         _fill(learner.average, course.beginning.teacher)
     with opened(folder, course.config(), team=team, tensorboard=tensorboard) as run:
-        ahead = 0 if device == "cpu" else 2 * len(team.share(recipe.loop.windows))
         try:
-            train(
-                task,
-                learner,
-                run,
-                recipe.loop,
-                workers=workers,
-                draw_ahead=ahead,
-                drawers=drawers,
-                clock=clock,
-                team=team,
-            )
+            train(task, learner, run, recipe.loop, workers=workers, clock=clock, team=team)
         except InterruptedRun:
             _write(course, learner, run, team)
             raise

@@ -228,7 +228,7 @@ def carry_out(
         folder: The run folder, new or of this very course.
         cache: Where prepared cases are kept.
         device: Where the network is.
-        workers: Samples worked on at once.
+        workers: Threads (``engine.loop.train``).
         team: The processes that train together.
         tensorboard: Also write events.
         on_case: Told after each prepared case how many are done.
@@ -240,9 +240,7 @@ def carry_out(
     network = course.beginning.network(seed=course.recipe.loop.seed).to(device)
     learner = Learner(network, course.optimisation())
     with opened(folder, course.config(cache), team=team, tensorboard=tensorboard) as run:
-        loop = course.recipe.loop
-        ahead = 0 if device == "cpu" else 2 * len(team.share(loop.windows))
-        train(task, learner, run, loop, workers=workers, draw_ahead=ahead, team=team)
+        train(task, learner, run, course.recipe.loop, workers=workers, team=team)
         if team.is_first:
             _write(course, learner, run)
 

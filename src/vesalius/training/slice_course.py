@@ -169,7 +169,7 @@ def carry_out_slices(
         folder: The run folder, new or of this very course.
         cache: Where prepared cases are kept.
         device: Where the network is.
-        workers: Samples worked on at once.
+        workers: Threads (``engine.loop.train``).
         team: The processes that train together.
         tensorboard: Also write events.
         on_case: Told after each prepared case how many are done.
@@ -184,8 +184,7 @@ def carry_out_slices(
     network = course.beginning.network(recipe, seed=recipe.loop.seed).to(device)
     learner = Learner(network, slice_optimisation(recipe, spec.architecture.encoder))
     with opened(folder, course.config(cache), team=team, tensorboard=tensorboard) as run:
-        ahead = 0 if device == "cpu" else 2 * len(team.share(recipe.loop.windows))
-        train(task, learner, run, recipe.loop, workers=workers, draw_ahead=ahead, clock=clock, team=team)
+        train(task, learner, run, recipe.loop, workers=workers, clock=clock, team=team)
         if team.is_first:
             _write(course, learner, run)
 
