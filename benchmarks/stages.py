@@ -32,7 +32,8 @@ limbs among them, of which nothing is labelled.
 
 Measured with ``Segmenter`` and ``Session`` on OpenKBP's 16 development cases (five trained structures, which are
 clicked on in the first eight; larynx, esophagus) and the last four sarcoma scans. Intervals are over cases, of the
-seeds' means. Minutes are the processor's, of one thread; every course that is finished is kept in the folder.
+seeds' means. Minutes are the processor's, of one thread; every course that is finished is kept in the folder, and
+the weights of ``--long``.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -50,6 +51,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import sides
@@ -273,8 +275,12 @@ def side(options: argparse.Namespace) -> dict[str, Any]:
         return make_supervoxels(options)
     state: dict[str, Tensor] | None = None
     if options.side in LONG:
-        recipe = long_recipe(options.side, options.minutes, options.seed)
-        return {options.side: found_by(train_stage(recipe, None, options), clicks_only=True)}
+        kept = options.folder / f"seed-{options.seed}" / f"{options.side}.safetensors"
+        if not kept.is_file():
+            state = train_stage(long_recipe(options.side, options.minutes, options.seed), None, options)
+            with replacing(kept) as part:
+                save_file({name: value.contiguous() for name, value in state.items()}, part)
+        return {options.side: found_by(load_file(kept), clicks_only=True)}
     stages, found = course(options.side, options.minutes, options.seed), {}
     for name, recipe in stages.items():
         if name == "4" and options.side == "four stages":
