@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 from torch import Tensor
 
@@ -17,7 +20,11 @@ from parity.seeded_vit import meta_shapes, seeded_vit
 from vesalius.checkpoints.convert import convert_model
 from vesalius.checkpoints.load import load_encoder, load_model, load_slice_model
 from vesalius.errors import CheckpointError, UnsafeCheckpointError
+from vesalius.geometry.grid import Grid
+from vesalius.inference.segmenter import Segmenter
+from vesalius.io.formats import read
 from vesalius.models import build
+from vesalius.models.meddinov3 import MedDino
 from vesalius.spec import MedDinoArchitecture
 
 WIDTH, DEPTH, CLASSES = 64, 12, 3
@@ -43,6 +50,9 @@ def checkpoint(**sizes: int) -> dict[str, Any]:
     """A checkpoint as nnU-Net 2.5.2 saves it: plain containers, numpy's numbers and a device."""
     plans = {
         "dataset_name": "Dataset220_KiTS2023",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
         "configurations": {
             "2d": {
                 "patch_size": [512, 512],
@@ -96,6 +106,7 @@ def test_the_network_and_what_it_expects_are_read(tmp_path: Path) -> None:
     )
     assert (spec.window_hu, spec.normalisation, spec.mean_std_hu) == ((-58, 302), "fixed", (104.5, 75.25))
     assert (spec.window_size, spec.spacing_mm) == ((896, 896, 1), (0.44642857, 0.44642857, 0))
+    assert spec.orientation == "PLS", "slices of nnU-Net's arrays, which are (z, y, x)"
     assert spec.overlap == 0.5, "of tiles, as nnU-Net places them"
     assert (spec.mirror_axes, spec.mirror_swaps_sides) == ((0, 1), False), "nnU-Net mirrors and swaps no names"
     assert spec.outside_hu == spec.mean_std_hu[0], "nnU-Net fills up with zeros after it has normalised"
@@ -147,6 +158,64 @@ def test_it_becomes_a_model_of_ours(tmp_path: Path) -> None:
         load_encoder(tmp_path / "ours")
 
 
+@pytest.mark.parametrize(
+    ("reader", "forward"),
+    [
+        ("SimpleITKIO", (0, 1, 2)),
+        ("SimpleITKIO", (1, 0, 2)),
+        ("SimpleITKIO", (2, 0, 1)),
+        ("NibabelIO", (2, 1, 0)),
+        ("NibabelIOWithReorient", (2, 0, 1)),
+    ],
+)
+def test_slices_are_cut_along_the_axis_that_the_plans_put_first(
+    tmp_path: Path, reader: str, forward: tuple[int, int, int]
+) -> None:
+    """Beside nnU-Net's way: the file as its readers read it, transposed, slice by slice, and back."""
+    backward = tuple(forward.index(axis) for axis in range(3))
+    saved, file = checkpoint(), tmp_path / "scan.nii.gz"
+    plans = saved["init_args"]["plans"]
+    plans |= {"image_reader_writer": reader, "transpose_forward": forward, "transpose_backward": backward}
+    plans["configurations"]["2d_896"] |= {"patch_size": [32, 32], "spacing": [2.0, 2.0]}
+    loaded = load_slice_model(save(tmp_path, saved))
+    grid = Grid((32, 24, 16), np.diag([-2.0, -2.0, 2.0, 1.0]))  # stored the usual way: to the left, back, up
+    waves = np.sin(np.indices(grid.shape) * np.array([0.4, 0.7, 1.1])[:, None, None, None]).sum(axis=0)
+    nibabel.save(nibabel.Nifti1Image((100 * waves).astype(np.int16), grid.affine), file)
+    wanted = nnunet_labels(loaded.network, file, reader, forward, backward)
+    found = Segmenter(loaded.network, loaded.spec)(read(file))
+    assert (found.data == wanted).mean() > 0.999
+    assert np.bincount(wanted.ravel()).max() < 0.95 * wanted.size, "one answer everywhere would prove nothing"
+    if forward != (0, 1, 2):
+        untold = replace(loaded.spec, orientation="PLS")
+        assert (Segmenter(loaded.network, untold)(read(file)).data == wanted).mean() < 0.9, "the axis matters"
+
+
+def nnunet_labels(
+    network: MedDino, file: Path, reader: str, forward: tuple[int, ...], backward: tuple[int, ...]
+) -> np.ndarray:
+    """Return labels in the file's axes, as ``default_preprocessor.py`` and ``export_prediction.py`` have it."""
+    if reader == "SimpleITKIO":
+        array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))
+    else:
+        image = nibabel.load(file)
+        if reader == "NibabelIOWithReorient":
+            image = nibabel.as_closest_canonical(image)
+        array = np.asarray(image.dataobj).transpose(2, 1, 0)
+    data = torch.from_numpy(array.astype(np.float32).transpose(forward).copy())
+    slices = (data.clamp(-58, 302) - 104.5) / 75.25
+    labels = np.zeros(data.shape, np.uint8)
+    for number, image in enumerate(slices):
+        rows, columns = image.shape
+        top, left = (32 - rows) // 2, (32 - columns) // 2
+        canvas = torch.zeros(1, 1, 32, 32)
+        canvas[0, 0, top : top + rows, left : left + columns] = image
+        with torch.no_grad():
+            answer = network(canvas)[0, :, top : top + rows, left : left + columns]
+        labels[number] = answer.argmax(dim=0).numpy()
+    in_file = labels.transpose(backward).transpose(2, 1, 0)
+    return in_file[::-1, ::-1] if reader == "NibabelIOWithReorient" else in_file
+
+
 def set_labels(saved: dict[str, Any], labels: dict[str, Any]) -> None:
     saved["init_args"]["dataset_json"]["labels"] = labels
 
@@ -159,6 +228,19 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "another normalisation": (
         lambda s: s["init_args"]["plans"]["configurations"]["2d"].update(normalization_schemes=["ZScore"]),
         "ZScore",
+    ),
+    "axes that do not come back": (
+        lambda s: s["init_args"]["plans"].update(transpose_forward=[2, 0, 1], transpose_backward=[2, 0, 1]),
+        "which is not back",
+    ),
+    "an axis twice": (
+        lambda s: s["init_args"]["plans"].update(transpose_forward=[0, 0, 1], transpose_backward=[0, 0, 1]),
+        "which is not back",
+    ),
+    "no word of axes": (lambda s: s["init_args"]["plans"].pop("transpose_forward"), "transpose_forward"),
+    "photographs": (
+        lambda s: s["init_args"]["plans"].update(image_reader_writer="NaturalImage2DIO"),
+        "read by NaturalImage2DIO",
     ),
     "a tensor missing": (lambda s: s["network_weights"].pop("up_projection.decode.1.1.bias"), "decode.1.1.bias"),
     "a tensor nobody knows": (lambda s: s["network_weights"].update(extra=torch.ones(2)), "extra"),

@@ -1,8 +1,10 @@
 """Checkpoints of MedDINOv3's nnU-Net trainers (``fold_k/checkpoint_*.pth``): the network, and what it expects.
 
 The file holds the whole training; only ``network_weights`` is used, and of ``init_args`` the plans and labels that
-say what the network expects: spacing, patch, intensities, names of classes. nnU-Net takes slices as the image file
-stores them; here they are read as radiologists see them (``PLS``), the same for files stored the usual way.
+say what the network expects: spacing, patch, intensities, names of classes, and which way it cuts. nnU-Net reads an
+image as an array (z, y, x), transposes it by ``transpose_forward``, and takes slices along the first axis of what
+results. It takes files as they are stored; here they are turned to as files usually are (x to the left, y to the
+back, z up; for readers that reorient, x to the right and y to the front), which is the same for those that are.
 Trainers that start from Meta's weights are refused: they train biases of keys, which our network does not have.
 """
 # SPDX-License-Identifier: Apache-2.0
@@ -26,6 +28,13 @@ from vesalius.spec import MedDinoArchitecture, ModelSpec, VitArchitecture
 WRAPPER = "network_weights"
 _DECODER = "up_projection.decode."
 _TAPS = (2, 5, 8, 11)
+_READ_AXES = {
+    "SimpleITKIO": "SPL",
+    "NibabelIO": "SPL",
+    "SimpleITKIOWithReorient": "SAR",
+    "NibabelIOWithReorient": "SAR",
+}
+"""nnU-Net's reader of images -> where the axes of what it returns point: (z, y, x), never (x, y, z)."""
 
 ENCODER = replace(MEDDINOV3, name="nnunet meddinov3", prefix="dino_encoder.", heads=(), optional=("registers",))
 """The layout of the encoder; trainers that dropped the registers have none."""
@@ -116,6 +125,8 @@ def spec_of(translation: SliceTranslation, around: Mapping[str, Any]) -> ModelSp
         mean_std = (float(intensities["mean"]), float(intensities["std"]))
         mirrored = tuple(sorted(int(axis) for axis in around.get("inference_allowed_mirroring_axes") or ()))
         schemes, dataset = list(configuration["normalization_schemes"]), str(plans["dataset_name"])
+        reader = str(plans["image_reader_writer"])
+        forward, backward = ([int(n) for n in plans[f"transpose_{way}"]] for way in ("forward", "backward"))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _no_plans(f"{type(error).__name__}: {error}") from None
     count = translation.architecture.num_classes
@@ -127,7 +138,7 @@ def spec_of(translation: SliceTranslation, around: Mapping[str, Any]) -> ModelSp
         version="unknown",
         architecture=translation.architecture,
         spacing_mm=(spacing[0], spacing[1], 0.0),
-        orientation="PLS",
+        orientation=_slice_axes(reader, forward, backward),
         window_hu=window,
         normalisation="fixed",
         mean_std_hu=mean_std,
@@ -140,6 +151,20 @@ def spec_of(translation: SliceTranslation, around: Mapping[str, Any]) -> ModelSp
         licence="unknown",
         provenance=f"a checkpoint of MedDINOv3's nnU-Net trainers, configuration {arguments['configuration']}",
     )
+
+
+def _slice_axes(reader: str, forward: list[int], backward: list[int]) -> str:
+    """Return where rows, columns and slices of what the network sees point: slices are the first axis of nnU-Net's.
+
+    Raises:
+        CheckpointError: For a reader of other images, or axes that do not come back where they were.
+    """
+    if reader not in _READ_AXES:
+        raise _no_plans(f"images read by {reader}, whose axes have no known direction")
+    if sorted(forward) != [0, 1, 2] or [forward.index(axis) for axis in range(3)] != backward:
+        raise _no_plans(f"axes transposed by {forward} and back by {backward}, which is not back")
+    slices, rows, columns = (_READ_AXES[reader][axis] for axis in forward)
+    return rows + columns + slices
 
 
 def _their_name(ours: str, doublings: int) -> str:
