@@ -84,9 +84,10 @@ def test_clicks_are_taught_to_a_model_without_a_click_branch(place: Path, tmp_pa
 
 def test_heads_for_names_and_clicks_grow_on_a_backbone(place: Path, tmp_path: Path) -> None:
     backbone = write_backbone(tmp_path / "backbone")
-    mixed = in_multiples(replace(BY_CLICKS, drop_label=0.5, window_size=(18, 18, 18)), 4)
+    short = LoopSettings(steps=1, precision="fp32", validate_every=1)
+    mixed = in_multiples(replace(BY_CLICKS, drop_label=0.5, window_size=(18, 18, 18), loop=short), 4)
     listed = read_list(place / "data" / "list.json")
-    beginning = Beginning.of(backbone, mixed, listed=listed)
+    beginning = Beginning.of(backbone, mixed, lists=[listed])
     assert beginning.source.startswith("tiny backbone, SHA-256")
     grown = Course(recipe=mixed, beginning=beginning, listed=listed)
     carry_out(grown, tmp_path / "prompted", cache=Cache(place / "cache"))
@@ -98,6 +99,33 @@ def test_heads_for_names_and_clicks_grow_on_a_backbone(place: Path, tmp_path: Pa
     assert 0 <= record["clicks, dice of liver"] <= 1
     with pytest.raises(NoHeadError, match="backbone"):
         Beginning.of(backbone, mixed)
+
+
+def test_on_a_backbone_all_lists_name_the_structures_and_none_says_what_it_did_not_look_for(
+    place: Path, tmp_path: Path
+) -> None:
+    path = write_list(tmp_path / "second")
+    content = json.loads(path.read_text())
+    del content["validation"]
+    path.write_text(json.dumps({**content, "name": "second", "label_mapping": {"1": "spleen", "2": "Liver"}}))
+    lists = [read_list(place / "data" / "list.json"), read_list(path)]
+    by_name = in_multiples(replace(BY_CLASSES, window_size=(18, 18, 18)), 4)
+    beginning = Beginning.of(write_backbone(tmp_path / "backbone"), by_name, lists=lists)
+    assert beginning.spec.names == {1: "liver", 2: "spleen"}
+    both = Course(recipe=by_name, beginning=beginning, listed=lists[0], others=(lists[1],))
+    task = task_of(both, Cache(tmp_path / "cache"))
+    looked_for: dict[str, set[int]] = {}
+    present: dict[str, set[int]] = {}
+    for seed in range(20):
+        (window,) = task.draw(np.random.default_rng(seed)).windows
+        asked = window.question
+        assert asked is not None
+        looked_for.setdefault(window.group, set()).update(asked.class_ids[asked.annotated].tolist())
+        present.setdefault(window.group, set()).update(asked.class_ids[: asked.present].tolist())
+    assert looked_for == {lists[0].name: {1}, "second": {1, 2}}  # the first list's scans have no absent spleen
+    assert present == {lists[0].name: {1}, "second": {2}}
+    outcome = task.outcome(beginning.network(seed=0), task.draw(np.random.default_rng(0)))
+    assert all(bool(torch.isfinite(term)) for term in outcome.terms.values())
 
 
 def test_what_a_recipe_says_of_a_branch_that_is_not_there_is_left_out(place: Path) -> None:

@@ -38,7 +38,7 @@ def listed(tmp_path: Path) -> DataList:
 
 @pytest.mark.parametrize("backbone", [SPEC, FIXED], ids=["window", "fixed"])
 def test_the_encoder_sees_what_the_backbone_saw(backbone: ModelSpec, listed: DataList) -> None:
-    spec = on_backbone(backbone, listed, RECIPE)
+    spec = on_backbone(backbone, [listed], RECIPE)
     assert spec.architecture.kind == "prompted_vit"
     scan_hu = torch.linspace(-400, 500, 64).view(4, 4, 4)
     mean, deviation = spec.architecture.mean_std
@@ -47,16 +47,16 @@ def test_the_encoder_sees_what_the_backbone_saw(backbone: ModelSpec, listed: Dat
 
 
 def test_windows_are_whole_patches_of_cubes_and_names_are_the_lists(listed: DataList) -> None:
-    spec = on_backbone(SPEC, listed, RECIPE)
+    spec = on_backbone(SPEC, [listed], RECIPE)
     assert (spec.window_size, spec.spacing_mm) == ((16, 20, 12), (4.0, 4.0, 4.0))
     assert (spec.names, spec.everything) == ({1: "liver", 2: "spleen"}, (1, 2))
 
 
 def test_numbers_of_mr_are_seen_by_percentiles_and_those_of_ct_through_the_window(listed: DataList) -> None:
     assert listed.modality == "MR"
-    spec = on_backbone(SPEC, listed, RECIPE)
+    spec = on_backbone(SPEC, [listed], RECIPE)
     assert (spec.modality, spec.normalisation) == ("MR", "percentiles")
-    spec = on_backbone(SPEC, replace(listed, modality="CT"), RECIPE)
+    spec = on_backbone(SPEC, [replace(listed, modality="CT")], RECIPE)
     assert (spec.modality, spec.normalisation) == ("CT", "window")
 
 
@@ -64,17 +64,17 @@ def test_numbers_of_mr_are_seen_by_percentiles_and_those_of_ct_through_the_windo
 def test_what_no_recipe_teaches_has_no_branch(
     recipe: VistaRecipe, branches: tuple[bool, bool], listed: DataList
 ) -> None:
-    architecture = on_backbone(SPEC, listed, recipe).vista
+    architecture = on_backbone(SPEC, [listed], recipe).vista
     assert (architecture.class_branch, architecture.point_branch) == branches
 
 
 def test_a_backbone_that_is_shown_each_slice_by_its_own_numbers_is_refused(listed: DataList) -> None:
     with pytest.raises(UsageError, match="meddinov3"):
-        on_backbone(replace(SPEC, normalisation="slice"), listed, RECIPE)
+        on_backbone(replace(SPEC, normalisation="slice"), [listed], RECIPE)
 
 
 def test_the_encoder_is_the_backbone_and_heads_follow_from_the_seed(listed: DataList) -> None:
-    spec = on_backbone(SPEC, listed, RECIPE)
+    spec = on_backbone(SPEC, [listed], RECIPE)
     torch.manual_seed(3)
     backbone = build(SPEC.architecture)
     state = {BACKBONE + name: tensor for name, tensor in backbone.state_dict().items()}

@@ -81,12 +81,12 @@ def run(args: argparse.Namespace) -> int:
         train_slices(args, list_of(args, only_list(args)), typed_of(args))
         return 0
     recipe = recipe_of(args)
-    listed, *others = (list_of(args, path) for path in args.data)
+    lists = [list_of(args, path) for path in args.data]
     beginning = Beginning.of(
-        args.model or DEFAULT_MODEL, recipe, at_random=args.at_random, listed=listed, spacing_mm=args.spacing
+        args.model or DEFAULT_MODEL, recipe, at_random=args.at_random, lists=lists, spacing_mm=args.spacing
     )
     recipe = in_multiples(recipe, beginning.spec.vista.size_multiple)
-    course = Course(recipe=recipe, beginning=beginning, listed=listed, others=tuple(others))
+    course = Course(recipe=recipe, beginning=beginning, listed=lists[0], others=tuple(lists[1:]))
     with joined() as team:
         carry_out(
             course,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -65,7 +65,7 @@ class Beginning:
         recipe: VistaRecipe,
         *,
         at_random: bool = False,
-        listed: DataList | None = None,
+        lists: Sequence[DataList] = (),
         spacing_mm: float | None = None,
     ) -> Beginning:
         """Take the spec of a model, and its weights unless these are to begin at random.
@@ -74,18 +74,19 @@ class Beginning:
             model: A network that takes class prompts or clicks, or a backbone: then heads grow on it.
             recipe: What is to be taught.
             at_random: Take sizes and what it expects, but no weights.
-            listed: Names the structures of a network that grows on a backbone.
+            lists: Name the structures of a network that grows on a backbone.
             spacing_mm: Side of the voxels of such a network; None: that of the backbone's pixels.
 
         Raises:
             ModelError: If there is no such model, or its weights are refused.
-            UsageError: If it is a backbone on which no heads can grow, or is none and has a spacing of its own.
+            UsageError: If it is a backbone on which no heads can grow, or is none and has a spacing of its own; if
+                lists for a backbone contradict each other.
         """
         weights = None if at_random else open_weights(find_weights_of(model))
         found = weights.spec if weights else spec_of(model)
         spec, prefix = found, ""
-        if isinstance(found.architecture, VitArchitecture) and listed is not None:
-            spec, prefix = on_backbone(found, listed, recipe, spacing_mm=spacing_mm), BACKBONE
+        if isinstance(found.architecture, VitArchitecture) and lists:
+            spec, prefix = on_backbone(found, lists, recipe, spacing_mm=spacing_mm), BACKBONE
         elif spacing_mm is not None:
             raise UsageError(
                 expected="--spacing with a recipe of slices, or with a backbone to put heads on",

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from vesalius.data.datalists.joint_classes import joint_classes, joint_modality
 from vesalius.data.datalists.record import DataList
 from vesalius.errors import UsageError
 from vesalius.spec import ModelSpec, PromptedVitArchitecture, VitArchitecture
@@ -13,29 +15,29 @@ from vesalius.training.slice_recipes import quarters
 
 
 def on_backbone(
-    spec: ModelSpec, listed: DataList, recipe: VistaRecipe, *, spacing_mm: float | None = None
+    spec: ModelSpec, lists: Sequence[DataList], recipe: VistaRecipe, *, spacing_mm: float | None = None
 ) -> ModelSpec:
-    """Return the spec of a network that takes names and clicks, as a backbone sees images and a list names things.
+    """Return the spec of a network that takes names and clicks, as a backbone sees images and lists name things.
 
     Voxels are cubes; windows are the recipe's, in whole patches; only what the recipe teaches has a branch. Numbers
     of MR have no unit: percentiles of each image stand for the ends of the window.
 
     Args:
         spec: Of the backbone.
-        listed: Says what the structures are called.
+        lists: Say what the structures are called, together (``joint_classes``).
         recipe: Says the window.
         spacing_mm: Side of the voxels; None: that of the backbone's pixels. MedDINOv3's are 0.45 mm wide, because
             slices are enlarged to 896 pixels: of such cubes a trunk has 900 along each side.
 
     Raises:
-        UsageError: If the backbone normalises slice by slice, which no window of a volume can follow, or the list
-            does not name its structures.
+        UsageError: If the backbone normalises slice by slice, which no window of a volume can follow; if a list
+            does not name its structures, or lists contradict each other.
     """
     backbone = spec.architecture
     assert isinstance(backbone, VitArchitecture)
-    pairs = listed.own_classes()
+    pairs, stated = joint_classes(lists), joint_modality(lists)
     side_mm = spec.spacing_mm[0] if spacing_mm is None else spacing_mm
-    modality = spec.modality if listed.modality == "unknown" else listed.modality
+    modality = spec.modality if stated == "unknown" else stated
     return replace(
         spec,
         version="1",

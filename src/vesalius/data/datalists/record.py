@@ -11,6 +11,7 @@ from typing import Literal
 from vesalius.errors import UsageError
 from vesalius.geometry.volume import Modality
 from vesalius.labels.mapping import LabelMapping, Meaning, class_of
+from vesalius.labels.spelling import exact_key
 from vesalius.labels.vocabulary import Vocabulary
 
 Split = Literal["training", "validation", "test"]
@@ -156,7 +157,10 @@ class DataList:
                 got=str(dict(self.meanings)) if meanings else "a list without `labels` or `label_mapping`",
                 do='add "label_mapping": {"1": "liver"}; for plain folders, a labels.json {"1": "liver"} in it',
             )
-        return tuple(enumerate(dict.fromkeys(map(str, meanings)), start=1))
+        names: dict[str, str] = {}
+        for name in map(str, meanings):
+            names.setdefault(exact_key(name), name)  # `Liver` and `liver` are one class
+        return tuple(enumerate(names.values(), start=1))
 
     def mapping(self, vocabulary: Vocabulary) -> LabelMapping:
         """Return what the list's label ids are in a vocabulary.
