@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import Tensor
 
 from vesalius.data.fingerprint import ClassFingerprint, Fingerprint, Intensity, Range
 from vesalius.errors import UsageError
-from vesalius.spec import ModelSpec, VistaArchitecture
+from vesalius.models.build import build
+from vesalius.models.prompted_vit import PromptedVit
+from vesalius.spec import ModelSpec, PromptedVitArchitecture, VistaArchitecture, VitArchitecture
 from vesalius.training.adaptation import adapted, limited_to
+from vesalius.transforms.intensity import normalise_hu_
 
 SPEC = ModelSpec(
     name="ct",
@@ -84,6 +89,34 @@ def test_a_window_that_leaves_structures_out_is_widened_and_one_of_no_use_replac
     metal = Intensity(low=1000.0, median=1500.0, high=2000.0, mean=1500.0, sd=100.0)
     assert adapted(SPEC, found(foreground=metal))[0].window_hu == (900.0, 2100.0)
     assert adapted(SPEC, found(foreground=None))[0].window_hu == SPEC.window_hu
+
+
+def test_in_a_wider_window_a_transformer_sees_tissue_as_it_did_and_in_another_the_same_range() -> None:
+    backbone = VitArchitecture(in_channels=1, patch_size=8, width=16, depth=1, heads=2)
+    vit = PromptedVitArchitecture(encoder=backbone, taps=(0,), width=4, mean_std=(0.4, 0.25))
+    spec = replace(SPEC, architecture=vit)
+    bone = Intensity(low=100.0, median=900.0, high=2000.0, mean=900.0, sd=300.0)
+    tissue = torch.tensor([-900.0, -50.0, 60.0, 590.0]).expand(8, 8, 4)
+    widened, _ = adapted(spec, found(foreground=bone))
+    assert widened.window_hu == (-1000.0, 2190.0)
+    assert torch.allclose(seen(widened, tissue), seen(spec, tissue), atol=1e-5)
+    stayed = replace(widened, architecture=vit)
+    assert not torch.allclose(seen(stayed, tissue), seen(spec, tissue), atol=0.1), "the mean matters"
+    metal = Intensity(low=1000.0, median=1500.0, high=2000.0, mean=1500.0, sd=100.0)
+    replaced, _ = adapted(spec, found(foreground=metal))
+    ends = torch.tensor(replaced.window_hu).expand(8, 8, 2)
+    assert torch.allclose(seen(replaced, ends), seen(spec, torch.tensor(spec.window_hu).expand(8, 8, 2)))
+
+
+def seen(spec: ModelSpec, values_hu: Tensor) -> Tensor:
+    """Return what reaches the encoder of a promptable ViT."""
+    network = build(spec.vista)
+    assert isinstance(network, PromptedVit)
+    images: list[Tensor] = []
+    network.encoder.encoder.register_forward_pre_hook(lambda _module, inputs: images.append(inputs[0]))
+    slices = normalise_hu_(values_hu.clone(), spec).permute(2, 0, 1)[:, None]
+    network.slice_tokens(slices)
+    return images[0]
 
 
 def test_hounsfield_units_come_back_for_ct() -> None:

@@ -15,7 +15,7 @@ from typing import Literal
 from vesalius.data.fingerprint import Fingerprint, Range
 from vesalius.errors import UsageError
 from vesalius.geometry.boxes import Triple
-from vesalius.spec import ModelSpec
+from vesalius.spec import ModelSpec, PromptedVitArchitecture
 
 _FAR_APART = 1.5
 """Spacings within this factor of one another are one spacing to a network that learnt with zoom."""
@@ -126,11 +126,25 @@ def _in_window(spec: ModelSpec, found: Fingerprint) -> tuple[ModelSpec, list[Cha
         return spec, []
     margin = 0.1 * (inside.high - inside.low)
     window = (math.floor(min(low, inside.low - margin)), math.ceil(max(high, inside.high + margin)))
-    if inside.low >= high or inside.high <= low:  # nothing of the old window is of use
+    moved = _with_window(spec, window)
+    if (
+        inside.low >= high or inside.high <= low
+    ):  # nothing of the old window is of use
         window = (math.floor(inside.low - margin), math.ceil(inside.high + margin))
-    moved = replace(spec, window_hu=(float(window[0]), float(window[1])))
+        moved = replace(spec, window_hu=(float(window[0]), float(window[1])))
     why = f"structures lie from {inside.low:.0f} to {inside.high:.0f} HU"
     return moved, [Change(what="intensities", before=_window_words(spec), after=_window_words(moved), why=why)]
+
+
+def _with_window(spec: ModelSpec, window: tuple[int, int]) -> ModelSpec:
+    """Return a spec with another window, in which the encoder of a promptable ViT sees a HU value as it did."""
+    (low, high), (first, last) = spec.window_hu, window
+    moved = replace(spec, window_hu=(float(first), float(last)))
+    if not isinstance(spec.architecture, PromptedVitArchitecture):
+        return moved
+    mean, deviation = (part * (high - low) for part in spec.architecture.mean_std)
+    mean_std = ((low + mean - first) / (last - first), deviation / (last - first))
+    return replace(moved, architecture=replace(spec.architecture, mean_std=mean_std))
 
 
 def _in_spacing(spec: ModelSpec, found: Fingerprint) -> tuple[ModelSpec, list[Change]]:
