@@ -86,7 +86,7 @@ def test_several_lists_are_learnt_from_together_but_slices_from_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(train, "RECIPES", {"stage-3": TINY})
-    one, two, model = write_list(tmp_path / "a"), write_list(tmp_path / "b"), write_tiny(tmp_path / "tiny")
+    one, two, model = write_list(tmp_path / "a"), write_list(tmp_path / "b", seed=10), write_tiny(tmp_path / "tiny")
     two.write_text(json.dumps({**json.loads(two.read_text()), "name": "second"}))
     lists = ["--data", str(one), "--data", str(two), "--run", str(tmp_path / "run")]
     words = ["--model", str(model), "--threads", "1", "--steps", "1", "--device", "cpu"]

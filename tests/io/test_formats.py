@@ -42,6 +42,18 @@ def test_every_format_brings_labels_and_places_back(name: str, tmp_path: Path) -
     assert dict(read.names) == wanted
 
 
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "ct", "ct.zip"])
+def test_headers_alone_say_where_voxels_are(name: str, tmp_path: Path) -> None:
+    volume = series(tmp_path / "ct")
+    if name == "ct.zip":
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for file in (tmp_path / "ct").rglob("*"):
+                archive.write(file, file.name)
+    elif name != "ct":
+        formats.write(volume, tmp_path / name)
+    assert formats.read_grid(tmp_path / name).is_close(volume.grid)
+
+
 def test_content_decides_not_the_suffix(tmp_path: Path) -> None:
     formats.write(LABELS, tmp_path / "a.nii.gz")
     (tmp_path / "a.nii.gz").rename(tmp_path / "a.bin")

@@ -29,12 +29,12 @@ SPEC = ModelSpec(
 )
 
 
-def write_list(folder: Path, *, training: int = 2, validation: int = 1) -> Path:
-    """Write scans of a bright liver and its labels, and the list of them."""
+def write_list(folder: Path, *, training: int = 2, validation: int = 1, seed: int = 0) -> Path:
+    """Write scans of a bright liver and its labels, and the list of them; other seeds are other scans."""
     folder.mkdir(parents=True, exist_ok=True)
     entries: dict[str, list[dict[str, str]]] = {"training": [], "validation": []}
     for number in range(training + validation):
-        rng, labels = np.random.default_rng(number), np.zeros(GRID.shape, np.uint8)
+        rng, labels = np.random.default_rng(seed + number), np.zeros(GRID.shape, np.uint8)
         labels[5 + number : 13 + number, 6:14, 5:12] = 1
         image = (np.where(labels, 150, 0) + rng.normal(0, 10, GRID.shape)).astype(np.int16)
         write(Volume(image[None], GRID, "CT"), folder / f"image-{number}.nii.gz")

@@ -23,12 +23,14 @@ from vesalius.errors import NoHeadError, UnknownModelError, UsageError
 from vesalius.geometry.volume import LabelMap
 from vesalius.io.formats import write
 from vesalius.models.prompted_vit import PromptedVit
-from vesalius.training.course import Beginning, Course, carry_out, refuse_existing, task_of
+from vesalius.training.beginning import Beginning
+from vesalius.training.course import Course, carry_out, refuse_existing, task_of
 from vesalius.training.recipes import ClickPrompting, VistaRecipe, frozen, in_multiples
 from vesalius.training.validation import Judged
 from vesalius.training.vista3d_task import Vista3DTask
 
 BY_CLASSES = recipe(shares={}, loop=LoopSettings(steps=4, precision="fp32", log_every=1, validate_every=2))
+SHORT = LoopSettings(steps=1, precision="fp32", log_every=1, validate_every=1)
 BY_CLICKS = replace(
     BY_CLASSES, drop_label=1.0, drop_point=0.0, clicking=ClickPrompting(objects=1, clicks=1, rounds=1)
 )
@@ -84,8 +86,7 @@ def test_clicks_are_taught_to_a_model_without_a_click_branch(place: Path, tmp_pa
 
 def test_heads_for_names_and_clicks_grow_on_a_backbone(place: Path, tmp_path: Path) -> None:
     backbone = write_backbone(tmp_path / "backbone")
-    short = LoopSettings(steps=1, precision="fp32", validate_every=1)
-    mixed = in_multiples(replace(BY_CLICKS, drop_label=0.5, window_size=(18, 18, 18), loop=short), 4)
+    mixed = in_multiples(replace(BY_CLICKS, drop_label=0.5, window_size=(18, 18, 18), loop=SHORT), 4)
     listed = read_list(place / "data" / "list.json")
     beginning = Beginning.of(backbone, mixed, lists=[listed])
     assert beginning.source.startswith("tiny backbone, SHA-256")
@@ -104,7 +105,7 @@ def test_heads_for_names_and_clicks_grow_on_a_backbone(place: Path, tmp_path: Pa
 def test_on_a_backbone_all_lists_name_the_structures_and_none_says_what_it_did_not_look_for(
     place: Path, tmp_path: Path
 ) -> None:
-    path = write_list(tmp_path / "second")
+    path = write_list(tmp_path / "second", seed=10)
     content = json.loads(path.read_text())
     del content["validation"]
     path.write_text(json.dumps({**content, "name": "second", "label_mapping": {"1": "spleen", "2": "Liver"}}))
@@ -207,7 +208,7 @@ def test_pseudo_labels_teach_where_the_recipe_says_so(place: Path, tmp_path: Pat
     content["training"][0]["pseudo_label"] = "found.nii.gz"
     del content["training"][0]["label"]
     path.write_text(json.dumps(content))
-    recipe = replace(BY_CLASSES, pseudo_labels=believes)
+    recipe = replace(BY_CLASSES, pseudo_labels=believes, loop=SHORT)
     learnt = course(place, recipe, listed=read_list(path))
     task = task_of(learnt, Cache(place / "cache"))
     assert isinstance(task, Judged)
@@ -220,16 +221,16 @@ def test_pseudo_labels_teach_where_the_recipe_says_so(place: Path, tmp_path: Pat
 
 def test_lists_with_label_ids_of_their_own_are_learnt_together(place: Path, tmp_path: Path) -> None:
     """1 is the liver in one list and the left kidney in the other; a third has only what a model found."""
-    path = write_list(tmp_path / "kidney")
+    path = write_list(tmp_path / "kidney", seed=10)
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "name": "kidneys", "label_mapping": {"1": "left kidney"}}))
-    write_list(tmp_path / "found", validation=0)
+    write_list(tmp_path / "found", validation=0, seed=20)
     cases = [{"image": f"image-{n}.nii.gz", "pseudo_label": f"label-{n}.nii.gz"} for n in (0, 1)]
     (tmp_path / "found" / "list.json").write_text(json.dumps({"name": "found", "training": cases}))
     liver, kidneys, found = (
         read_list(one / "list.json") for one in (place / "data", path.parent, tmp_path / "found")
     )
-    many = course(place, replace(BY_CLASSES, pseudo_labels=True), listed=liver, others=(kidneys, found))
+    many = course(place, replace(BY_CLASSES, pseudo_labels=True, loop=SHORT), listed=liver, others=(kidneys, found))
     told: list[int] = []
     task = task_of(many, Cache(tmp_path / "cache"), on_case=told.append)
     assert told == [1, 2, 3, 4, 5, 6]
@@ -253,6 +254,15 @@ def test_lists_with_label_ids_of_their_own_are_learnt_together(place: Path, tmp_
         carry_out(replace(many, others=(kidneys,)), tmp_path / "run", cache=Cache(tmp_path / "cache"))
     with pytest.raises(UsageError, match="one name"):
         replace(many, others=(liver,))
+
+
+def test_a_scan_of_two_lists_is_refused_before_anything_is_prepared(place: Path, tmp_path: Path) -> None:
+    path = write_list(tmp_path / "second", training=0)  # its validation case is the first list's first
+    path.write_text(json.dumps({**json.loads(path.read_text()), "name": "second"}))
+    both = course(place, BY_CLASSES, others=(read_list(path),))
+    with pytest.raises(UsageError, match=r"image-0 of .*\(training\), image-0 of .*second.*\(validation\)"):
+        task_of(both, Cache(tmp_path / "cache"))
+    assert [one.name for one in (tmp_path / "cache").iterdir()] == ["hashes"]
 
 
 def test_another_course_in_the_same_folder_is_refused(place: Path, tmp_path: Path) -> None:

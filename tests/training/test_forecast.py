@@ -14,7 +14,8 @@ from vesalius.data.datalists.read import read_list
 from vesalius.engine.settings import LoopSettings
 from vesalius.engine.task import Validation
 from vesalius.models.vista3d import Vista3D
-from vesalius.training.course import Beginning, Course
+from vesalius.training.beginning import Beginning
+from vesalius.training.course import Course
 from vesalius.training.forecast import measured_costs
 
 

@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     from vesalius.data.cache import Cache
     from vesalius.engine.team import joined
     from vesalius.inference.segmenter import choose_device
-    from vesalius.training.course import Beginning, Course, carry_out, refuse_existing
+    from vesalius.training.beginning import Beginning
+    from vesalius.training.course import Course, carry_out, refuse_existing
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
     refuse_existing(args.folder, resume=args.resume)

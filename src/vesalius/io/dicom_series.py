@@ -102,10 +102,8 @@ def read_series(path: Path, *, series_uid: str | None = None, fill_gaps: bool = 
         stacks, refusals = _scan(path)
         if fill_gaps:
             stacks = [stack.filled or stack for stack in stacks]
-        stack = _find(stacks, series_uid) if series_uid else _choose(stacks)[0]
-        if stack is None or stack.error is not None or stack.grid is None:
-            raise _why_none(stack, stacks, refusals, series_uid)
-        _check_memory(stack.grid, num_bytes=2 if all(map(is_whole, stack.frames)) else 4)
+        stack, grid = _placed(stacks, refusals, series_uid)
+        _check_memory(grid, num_bytes=2 if all(map(is_whole, stack.frames)) else 4)
         data = read_voxels(stack.frames, np.asarray(stack.places))
     for note in stack.notes:
         _logger.info("%s", note)
@@ -115,7 +113,24 @@ def read_series(path: Path, *, series_uid: str | None = None, fill_gaps: bool = 
     damaged = sum(refusal.kind == "unreadable" for refusal in refusals)
     if damaged:
         _logger.warning("%d files beside the series are damaged and were left out", damaged)
-    return Volume(data, stack.grid, _modality(stack), _source(stack, stack.grid))
+    return Volume(data, grid, _modality(stack), _source(stack, grid))
+
+
+def read_grid(path: Path) -> Grid:
+    """Read where the voxels of the series are that ``read_series`` would read, from headers alone.
+
+    Raises:
+        DicomSeriesError, FileFormatError, UnsafeFileError: As ``read_series``.
+    """
+    return _placed(*_scan(path), None)[1]
+
+
+def _placed(stacks: Sequence[Stack], refusals: Sequence[Refusal], series_uid: str | None) -> tuple[Stack, Grid]:
+    """Return the stack to read, and where it lies; raise what says best why there is none."""
+    stack = _find(stacks, series_uid) if series_uid else _choose(stacks)[0]
+    if stack is None or stack.error is not None or stack.grid is None:
+        raise _why_none(stack, stacks, refusals, series_uid)
+    return stack, stack.grid
 
 
 def _scan(path: Path) -> tuple[list[Stack], list[Refusal]]:

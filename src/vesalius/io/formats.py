@@ -106,6 +106,24 @@ def read(path: Readable, *, series_uid: str | None = None, fill_gaps: bool = Fal
             return dicom_series.read_series(file, series_uid=series_uid, fill_gaps=fill_gaps)
 
 
+def read_grid(path: Path) -> Grid:
+    """Read where an image's voxels are, from its headers alone.
+
+    Args:
+        path: As for ``read``: a file, or a folder or zip of DICOM.
+
+    Raises:
+        InputError: A subclass that says what is wrong with the file and what to do.
+    """
+    match format_of(path):
+        case "nifti":
+            return nifti.read_grid(path)
+        case "nrrd" | "meta" | "seg.nrrd":
+            return itk.read_grid(path)
+        case "dicom":
+            return dicom_series.read_grid(path)
+
+
 def read_labels(path: str | Path | LabelMap, names: Mapping[int, str] | None = None) -> LabelMap:
     """Read a label map.
 

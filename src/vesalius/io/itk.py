@@ -69,19 +69,11 @@ def read_array(path: Path) -> tuple[np.ndarray, Grid]:
         FileFormatError, GeometryError, UnsafeFileError, MemoryBudgetError: As `read`.
     """
     stored, compressed = _stored_bytes(path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _unreadable(path, error) from None
-    size = reader.GetSize()
-    shape = check_shape(path, size)
+    reader, grid = _opened(path)
     channels = reader.GetNumberOfComponents()
     bytes_each = _bytes_per_component(reader.GetPixelID(), path)
-    claimed = math.prod(size) * channels * bytes_each
+    claimed = math.prod(reader.GetSize()) * channels * bytes_each
     check_claim(path, claimed=claimed, stored=stored, compressed=compressed)
-    grid = Grid(shape, _ras_affine(reader, path))
     try:
         image = reader.Execute()
     except RuntimeError:
@@ -90,8 +82,30 @@ def read_array(path: Path) -> tuple[np.ndarray, Grid]:
             got="voxels that stop early or cannot be decoded",
             do="copy or download it again",
         ) from None
-    flat = sitk.GetArrayViewFromImage(image).reshape(*shape[::-1], channels)  # [k j i c]
+    flat = sitk.GetArrayViewFromImage(image).reshape(*grid.shape[::-1], channels)  # [k j i c]
     return np.array(np.moveaxis(flat, -1, 0), order="C").transpose(0, 3, 2, 1), grid
+
+
+def read_grid(path: Path) -> Grid:
+    """Read where the voxels are, from the header alone.
+
+    Raises:
+        FileFormatError, GeometryError, UnsafeFileError: As `read`.
+    """
+    _stored_bytes(path)  # which refuses a header that names data elsewhere
+    return _opened(path)[1]
+
+
+def _opened(path: Path) -> tuple[sitk.ImageFileReader, Grid]:
+    """Return a reader that has read the header, and the grid that stands there."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from None
+    shape = check_shape(path, reader.GetSize())
+    return reader, Grid(shape, _ras_affine(reader, path))
 
 
 def write(data: Volume | LabelMap, path: Path) -> None:

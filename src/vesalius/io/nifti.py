@@ -69,6 +69,15 @@ def read(path: Path) -> Volume:
     return Volume(data[None], grid, "unknown", source)
 
 
+def read_grid(path: Path) -> Grid:
+    """Read where the voxels are, from the header alone.
+
+    Raises:
+        FileFormatError, GeometryError: As `read`.
+    """
+    return _grid(_read_header(path)[0], path)[0]
+
+
 def read_labels(path: Path) -> LabelMap:
     """Read a label map; names from the header extension, else from a sidecar, else ``label 7``.
 

@@ -4,23 +4,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from vesalius.checkpoints.load import find_weights_of
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.store import MODEL_FILE, SPEC_FILE
-from vesalius.checkpoints.weights import open_weights
 from vesalius.data.cache import Cache
 from vesalius.data.case import Case
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.prepare import prepare_list
+from vesalius.data.shared_scans import UsedCase, require_apart, used_cases
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import CHECKPOINT, CONFIG, RunFolder, opened
@@ -29,92 +27,16 @@ from vesalius.engine.task import Task
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import UsageError
 from vesalius.models.promptable import Promptable
-from vesalius.spec import ModelSpec, VitArchitecture
+from vesalius.spec import ModelSpec
 from vesalius.training.adaptation import limited_to
-from vesalius.training.course_data import data_facts, judging_cases_of, mirrored_ids, spec_of
-from vesalius.training.networks import BACKBONE, grown_network, network_on_backbone, new_network
-from vesalius.training.on_backbone import on_backbone
+from vesalius.training.beginning import Beginning
+from vesalius.training.course_data import data_facts, judging_cases_of, mirrored_ids
 from vesalius.training.recipes import AUTOMATIC, INTERACTIVE, VistaRecipe
 from vesalius.training.validation import Judged, WholeScans
 from vesalius.training.vista3d_task import Vista3DTask, VistaSample
 
 _CLICKS = 3
 """Clicks on each structure in a validation of clicks."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Beginning:
-    """What a network is before the training.
-
-    Args:
-        spec: What it expects and names; with a click branch if the recipe clicks.
-        state: The weights to begin with; None begins at random.
-        source: Which model that was: its name and the hash of its weights.
-        changes: What was chosen of names and weights that the source does not have, as plain data.
-    """
-
-    spec: ModelSpec
-    state: Mapping[str, Tensor] | None
-    source: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        model: str | Path,
-        recipe: VistaRecipe,
-        *,
-        at_random: bool = False,
-        lists: Sequence[DataList] = (),
-        spacing_mm: float | None = None,
-    ) -> Beginning:
-        """Take the spec of a model, and its weights unless these are to begin at random.
-
-        Args:
-            model: A network that takes class prompts or clicks, or a backbone: then heads grow on it.
-            recipe: What is to be taught.
-            at_random: Take sizes and what it expects, but no weights.
-            lists: Name the structures of a network that grows on a backbone.
-            spacing_mm: Side of the voxels of such a network; None: that of the backbone's pixels.
-
-        Raises:
-            ModelError: If there is no such model, or its weights are refused.
-            UsageError: If it is a backbone on which no heads can grow, or is none and has a spacing of its own; if
-                lists for a backbone contradict each other.
-        """
-        weights = None if at_random else open_weights(find_weights_of(model))
-        found = weights.spec if weights else spec_of(model)
-        spec, prefix = found, ""
-        if isinstance(found.architecture, VitArchitecture) and lists:
-            spec, prefix = on_backbone(found, lists, recipe, spacing_mm=spacing_mm), BACKBONE
-        elif spacing_mm is not None:
-            raise UsageError(
-                expected="--spacing with a recipe of slices, or with a backbone to put heads on",
-                got=f"{found.name}, a {found.architecture.kind} network",
-                do="leave it out: a model of volumes keeps its own spacing",
-            )
-        if _clicks(recipe) and not spec.vista.point_branch:
-            spec = replace(spec, architecture=replace(spec.vista, point_branch=True))
-        if weights is None:
-            return cls(spec=spec, state=None, source=f"the architecture of {spec.name}, at random")
-        state = {prefix + name: tensor for name, tensor in weights.read().items()}
-        return cls(spec=spec, state=state, source=f"{spec.name}, SHA-256 {weights.report.sha256}")
-
-    def network(self, *, seed: int) -> Promptable:
-        """Return the network; what no weights were given for is random.
-
-        Raises:
-            CheckpointError: If the weights are of another network.
-        """
-        network = new_network(self.spec, seed=seed)
-        if self.state is None:
-            return network
-        if all(name.startswith(BACKBONE) for name in self.state):
-            return network_on_backbone(self.spec, self.state, seed=seed)
-        if self.state.keys() != network.state_dict().keys():
-            return grown_network(self.spec, self.state, seed=seed)
-        network.load_state_dict(self.state)
-        return network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +114,7 @@ class Course:
             spec=self.spec,
             precision=recipe.loop.precision,
             automatic=recipe.drop_label < 1,
-            clicks=_CLICKS if _clicks(recipe) else 0,
+            clicks=_CLICKS if recipe.teaches_clicks else 0,
             novel=recipe.novel,
         )
 
@@ -209,6 +131,14 @@ class Course:
             UsageError: If it does and there are none at all.
         """
         return judging_cases_of(self.lists, self.recipe.loop)
+
+    def used(self) -> tuple[UsedCase, ...]:
+        """Return the cases of all lists that are learnt from or judge; of one list alone none can be in another."""
+        used = (
+            used_cases(one, learnt=learnt.split("training"), judged=judged)
+            for one, learnt, judged in zip(self.lists, self.learnt, self.validation_cases(), strict=True)
+        )
+        return tuple(case for cases in used for case in cases) if self.others else ()
 
 
 def carry_out(
@@ -258,10 +188,12 @@ def task_of(
         on_case: Told after each prepared case how many are done.
 
     Raises:
+        UsageError: If a scan is in two of its lists, or a patient is learnt from in one and judges in another.
         VesaliusError: Whatever preparing may raise.
     """
     recipe, spec = course.recipe, course.spec
     held_out = course.validation_cases()
+    require_apart(course.used(), cache)
     cases: list[Case] = []
     for one in course.learnt:
         told = None if on_case is None else partial(_tell, on_case, len(cases))
@@ -299,10 +231,6 @@ def refuse_existing(folder: Path, *, resume: bool = False, mark: str = CONFIG) -
 
 def _tell(on_case: Callable[[int], None], before: int, count: int) -> None:
     on_case(before + count)
-
-
-def _clicks(recipe: VistaRecipe) -> bool:
-    return recipe.drop_label > 0 or recipe.drop_point < 1
 
 
 def _write(course: Course, learner: Learner[Promptable], run: RunFolder) -> None:

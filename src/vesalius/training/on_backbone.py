@@ -49,7 +49,7 @@ def on_backbone(
             last_supported=len(pairs),
             special_classes=(),
             class_branch=recipe.drop_label < 1,
-            point_branch=recipe.drop_label > 0 or recipe.drop_point < 1,
+            point_branch=recipe.teaches_clicks,
         ),
         modality=modality,
         spacing_mm=(side_mm, side_mm, side_mm),

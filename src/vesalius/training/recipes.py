@@ -133,6 +133,11 @@ class VistaRecipe:
         object.__setattr__(self, "shares", dict(self.shares))
         object.__setattr__(self, "mirror", dict(self.mirror))
 
+    @property
+    def teaches_clicks(self) -> bool:
+        """Whether any window is clicked on."""
+        return self.drop_label > 0 or self.drop_point < 1
+
 
 def _refused(expected: str, got: object) -> UsageError:
     return UsageError(expected=expected, got=str(got), do="change the recipe")

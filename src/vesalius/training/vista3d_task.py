@@ -242,7 +242,7 @@ class Vista3DTask:
         if recipe.loss == "vesalius":
             own["recall"] = rate * recipe.recall
         weights = dict(own) if recipe.drop_label < 1 else {}
-        if recipe.drop_label > 0 or recipe.drop_point < 1:
+        if recipe.teaches_clicks:
             weights |= {f"click {name}": weight for name, weight in own.items()}
         return weights
 
@@ -318,7 +318,7 @@ def _check(cases: Sequence[Case], recipe: VistaRecipe, spec: ModelSpec, overlaps
         strange = sorted(case.annotated - overlaps.trainable - set(recipe.novel))
         if strange:
             raise _refused("cases that name classes of the vocabulary", f"{strange} in {case.name}")
-    asks_classes, asks_clicks = recipe.drop_label < 1, recipe.drop_label > 0 or recipe.drop_point < 1
+    asks_classes, asks_clicks = recipe.drop_label < 1, recipe.teaches_clicks
     if asks_classes > spec.vista.class_branch or asks_clicks > spec.vista.point_branch:
         raise _refused("prompts of a kind that the network has a branch for", spec.architecture)
 

@@ -18,7 +18,8 @@ from vesalius.engine.settings import Precision
 from vesalius.errors import CheckpointError, UsageError
 from vesalius.spec import ModelSpec, PromptArchitecture
 from vesalius.training.adaptation import Change, adapted, limited_to
-from vesalius.training.course import Beginning, Course
+from vesalius.training.beginning import Beginning
+from vesalius.training.course import Course
 from vesalius.training.course_data import labelled_validation
 from vesalius.training.cross_validation import stated_folds, with_folds
 from vesalius.training.finetune.options import FinetuneOptions
