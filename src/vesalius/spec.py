@@ -15,6 +15,7 @@ from enum import IntEnum
 from typing import Any, Literal, get_args
 
 from vesalius.errors import CheckpointError, NoHeadError
+from vesalius.hounsfield import AIR_HU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,7 +285,7 @@ class ModelSpec:
     """Of ``percentiles``, for images whose numbers have no unit, such as MR."""
     mean_std_hu: tuple[float, float] = (0.0, 1.0)
     """Mean and standard deviation of ``fixed``."""
-    outside_hu: float = -1000.0
+    outside_hu: float = AIR_HU
     """Of a 2-D network: what fills a window where it reaches beyond the slice, before it is normalised."""
     window_size: tuple[int, int, int] = (128, 128, 128)
     """Voxels of the sliding window; part of the model, because instance norm sees the whole window. Of a 2-D

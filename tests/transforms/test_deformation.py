@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from vesalius.errors import UsageError
+from vesalius.hounsfield import LOWEST_HU
 from vesalius.transforms.augment import Augmentation
 from vesalius.transforms.deformation import (
-    AIR_HU,
     end_early,
     random_bend,
     random_map,
@@ -33,7 +33,7 @@ def volume(shape: tuple[int, int, int] = (13, 11, 9)) -> np.ndarray:
 def test_a_window_that_is_not_turned_is_cut_out_exactly(nearest: bool) -> None:
     data = volume()
     points = window_points(np.array([6.0, 5.0, 4.0]), IDENTITY, (4, 5, 6))
-    window = sample(data, points, nearest=nearest, outside=AIR_HU)
+    window = sample(data, points, nearest=nearest, outside=LOWEST_HU)
     assert np.allclose(window.numpy(), data[5:9, 3:8, 2:8], atol=2e-3)
 
 
@@ -78,7 +78,7 @@ def test_a_volume_one_voxel_thin_is_read_only_where_it_is() -> None:
 
 def test_a_window_wholly_beyond_the_scan_is_air() -> None:
     points = window_points(np.array([500.0, 5.0, 4.0]), IDENTITY, (4, 4, 4))
-    assert sample(volume(), points, nearest=False, outside=AIR_HU).eq(AIR_HU).all()
+    assert sample(volume(), points, nearest=False, outside=LOWEST_HU).eq(LOWEST_HU).all()
 
 
 @given(st.integers(0, 10**6))
@@ -112,7 +112,7 @@ def test_a_scan_that_ends_early_is_air_and_unlabelled_from_one_face_on() -> None
     faces = set()
     for _ in range(200):
         cut, cut_labels = end_early(image, labels, Augmentation(cut=1.0), rng)
-        gone = cut == AIR_HU
+        gone = cut == LOWEST_HU
         assert torch.equal(gone, cut_labels == 0)
         assert 0 < gone.sum() <= gone.numel() * 2 / 3 + 1e-6
         profile = [gone.select(a, 0).all() or gone.select(a, -1).all() for a in range(3)]

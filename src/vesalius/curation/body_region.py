@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float64, Num
 from vesalius.data.slices import Region
 from vesalius.geometry.boxes import Box
 from vesalius.geometry.morphology import components
+from vesalius.hounsfield import BODY_HU
 from vesalius.shapes import MaskArray
-from vesalius.transforms.preprocess import AIR_HU
 
 LUNG_SHARE = 0.12
 """Of the body's outline: a slice with more air enclosed is of the chest."""
@@ -39,7 +39,7 @@ def body_mask(scan_hu: Num[np.ndarray, "h w k"]) -> MaskArray:
     Args:
         scan_hu: Of a CT.
     """
-    dense = np.asarray(scan_hu > AIR_HU)
+    dense = np.asarray(scan_hu > BODY_HU)
     numbered, count = components(_eroded(dense))
     if not count:
         return np.zeros(dense.shape, bool)
@@ -91,7 +91,7 @@ def _region(slice_hu: Num[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"], pix
     outline = filled(mask)
     pixels = max(int(outline.sum()), 1)
     if pixels * pixel_cm2 >= TRUNK_CM2:
-        return "chest" if (outline & (slice_hu < AIR_HU)).sum() > LUNG_SHARE * pixels else "abdomen-pelvis"
+        return "chest" if (outline & (slice_hu < BODY_HU)).sum() > LUNG_SHARE * pixels else "abdomen-pelvis"
     return "limb" if (outline & (slice_hu > BONE_HU)).sum() < LIMB_BONE * pixels else "head-neck"
 
 

@@ -28,11 +28,11 @@ from vesalius.data.slices import Region, sha256_of
 from vesalius.errors import InputError, UsageError
 from vesalius.geometry.planes import ORIENTATION, Plane
 from vesalius.geometry.volume import Volume
+from vesalius.hounsfield import HIGHEST_HU, LOWEST_HU
 from vesalius.transforms.intensity import not_hounsfield
 
 _FORMAT = 1
 """Grows when what a shard holds, or how it is made, changes."""
-_RANGE_HU = (-1024, 3071)
 _AT_ONCE = 64
 """Slices that are resampled together."""
 
@@ -167,5 +167,5 @@ def _resampled(
         image = torch.from_numpy(np.ascontiguousarray(some, dtype=np.float32))[:, None]
         if size != (height, width):
             image = functional.interpolate(image, size=size, mode="bilinear", antialias=True)
-        result[start : start + _AT_ONCE] = np.clip(np.round(image[:, 0].numpy()), *_RANGE_HU)
+        result[start : start + _AT_ONCE] = np.clip(np.round(image[:, 0].numpy()), LOWEST_HU, HIGHEST_HU)
     return result, (from_mm[0] * height / size[0], from_mm[1] * width / size[1])

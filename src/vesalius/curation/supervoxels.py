@@ -32,13 +32,13 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import components, eroded
 from vesalius.geometry.resample import axis_maps, is_orthogonal, resample_linear, resample_points
 from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.hounsfield import OPEN_AIR_HU
 from vesalius.io.formats import write
 from vesalius.models.build import AnyNetwork
 from vesalius.shapes import MaskArray
 from vesalius.transforms.intensity import not_hounsfield
 
 FILE = "supervoxels.nii.gz"
-AIR_HU = -800.0
 
 _FORMAT = 1
 _CLOSING = 3
@@ -267,8 +267,8 @@ def _slic(
 
 
 def outer_air(scan_hu: Num[np.ndarray, "i j k"]) -> MaskArray:
-    """Return the air around a body: the largest piece of what is lighter than -800 HU, with what is thin in it."""
-    numbered, count = components(np.asarray(scan_hu < AIR_HU))
+    """Return the air around a body: the largest piece below ``OPEN_AIR_HU``, with what is thin in it."""
+    numbered, count = components(np.asarray(scan_hu < OPEN_AIR_HU))
     if not count:
         return np.zeros(scan_hu.shape, bool)
     sizes = np.bincount(numbered.ravel())

@@ -22,6 +22,7 @@ from vesalius.data.reading import on_grid_of, read_drawn, read_image
 from vesalius.errors import GeometryError, InputError
 from vesalius.geometry.morphology import LabelRegion, label_regions
 from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.hounsfield import BODY_HU, NEARLY_AIR_HU
 from vesalius.labels.mapping import Meaning
 from vesalius.labels.spelling import exact_key, mirrored_name
 from vesalius.labels.vista3d import TABLE
@@ -30,8 +31,6 @@ from vesalius.transforms.intensity import not_hounsfield
 
 Kind = Literal["file", "geometry", "labels", "copy", "leak", "sides", "intensity"]
 
-_AIR_HU = -950.0
-_BODY_HU = -500.0
 _AIRY = frozenset(("airway", "trachea", "air", "sinus", "bronchus", "bronchi"))
 _SIDE_OF = {"liver": "right", "spleen": "left"}
 """Single organs whose side is nearly certain; where it is not, the scan is mirrored or the situs inverted."""
@@ -266,7 +265,7 @@ def _sides(
 def _middle_mm(image: Volume) -> float:
     """Return where the middle of the body is, from left to right, in mm."""
     steps = tuple(slice(None, None, max(1, n // 64)) for n in image.grid.shape)
-    inside = np.argwhere(image.data[0][steps] > _BODY_HU)
+    inside = np.argwhere(image.data[0][steps] > BODY_HU)
     if not len(inside):
         return float(image.grid.to_world((np.array(image.grid.shape) - 1) / 2)[0])
     return float(image.grid.to_world(inside.mean(axis=0) * [step.step for step in steps])[0])
@@ -287,7 +286,7 @@ def _in_air(
         layers = [layer[region.box.slices] for layer in (labels.data, *labels.overlaps.values())]
         is_drawn = np.logical_or.reduce([layer == label for layer in layers])
         inside = image.data[0][region.box.slices][is_drawn]
-        if not words & _AIRY and float(np.mean(inside < _AIR_HU)) > 0.5:
+        if not words & _AIRY and float(np.mean(inside < NEARLY_AIR_HU)) > 0.5:
             airy.append(names.get(label, f"label {label}"))
     if airy:
         yield _look(

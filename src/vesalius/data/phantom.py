@@ -22,6 +22,7 @@ from vesalius.data.anatomy.subject import Contrast, Subject
 from vesalius.errors import UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.hounsfield import AIR_HU, HIGHEST_HU, LOWEST_HU
 
 Region = Literal["torso", "chest", "abdomen", "pelvis"]
 
@@ -188,7 +189,7 @@ class _Scanner:
             hu = np.maximum(hu, self._table)
         if self._config.noise_hu:
             hu = hu + np.float32(self._config.noise_hu) * self._noise(k)
-        image = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
+        image = np.clip(np.rint(hu), LOWEST_HU, HIGHEST_HU).astype(np.int16)
         return image, canvases[len(canvases) // 2]
 
     def _noise(self, k: int) -> np.ndarray:
@@ -214,10 +215,10 @@ class _Scanner:
         x, y = self._x[:, None], self._y[None, :]
         bed = top + 32 * (x / 230) ** 2
         width = max(self._grid.spacing_mm[1], 1.5)
-        hu = np.full((len(self._x), len(self._y)), -1000.0)
+        hu = np.full((len(self._x), len(self._y)), AIR_HU)
         for depth, strength in ((0, 1.0), (28, 0.8)):
             share = np.clip(0.5 + (1.2 - np.abs(y - bed + depth)) / width, 0, 1) * (np.abs(x) < 215)
-            hu = np.maximum(hu, -1000 + strength * share * (_TABLE_HU + 1000))
+            hu = np.maximum(hu, AIR_HU + strength * share * (_TABLE_HU - AIR_HU))
         return hu.astype(np.float32)
 
 

@@ -32,6 +32,7 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import label_regions
 from vesalius.geometry.resample import axis_maps, is_orthogonal, resample_linear, resample_points
 from vesalius.geometry.volume import LabelMap, Modality, Volume
+from vesalius.hounsfield import LOWEST_HU
 from vesalius.io.formats import read_labels
 from vesalius.labels.mapping import UNKNOWN, LabelMapping, Meaning, class_of
 from vesalius.labels.vocabulary import Vocabulary
@@ -48,7 +49,6 @@ _PLACES = 4096
 """Voxels of each class whose places are kept, to draw windows near it without reading its labels."""
 _PSEUDO = "p"
 """Before a label in the file of places: where a model found it."""
-_LOWEST_HU = -1024.0
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ def _image_on(image: Volume, target: Grid) -> Num[np.ndarray, "i j k"]:
     else:
         fine = resample_points(data, image.grid, target, outside=float(data.min()))
     if image.modality == "CT":
-        return np.asarray(np.clip(np.round(fine), _LOWEST_HU, np.iinfo(np.int16).max), dtype=np.int16)
+        return np.asarray(np.clip(np.round(fine), LOWEST_HU, np.iinfo(np.int16).max), dtype=np.int16)
     is_whole = np.issubdtype(data.dtype, np.integer) and max(-int(data.min()), int(data.max())) < 2**15
     return np.round(fine).astype(np.int16) if is_whole else fine
 

@@ -20,10 +20,9 @@ from vesalius.data.anatomy.solids import oval
 from vesalius.data.tissue_names import Tissue, tissue_of
 from vesalius.errors import UsageError
 from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.hounsfield import AIR_HU, HIGHEST_HU, LOWEST_HU
 
 Contrasts = Literal["ct", "random"]
-
-_AIR_HU = -1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +141,7 @@ def _paint(labels: LabelMap, rng: np.random.Generator, config: SynthesisConfig) 
     result = np.empty(hu.shape, dtype=np.int16)
     for index in range(hu.shape[2]):
         noise = rng.standard_normal(hu.shape[:2], dtype=np.float32) * np.float32(noise_hu)
-        result[:, :, index] = np.clip(np.rint(hu[:, :, index] + noise), -1024, 3071)
+        result[:, :, index] = np.clip(np.rint(hu[:, :, index] + noise), LOWEST_HU, HIGHEST_HU)
     return result
 
 
@@ -175,7 +174,7 @@ class _Background:
         is_random = config.contrasts == "random"
         self._fat = float(rng.uniform(-200, 400)) if is_random else float(rng.normal(-100, 8))
         self._muscle = float(rng.uniform(-200, 400)) if is_random else float(rng.normal(55, 8))
-        self._air = float(rng.uniform(-1000, -300)) if is_random else _AIR_HU
+        self._air = float(rng.uniform(-1000, -300)) if is_random else AIR_HU
         self._share = float(rng.normal(0.5, 0.6))
         self._fat_mm, self._muscle_mm = float(rng.uniform(3, 35)), float(rng.uniform(4, 16))
         self._texture = config.texture_hu

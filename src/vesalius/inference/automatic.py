@@ -16,6 +16,7 @@ from vesalius.geometry.boxes import Box
 from vesalius.geometry.grid import SHORT_BY, Grid
 from vesalius.geometry.resample import AxisMap, axis_maps
 from vesalius.geometry.volume import LabelMap
+from vesalius.hounsfield import BODY_HU
 from vesalius.inference.labelling import Confidence, LabelMaker, Layer
 from vesalius.inference.pipelines import Pipeline
 from vesalius.inference.plan import Plan
@@ -25,7 +26,7 @@ from vesalius.models.layers.planes import workspace
 from vesalius.models.layers.winograd import direct_sums
 from vesalius.models.promptable import Promptable
 from vesalius.spec import ModelSpec
-from vesalius.transforms.preprocess import AIR_HU, Prepared
+from vesalius.transforms.preprocess import Prepared
 
 BASE_LAYER = "labels"
 
@@ -96,11 +97,11 @@ def segment_automatic(
 
 
 def scaled_air(spec: ModelSpec) -> float:
-    """Return what ``AIR_HU`` looks like to the network; where numbers have no unit, only black counts as air."""
+    """Return what ``BODY_HU`` looks like to the network; where numbers have no unit, only black counts as air."""
     if spec.normalisation == "percentiles":
         return 0.0
     low, high = spec.window_hu
-    return (AIR_HU - low) / (high - low)
+    return (BODY_HU - low) / (high - low)
 
 
 def count_empty(prepared: Prepared, plan: Plan, spec: ModelSpec) -> int:

@@ -23,6 +23,7 @@ from torch import Tensor
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.resample import AxisMap, axis_maps, resample_linear
 from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.hounsfield import BODY_HU
 from vesalius.inference.automatic import BASE_LAYER, Automatic, label_dtype
 from vesalius.inference.labelling import Confidence
 from vesalius.inference.slice_plan import (
@@ -38,7 +39,6 @@ from vesalius.labels.vocabulary import Target, Vocabulary
 from vesalius.models.meddinov3 import MedDino
 from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import normalise_hu_
-from vesalius.transforms.preprocess import AIR_HU
 
 _ROWS_AT_ONCE = 64
 """Rows of a slice whose logits are interpolated together."""
@@ -184,7 +184,7 @@ def air_slices(data: Num[np.ndarray, "i j k"], spec: ModelSpec) -> tuple[int, ..
     """Return the slices, along the last axis, of a CT that hold nothing denser than air."""
     if spec.modality != "CT":
         return ()
-    return tuple(k for k in range(data.shape[2]) if float(data[:, :, k].max()) <= AIR_HU)
+    return tuple(k for k in range(data.shape[2]) if float(data[:, :, k].max()) <= BODY_HU)
 
 
 def count_air(volume: Volume, demand: SliceDemand) -> tuple[int, ...]:

@@ -21,13 +21,11 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import JPEGExtended12Bit
 
 from vesalius.errors import FileFormatError, InputError, UnsafeFileError
+from vesalius.hounsfield import LOWEST_HU
 from vesalius.io.archives import StoredFile
 from vesalius.io.dicom_frames import Frame
 from vesalius.io.dicom_headers import DAMAGE
 from vesalius.shapes import VolumeArray
-
-AIR_HU = -1024
-"""What lies below becomes this in a CT that pads below it: outside the scanner's circle there is nothing."""
 
 _DECODER_TAGS = [
     *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames", "BitsAllocated"),
@@ -190,8 +188,8 @@ def frame_values(frame: Frame, reader: FrameReader) -> Num[np.ndarray, "h w"]:
         values = stored.astype(wide) * int(frame.slope) + int(frame.intercept)
     else:
         values = (stored * frame.slope + frame.intercept).astype(np.float32)
-    if frame.is_hounsfield and frame.padding is not None and _padding_value(frame) < AIR_HU:
-        np.maximum(values, AIR_HU, out=values)  # below air there is only padding, blurred by lossy codecs
+    if frame.is_hounsfield and frame.padding is not None and _padding_value(frame) < LOWEST_HU:
+        np.maximum(values, int(LOWEST_HU), out=values)  # below is only padding, blurred by lossy codecs
     return np.asarray(values)
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from vesalius.hounsfield import AIR_HU
 from vesalius.pretraining.settings import Distortion
 
 Picture = Float[Tensor, "h w"]
@@ -25,7 +26,7 @@ def drifted(image_hu: Picture, settings: Distortion, rng: np.random.Generator) -
     if rng.random() >= settings.drift:
         return image_hu
     factor, shift = float(rng.uniform(*settings.drift_factor)), float(rng.normal(0, settings.drift_hu))
-    return (image_hu + 1000) * factor - 1000 + shift
+    return (image_hu - AIR_HU) * factor + AIR_HU + shift
 
 
 def distorted(image: Picture, settings: Distortion, rng: np.random.Generator) -> Picture:

@@ -19,12 +19,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from vesalius.hounsfield import BODY_HU
 from vesalius.pretraining.distortions import Picture, distorted, drifted
 from vesalius.pretraining.masks import draw_masks
 from vesalius.pretraining.settings import Cropping, Distortion, Masking, Range, Resolution
 from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import normalise_hu_
-from vesalius.transforms.preprocess import AIR_HU
 
 _TRIES = 10
 """Shapes of a crop that are drawn before the largest that fits is taken."""
@@ -149,7 +149,7 @@ class _Look:
 
 def body_box(slice_hu: Float[Tensor, "h w"]) -> Crop:
     """Return the box around all that is denser than air and lung; without anything that is, the whole slice."""
-    dense = slice_hu > AIR_HU
+    dense = slice_hu > BODY_HU
     rows, columns = dense.any(dim=1).nonzero(), dense.any(dim=0).nonzero()
     if not len(rows):
         return Crop(0, 0, *slice_hu.shape)

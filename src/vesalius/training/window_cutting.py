@@ -18,6 +18,7 @@ from torch import Tensor
 from vesalius.data.case import LARGEST_CLASS, UNKNOWN, Case
 from vesalius.data.crops import cases_by_group, draw_case, draw_centre
 from vesalius.errors import UsageError
+from vesalius.hounsfield import LOWEST_HU
 from vesalius.spec import ModelSpec
 from vesalius.training.overlaps import Overlaps
 from vesalius.training.painted_lumps import paint_lumps
@@ -25,7 +26,6 @@ from vesalius.training.pseudo_targets import believed, filled
 from vesalius.training.recipes import VistaRecipe
 from vesalius.transforms.artefacts import disturb
 from vesalius.transforms.deformation import (
-    AIR_HU,
     end_early,
     random_bend,
     random_map,
@@ -172,7 +172,7 @@ class WindowCutter:
             found = sample(case.pseudo_labels, points, nearest=True, outside=0.0).to(torch.uint8)
             labels = filled(labels, found, self._claimed(case), self._overlaps.includes)
         if case.image_hu is not None:
-            image_hu = sample(case.image_hu, points, nearest=False, outside=(case.window or (AIR_HU,))[0])
+            image_hu = sample(case.image_hu, points, nearest=False, outside=(case.window or (LOWEST_HU,))[0])
             if case.window is not None:
                 image_hu = as_hounsfield_(image_hu, case.window, self._spec.window_hu)
             if case.group in self._recontrast:

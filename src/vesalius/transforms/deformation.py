@@ -14,12 +14,11 @@ from jaxtyping import Float, Float64, Int, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from vesalius.hounsfield import LOWEST_HU
 from vesalius.labels.mapping import UNKNOWN
 from vesalius.shapes import Voxels
 from vesalius.transforms.augment import Augmentation
 
-AIR_HU = -1024.0
-"""What lies outside a scan."""
 _KNOTS = (6, 6, 6)
 
 
@@ -175,6 +174,6 @@ def end_early(
     keep = int(rng.integers(-(-side // 3), side))
     start = keep if rng.random() < 0.5 else 0
     image_hu, labels = image_hu.clone(), labels.clone()
-    image_hu.narrow(axis, start, side - keep).fill_(AIR_HU)
+    image_hu.narrow(axis, start, side - keep).fill_(LOWEST_HU)
     labels.narrow(axis, start, side - keep).fill_(0)
     return image_hu, labels

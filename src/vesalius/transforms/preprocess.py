@@ -21,12 +21,10 @@ from vesalius.geometry.boxes import Box, Triple, bounding_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.resample import resample_linear
 from vesalius.geometry.volume import Volume
+from vesalius.hounsfield import BODY_HU
 from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import image_window, scale_hu_
 
-AIR_HU = -500.0
-"""Below this there is only air, around a body and in airways and lungs: a window without any voxel above it holds
-nothing to segment."""
 _BODY_MARGIN_MM = 10.0
 _FOREGROUND_MARGIN = 10
 
@@ -69,7 +67,7 @@ class Prepared:
 
 def body_box(volume: Volume) -> Box | None:
     """Return the box of all voxels denser than air, or None where there is only air."""
-    return bounding_box(_denser_than(volume.data[0], AIR_HU))
+    return bounding_box(_denser_than(volume.data[0], BODY_HU))
 
 
 def _denser_than(data: np.ndarray, threshold: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vesalius.data.anatomy.solids import Number, Vector
+from vesalius.hounsfield import AIR_HU
 from vesalius.labels.vista3d import STRUCTURES
 
 Window = tuple[slice, slice]
@@ -90,7 +91,7 @@ class Canvas:
     branches: tuple[np.ndarray, np.ndarray]
 
     def __post_init__(self) -> None:
-        self.hu = np.full(self.x.shape, -1000.0, dtype=np.float32)
+        self.hu = np.full(self.x.shape, AIR_HU, dtype=np.float32)
         self.labels = np.zeros(self.x.shape, dtype=np.uint8)
         self.layers: dict[str, np.ndarray] = {}
         height = ((self.z - PROFILE_RANGE_MM[0]) / PROFILE_STEP_MM).astype(np.int32)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from vesalius.data.anatomy.solids import Number
 from vesalius.data.anatomy.subject import Subject
 
-AIR = -1000.0
-
 _PHASES = {"none": 0, "arterial": 1, "portal": 2}
 
 # name: (none, arterial, portal; standard deviation between people)
