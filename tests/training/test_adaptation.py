@@ -119,6 +119,18 @@ def seen(spec: ModelSpec, values_hu: Tensor) -> Tensor:
     return images[0]
 
 
+def test_reach_and_pull_of_clicks_stay_with_the_images_they_were_measured_on() -> None:
+    spec = replace(SPEC, click_reach_mm=15.0, click_pull=8.0)
+    near, changes = adapted(spec, found(spacing_mm=(0.4, 0.4, 2.0)))
+    assert changes, "of windows, and of the voxels that an image may have"
+    assert (near.click_reach_mm, near.click_pull) == (15.0, 8.0)
+    bone = Intensity(low=100.0, median=900.0, high=2000.0, mean=900.0, sd=300.0)
+    for far in (found(volume_ml=0.05), found(foreground=bone), found(modality="MR")):
+        moved, changes = adapted(spec, far)
+        assert (moved.click_reach_mm, moved.click_pull) == (None, None)
+        assert str(changes[-1]).startswith("clicks: reach 15 mm, pull 8 -> as published (")
+
+
 def test_hounsfield_units_come_back_for_ct() -> None:
     mr = replace(SPEC, modality="MR", normalisation="percentiles")
     spec, changes = adapted(mr, found())

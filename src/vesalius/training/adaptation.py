@@ -2,7 +2,9 @@
 
 Near is near enough: a network keeps what it was trained with as long as the data set can be seen that way, because
 its weights know that spacing and that contrast. Far means another modality, structures of fewer voxels than a
-network can draw, or intensities beyond the window.
+network can draw, or intensities beyond the window. How far and how strongly clicks act was measured with the
+network that is begun with: it stays where its point branch goes on with near images, and is as published where they
+are far or the branch begins at random (``clicks_as_published``).
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -70,7 +72,16 @@ def adapted(spec: ModelSpec, found: Fingerprint) -> tuple[ModelSpec, tuple[Chang
     for step in (_in_modality, _in_window, _in_spacing, _in_window_size, _in_range):
         spec, more = step(spec, found)
         changes += more
+    if spec.click_reach_mm is not None and any(change.is_far for change in changes):
+        why = "measured with voxels and intensities as before"
+        changes.append(Change(what="clicks", before=_click_words(spec), after="as published", why=why))
+        spec = clicks_as_published(spec)
     return spec, tuple(changes)
+
+
+def clicks_as_published(spec: ModelSpec) -> ModelSpec:
+    """Return the spec of a network that has no measured reach and pull of clicks."""
+    return replace(spec, click_reach_mm=None, click_pull=None)
 
 
 def limited_to(spec: ModelSpec, window_size: Triple) -> tuple[ModelSpec, tuple[Change, ...]]:
@@ -127,9 +138,7 @@ def _in_window(spec: ModelSpec, found: Fingerprint) -> tuple[ModelSpec, list[Cha
     margin = 0.1 * (inside.high - inside.low)
     window = (math.floor(min(low, inside.low - margin)), math.ceil(max(high, inside.high + margin)))
     moved = _with_window(spec, window)
-    if (
-        inside.low >= high or inside.high <= low
-    ):  # nothing of the old window is of use
+    if inside.low >= high or inside.high <= low:  # nothing of the old window is of use
         window = (math.floor(inside.low - margin), math.ceil(inside.high + margin))
         moved = replace(spec, window_hu=(float(window[0]), float(window[1])))
     why = f"structures lie from {inside.low:.0f} to {inside.high:.0f} HU"
@@ -210,6 +219,11 @@ def _along(spec: ModelSpec, ranges: tuple[Range, Range, Range], which: Literal["
 def _window_words(spec: ModelSpec) -> str:
     low, high = spec.window_hu
     return f"HU {low:.0f} to {high:.0f}"
+
+
+def _click_words(spec: ModelSpec) -> str:
+    pull = "" if spec.click_pull is None else f", pull {spec.click_pull:g}"
+    return f"reach {spec.click_reach_mm:g} mm{pull}"
 
 
 def _mm(spacing_mm: _Spacing) -> str:

@@ -16,6 +16,7 @@ from vesalius.data.datalists.record import DataList
 from vesalius.errors import UsageError
 from vesalius.models.promptable import Promptable
 from vesalius.spec import ModelSpec, VitArchitecture
+from vesalius.training.adaptation import clicks_as_published
 from vesalius.training.course_data import spec_of
 from vesalius.training.networks import BACKBONE, grown_network, network_on_backbone, new_network
 from vesalius.training.on_backbone import on_backbone
@@ -74,8 +75,9 @@ class Beginning:
                 do="leave it out: a model of volumes keeps its own spacing",
             )
         if recipe.teaches_clicks and not spec.vista.point_branch:
-            spec = replace(spec, architecture=replace(spec.vista, point_branch=True))
+            spec = replace(clicks_as_published(spec), architecture=replace(spec.vista, point_branch=True))
         if weights is None:
+            spec = clicks_as_published(spec)
             return cls(spec=spec, state=None, source=f"the architecture of {spec.name}, at random")
         state = {prefix + name: tensor for name, tensor in weights.read().items()}
         return cls(spec=spec, state=state, source=f"{spec.name}, SHA-256 {weights.report.sha256}")
