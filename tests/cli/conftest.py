@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from vesalius.checkpoints.safetensors import write_model
+from vesalius.engine import team
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
 from vesalius.io.formats import write
@@ -70,6 +72,19 @@ def make_scan() -> Callable[..., Path]:
 def scan(tmp_path: Path) -> Path:
     """One tiny scan."""
     return write_scan(tmp_path / "scans" / "one.nii.gz")
+
+
+@pytest.fixture
+def asked_to_shard(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For each training that was begun or gone on with, whether its team was to be sharded."""
+    asked, joined = list[bool](), team.joined
+
+    def noted(*, is_sharded: bool) -> AbstractContextManager[team.Team]:
+        asked.append(is_sharded)
+        return joined(is_sharded=is_sharded)
+
+    monkeypatch.setattr(team, "joined", noted)
+    return asked
 
 
 @pytest.fixture

@@ -61,6 +61,12 @@ def test_a_dry_run_says_the_plan_and_leaves_no_run(place: Path, capsys: pytest.C
     assert not (place / "dry").exists()
 
 
+def test_shards_are_for_what_several_processes_train(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(place, "--shard", run="sharded")) == 2
+    assert "vesalius train" in capsys.readouterr().err
+    assert not (place / "sharded").exists()
+
+
 def test_folds_are_held_out_and_the_model_is_made_of_all_cases_and_measured(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,7 @@ def words(tmp_path: Path, *more: str) -> list[str]:
 
 
 def test_a_store_becomes_a_backbone_and_a_run_is_not_overwritten(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], asked_to_shard: list[bool]
 ) -> None:
     write_store(tmp_path / "store")
     assert main(words(tmp_path)) == 0
@@ -29,7 +29,8 @@ def test_a_store_becomes_a_backbone_and_a_run_is_not_overwritten(
     assert RunFolder(tmp_path / "run").metrics()[-1]["event"] == "finished"
     assert main(words(tmp_path)) == 2
     assert "--resume" in capsys.readouterr().err
-    assert main(words(tmp_path, "--resume")) == 0
+    assert main(words(tmp_path, "--resume", "--shard")) == 0
+    assert asked_to_shard == [False, True]
 
 
 def test_one_scan_is_learnt_from_without_validations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_line_that_segment_tells_makes_a_backbone_segment(
-    place: Path, capsys: pytest.CaptureFixture[str]
+    place: Path, capsys: pytest.CaptureFixture[str], asked_to_shard: list[bool]
 ) -> None:
     scan = str(place / "data" / "image-2.nii.gz")
     assert main(["segment", scan, "-o", str(place / "out"), "--model", str(place / "backbone")]) == 4
@@ -37,7 +37,8 @@ def test_the_line_that_segment_tells_makes_a_backbone_segment(
     }
     for word, value in put_in.items():
         line = line.replace(word, shlex.quote(value))
-    assert main([*shlex.split(line), "--steps", "1", "--threads", "1", "--device", "cpu"]) == 0
+    assert main([*shlex.split(line), "--steps", "1", "--threads", "1", "--device", "cpu", "--shard"]) == 0
+    assert asked_to_shard == [True]
     assert capsys.readouterr().out.strip() == str(place / "run")
     done = ["segment", scan, "-o", str(place / "out"), "--model", str(place / "run"), "--unvalidated"]
     assert main(done) == 0

@@ -62,7 +62,10 @@ def test_what_cannot_be_meant_is_refused() -> None:
 
 
 def test_it_ends_with_a_model_and_is_told_apart_from_a_new_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked_to_shard: list[bool],
 ) -> None:
     monkeypatch.setattr(train, "RECIPES", {"stage-3": TINY})
     listed, model = write_list(tmp_path / "data"), write_tiny(tmp_path / "tiny")
@@ -75,7 +78,8 @@ def test_it_ends_with_a_model_and_is_told_apart_from_a_new_run(
 
     assert main(words) == 2
     assert "--resume" in capsys.readouterr().err
-    assert main([*words, "--resume"]) == 0
+    assert main([*words, "--resume", "--shard"]) == 0  # alone it changes nothing
+    assert asked_to_shard == [False, True]
     events = [
         json.loads(line).get("event") for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     ]

@@ -1,4 +1,4 @@
-"""Two processes pretrain as one does: student, teacher and heads, of every sample in its own place."""
+"""Two processes pretrain as one does, sharded or not: student, teacher and heads, each sample in its place."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from engine.line_task import same
 
 pytestmark = pytest.mark.slow
 
@@ -32,12 +34,12 @@ course = PretrainingCourse(recipe=chosen, beginning=Beginning.at_random(chosen, 
 def child(name):
     if name == "unsynchronised":
         Team.summed = lambda self, gradients, like: gradients
-    with joined() as team:
+    with joined(is_sharded=name == "sharded") as team:
         carry_out(course, base / name, team=team)
 
 torch.save(course.beginning.pupil(chosen).state_dict(), base / "begun.pt")
 carry_out(course, base / "one")
-for name in ("two", "unsynchronised"):
+for name in ("two", "sharded", "unsynchronised"):
     assert in_two(lambda _: child(name)) == (0, 0), name
 """
 
@@ -53,6 +55,8 @@ def test_two_processes_pretrain_as_one_and_the_test_can_tell(tmp_path: Path) -> 
         return max(float((other[name] - tensor).abs().max()) for name, tensor in one[part].items()) / largest
 
     two = torch.load(tmp_path / "two" / "last.pt", weights_only=True)
+    sharded = torch.load(tmp_path / "sharded" / "last.pt", weights_only=True)
+    assert all(same(sharded[part], two[part]) for part in ("network", "average", "optimiser"))
     control = torch.load(tmp_path / "unsynchronised" / "last.pt", weights_only=True)
     begun = torch.load(tmp_path / "begun.pt", weights_only=True)
     for part in ("network", "average"):

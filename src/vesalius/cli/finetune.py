@@ -10,8 +10,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from vesalius.cli.list_options import add_list_options, list_of
-from vesalius.cli.request import add_training_precision, number_of_threads, training_precision
+from vesalius.cli.request import add_sharding, add_training_precision, number_of_threads, training_precision
 from vesalius.cli.slice_training import finetune_slices, is_of_slices
+from vesalius.errors import UsageError
 from vesalius.training.finetune import FinetuneOptions
 
 
@@ -55,10 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
     add_training_precision(how)
     how.add_argument("--threads", type=number_of_threads, metavar="N", help="samples worked on at once")
+    add_sharding(how)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Say the plan, train, and say whether it helped; DIR is then a model: ``vesalius segment --model DIR``."""
+    """Say the plan, train, and say whether it helped; DIR is then a model: ``vesalius segment --model DIR``.
+
+    Raises:
+        UsageError: If several processes shall share the training of a model of volumes.
+    """
     import torch
 
     from vesalius.data.cache import Cache
@@ -87,6 +93,12 @@ def run(args: argparse.Namespace) -> int:
         refuse_existing(args.folder, resume=args.resume)
         finetune_slices(args, list_of(args, args.data))
         return 0
+    if args.shard:
+        raise UsageError(
+            expected="a backbone or a model of slices with --shard",
+            got=f"{args.model}, of volumes, which one process fine-tunes",
+            do="leave --shard and torchrun out, or use `vesalius train`",
+        )
     refuse_existing(args.folder, resume=args.resume, mark=PLAN)
     device = choose_device(args.device)
     cache, workers = Cache(args.cache or args.folder / "cache"), args.threads or torch.get_num_threads()

@@ -9,7 +9,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from vesalius.cli.request import number_of_threads
+from vesalius.cli.request import add_sharding, number_of_threads
 from vesalius.pretraining.recipes import PRESETS, RECIPES, PretrainingRecipe, for_preset
 
 
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="cores: samples worked on at once, or cut before their turn for a GPU",
     )
+    add_sharding(parser)
     parser.add_argument("--tensorboard", action="store_true", help="also write events for TensorBoard")
     parser.add_argument("--dry-run", action="store_true", help="print all that would be done as JSON, and stop")
 
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(course.config(), indent=2))
         return 0
     device, threads = choose_device(args.device), args.threads or torch.get_num_threads()
-    with joined() as team:
+    with joined(is_sharded=args.shard) as team:
         carry_out(
             course,
             args.folder,

@@ -255,6 +255,12 @@ def number_of_threads(text: str) -> int:
     return int(text)
 
 
+def add_sharding(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--shard`` of a command that ``torchrun`` may start in several processes."""
+    about = "of several processes (torchrun), each keeps a part of the optimiser's state; the result is the same"
+    parser.add_argument("--shard", action="store_true", help=about)
+
+
 def add_training_precision(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add ``--precision`` of a command that trains."""
     about = "of products and convolutions; auto (the default) is bf16 where the device has it"

@@ -106,7 +106,7 @@ def _carry_out(
     from vesalius.training.slice_course import SliceBeginning, SliceCourse, carry_out_slices
 
     beginning = SliceBeginning.of(args.model, recipe, listed, at_random=at_random)
-    with joined() as team:
+    with joined(is_sharded=args.shard) as team:
         carry_out_slices(
             SliceCourse(recipe=recipe, beginning=beginning, listed=listed),
             args.folder,

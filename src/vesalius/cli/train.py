@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.cli.list_options import add_list_options, list_of
-from vesalius.cli.request import add_training_precision, number_of_threads, training_precision
+from vesalius.cli.request import add_sharding, add_training_precision, number_of_threads, training_precision
 from vesalius.cli.slice_training import SLICE_RECIPES, train_slices
 from vesalius.errors import UsageError
 from vesalius.training.recipes import STAGE_1, STAGE_2, STAGE_3, STAGE_4, VistaRecipe, for_machine, in_multiples
@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
     add_training_precision(parser)
     parser.add_argument("--threads", type=number_of_threads, metavar="N", help="samples worked on at once")
+    add_sharding(parser)
     parser.add_argument("--tensorboard", action="store_true", help="also write events for TensorBoard")
 
 
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     )
     recipe = in_multiples(recipe, beginning.spec.vista.size_multiple)
     course = Course(recipe=recipe, beginning=beginning, listed=lists[0], others=tuple(lists[1:]))
-    with joined() as team:
+    with joined(is_sharded=args.shard) as team:
         carry_out(
             course,
             args.folder,

@@ -22,6 +22,8 @@ from vesalius.engine.optim import (
     shorten,
 )
 from vesalius.engine.settings import Optimisation
+from vesalius.engine.shards import Shards
+from vesalius.engine.team import ALONE, Team
 from vesalius.errors import CheckpointError
 
 Trained = TypeVar("Trained", bound=nn.Module)
@@ -44,9 +46,15 @@ class Learner(Generic[Trained]):
         self.average = average_of(network)
         self.optimiser = make_optimiser(network, settings)
         self._clipped = clipped_together(network, settings)
+        self._shards = Shards(learning_parameters(network), ALONE)
         self.settings = settings
         self.step = 0
         """Steps taken, those without effect included."""
+
+    def join(self, team: Team) -> None:
+        """Learn in a team from now on; where it is sharded, forget the moments that other processes keep."""
+        self._shards = Shards(learning_parameters(self.network), team)
+        self.optimiser.load_state_dict(self._shards.own(self.optimiser.state_dict()))
 
     def start_from(self, state: Mapping[str, Tensor]) -> None:
         """Begin with the weights of another training; rates stay those of the network as it was built."""
@@ -76,23 +84,29 @@ class Learner(Generic[Trained]):
         norm = norms[0] if len(norms) == 1 else math.hypot(*norms)
         if norm < float("inf"):  # False for an undefined norm, too
             set_rate(self.optimiser, rate, self.settings, progress=progress)
-            self.optimiser.step()
+            self._shards.step(self.optimiser)
             follow(self.average, self.network, decay=ema_decay(self.step, progress, self.settings))
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
         return norm
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a step changes."""
+        """Return everything that a step changes.
+
+        In a sharded team all processes have to ask at once, and all but the first get the moments that they keep.
+
+        Raises:
+            InterruptedRun: If another process of such a team is gone.
+        """
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self._shards.whole(self.optimiser.state_dict()),
             "step": self.step,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the place of the learner that gave ``state_dict``.
+        """Take the place of the learner that gave ``state_dict``, sharded or not.
 
         Raises:
             CheckpointError: If it was a learner of another network.
@@ -100,7 +114,7 @@ class Learner(Generic[Trained]):
         try:
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            self.optimiser.load_state_dict(self._shards.own(state["optimiser"]))
             self.step = int(state["step"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(

@@ -200,6 +200,7 @@ def _keep_if_best(standing: Standing[Trained], run: RunFolder) -> None:
 
 def _resumed(learner: Learner[Trained], run: RunFolder, team: Team) -> Standing[Trained]:
     """Take the state of the run's checkpoint, if it has one; else that of the first process."""
+    learner.join(team)
     standing = Standing(learner)
     state = team.first(run.checkpoint() if team.is_first else None)
     event: dict[str, object] = {"event": "started"}
@@ -213,7 +214,8 @@ def _resumed(learner: Learner[Trained], run: RunFolder, team: Team) -> Standing[
         event |= {"steps_again": again} if again else {}
         if team.size > 1:
             learner.load_state_dict(team.first(learner.state_dict()) or {})
-    _log(run, standing, {**event, "torch": torch.__version__, "processes": team.size})
+    among = {"processes": team.size, **({"sharded": True} if team.is_sharded else {})}
+    _log(run, standing, {**event, "torch": torch.__version__, **among})
     return standing
 
 
