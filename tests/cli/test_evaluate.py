@@ -120,7 +120,7 @@ def test_a_class_whose_lesions_nobody_compared_is_named(folders: Path, capsys: p
 
 
 def test_a_model_on_a_list(tiny_model: Path, make_scan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    entries = []
+    entries: list[dict[str, object]] = []
     for seed in (0, 1):
         scan = make_scan(tmp_path / f"{seed}.nii.gz", seed)
         data = np.zeros((24, 22, 20), np.uint8)
@@ -138,6 +138,13 @@ def test_a_model_on_a_list(tiny_model: Path, make_scan, tmp_path: Path, capsys: 
     assert record["about"] == {"data": "list, test, 2 cases", "model": "tiny 1", "precision": "fp32"}
     assert record["summary"]["classes"][1]["absent"] == 2
     assert run(capsys, *words, "--clicks", "2")[0] == 4  # it has no click branch
+    assert (record["summary"]["dice_all"]["n"], "patients" in record["summary"]) == (2, False)
+    one = [{**entry, "patient": "one"} for entry in entries]
+    listed.write_text(json.dumps({"labels": {"5": "liver", "6": "spleen"}, "test": one}))
+    summary = json.loads(run(capsys, *words)[1])["summary"]
+    assert (summary["cases"], summary["patients"], summary["dice_all"]["n"]) == (2, 1, 1)
+    assert summary["dice_all"]["estimate"] == record["summary"]["dice_all"]["estimate"]
+    assert (summary["dice_all"]["low"], record["summary"]["dice_all"]["low"] is None) == (None, False)
 
 
 def test_a_suite_says_what_ids_mean_and_that_cases_are_missing(
@@ -176,7 +183,9 @@ def test_clicks_in_a_real_session(
     data[8:14, 8:14, 8:14] = 5
     write(LabelMap(data, Grid((24, 22, 20), np.diag([-4.0, 4.0, 4.0, 1.0])), {5: "liver"}), tmp_path / "l.nii.gz")
     listed = tmp_path / "list.json"
-    listed.write_text(json.dumps({"labels": {"5": "liver"}, "test": [{"image": scan.name, "label": "l.nii.gz"}]}))
+    listed.write_text(
+        json.dumps({"labels": {"5": "liver"}, "test": [{"image": scan.name, "label": "l.nii.gz", "patient": 3}]})
+    )
     out = tmp_path / "out"
     words = ("--data", listed, "--model", clickable_model, "--clicks", "2", "--precision", "fp32", "-o", out)
     code, text, _ = run(capsys, *words)
@@ -184,6 +193,7 @@ def test_clicks_in_a_real_session(
     assert "Dice gained" in text
     record = json.loads((out / "evaluation.json").read_text())
     assert record["clicks"]["protocol"]["start"] == "automatic"
+    assert record["summary"]["patients"] == 1
     (curve,) = record["clicks"]["curves"]
     assert len(curve["dice"]) == 3
     assert len(curve["seconds"]) == 2
@@ -191,3 +201,4 @@ def test_clicks_in_a_real_session(
     code, text, _ = run(capsys, *words[:4], "--published", "one-click-per-window", "--precision", "fp32", "--json")
     assert code == 0
     assert "no user can do that" in json.loads(text)["about"]["protocol"]
+    assert json.loads(text)["summary"]["patients"] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from evaluation.scenes import labels
 from vesalius.errors import DiskError
 from vesalius.evaluation.benchmark import Evaluation
-from vesalius.evaluation.report import as_text, classes_csv, render, scores_csv, write_report
+from vesalius.evaluation.csv_tables import classes_csv, scores_csv
+from vesalius.evaluation.report import as_text, render, write_report
 from vesalius.evaluation.scores import ScoringOptions, score_case
 from views.page_parser import Page
 
@@ -91,3 +93,15 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_the_disk(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     with pytest.raises(DiskError):
         write_report(tmp_path / "file" / "out", evaluation(), about={})
+
+
+def test_the_report_says_whether_intervals_are_over_patients() -> None:
+    known = replace(evaluation(1), patients={"one": "<b>Smith</b>", "two & three": "<b>Smith</b>"})
+    for one, unit in ((evaluation(1), "cases"), (known, "patients")):
+        page = render(one, about={"results": "a"}, comparison=one.compared_with(evaluation(2)))
+        assert f"interval over {unit}" in page
+        assert f"fewer than six {unit}" in page
+        assert ("2 cases of 1 patient," in page) == (unit == "patients")
+        assert ("intervals are over patients" in as_text(one)) == (unit == "patients")
+        assert f"draws of {unit}" in one.as_dict()["metrics"]["intervals"]
+        assert "Smith" not in page + json.dumps(one.as_dict())

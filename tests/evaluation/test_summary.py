@@ -88,3 +88,29 @@ def test_cases_weigh_the_same_in_any_order() -> None:
     assert first.dice is not None
     assert second.dice is not None
     assert first.dice.estimate == pytest.approx(second.dice.estimate)
+
+
+def test_intervals_are_over_patients_where_these_are_known() -> None:
+    dice = {"a": 0.875, "b": 0.75, "c": 0.5, "d": 0.9375}  # whose sums are exact
+    once = [score(case, "liver", value) for case, value in dice.items()]
+    thrice = [score(f"{case}{n}", "liver", value) for case, value in dice.items() for n in range(3)]
+    patients = {one.case: one.case[0] for one in thrice}
+    apart, together, strangers = summarise(once), summarise(thrice, patients=patients), summarise(thrice)
+    assert (together.cases, together.patients, together.unit) == (12, 4, "patients")
+    assert (together.dice, together.dice_all) == (apart.dice, apart.dice_all)
+    assert together.classes[0].dice == apart.classes[0].dice
+    assert together.classes[0].hd95_mm == apart.classes[0].hd95_mm
+    assert (strangers.patients, strangers.unit) == (None, "cases")
+    assert strangers.dice != together.dice
+    assert together.as_dict()["patients"] == 4
+    assert "patients" not in strangers.as_dict()
+    some = summarise(thrice, patients={"a0": "A", "a1": "A"})  # of the others nothing is known: each is somebody
+    assert (some.patients, some.dice is not None and some.dice.n) == (11, 11)
+
+
+def test_two_results_are_compared_over_patients() -> None:
+    first = [score(f"{case}{n}", "liver", 0.5) for case in "abcdef" for n in range(2)]
+    second = [score(one.case, "liver", 0.5 + 0.01 * (1 + ord(one.case[0]) - ord("a"))) for one in first]
+    overall = compare(first, second, patients={one.case: one.case[0] for one in first}).overall
+    assert (overall.interval.n, overall.better, overall.worse) == (6, 6, 0)
+    assert overall == compare(first[::2], second[::2]).overall

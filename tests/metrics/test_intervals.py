@@ -165,3 +165,45 @@ def test_only_what_both_have_is_compared() -> None:
     assert difference is not None
     assert difference.interval.estimate == pytest.approx(0.1)
     assert difference.better == 2
+
+
+def test_scans_of_one_person_are_drawn_together() -> None:
+    """Five people with four like scans each are five people, not twenty: their interval is that of the five."""
+    five = np.array([0.875, 0.75, 0.5, 0.8125, 0.625])  # whose sums are exact
+    scans, people = np.repeat(five, 4), np.repeat(list("abcde"), 4).tolist()
+    of_people, of_strangers = bootstrap_mean(scans, people=people), bootstrap_mean(scans)
+    assert of_people == bootstrap_mean(five)
+    assert of_people is not None
+    assert of_strangers is not None
+    widths = [(one.high or 0) - (one.low or 0) for one in (of_strangers, of_people)]
+    assert widths[0] < 0.6 * widths[1]
+    assert bootstrap_median(scans, people=people) == bootstrap_median(five)
+    assert paired_difference(np.zeros(20), scans, people=people) == paired_difference(np.zeros(5), five)
+
+
+def test_means_stay_over_scans_and_intervals_miss_as_often_as_they_say() -> None:
+    """Two of three scans are of one person: the mean weighs scans; with one person there is no interval."""
+    interval = bootstrap_mean(np.array([0.9, 0.6, 0.6]), people=["a", "b", "b"])
+    assert interval is not None
+    assert (interval.estimate, interval.n) == (pytest.approx(0.7), 2)
+    alone = bootstrap_mean(np.array([0.9, 0.6, np.nan]), people=["a", "a", "b"])
+    assert alone is not None
+    assert (alone.low, alone.n) == (None, 1)
+    rng, missed = np.random.default_rng(0), {"people": 0, "strangers": 0}
+    for _ in range(150):
+        scans = np.repeat(rng.normal(0, 1, 30), 3) + rng.normal(0, 0.3, 90)
+        for name, whose in (("people", np.repeat(np.arange(30), 3).tolist()), ("strangers", None)):
+            found = bootstrap_mean(scans, people=whose)
+            assert found is not None
+            assert found.low is not None
+            assert found.high is not None
+            missed[name] += not found.low <= 0 <= found.high
+    assert missed["people"] <= 18  # of 150; 5 % are 7.5, and percentiles of 30 miss a little more
+    assert missed["strangers"] >= 30
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0, 4.0, 8.0], [3.0, 1.0, 2.0], [1.0, np.inf, np.inf, 0.5]])
+def test_whom_cases_show_changes_nothing_where_each_shows_somebody_else(values: list[float]) -> None:
+    some = np.array(values)
+    for summarise in (bootstrap_mean, bootstrap_median)[int(np.isinf(some).any()) :]:
+        assert summarise(some, people=[*"wxyz"][: len(some)]) == summarise(some)

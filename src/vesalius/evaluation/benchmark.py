@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vesalius.errors import UnknownClassError, UsageError
@@ -32,15 +32,19 @@ class Evaluation:
         options: How it was measured.
         only_in_references: Classes that the results say nothing about, with the number of such cases.
         only_in_results: Classes that the references say nothing about.
+        patients: Case -> whom it shows, where that is known; it is never written.
     """
 
     scores: tuple[Score, ...]
     options: ScoringOptions
     only_in_references: Mapping[str, int]
     only_in_results: Mapping[str, int]
+    patients: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, cases: Sequence[CaseScores], options: ScoringOptions) -> Evaluation:
+    def of(
+        cls, cases: Sequence[CaseScores], options: ScoringOptions, *, patients: Mapping[str, str] | None = None
+    ) -> Evaluation:
         """Put the cases of one run together."""
         scores = complete(cases)
         counted = {(score.case, canonical(score.name)) for score in scores}
@@ -50,27 +54,30 @@ class Evaluation:
             options=options,
             only_in_references=_counts(name for case, name in only_truth if (case, canonical(name)) not in counted),
             only_in_results=_counts(name for case in cases for name in case.only_found),
+            patients=patients or {},
         )
 
     def summary(self) -> Summary:
         """Return the table."""
-        return summarise(self.scores)
+        return summarise(self.scores, patients=self.patients)
 
     def compared_with(self, other: Evaluation) -> Comparison:
         """Say what this result gives more than another one of the same cases."""
-        return compare(other.scores, self.scores)
+        return compare(other.scores, self.scores, patients=self.patients)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON states it."""
+        summary = self.summary()
+        together = ", all scans of one together" if summary.unit == "patients" else ""
         return {
             "metrics": {
                 "tolerance_mm": self.options.tolerance_mm,
                 "dice, nsd": "mean over the cases that have the class",
                 "hd95_mm": "median over the cases that have the class; null is infinite",
                 "dice_all": "mean over all cases in which it was looked for: absent and not found 1, found 0",
-                "intervals": "95 %, percentiles of bootstrap draws of cases",
+                "intervals": "95 %, percentiles of bootstrap draws of " + summary.unit + together,
             },
-            "summary": self.summary().as_dict(),
+            "summary": summary.as_dict(),
             "not_compared": {
                 "only_in_references": dict(self.only_in_references),
                 "only_in_results": dict(self.only_in_results),
@@ -132,9 +139,10 @@ def evaluate_model(
         VesaliusError: Whatever segmenting may raise.
     """
     options = options or ScoringOptions()
-    measured = []
+    measured, patients = [], dict[str, str]()
     for case in cases:
         on_case(case.name)
+        patients |= case.patients
         asked = askable(case.truth.names.values(), segmenter.vocabulary, chosen=options.classes)
         asked += others(asked, segmenter.vocabulary) if everything else []
         result = segmenter.segment(case.volume, asked, options=how)
@@ -144,7 +152,7 @@ def evaluate_model(
                 case.name, result.labels, case.truth, options=options, unknown=case.unknown, confidence=expected
             )
         )
-    return Evaluation.of(measured, options)
+    return Evaluation.of(measured, options, patients=patients)
 
 
 def askable(names: Iterable[str], vocabulary: Vocabulary, *, chosen: Sequence[str] = ()) -> list[str]:

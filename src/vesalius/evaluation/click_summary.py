@@ -14,7 +14,7 @@ from vesalius.evaluation.benchmark import Evaluation
 from vesalius.evaluation.clicks import ClickCurve, ClickEvaluation
 from vesalius.evaluation.report import ends_cell, estimate_cell
 from vesalius.evaluation.scores import Score, ScoringOptions
-from vesalius.evaluation.summary import interval_as_dict, score_table
+from vesalius.evaluation.summary import interval_as_dict, people_of, score_table
 from vesalius.metrics.calibration import GOOD_DICE
 from vesalius.metrics.intervals import Interval, bootstrap_mean
 from vesalius.views.curves import Curve, render_curves
@@ -62,6 +62,7 @@ def evaluation_after(result: ClickEvaluation, clicks: int, options: ScoringOptio
         options=options,
         only_in_references=dict.fromkeys(result.skipped, 1),
         only_in_results={},
+        patients=result.patients,
     )
 
 
@@ -71,7 +72,10 @@ def clicks_as_dict(result: ClickEvaluation) -> dict[str, Any]:
     return {
         "protocol": dataclasses.asdict(result.protocol),
         "skipped": dict(result.skipped),
-        "after": [{"clicks": n, **_means(result.curves, n), "balls": _means(result.baseline, n)} for n in budget],
+        "after": [
+            {"clicks": n, **_means(result, result.curves, n), "balls": _means(result, result.baseline, n)}
+            for n in budget
+        ],
         "reach": [dataclasses.asdict(Reach.of(result.curves, dice)) for dice in REACHES],
         "balls_reach": [dataclasses.asdict(Reach.of(result.baseline, dice)) for dice in REACHES],
         "seconds_a_click": _seconds(result.curves),
@@ -108,15 +112,17 @@ _METRICS: dict[str, Callable[[Score], float | None]] = {
 }
 
 
-def _means(curves: Sequence[ClickCurve], clicks: int) -> dict[str, Any]:
-    return {f"{metric}_all": interval_as_dict(_mean(curves, clicks, metric)) for metric in _METRICS}
+def _means(result: ClickEvaluation, curves: Sequence[ClickCurve], clicks: int) -> dict[str, Any]:
+    return {f"{metric}_all": interval_as_dict(_mean(result, curves, clicks, metric)) for metric in _METRICS}
 
 
-def _mean(curves: Sequence[ClickCurve], clicks: int, metric: str) -> Interval | None:
+def _mean(result: ClickEvaluation, curves: Sequence[ClickCurve], clicks: int, metric: str) -> Interval | None:
+    """Return the mean of some of a result's curves after so many clicks, with its interval over people."""
     scores = [curve.after(clicks) for curve in curves]
     cases = list(dict.fromkeys(score.case for score in scores))
     names = list(dict.fromkeys(score.name for score in scores))
-    return bootstrap_mean(score_table(scores, cases, names, _METRICS[metric]))
+    table = score_table(scores, cases, names, _METRICS[metric])
+    return bootstrap_mean(table, people=people_of(cases, result.patients))
 
 
 def _seconds(curves: Sequence[ClickCurve]) -> dict[str, float | int | None]:
@@ -131,7 +137,7 @@ def _picture(result: ClickEvaluation) -> bytes:
     curves = []
     for metric, title in (("dice", "Dice"), ("nsd", "NSD")):
         for of, is_dotted in ((result.curves, True), (result.baseline, False)):
-            means = [(n, _mean(of, n, metric)) for n in range(result.protocol.clicks + 1)]
+            means = [(n, _mean(result, of, n, metric)) for n in range(result.protocol.clicks + 1)]
             points = tuple((n, mean.estimate) for n, mean in means if mean is not None)
             curves.append(Curve(f"{title} after n clicks", points, is_dotted=is_dotted))
     return png_bytes(render_curves([curve for curve in curves if curve.points]))
@@ -141,7 +147,8 @@ def _mean_table(result: ClickEvaluation) -> str:
     columns = ["clicks", "Dice", "95 %", "NSD", "95 %", "balls: Dice", "95 %"]
     rows = []
     for n in range(result.protocol.clicks + 1):
-        means = [_mean(result.curves, n, "dice"), _mean(result.curves, n, "nsd"), _mean(result.baseline, n, "dice")]
+        asked = ((result.curves, "dice"), (result.curves, "nsd"), (result.baseline, "dice"))
+        means = [_mean(result, curves, n, metric) for curves, metric in asked]
         cells = [part for mean in means for part in (estimate_cell(mean), ends_cell(mean))]
         rows.append([number(n, "d"), *cells])
     return table("Mean by number of clicks", columns, rows, note="Over classes and cases, absent ones counted.")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -106,6 +106,7 @@ class ClickEvaluation:
         skipped: Classes of references that cannot be clicked by name, with why.
         brush: The same user with a round brush on the same automatic result; none where the user begins with
             nothing. What clicks gain over it, they owe to the image.
+        patients: Case -> whom it shows, where that is known.
     """
 
     protocol: ClickProtocol
@@ -113,6 +114,7 @@ class ClickEvaluation:
     baseline: tuple[ClickCurve, ...]
     skipped: Mapping[str, str]
     brush: tuple[ClickCurve, ...] = ()
+    patients: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate_clicks(
@@ -149,7 +151,9 @@ def evaluate_clicks(
     drawn: list[_Drawn] = []
     brush: list[ClickCurve] = []
     skipped: dict[str, str] = {}
+    patients: dict[str, str] = {}
     for case in cases:
+        patients |= case.patients
         wanted = Wanted.of(case, segmenter, classes=options.classes, is_new=protocol.new)
         skipped |= wanted.skipped
         start = None
@@ -170,7 +174,12 @@ def evaluate_clicks(
             drawn.append(_Drawn.of(one))
     baseline = [_with_balls(one, drawn, protocol, tolerance_mm=options.tolerance_mm) for one in drawn]
     return ClickEvaluation(
-        protocol=protocol, curves=tuple(curves), baseline=tuple(baseline), skipped=skipped, brush=tuple(brush)
+        protocol=protocol,
+        curves=tuple(curves),
+        baseline=tuple(baseline),
+        skipped=skipped,
+        brush=tuple(brush),
+        patients=patients,
     )
 
 

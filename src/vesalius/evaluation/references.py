@@ -23,12 +23,19 @@ class ReferenceCase:
         volume: The image.
         truth: The reference; it names every class that was looked for, also those that are absent.
         unknown: Its ids of voxels of which nothing is known: nobody judged them, or they mean no class.
+        patient: Whom it shows, by any word; None where the list does not tell.
     """
 
     name: str
     volume: Volume
     truth: LabelMap
     unknown: frozenset[int] = frozenset()
+    patient: str | None = None
+
+    @property
+    def patients(self) -> dict[str, str]:
+        """Case -> patient, or nothing."""
+        return {} if self.patient is None else {self.name: self.patient}
 
 
 def labelled(listed: DataList, split: str | None = None) -> tuple[str, tuple[ListedCase, ...]]:
@@ -73,7 +80,9 @@ def read_references(
         drawn = on_grid_of(volume, read_drawn(case), what=f"labels of {case.name}")
         names = _looked_for(_stated(listed, case, drawn, vocabulary), case, _first_free(listed, drawn), vocabulary)
         truth = LabelMap(drawn.data, drawn.grid, names, drawn.overlaps, drawn.source)
-        yield ReferenceCase(name=case.name, volume=volume, truth=truth, unknown=listed.unjudged)
+        yield ReferenceCase(
+            name=case.name, volume=volume, truth=truth, unknown=listed.unjudged, patient=case.patient
+        )
 
 
 def _stated(listed: DataList, case: ListedCase, drawn: LabelMap, vocabulary: Vocabulary) -> dict[int, str]:

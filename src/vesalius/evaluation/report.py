@@ -3,31 +3,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import vesalius
 from vesalius.errors import DiskError
 from vesalius.evaluation.benchmark import Evaluation
+from vesalius.evaluation.csv_tables import classes_csv, scores_csv
 from vesalius.evaluation.matching import canonical
 from vesalius.evaluation.scores import Score
-from vesalius.evaluation.summary import ClassSummary, Comparison
+from vesalius.evaluation.summary import ClassSummary, Comparison, Summary
 from vesalius.io.atomic import replacing
 from vesalius.metrics.calibration import GOOD_DICE
 from vesalius.metrics.intervals import Interval
 from vesalius.views.page import box, cell, facts, heading, name_cell, number, page, table
 
 _WORST = 12
-_CLASS_COLUMNS = (
-    "class", "cases", "present", "missed", "absent", "false_positives", "false_positive_ml", "dice", "dice_low",
-    "dice_high", "nsd", "nsd_low", "nsd_high", "hd95_mm", "hd95_mm_low", "hd95_mm_high", "dice_all", "dice_all_low",
-    "dice_all_high", "lesions", "lesions_detected", "findings", "false_findings",
-)  # fmt: skip
 
 
 def write_report(
@@ -83,18 +77,6 @@ def as_record(
     return record
 
 
-def classes_csv(classes: Sequence[ClassSummary]) -> str:
-    """Return the table of classes as CSV; an infinite or unknown number is an empty cell."""
-    return _csv(_CLASS_COLUMNS, (_class_cells(row.as_dict()) for row in classes))
-
-
-def scores_csv(scores: Sequence[Score]) -> str:
-    """Return every score as CSV, a row for each case and class; an infinite or unknown number is an empty cell."""
-    rows = [score.as_dict() for score in scores]
-    columns = tuple(rows[0]) if rows else ("case", "class")
-    return _csv(columns, ([row[column] for column in columns] for row in rows))
-
-
 def render(
     evaluation: Evaluation,
     *,
@@ -106,7 +88,7 @@ def render(
     summary = evaluation.summary()
     title = str(about.get("title") or "How good the results are")
     line = [
-        f"{summary.cases} case{'s' * (summary.cases != 1)}, {len(summary.classes)} classes",
+        f"{_counted(summary)}, {len(summary.classes)} classes",
         f"mean Dice {in_words(summary.dice)}" if summary.dice else "",
         f"absent classes counted {in_words(summary.dice_all)}" if summary.dice_all else "",
     ]
@@ -115,8 +97,8 @@ def render(
         [
             heading(title, line),
             box("Look at these", _warnings(evaluation)),
-            _class_table(summary.classes, evaluation.options.tolerance_mm),
-            _comparison_table(comparison) if comparison else "",
+            _class_table(summary, evaluation.options.tolerance_mm),
+            _comparison_table(comparison, summary.unit) if comparison else "",
             *sections,
             _worst_table(evaluation.scores),
             facts("About", [(key, value) for key, value in about.items() if key != "title"]),
@@ -141,8 +123,19 @@ def as_text(evaluation: Evaluation, comparison: Comparison | None = None) -> str
     if comparison is not None:
         gained = comparison.overall
         change = in_words(gained.interval, "+.4f")
-        lines.append(f"Dice gained, paired: {change}; better in {gained.better} cases, worse in {gained.worse}")
+        lines.append(
+            f"Dice gained, paired: {change}; better in {gained.better} {summary.unit}, worse in {gained.worse}"
+        )
+    if summary.unit == "patients":
+        lines.append(f"{_counted(summary)}: intervals are over patients, all scans of one together")
     return "\n".join(lines)
+
+
+def _counted(summary: Summary) -> str:
+    """Say how many cases there are, and of how many patients, where these are fewer."""
+    cases = f"{summary.cases} case{'s' * (summary.cases != 1)}"
+    patients = f"patient{'s' * (summary.patients != 1)}"
+    return f"{cases} of {summary.patients} {patients}" if summary.unit == "patients" else cases
 
 
 def in_words(interval: Interval | None, form: str = ".3f") -> str:
@@ -183,7 +176,8 @@ def _listed(scores: Sequence[Score]) -> str:
     return ", ".join(names) + (f" and {len(scores) - _WORST} more" if len(scores) > _WORST else "")
 
 
-def _class_table(classes: Sequence[ClassSummary], tolerance_mm: float) -> str:
+def _class_table(summary: Summary, tolerance_mm: float) -> str:
+    classes = summary.classes
     with_lesions = any(row.detection for row in classes)
     columns = [
         "class",
@@ -203,7 +197,8 @@ def _class_table(classes: Sequence[ClassSummary], tolerance_mm: float) -> str:
     ]
     rows = [_class_row(row, with_lesions=with_lesions) for row in classes]
     note = (
-        "Dice and NSD: mean over the cases that have the class, with its 95 % interval over cases; HD95: median. "
+        "Dice and NSD: mean over the cases that have the class, with its 95 % interval over "
+        f"{summary.unit}; HD95: median. "
         "Absent counted: 1 where nothing was found of an absent class, 0 where anything was."
     )
     return table("Classes", columns, rows, note=note)
@@ -234,7 +229,7 @@ def _class_row(row: ClassSummary, *, with_lesions: bool) -> list[str]:
     ]
 
 
-def _comparison_table(comparison: Comparison) -> str:
+def _comparison_table(comparison: Comparison, unit: str) -> str:
     rows = [("mean over classes", comparison.overall), *comparison.classes]
     cells = [
         [
@@ -248,10 +243,11 @@ def _comparison_table(comparison: Comparison) -> str:
         ]
         for name, difference in rows
     ]
-    columns = ["class", "cases", "Dice gained", "95 %", "cases better", "worse", "clear"]
+    columns = ["class", unit, "Dice gained", "95 %", f"{unit} better", "worse", "clear"]
     note = (
-        "Paired, case by case, by flipping signs; fewer than six cases give no interval. Dice with absent classes "
-        "counted; clear: the interval excludes 0. Many classes are compared, so some will look clear by chance."
+        f"Paired, case by case, by flipping signs; fewer than six {unit} give no interval. Dice with absent "
+        "classes counted; clear: the interval excludes 0. Many classes are compared, so some will look clear by "
+        "chance."
     )
     return table("Against the other result", columns, cells, note=note)
 
@@ -298,20 +294,3 @@ def _distance(value: float | None) -> str:
     if value is not None and math.isinf(value):
         return cell("\N{INFINITY}", sort="Infinity", is_low=True)
     return number(value, ".1f")
-
-
-def _class_cells(row: Mapping[str, Any]) -> list[object]:
-    cells = [row[column] for column in _CLASS_COLUMNS[:7]]
-    for metric in ("dice", "nsd", "hd95_mm", "dice_all"):
-        interval = row[metric] or {}
-        cells += [interval.get(end) for end in ("estimate", "low", "high")]
-    seen = row["detection"] or {}
-    return [*cells, *(seen.get(key) for key in ("lesions", "detected", "findings", "false_findings"))]
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(["" if value is None else value for value in row] for row in rows)
-    return text.getvalue()

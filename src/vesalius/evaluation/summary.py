@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,7 @@ class Summary:
         nsd: The same of the normalised surface Dice.
         dice_all: The same with absent classes counted.
         cases: How many cases.
+        patients: How many people these show; None where nothing is known of that.
         ranking: How well the model's confidence ranks results below Dice 0.7 under the others; None where nothing
             was said, or no result lies below.
     """
@@ -99,12 +100,19 @@ class Summary:
     nsd: Interval | None
     dice_all: Interval | None
     cases: int
+    patients: int | None
     ranking: float | None
+
+    @property
+    def unit(self) -> str:
+        """What intervals are over, in words: cases, or patients where these are fewer."""
+        return "cases" if self.patients is None or self.patients == self.cases else "patients"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON states it."""
         return {
             "cases": self.cases,
+            **({} if self.patients is None else {"patients": self.patients}),
             "dice": interval_as_dict(self.dice),
             "nsd": interval_as_dict(self.nsd),
             "dice_all": interval_as_dict(self.dice_all),
@@ -131,20 +139,26 @@ class Comparison:
         return {"metric": "dice_all", "overall": _difference(self.overall), "classes": rows}
 
 
-def summarise(scores: Sequence[Score]) -> Summary:
+def summarise(scores: Sequence[Score], *, patients: Mapping[str, str] | None = None) -> Summary:
     """Make the table of an evaluation.
+
+    Means are over cases, their intervals over people.
 
     Args:
         scores: Of all cases and classes (``scores.complete``).
+        patients: Case -> whom it shows, by any word; each other case shows somebody else.
     """
+    patients = patients or {}
+    cases = {score.case for score in scores}
     names = list(dict.fromkeys(score.name for score in scores))
     said = [score for score in scores if score.confidence is not None]
     return Summary(
-        classes=tuple(_row(name, [score for score in scores if score.name == name]) for name in names),
-        dice=_overall(scores, names, lambda score: None if score.is_absent else score.dice),
-        nsd=_overall(scores, names, lambda score: None if score.is_absent else score.nsd),
-        dice_all=_overall(scores, names, lambda score: score.dice),
-        cases=len({score.case for score in scores}),
+        classes=tuple(_row(name, [score for score in scores if score.name == name], patients) for name in names),
+        dice=_overall(scores, names, patients, lambda score: None if score.is_absent else score.dice),
+        nsd=_overall(scores, names, patients, lambda score: None if score.is_absent else score.nsd),
+        dice_all=_overall(scores, names, patients, lambda score: score.dice),
+        cases=len(cases),
+        patients=len(set(people_of(tuple(cases), patients))) if cases & patients.keys() else None,
         ranking=ranking_area(
             np.array([score.confidence for score in said], np.float64),
             np.array([score.dice for score in said], np.float64),
@@ -152,12 +166,20 @@ def summarise(scores: Sequence[Score]) -> Summary:
     )
 
 
-def compare(first: Sequence[Score], second: Sequence[Score]) -> Comparison:
+def people_of(cases: Sequence[str], patients: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return whom each case shows, as a key that cases of one person share (``ListedCase.person``)."""
+    return [("patient", patients[case]) if case in patients else ("case", case) for case in cases]
+
+
+def compare(
+    first: Sequence[Score], second: Sequence[Score], *, patients: Mapping[str, str] | None = None
+) -> Comparison:
     """Compare two results of the same cases, case by case.
 
     Args:
         first: Scores of the one.
         second: Scores of the other; better where its Dice is larger.
+        patients: Case -> whom it shows, where that is known: signs of all scans of a person flip together.
 
     Raises:
         UsageError: If they share no case and class.
@@ -167,14 +189,17 @@ def compare(first: Sequence[Score], second: Sequence[Score]) -> Comparison:
     cases = list(dict.fromkeys(score.case for score in alike))
     names = list(dict.fromkeys(score.name for score in alike))
     tables = [score_table(scores, cases, names, lambda score: score.dice) for scores in (first, second)]
-    overall = paired_difference(*tables)
+    people = people_of(cases, patients or {})
+    overall = paired_difference(*tables, people=people)
     if overall is None:
         raise UsageError(
             expected="two results with classes and cases in common",
             got="none",
             do="compare results of the same data",
         )
-    rows = ((name, paired_difference(tables[0][:, c], tables[1][:, c])) for c, name in enumerate(names))
+    rows = (
+        (name, paired_difference(tables[0][:, c], tables[1][:, c], people=people)) for c, name in enumerate(names)
+    )
     return Comparison(classes=tuple((name, row) for name, row in rows if row is not None), overall=overall)
 
 
@@ -210,8 +235,9 @@ def interval_as_dict(interval: Interval | None) -> dict[str, Any] | None:
     }
 
 
-def _row(name: str, scores: Sequence[Score]) -> ClassSummary:
+def _row(name: str, scores: Sequence[Score], patients: Mapping[str, str]) -> ClassSummary:
     present = [score for score in scores if not score.is_absent]
+    people, shown = (people_of([score.case for score in some], patients) for some in (scores, present))
     wrong = [score.found_ml for score in scores if score.is_false_positive]
     counted = [score.detection for score in scores if score.detection is not None]
     return ClassSummary(
@@ -221,19 +247,22 @@ def _row(name: str, scores: Sequence[Score]) -> ClassSummary:
         missed=sum(score.is_missed for score in present),
         false_positives=len(wrong),
         false_positive_ml=float(np.mean(wrong)) if wrong else None,
-        dice=bootstrap_mean(np.array([score.dice for score in present])),
-        nsd=bootstrap_mean(np.array([score.nsd for score in present])),
-        hd95_mm=bootstrap_median(np.array([score.hd95_mm for score in present])),
-        dice_all=bootstrap_mean(np.array([score.dice for score in scores])),
+        dice=bootstrap_mean(np.array([score.dice for score in present]), people=shown),
+        nsd=bootstrap_mean(np.array([score.nsd for score in present]), people=shown),
+        hd95_mm=bootstrap_median(np.array([score.hd95_mm for score in present]), people=shown),
+        dice_all=bootstrap_mean(np.array([score.dice for score in scores]), people=people),
         detection=sum(counted, Detection()) if counted else None,
     )
 
 
 def _overall(
-    scores: Sequence[Score], names: Sequence[str], value: Callable[[Score], float | None]
+    scores: Sequence[Score],
+    names: Sequence[str],
+    patients: Mapping[str, str],
+    value: Callable[[Score], float | None],
 ) -> Interval | None:
     cases = list(dict.fromkeys(score.case for score in scores))
-    return bootstrap_mean(score_table(scores, cases, names, value))
+    return bootstrap_mean(score_table(scores, cases, names, value), people=people_of(cases, patients))
 
 
 def _difference(difference: Difference) -> dict[str, Any]:

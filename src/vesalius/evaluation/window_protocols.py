@@ -70,9 +70,10 @@ def evaluate_by_windows(
         GeometryError: If a reference does not lie on its scan's voxels.
     """
     options = options or ScoringOptions()
-    scores, unnamed = [], dict[str, int]()
+    scores, unnamed, patients = [], dict[str, int](), dict[str, str]()
     for case in cases:
         on_case(case.name)
+        patients |= case.patients
         wanted = Wanted.of(case, segmenter, classes=options.classes)
         left_out = [name for name, target in wanted.targets.items() if target == UNNAMED]
         unnamed |= dict.fromkeys([*left_out, *wanted.skipped], 1)
@@ -82,7 +83,9 @@ def evaluate_by_windows(
         for name, one in truth.items():
             seen = np.asarray(found[name] & wanted.judged)
             scores.append(score_masks(case.name, name, seen, one.mask, one.grid, tolerance_mm=options.tolerance_mm))
-    return Evaluation(scores=tuple(scores), options=options, only_in_references=unnamed, only_in_results={})
+    return Evaluation(
+        scores=tuple(scores), options=options, only_in_references=unnamed, only_in_results={}, patients=patients
+    )
 
 
 def segment_by_windows(

@@ -61,6 +61,16 @@ def test_two_scans_of_a_patient_keep_their_whole_names(folder: Any) -> None:
     ]
 
 
+def test_bids_names_say_whose_a_scan_is(folder: Any) -> None:
+    folder.touch("sub-1_ses-1_ct.nii", "sub-1_ses-1_seg.nii", "sub-1_ses-2_ct.nii", "other_ct.nii")
+    cases = read_list(folder.path).cases
+    assert {case.name: case.patient for case in cases} == {
+        "sub-1_ses-1": "sub-1",
+        "sub-1_ses-2": "sub-1",
+        "other": None,
+    }
+
+
 def test_meanings_stand_in_a_labels_file(folder: Any) -> None:
     folder.touch("a.nii", "a_seg.nii")
     folder.json("labels.json", {"1": "liver"})

@@ -49,9 +49,22 @@ def test_everything_an_entry_may_say_is_kept(folder: Any) -> None:
         assert [file.name for file in case.files] == ["i.nii.gz", "l.nii.gz", "p.nii.gz", "s.nii.gz"]
         assert (case.name, case.fold, case.classes) == ("one", 2, ("liver", 3))
         assert (case.patient, case.person) == ("17", ("patient", "17"))
+    del entry["patient"]
+    for key in ("patient_id", "subject", "subject_id"):
+        (case,) = read_list(folder.json("list.json", {"training": [{**entry, key: "p 17"}]})).cases
+        assert case.patient == "p 17"
+    (case,) = read_list(folder.json("list.json", {"training": [entry]})).cases
+    assert case.patient is None
     folder.json("list.json", {"training": [{**entry, "patient": ["17"]}]})
     with pytest.raises(FileFormatError, match="a patient of type list"):
         read_list(path)
+
+
+def test_bids_names_say_whose_a_scan_is_where_the_list_does_not(folder: Any) -> None:
+    folder.touch("sub-07_ses-1_ct.nii.gz", "sub-07_ses-2_ct.nii.gz", "subject-1.nii.gz")
+    entries = [{"image": "sub-07_ses-1_ct.nii.gz"}, {"image": "sub-07_ses-2_ct.nii.gz", "patient": 8}]
+    path = folder.json("list.json", {"training": [*entries, {"image": "subject-1.nii.gz"}]})
+    assert [case.patient for case in read_list(path).cases] == ["sub-07", "8", None]
 
 
 def test_classes_of_a_case_are_what_was_looked_for_in_it(folder: Any) -> None:

@@ -2,7 +2,8 @@
 
 Either two folders (``images`` and ``labels``, ``imagesTr`` and ``labelsTr``, ``mr_images`` and ``mr_labels``) or
 one (``pt_1_ct.nii.gz`` and ``pt_1_seg.nii.gz``), in the folder itself or in ``train``, ``val`` and ``test`` inside
-it. What label ids mean may stand in a ``labels.json`` ({"1": "liver"}) beside them.
+it. What label ids mean may stand in a ``labels.json`` ({"1": "liver"}) beside them. Names as BIDS has them
+(``sub-07_ses-1_ct.nii.gz``) say whom a scan shows.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vesalius.data.datalists.paths import Root, is_image, name_of, stem_of
+from vesalius.data.datalists.paths import Root, is_image, name_of, stem_of, subject_of
 from vesalius.data.datalists.record import DataList, ListedCase, Split
 from vesalius.errors import FileFormatError
 from vesalius.geometry.volume import Modality
@@ -118,6 +119,7 @@ def _matched(
             split=split,
             image=root.found(image),
             label=root.found(pairs[image]) if image in pairs else None,
+            patient=subject_of(image),
         )
 
 

@@ -3,8 +3,9 @@
 An entry is ``{"image", "label"}``, with ``fold``, ``patient``, ``pseudo_label``, ``supervoxels``, ``classes`` and
 ``name`` where they are wanted, or with ``masks`` ({"1": "liver.nii.gz"}) in place of ``label``. VISTA3D's own
 lists call two of these ``pseudo_label_file`` and ``label_sv``; a ``pseudo_label_reliability`` of 0 takes the first
-back. What label ids mean is in ``label_mapping`` ({"1": "liver"}, or pairs of ids [[1, 1], [2, 26]]), else in
-``labels``, as the decathlon has it; ``unknown`` are ids of voxels that nobody judged.
+back. ``patient_id``, ``subject`` and ``subject_id`` are read as ``patient``; without any, BIDS names say it. What
+label ids mean is in ``label_mapping`` ({"1": "liver"}, or pairs of ids [[1, 1], [2, 26]]), else in ``labels``, as
+the decathlon has it; ``unknown`` are ids of voxels that nobody judged.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -16,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vesalius.data.datalists.paths import Root, name_of, stem_of
+from vesalius.data.datalists.paths import Root, name_of, stem_of, subject_of
 from vesalius.data.datalists.record import DataList, ListedCase, Split
 from vesalius.errors import FileFormatError
 from vesalius.geometry.volume import Modality
@@ -31,6 +32,7 @@ _SPLITS: Mapping[str, Split] = {
     "testing": "test",
 }
 _PSEUDO = ("pseudo_label", "pseudo_label_file")
+_PATIENT = ("patient", "patient_id", "subject", "subject_id")
 _SUPERVOXELS = ("supervoxels", "label_sv")
 
 
@@ -120,7 +122,7 @@ def _cases(entry: object, split: Split, root: Root, where: str) -> Iterator[List
     fold = fields.get("fold")
     if fold is not None and not isinstance(fold, int):
         raise _bad_entry(where, f"fold {fold!r}")
-    patient = fields.get("patient")
+    patient = next((fields[key] for key in _PATIENT if fields.get(key) is not None), None)
     if isinstance(patient, bool) or not isinstance(patient, str | int | None):
         raise _bad_entry(where, f"a patient of type {type(patient).__name__}")
     is_reliable = fields.get("pseudo_label_reliability", 1) not in (0, False)
@@ -134,7 +136,7 @@ def _cases(entry: object, split: Split, root: Root, where: str) -> Iterator[List
         supervoxels=_file(fields, _SUPERVOXELS, root, where),
         classes=None if classes is None else tuple(classes),
         fold=fold,
-        patient=None if patient is None else str(patient),
+        patient=subject_of(image) if patient is None else str(patient),
     )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from vesalius.errors import FileFormatError, UnsafeFileError
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Images and label maps that are one file (with what lies beside a detached header)."""
+_BIDS = re.compile(r"sub-[A-Za-z0-9]+(?=_)")
 _NAMED = 3
 
 
@@ -64,6 +66,12 @@ def stem_of(path: Path) -> str:
     """Return a file's name without the suffix that names its format."""
     suffix = next((end for end in IMAGE_SUFFIXES if path.name.lower().endswith(end)), path.suffix)
     return path.name[: len(path.name) - len(suffix)] if suffix else path.name
+
+
+def subject_of(image: Path) -> str | None:
+    """Return the subject that a file's name states as BIDS has it (``sub-07_ses-1_T1w.nii.gz``), or None."""
+    match = _BIDS.match(image.name)
+    return match[0] if match else None
 
 
 def is_image(path: Path) -> bool:
