@@ -26,6 +26,7 @@ from torch import Tensor
 
 from sides import machine, peak_gigabytes, print_table, run_side_once, write_result
 from vesalius.data.slices import StoredSlice
+from vesalius.engine.company import Company
 from vesalius.engine.learner import Learner
 from vesalius.engine.settings import Precision
 from vesalius.models.vit import VitTokens
@@ -77,9 +78,9 @@ def teacher_one_by_one(teacher: Pupil, views: Views) -> TeacherSays:
     masks = views.is_masked.unflatten(0, views.global_views.shape[:2])
     whole = [_tokens(teacher, view) for view in views.global_views]
     return TeacherSays(
-        of_global=torch.stack([teacher.class_head(one.class_token) for one in whole]),
+        of_global=torch.stack([teacher.class_head.mapped(one.class_token) for one in whole]),
         of_hidden=torch.cat(
-            [teacher.patch_head(one.patches[mask]) for one, mask in zip(whole, masks, strict=True)]
+            [teacher.patch_head.mapped(one.patches[mask]) for one, mask in zip(whole, masks, strict=True)]
         ),
         class_tokens=torch.stack([one.class_token for one in whole]),
     )
@@ -124,8 +125,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _step(task: PretrainingTask, learner: Learner[Pupil], views: Views, precision: Precision) -> dict[str, float]:
     parameters = list(learner.network.parameters())
+    (lesson,) = task.lessons(learner.average, [views], Company(precision=precision), progress=0.5)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
-        outcome = task.taught_outcome(learner.network, learner.average, views, progress=0.5)
+        outcome = task.taught_outcome(learner.network, views, lesson)
     weights = task.weights(1.0)
     loss = torch.stack([weights[name] * term for name, term in outcome.terms.items()]).sum()
     norm = learner.learn(torch.autograd.grad(loss, parameters, allow_unused=True), rate=1.0, progress=0.5)

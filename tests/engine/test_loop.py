@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from engine.line_task import TRUTH, JudgedLineTask, LineTask, line_learner, same, settings, without_times
+from vesalius.engine.company import Company
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import PATIENCE, train
 from vesalius.engine.optim import rate_factor
@@ -566,15 +567,25 @@ class TaughtLineTask(LineTask):
     def __init__(self) -> None:
         super().__init__()
         self.gaps: list[tuple[float, float]] = []
+        self.steps: list[list[float]] = []
+
+    def lessons(
+        self, teacher: torch.nn.Module, samples: Sequence[torch.Tensor], company: Company, *, progress: float
+    ) -> list[tuple[torch.nn.Module, float, float]]:
+        assert not teacher.training
+        assert not any(parameter.requires_grad for parameter in teacher.parameters())
+        firsts = company.each(lambda sample: float(sample[0, 0]), samples)
+        self.steps.append(company.everyone(firsts))
+        return [(teacher, first, progress) for first in firsts]
 
     def taught_outcome(
-        self, network: torch.nn.Module, teacher: torch.nn.Module, sample: torch.Tensor, *, progress: float
+        self, network: torch.nn.Module, sample: torch.Tensor, lesson: tuple[torch.nn.Module, float, float]
     ) -> Outcome:
+        teacher, first, progress = lesson
         pairs = zip(network.parameters(), teacher.parameters(), strict=True)
         gap = sum(float((own - its).detach().abs().sum()) for own, its in pairs)
         self.gaps.append((progress, gap))
-        assert not teacher.training
-        assert not any(parameter.requires_grad for parameter in teacher.parameters())
+        assert first == float(sample[0, 0]), "each sample comes with its own lesson"
         return self.outcome(network, sample)
 
 
@@ -585,3 +596,13 @@ def test_a_taught_task_gets_the_running_average_as_its_teacher_and_how_far_the_t
     assert [progress for progress, _ in task.gaps] == [0.0, 0.25, 0.5, 0.75]
     assert task.gaps[0][1] == 0.0
     assert all(gap > 0 for _, gap in task.gaps[1:])
+
+
+def test_a_teacher_is_asked_about_all_samples_of_a_step_before_one_is_learnt_from(tmp_path: Path) -> None:
+    task, plain, chosen = TaughtLineTask(), LineTask(), settings(steps=2, windows=3)
+    with opened(tmp_path / "taught", {}) as run:
+        train(task, line_learner(), run, chosen, workers=2)
+    with opened(tmp_path / "plain", {}) as run:
+        train(plain, line_learner(), run, chosen)
+    assert np.allclose(task.steps, [plain.drawn[:3], plain.drawn[3:]])
+    assert len(task.gaps) == 6

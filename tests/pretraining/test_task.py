@@ -11,13 +11,22 @@ import torch
 
 from pretraining.small_store import SomeSlices, pupil, recipe, task
 from vesalius.engine.learner import Learner
-from vesalius.engine.task import Taught, Validating
+from vesalius.engine.task import Outcome, Taught, Validating
 from vesalius.errors import UsageError
+from vesalius.pretraining.objectives.sinkhorn import sinkhorn_knopp
 from vesalius.pretraining.recipes import optimisation_of
 from vesalius.pretraining.settings import Cropping, Gram, Masking, Resolution
-from vesalius.pretraining.task import Split
+from vesalius.pretraining.student_teacher import Pupil, ask_teacher
+from vesalius.pretraining.task import PretrainingTask, Split
+from vesalius.pretraining.views import Views
 
 GRAM = recipe(gram=Gram(), resolutions=(Resolution(global_size=32, local_size=16, gram_size=48),))
+
+
+def taught(chosen: PretrainingTask, student: Pupil, teacher: Pupil, sample: Views) -> Outcome:
+    """Learn from a step of one sample."""
+    (lesson,) = chosen.lessons(teacher, [sample], progress=0.0)
+    return chosen.taught_outcome(student, sample, lesson)
 
 
 def test_it_is_a_task_that_is_taught_and_validates() -> None:
@@ -28,7 +37,7 @@ def test_it_is_a_task_that_is_taught_and_validates() -> None:
 def test_every_objective_is_a_term_with_a_weight_and_teaches_what_it_should() -> None:
     student, chosen = pupil(), task()
     teacher = copy.deepcopy(student).eval()
-    outcome = chosen.taught_outcome(student, teacher, chosen.draw(np.random.default_rng(0)), progress=0.0)
+    outcome = taught(chosen, student, teacher, chosen.draw(np.random.default_rng(0)))
     assert outcome.terms.keys() == chosen.weights(1.0).keys() == {"dino", "ibot", "koleo"}
     named = dict(student.named_parameters())
     reached = {
@@ -90,9 +99,7 @@ def test_patches_are_held_to_an_earlier_teacher_where_the_recipe_says_so() -> No
     earlier = pupil(5).eval().backbone
     chosen = task(GRAM, gram_teacher=earlier)
     student = pupil()
-    outcome = chosen.taught_outcome(
-        student, copy.deepcopy(student).eval(), chosen.draw(np.random.default_rng(0)), progress=0.0
-    )
+    outcome = taught(chosen, student, copy.deepcopy(student).eval(), chosen.draw(np.random.default_rng(0)))
     assert chosen.weights(1.0)["gram"] == 2.0
     assert float(outcome.terms["gram"].detach()) > 0
 
@@ -110,9 +117,27 @@ def test_nothing_to_learn_from_or_to_look_at_is_refused() -> None:
         task(split=Split(learnt=range(4)))
 
 
+def test_the_targets_of_a_step_are_those_of_all_its_slices_in_one_batch() -> None:
+    chosen, teacher = task(), pupil(drop_path=0.0, rescale=1.0).eval()
+    samples = [chosen.draw(np.random.default_rng(seed)) for seed in range(3)]
+    with torch.no_grad():
+        said = [ask_teacher(teacher, one) for one in samples]
+        classes = [teacher.class_head.compared(one.of_global.flatten(0, 1)) for one in said]
+        patches = [teacher.patch_head.compared(one.of_hidden) for one in said]
+    lessons = chosen.lessons(teacher, samples, progress=0.0)
+    for logits, found in (
+        (classes, [lesson.of_global()[1].flatten(0, 1) for lesson in lessons]),
+        (patches, [lesson.of_hidden() for lesson in lessons]),
+    ):
+        wanted = sinkhorn_knopp(torch.cat(logits), temperature=lessons[0].temperature)
+        assert torch.allclose(torch.cat(found), wanted, atol=1e-5)
+        alone = torch.cat([sinkhorn_knopp(one, temperature=lessons[0].temperature) for one in logits])
+        assert (alone - wanted).abs().max() > 0.05, "balanced by itself, each sample has other targets"
+
+
 def test_without_any_mask_ibot_asks_for_nothing() -> None:
     chosen, student = task(recipe(masking=Masking(images=0.0))), pupil()
-    outcome = chosen.taught_outcome(student, student, chosen.draw(np.random.default_rng(0)), progress=0.0)
+    outcome = taught(chosen, student, student, chosen.draw(np.random.default_rng(0)))
     assert float(outcome.terms["ibot"].detach()) == 0.0
 
 
@@ -124,7 +149,7 @@ def test_in_a_few_steps_the_student_learns_to_say_what_the_teacher_says() -> Non
     sample = chosen.draw(np.random.default_rng(0))
     losses = []
     for _ in range(8):
-        outcome = chosen.taught_outcome(student, learner.average, sample, progress=0.0)
+        outcome = taught(chosen, student, learner.average, sample)
         weights = chosen.weights(1.0)
         loss = torch.stack([weights[name] * term for name, term in outcome.terms.items()]).sum()
         losses.append(float(loss.detach()))

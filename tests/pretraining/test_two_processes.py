@@ -1,4 +1,4 @@
-"""Two processes pretrain as one does, sharded or not: student, teacher and heads, each sample in its place."""
+"""Two processes pretrain as one does, sharded or not: student, teacher and heads, balanced together."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ sys.path.insert(0, tests)
 import torch
 from engine.in_two import in_two
 from pretraining.small_store import recipe, write_store
+from vesalius.engine.company import Company
 from vesalius.engine.team import Team, joined
 from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
 
@@ -34,12 +35,14 @@ course = PretrainingCourse(recipe=chosen, beginning=Beginning.at_random(chosen, 
 def child(name):
     if name == "unsynchronised":
         Team.summed = lambda self, gradients, like: gradients
+    if name == "apart":  # each balances the targets of its own samples
+        Company.everyone = lambda self, things: list(things)
     with joined(is_sharded=name == "sharded") as team:
         carry_out(course, base / name, team=team)
 
 torch.save(course.beginning.pupil(chosen).state_dict(), base / "begun.pt")
 carry_out(course, base / "one")
-for name in ("two", "sharded", "unsynchronised"):
+for name in ("two", "sharded", "apart", "unsynchronised"):
     assert in_two(lambda _: child(name)) == (0, 0), name
 """
 
@@ -59,7 +62,9 @@ def test_two_processes_pretrain_as_one_and_the_test_can_tell(tmp_path: Path) -> 
     assert all(same(sharded[part], two[part]) for part in ("network", "average", "optimiser"))
     control = torch.load(tmp_path / "unsynchronised" / "last.pt", weights_only=True)
     begun = torch.load(tmp_path / "begun.pt", weights_only=True)
+    apart = torch.load(tmp_path / "apart" / "last.pt", weights_only=True)
     for part in ("network", "average"):
+        assert off(apart[part], part) > 1e-4
         assert off(two[part], part) <= 1e-5
         assert off(control[part], part) > 1e-3
     assert off(begun, "network") > 1e-3, "something was learnt"

@@ -14,23 +14,24 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from vesalius.engine.company import Company
 from vesalius.engine.drawing import Seed, all_seeds, drawn_ahead
-from vesalius.engine.inquiry import Inquiry, accumulated, mean
+from vesalius.engine.inquiry import Gradients, Inquiry, Numbers, accumulated, mean
 from vesalius.engine.interruption import interruption_noticed
 from vesalius.engine.learner import Learner
 from vesalius.engine.optim import learning_parameters
 from vesalius.engine.run import RunFolder
-from vesalius.engine.settings import LoopSettings
+from vesalius.engine.settings import LoopSettings, Precision
 from vesalius.engine.standing import Standing
 from vesalius.engine.task import Outcome, Task, Taught, Validating, Validation
 from vesalius.engine.team import ALONE, Team
@@ -38,6 +39,7 @@ from vesalius.errors import InterruptedRun, UsageError
 
 Trained = TypeVar("Trained", bound=nn.Module)
 Sample = TypeVar("Sample")
+Lesson = TypeVar("Lesson")
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ PATIENCE = 50
 
 
 def train(
-    task: Task[Trained, Sample] | Taught[Trained, Sample],
+    task: Task[Trained, Sample] | Taught[Trained, Sample, Lesson],
     learner: Learner[Trained],
     run: RunFolder,
     settings: LoopSettings,
@@ -106,10 +108,10 @@ def train(
                 _validate(task, standing, run, team)
             else:
                 rate = learner.rate_factor(progress)
-                ask = _asked(task, learner.average, progress)
-                inquiry = Inquiry(draw, ask, learner.network, task.weights(rate), settings.precision)
                 now = [(settings.seed, learner.step, window) for window in share]
-                total, numbers = accumulated(inquiry, now, pool, ahead=at_once + 1)
+                company = Company(pool, team, settings.precision, parameters[0].device.type)
+                look = _Look(task.weights(rate), settings.precision, progress, at_once + 1)
+                total, numbers = _differentiated(task, learner, draw, now, company, look=look)
                 total = team.summed(total, parameters)
                 gradients = mean(total, settings.windows, parameters)
                 norm = learner.learn(gradients, rate=rate, progress=progress)
@@ -127,18 +129,47 @@ def train(
     _finish(standing, run)
 
 
-def _drawn(task: Task[Trained, Sample] | Taught[Trained, Sample], seed: Seed) -> Sample:
+def _drawn(task: Task[Trained, Sample] | Taught[Trained, Sample, Lesson], seed: Seed) -> Sample:
     return task.draw(np.random.default_rng(seed))
 
 
-def _asked(
-    task: Task[Trained, Sample] | Taught[Trained, Sample], average: Trained, progress: float
-) -> Callable[[Trained, Sample], Outcome]:
-    """Return what asks a network about a sample; where the task is taught, its running average is the teacher."""
+class _Look(NamedTuple):
+    """How a step's samples are looked at: ``ahead`` of them at once."""
+
+    weights: Mapping[str, float]
+    precision: Precision
+    progress: float
+    ahead: int
+
+
+def _differentiated(
+    task: Task[Trained, Sample] | Taught[Trained, Sample, Lesson],
+    learner: Learner[Trained],
+    draw: Callable[[Seed], Sample],
+    now: Sequence[Seed],
+    company: Company,
+    *,
+    look: _Look,
+) -> tuple[Gradients, list[Numbers]]:
+    """Return the sum of the gradients of this process's samples of a step, and the numbers of each.
+
+    Where the task is taught, the running average is asked about all of them first.
+    """
+    assert company.pool is not None
     if not isinstance(task, Taught):
-        return task.outcome
-    taught = task.taught_outcome
-    return lambda network, sample: taught(network, average, sample, progress=progress)
+        inquiry = Inquiry(draw, task.outcome, learner.network, look.weights, look.precision)
+        return accumulated(inquiry, now, company.pool, ahead=look.ahead)
+    samples = company.each(draw, now)
+    lessons = task.lessons(learner.average, samples, company, progress=look.progress)
+    known = dict(zip(now, zip(samples, lessons, strict=True), strict=True))
+    outcome = task.taught_outcome
+
+    def ask(network: Trained, pair: tuple[Sample, Lesson]) -> Outcome:
+        return outcome(network, *pair)
+
+    del samples, lessons  # each is let go when it was learnt from
+    taught = Inquiry(known.pop, ask, learner.network, look.weights, look.precision)
+    return accumulated(taught, now, company.pool, ahead=look.ahead)
 
 
 def _check(task: object, settings: LoopSettings, team: Team) -> None:

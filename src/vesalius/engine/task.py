@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -11,8 +11,11 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from vesalius.engine.company import Company
+
 Network_contra = TypeVar("Network_contra", bound=nn.Module, contravariant=True)
 Sample = TypeVar("Sample")
+Lesson = TypeVar("Lesson")
 
 
 @dataclass(frozen=True)
@@ -69,24 +72,32 @@ class Task(Protocol[Network_contra, Sample]):
 
 
 @runtime_checkable
-class Taught(Protocol[Network_contra, Sample]):
-    """What is learnt from the network's own running average, its teacher; in the place of ``Task``."""
+class Taught(Protocol[Network_contra, Sample, Lesson]):
+    """What is learnt from the network's own running average, its teacher; in the place of ``Task``.
+
+    The teacher is asked about all samples of a step before the network is asked about one, so that what it teaches
+    of one may depend on the others, those of other processes too.
+    """
 
     def draw(self, rng: np.random.Generator) -> Sample:
         """Draw one sample, as ``Task`` does."""
         ...
 
-    def taught_outcome(
-        self, network: Network_contra, teacher: Network_contra, sample: Sample, *, progress: float
-    ) -> Outcome:
-        """Ask network and teacher about a sample. Called from several threads at once, as ``Task.outcome``.
+    def lessons(
+        self, teacher: Network_contra, samples: Sequence[Sample], company: Company, *, progress: float
+    ) -> Sequence[Lesson]:
+        """Ask the teacher about a step's samples, and return what it teaches of each; called once a step.
 
         Args:
-            network: Learns.
-            teacher: Its running average, in eval mode; nothing is to be learnt through it.
-            sample: What ``draw`` returned.
+            teacher: The running average, in eval mode; nothing is to be learnt through it.
+            samples: Those of this process; they and their lessons are held until they are learnt from.
+            company: Asks about several at once, and says what other processes found of theirs.
             progress: Part of the training that is behind, in [0, 1].
         """
+        ...
+
+    def taught_outcome(self, network: Network_contra, sample: Sample, lesson: Lesson) -> Outcome:
+        """Ask the network about a sample whose lesson is known; called from threads, as ``Task.outcome``."""
         ...
 
     def weights(self, rate: float) -> Mapping[str, float]:

@@ -48,8 +48,8 @@ class PretrainingRecipe:
     architecture: VitArchitecture = VIT_BASE
     """Of the backbone, where it begins at random; one that is given keeps its own."""
     batch: int = 64
-    """Slices of a sample, of which ``loop.windows`` make a step; each process needs one at least. What is compared
-    within a batch (Sinkhorn-Knopp, KoLeo) is compared within a sample."""
+    """Slices of a sample, of which ``loop.windows`` make a step; each process needs one at least. The teacher's
+    targets are balanced over a step's (Sinkhorn-Knopp), class tokens are told apart within a sample (KoLeo)."""
     resolutions: tuple[Resolution, ...] = (Resolution(),)
     """Sizes of the views; every sample draws one."""
     cropping: Cropping = field(default_factory=Cropping)

@@ -49,9 +49,16 @@ class Head(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "n d"]) -> Float[Tensor, "n q"]:
         """Return logits, in float32: they are divided by a few hundredths, which bf16 would not survive."""
-        mapped = self.mlp(tokens)
+        return self.compared(self.mapped(tokens))
+
+    def mapped(self, tokens: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
+        """Return the unit vectors that are compared with prototypes: what logits follow from, and far smaller."""
+        return functional.normalize(self.mlp(tokens).float(), dim=-1, eps=1e-6)
+
+    def compared(self, mapped: Float[Tensor, "n m"]) -> Float[Tensor, "n q"]:
+        """Return the logits of such vectors."""
         with torch.autocast(mapped.device.type, enabled=False):
-            logits: Tensor = self.prototypes(functional.normalize(mapped.float(), dim=-1, eps=1e-6))
+            logits: Tensor = self.prototypes(mapped)
         return logits
 
 
@@ -91,10 +98,11 @@ class StudentSays(NamedTuple):
 
 
 class TeacherSays(NamedTuple):
-    """What a teacher, who sees everything, says of the global views."""
+    """What a teacher, who sees everything, says of the global views; its heads are yet to compare it."""
 
-    of_global: Float[Tensor, "v b q"]
-    of_hidden: Float[Tensor, "n p"]
+    of_global: Float[Tensor, "v b m"]
+    of_hidden: Float[Tensor, "n k"]
+    """Of the patches that are masked for the student."""
     class_tokens: Float[Tensor, "v b d"]
 
 
@@ -123,8 +131,8 @@ def ask_teacher(teacher: Pupil, views: Views) -> TeacherSays:
     whole = _tokens(teacher, views.global_views, None)
     batch = _batch(views)
     return TeacherSays(
-        of_global=rearrange(teacher.class_head(whole.class_token), "(v b) q -> v b q", b=batch),
-        of_hidden=teacher.patch_head(whole.patches[views.is_masked]),
+        of_global=rearrange(teacher.class_head.mapped(whole.class_token), "(v b) m -> v b m", b=batch),
+        of_hidden=teacher.patch_head.mapped(whole.patches[views.is_masked]),
         class_tokens=rearrange(whole.class_token, "(v b) d -> v b d", b=batch),
     )
 

@@ -1,9 +1,10 @@
 """The task of pretraining: views of slices, what a student says of them, and what its teacher says.
 
 DINO, iBOT and KoLeo as in DINOv3 (arXiv:2508.10104), with Gram anchoring where an earlier teacher is given. The
-teacher is the running average that the engine keeps. What is random in the student comes from the batch's own seed,
-so that a resumed run ends bit for bit alike. Deliberate differences: targets are balanced within the batch of one
-process; the toy of a recipe may cut its views from the body alone.
+teacher is the running average that the engine keeps. Its targets are balanced over all slices of a step, whichever
+sample and process they are in, as in the official code; until then what it said is kept as short vectors. What is
+random in the student comes from the batch's own seed, so that a resumed run ends bit for bit alike. A deliberate
+difference: the toy of a recipe may cut its views from the body alone.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -11,14 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor
 
 from vesalius.data.slices import StoredSlice
+from vesalius.engine.company import Company
 from vesalius.engine.task import Outcome, Validation
 from vesalius.errors import UsageError
 from vesalius.models.vit import Vit
@@ -27,7 +31,7 @@ from vesalius.pretraining.objectives.dino import DinoLoss
 from vesalius.pretraining.objectives.gram import GramLoss
 from vesalius.pretraining.objectives.ibot import IbotLoss
 from vesalius.pretraining.objectives.koleo import KoleoLoss
-from vesalius.pretraining.objectives.sinkhorn import sinkhorn_knopp
+from vesalius.pretraining.objectives.sinkhorn import balanced, prototype_balance
 from vesalius.pretraining.recipes import PretrainingRecipe
 from vesalius.pretraining.student_teacher import (
     Pupil,
@@ -40,6 +44,39 @@ from vesalius.pretraining.student_teacher import (
 from vesalius.pretraining.views import Views, ViewSettings, draw_views, undistorted_view
 from vesalius.spec import ModelSpec
 from vesalius.views.patch_features import render_patch_features
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a teacher says of one sample, and what balances it with all others of its step.
+
+    Args:
+        teacher: Compares with its prototypes.
+        says: Of this sample.
+        class_balance: Of the prototypes of class tokens (``prototype_balance``).
+        patch_balance: Of those of patches.
+        temperature: That both were made with.
+    """
+
+    teacher: Pupil
+    says: TeacherSays
+    class_balance: Float[Tensor, " q"]
+    patch_balance: Float[Tensor, " p"]
+    temperature: float
+
+    def of_global(self) -> tuple[Float[Tensor, "v b q"], Float[Tensor, "v b q"]]:
+        """Return logits and targets of the class tokens."""
+        logits = _class_logits(self.teacher, self.says)
+        targets = balanced(logits, self.class_balance, temperature=self.temperature)
+        first, second = (
+            rearrange(one, "(v b) q -> v b q", v=len(self.says.of_global)) for one in (logits, targets)
+        )
+        return first, second
+
+    def of_hidden(self) -> Float[Tensor, "n p"]:
+        """Return the targets of the masked patches."""
+        return balanced(_patch_logits(self.teacher, self.says), self.patch_balance, temperature=self.temperature)
+
 
 _JUDGED = 48
 """Slices that a validation looks at, at most."""
@@ -112,28 +149,47 @@ class PretrainingTask:
     def _slice(self, number: int) -> Tensor:
         return torch.from_numpy(self._slices[number].pixels_hu.astype(np.float32))
 
-    def taught_outcome(self, network: Pupil, teacher: Pupil, sample: Views, *, progress: float) -> Outcome:
-        """Ask student and teacher about the views, and compare."""
+    def lessons(
+        self, teacher: Pupil, samples: Sequence[Views], company: Company | None = None, *, progress: float
+    ) -> list[Lesson]:
+        """Ask the teacher about all views of a step, and balance what it says over them.
+
+        Args:
+            teacher: The running average.
+            samples: Those of this process.
+            company: Who has others of the step; None: nobody.
+            progress: Part of the training that is behind, in [0, 1].
+        """
+        company = company or Company()
+        device, temperature = teacher.backbone.class_token.device, self._recipe.teacher.temperature_at(progress)
+        said = company.each(lambda views: ask_teacher(teacher, views.to(device)), samples)
+        classes, patches = (
+            prototype_balance(
+                [partial(logits, teacher, one) for one in said], temperature=temperature, company=company
+            )
+            for logits in (_class_logits, _patch_logits)
+        )
+        return [Lesson(teacher, one, classes, patches, temperature) for one in said]
+
+    def taught_outcome(self, network: Pupil, sample: Views, lesson: Lesson) -> Outcome:
+        """Ask the student about the views, and compare with what the teacher says."""
         views = sample.to(network.backbone.class_token.device)
-        temperature = self._recipe.teacher.temperature_at(progress)
-        taught, said = ask_teacher(teacher, views), ask_student(network, views)
-        targets = sinkhorn_knopp(rearrange(taught.of_global, "v b q -> (v b) q"), temperature=temperature)
-        of_views = rearrange(targets, "(v b) q -> v b q", v=len(taught.of_global))
+        said, (logits, targets) = ask_student(network, views), lesson.of_global()
         terms = {
-            "dino": self._dino(said.of_global, said.of_local, of_views),
+            "dino": self._dino(said.of_global, said.of_local, targets),
             "koleo": self._koleo(said.class_tokens),
-            "ibot": self._ibot_term(said, taught, views, temperature),
+            "ibot": self._ibot_term(said, lesson, views),
         }
         if self._gram is not None and self._gram_teacher is not None and views.gram_views is not None:
             earlier = ask_gram_teacher(self._gram_teacher, views.gram_views)
             terms["gram"] = self._gram(said.patches, earlier, said.grid)
-        return Outcome(terms, _watched(targets, taught, said, temperature))
+        unbalanced = (logits / lesson.temperature).softmax(dim=-1)
+        return Outcome(terms, _watched(targets, unbalanced, said))
 
-    def _ibot_term(self, said: StudentSays, taught: TeacherSays, views: Views, temperature: float) -> Tensor:
+    def _ibot_term(self, said: StudentSays, lesson: Lesson, views: Views) -> Tensor:
         if not len(said.of_hidden):
             return said.of_hidden.sum()
-        targets = sinkhorn_knopp(taught.of_hidden, temperature=temperature)
-        term: Tensor = self._ibot(said.of_hidden, targets, views.is_masked)
+        term: Tensor = self._ibot(said.of_hidden, lesson.of_hidden(), views.is_masked)
         return term
 
     def weights(self, rate: float) -> Mapping[str, float]:  # noqa: ARG002 - the engine's protocol
@@ -170,9 +226,18 @@ class PretrainingTask:
         return Validation(found, {"found again": found, **ranks}, {"patches": picture})
 
 
-def _watched(targets: Tensor, taught: TeacherSays, said: StudentSays, temperature: float) -> dict[str, float]:
+@torch.no_grad()
+def _class_logits(teacher: Pupil, says: TeacherSays) -> Float[Tensor, "vb q"]:
+    return teacher.class_head.compared(rearrange(says.of_global, "v b m -> (v b) m"))
+
+
+@torch.no_grad()
+def _patch_logits(teacher: Pupil, says: TeacherSays) -> Float[Tensor, "n p"]:
+    return teacher.patch_head.compared(says.of_hidden)
+
+
+def _watched(targets: Tensor, unbalanced: Tensor, said: StudentSays) -> dict[str, float]:
     """Return what tells a collapse: of what the teacher says, balanced and as it came, and of the class tokens."""
-    unbalanced = (taught.of_global.float() / temperature).softmax(dim=-1)
     return {
         "teacher entropy": float(entropy(targets).mean()),
         "teacher entropy of the mean": float(entropy(unbalanced.mean(dim=(0, 1)))),

@@ -1,23 +1,28 @@
-"""Sinkhorn-Knopp: what a teacher says of a batch, with every prototype named equally often.
+"""Sinkhorn-Knopp: what a teacher says of a step's tokens, with every prototype named equally often.
 
 Cuturi 2013, arXiv:1306.0895; as SwAV (arXiv:2006.09882, Sec. 3.1) and DINOv3 (arXiv:2508.10104) use it instead of a
-moving centre. Deliberate differences from the official code: sums are taken of logarithms, so that sharp logits
-neither overflow nor leave a prototype with 0 / 0; a batch is that of one process, and no process waits for another.
+moving centre. As in the official code, all tokens of a step are balanced together, those of other processes too.
+It reduces sums over them; here each sample gives one number for each prototype, and these are joined in the order
+of the samples, so that targets are the same bits however a step is shared. All that tokens have in common is one
+weight for each prototype: logits need not be kept, and may be made again in each iteration. Deliberate difference:
+sums are taken of logarithms, so that sharp logits neither overflow nor leave a prototype with 0 / 0.
 """
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vesalius.engine.company import Company
+
 ITERATIONS = 3
 
 
-@torch.no_grad()
 def sinkhorn_knopp(
     logits: Float[Tensor, "n q"], *, temperature: float, iterations: int = ITERATIONS
 ) -> Float[Tensor, "n q"]:
@@ -34,10 +39,58 @@ def sinkhorn_knopp(
     Returns:
         In float32; every row sums to 1, every column to about ``n / q``. Nothing is learnt through it.
     """
-    logs = logits.float() / temperature
-    count, prototypes = logs.shape
-    logs = logs - logs.flatten().logsumexp(0)
+    balance = prototype_balance([lambda: logits], temperature=temperature, iterations=iterations)
+    return balanced(logits, balance, temperature=temperature)
+
+
+@torch.no_grad()
+def prototype_balance(
+    samples: Sequence[Callable[[], Float[Tensor, "_ q"]]],
+    *,
+    temperature: float,
+    iterations: int = ITERATIONS,
+    company: Company | None = None,
+) -> Float[Tensor, " q"]:
+    """Return the logarithm of what every prototype is to be multiplied by, for the tokens of all samples together.
+
+    After the last division of columns each has a factor that all tokens share; the division of rows that follows is
+    a softmax of each token (``balanced``).
+
+    Args:
+        samples: Of this process; each gives the logits of its tokens, perhaps of none, whenever it is asked.
+        temperature: Positive.
+        iterations: At least 1.
+        company: Who else has samples; None: nobody.
+    """
+    company = company or Company()
+    balance: Tensor | None = None
     for _ in range(iterations):
-        logs = logs - logs.logsumexp(0, keepdim=True) - math.log(prototypes)
-        logs = logs - logs.logsumexp(1, keepdim=True) - math.log(count)
-    return (logs + math.log(count)).exp()
+        own = company.each(partial(_column_sums, balance=balance, temperature=temperature), samples)
+        sums = torch.stack(company.everyone([one.cpu() for one in own])).logsumexp(0)
+        balance = -sums.to(own[0].device)
+    assert balance is not None
+    return balance
+
+
+@torch.no_grad()
+def balanced(
+    logits: Float[Tensor, "n q"], balance: Float[Tensor, " q"], *, temperature: float
+) -> Float[Tensor, "n q"]:
+    """Return the targets of some tokens, in float32; every row sums to 1.
+
+    Args:
+        logits: What the teacher says of each.
+        balance: Of all tokens that are balanced with them (``prototype_balance``).
+        temperature: As there.
+    """
+    return (logits.float() / temperature + balance).softmax(dim=-1)
+
+
+def _column_sums(
+    sample: Callable[[], Float[Tensor, "_ q"]], *, balance: Float[Tensor, " q"] | None, temperature: float
+) -> Float[Tensor, " q"]:
+    """Return the logarithms of the sums of columns, after rows were divided by theirs; at first they are not."""
+    logs = sample().float() / temperature
+    if balance is not None:
+        logs = logs - (logs + balance).logsumexp(1, keepdim=True)
+    return logs.logsumexp(0)
