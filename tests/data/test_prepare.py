@@ -16,8 +16,9 @@ from vesalius.data.case import UNKNOWN, Case, load_case, save_case
 from vesalius.data.chunked import ChunkedArray
 from vesalius.data.crops import draw_centre
 from vesalius.data.datalists.read import read_list
-from vesalius.data.prepare import open_case, prepare_list
-from vesalius.errors import FileFormatError, GeometryError, UnknownClassError, UsageError
+from vesalius.data.kept_case import open_case
+from vesalius.data.prepare import prepare_list
+from vesalius.errors import FileFormatError, GeometryError, NotValidatedError, UnknownClassError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io.formats import write
@@ -87,7 +88,7 @@ def test_a_corrected_modality_makes_the_case_anew(write_set: Written, tmp_path: 
     lowest = []
     for modality in ("MR", "CT"):
         path.write_text(re.sub('"modality": {"0": "..?"}', f'"modality": {{"0": "{modality}"}}', path.read_text()))
-        (case,) = prepared(path, cache)
+        (case,) = prepared(path, cache, replace(SPEC, modality=modality))
         lowest.append(int(np.asarray(case.image_hu).min()))
     assert lowest == [-2000, -1024]
 
@@ -214,11 +215,22 @@ def test_scans_of_which_nothing_is_known_are_left_out_or_refused_before_anything
 def test_mr_keeps_its_own_numbers(write_set: Written, tmp_path: Path) -> None:
     fractions = np.random.default_rng(0).random(SHAPE).astype(np.float32)
     path = write_set({"a": {"image": fractions}, "b": {}}, modality={"0": "MR"})
-    one, two = prepared(path, tmp_path / "cache")
+    one, two = prepared(path, tmp_path / "cache", replace(SPEC, modality="MR"))
     assert one.image_hu is not None
     assert two.image_hu is not None
     assert (one.image_hu.dtype, two.image_hu.dtype) == (np.float32, np.int16)
     assert np.array_equal(np.asarray(one.image_hu), fractions)
+
+
+@pytest.mark.parametrize(("factor", "modality"), [(1, "MR"), (1e-3, "CT"), (1e-3, "XX")])
+def test_other_numbers_than_hounsfield_units_are_refused_by_a_model_that_sees_these(
+    factor: float, modality: str, write_set: Written, tmp_path: Path
+) -> None:
+    image = (make_case(0)[0] * factor).astype(np.float32)
+    path = write_set({"a": {"image": image}}, modality={"0": modality})
+    with pytest.raises(NotValidatedError, match=r"Hounsfield units, which small sees, in a\b"):
+        prepared(path, tmp_path / "cache")
+    prepared(path, tmp_path / "cache", replace(SPEC, modality="MR", normalisation="percentiles"))
 
 
 def test_of_an_image_without_a_unit_the_values_that_stand_for_a_window_are_kept(

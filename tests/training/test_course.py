@@ -256,6 +256,13 @@ def test_lists_with_label_ids_of_their_own_are_learnt_together(place: Path, tmp_
         replace(many, others=(liver,))
 
 
+def test_a_list_of_another_modality_is_refused_where_nothing_is_fitted_to_it(place: Path, tmp_path: Path) -> None:
+    path = write_list(tmp_path / "second", seed=10)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "name": "second", "modality": "MR"}))
+    with pytest.raises(UsageError, match=r"MR in .*second(?s:.)*finetune"):
+        course(place, BY_CLASSES, others=(read_list(path),))
+
+
 def test_a_scan_of_two_lists_is_refused_before_anything_is_prepared(place: Path, tmp_path: Path) -> None:
     path = write_list(tmp_path / "second", training=0)  # its validation case is the first list's first
     path.write_text(json.dumps({**json.loads(path.read_text()), "name": "second"}))

@@ -56,6 +56,26 @@ def judging_cases_of(lists: Sequence[DataList], loop: LoopSettings) -> tuple[tup
     return found if any(found) else (judging_cases(lists[0], loop),)  # which refuses
 
 
+def require_modality(lists: Iterable[DataList], spec: ModelSpec, *, do: str) -> None:
+    """Refuse lists of another modality than a model's: through its window of intensities little of them is left.
+
+    Args:
+        lists: Those that do not say what made their images are judged case by case (``data.prepare``).
+        spec: Of the model.
+        do: What to do instead.
+
+    Raises:
+        UsageError: If a list is of another.
+    """
+    for one in lists:
+        if one.modality not in ("unknown", spec.modality):
+            raise UsageError(
+                expected=f"lists of {spec.modality}, which {spec.name} sees",
+                got=f"{one.modality} in {one.path}",
+                do=do,
+            )
+
+
 def data_facts(
     listed: DataList, spec: ModelSpec, cache: Cache, *, learnt: Sequence[ListedCase], judged: Iterable[ListedCase]
 ) -> dict[str, Any]:
