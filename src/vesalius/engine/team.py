@@ -15,9 +15,11 @@ each weight. In a step come its sum of gradients (8), the buffer that is sent (8
 at work and of one more (4 each). For VISTA3D's 218 million weights that is 3.5 GB, and at least 8.7 GB in a step.
 
 A sharded team divides the moments (``shards``): of the 16 bytes 8 + 8 / processes are left, of VISTA3D's 3.5 GB
-2.6 in two processes and 2.0 in eight. The rest is whole everywhere, on purpose. The network has to be: a sample is
+2.6 in two processes and 2.0 in eight (measured with 20 million weights, two processes, gloo, at rest: 77 MiB fewer
+in each, of 78 by this count). The rest is whole everywhere, on purpose. The network has to be: a sample is
 differentiated by one process, without a stop to fetch weights. The average is a teacher that every sample may ask,
 and what is validated. The sum of gradients could only be divided if all sent after each sample, not each step.
+While a checkpoint is written the first process holds all moments, and while one is read each holds the whole of it.
 
 ``torchrun`` starts the processes and tells each its place. They agree on all that decides what comes next: time
 passed, signals, validations. The first process reads and writes the run folder, and validates; the others wait.
@@ -73,7 +75,7 @@ class Team:
         return things
 
     def first(self, state: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        """Return the state that the first process gave: tensors, on the CPU, and plain values.
+        """Return the state that the first process gave: tensors, on the CPU in others, and plain values.
 
         It is sent piece by piece, so that beside the state itself there is no more than a tensor in memory.
         """
@@ -85,7 +87,7 @@ class Team:
         packed = [_packed(head) if self.is_first else b""]
         with _others_there():
             dist.broadcast_object_list(packed)
-        head = _unpacked(packed[0])
+        head = head if self.is_first else _unpacked(packed[0])
         if "piece" in head:
             return head["piece"]
         return {name: self._from_first(state[name] if self.is_first else None) for name in head["names"]}
