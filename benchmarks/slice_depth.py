@@ -3,61 +3,79 @@
 A phantom that cannot be labelled slice by slice: rods run through the slices, each dim or bright in every slice by
 the toss of a coin, and what a rod is called in a slice says its brightness in the *next* one. Whoever sees slices
 one at a time can find the rods and must guess their names: half of them, whatever it has learnt. The backbone is
-random and frozen. Beside the decoder learn: nothing else; LoRA, which is of no help either; adapters along five
-slices; and these again, with training and inference showing them one slice at a time.
+random and frozen. Beside the decoder learn: nothing else; LoRA, which is of no help either; LoRA and adapters along
+five slices, as in the recipe; and these again, with training and inference showing them one slice at a time.
 
-Learnt with ``training.meddinov3_task``, measured on phantoms never seen with ``inference.Segmenter``, as
-``segment`` runs it. The last slice of each, which has no next one, does not count.
+Learnt with the recipe of ``vesalius train meddinov3-depth``, made small (``depth_recipe``), and its differences, by
+what that command runs: a list, a backbone, the engine, a run folder. Measured on phantoms never seen with that
+folder's model, as ``segment`` runs it. The last slice of each, which has no next one, does not count.
 
-    python benchmarks/slice_depth.py [--steps 400] [--seed 0]
+    python benchmarks/slice_depth.py --folder runs/slice_depth [--steps 400] [--seed 0]
 """
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 import sides
-from vesalius.data.case import Case
-from vesalius.engine.settings import LoopSettings, Optimisation
+from vesalius.checkpoints.catalog import MEDDINOV3_SPEC
+from vesalius.checkpoints.safetensors import write_model
+from vesalius.data.cache import Cache
+from vesalius.data.datalists.read import read_list
+from vesalius.engine.settings import LoopSettings
 from vesalius.geometry.grid import Grid
-from vesalius.geometry.volume import Volume
-from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.segmenter import Segmenter, SegmentOptions, load
+from vesalius.io.formats import write
 from vesalius.metrics.overlap import dice
-from vesalius.models.build import build, optimise_for_inference
-from vesalius.models.meddinov3 import MedDino
-from vesalius.spec import AdapterPlan, Depth, Lora, MedDinoArchitecture, ModelSpec, VitArchitecture
-from vesalius.training.meddinov3_task import MedDinoTask
-from vesalius.training.slice_recipes import SliceRecipe
-from vesalius.transforms.augment import Augmentation
+from vesalius.models.build import build
+from vesalius.spec import Depth, Lora, VitArchitecture
+from vesalius.training.slice_course import SliceBeginning, SliceCourse, carry_out_slices
+from vesalius.training.slice_recipes import MEDDINOV3_DEPTH, SliceRecipe
 
 SIDE, COUNT, RADIUS = 32, 12, 4
 NAMES = ((1, "before bright"), (2, "before dim"))
 HU = {"bright": 250.0, "dim": 120.0, "around": 0.0, "noise": 15.0}
-DEPTH = Depth(width=16, neighbours=5, site="before_attention")
+TRAINING = 24
+"""Phantoms that are learnt from."""
+SPACING_MM = (1.0, 1.0, 3.0)
 ENCODER = VitArchitecture(in_channels=1, patch_size=4, width=48, depth=2, heads=3, layer_scale=1.0)
 
 
-@dataclass(frozen=True)
-class Way:
-    """What learns beside the decoder, and how many neighbouring slices are shown together."""
+def depth_recipe(*, steps: int, seed: int) -> SliceRecipe:
+    """Return ``MEDDINOV3_DEPTH`` for a small frozen backbone that nobody taught anything, and a few minutes."""
+    own = MEDDINOV3_DEPTH
+    return replace(
+        own,
+        window_size=(SIDE, SIDE),
+        spacing_mm=SPACING_MM[0],
+        taps=(0, 1),
+        adapters=(Lora(rank=8), Depth(width=16)),
+        batch=4,
+        optimisation=replace(own.optimisation, learning_rate=3e-3, clip_norm=1.0, ema_decay=0.98),
+        loop=LoopSettings(steps=steps, seed=seed, precision="fp32"),
+    )
 
-    adapters: tuple[AdapterPlan, ...]
-    slices: int
 
-
-WAYS = {
-    "decoder alone": Way((), 1),
-    "lora": Way((Lora(rank=8),), 1),
-    "depth, one slice shown": Way((DEPTH,), 1),
-    "depth, five slices shown": Way((DEPTH,), 5),
-}
+def recipes(*, steps: int, seed: int) -> dict[str, SliceRecipe]:
+    """Return what learns beside the decoder, and how many neighbouring slices are shown together."""
+    deep = depth_recipe(steps=steps, seed=seed)
+    flat = replace(deep, slices=1, batch=deep.batch * deep.slices)  # as many slices a step
+    return {
+        "decoder alone": replace(flat, adapters=(), encoder_rate=0.0),
+        "lora": replace(flat, adapters=deep.adapters[:1]),
+        "depth, one slice shown": flat,
+        "depth, neighbours shown": deep,
+    }
 
 
 def phantom(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -76,63 +94,45 @@ def phantom(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return image.astype(np.int16), labels
 
 
-def spec_of(way: Way) -> ModelSpec:
-    """Return the model of a way."""
-    architecture = MedDinoArchitecture(encoder=ENCODER, taps=(0, 1), num_classes=3, adapters=way.adapters)
-    return ModelSpec(
-        name="rods",
-        architecture=architecture,
-        modality="MR",  # numbers without a unit: nothing is checked, no slice is taken for air
-        spacing_mm=(1.0, 1.0, 0.0),
-        orientation="RAS",
-        window_hu=(-50.0, 300.0),
-        window_size=(SIDE, SIDE, way.slices),
-        vocabulary=NAMES,
-        everything=(1, 2),
-    )
-
-
-def learn(way: Way, *, steps: int, seed: int) -> tuple[MedDino, ModelSpec]:
-    """Teach a network for some steps; its encoder stays as it was drawn."""
+def write_data(folder: Path, *, seed: int) -> tuple[Path, Path]:
+    """Write a random backbone, phantoms and their list, and return where backbone and list are."""
     torch.manual_seed(seed)
-    spec = spec_of(way)
-    network = build(spec.architecture)
-    if not way.adapters:
-        network.encoder.requires_grad_(False)
-    recipe = SliceRecipe(
-        adapters=way.adapters,
-        slices=way.slices,
-        batch=4 if way.slices > 1 else 20,
-        mirror=(0.5, 0.5),
-        drop_path=0.0,
-        augmentation=Augmentation(keep_sharp=1.0, low_resolution=0.0, noise=0.0, drift=0.0, cut=0.0),
-        optimisation=Optimisation(),
-        loop=LoopSettings(steps=steps),
+    spec = replace(
+        MEDDINOV3_SPEC, name="random", architecture=ENCODER, spacing_mm=(1.0, 1.0, 0.0), window_size=(SIDE, SIDE, 1)
     )
-    phantoms = (phantom(seed * 1000 + number) for number in range(24))
-    cases = [Case(f"rods {n}", "rods", *pair, frozenset((1, 2))) for n, pair in enumerate(phantoms)]
-    task, rng = MedDinoTask(cases, spec, recipe=recipe), np.random.default_rng(seed)
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(learning, lr=3e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=3e-3, total_steps=steps, pct_start=0.1)
-    network.train()
-    for _ in range(steps):
-        loss = torch.stack(list(task.outcome(network, task.draw(rng)).terms.values())).sum()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learning, 1.0)
-        optimiser.step()
-        schedule.step()
-    return network, spec
+    write_model(folder / "backbone", build(ENCODER).state_dict(), spec)
+    entries = []
+    for number in range(TRAINING):
+        image, labels = (folder / f"{kind}-{number}.nii.gz" for kind in ("image", "label"))
+        voxels, drawn = phantom(seed * 1000 + number)
+        write(as_volume(voxels), image)
+        write(LabelMap(drawn, as_volume(voxels).grid, dict(NAMES)), labels)
+        entries.append({"image": image.name, "label": labels.name})
+    content = {"training": entries, "label_mapping": {str(label): name for label, name in NAMES}}
+    (folder / "rods.json").write_text(json.dumps(content))
+    return folder / "backbone", folder / "rods.json"
 
 
-def measure(network: MedDino, spec: ModelSpec, *, seed: int, count: int = 8) -> dict[str, float]:
+def as_volume(voxels: np.ndarray) -> Volume:
+    """Return a phantom where it lies."""
+    return Volume(voxels[None], Grid(voxels.shape, np.diag([*SPACING_MM, 1.0])), "CT")
+
+
+def learn(recipe: SliceRecipe, data: tuple[Path, Path], folder: Path, *, threads: int = 1) -> Segmenter:
+    """Train as ``vesalius train`` does, and return the model of the run folder."""
+    backbone, listed = data[0], read_list(data[1])
+    beginning = SliceBeginning.of(backbone, recipe, listed)
+    course = SliceCourse(recipe=recipe, beginning=beginning, listed=listed)
+    carry_out_slices(course, folder, cache=Cache(data[1].parent / "cache"), workers=threads)
+    return load(folder, precision="fp32")
+
+
+def measure(segmenter: Segmenter, *, seed: int, count: int = 8) -> dict[str, float]:
     """Return Dice on phantoms never seen: of each name, their mean, and of rods whatever they are called."""
-    segmenter, how = Segmenter(optimise_for_inference(network), spec), SegmentOptions(unvalidated=True)
     scores: dict[str, list[float]] = {name: [] for name in ("rods", *dict(NAMES).values())}
     for number in range(count):
         image, labels = phantom(500_000 + seed * 1000 + number)
-        found = segmenter(Volume(image[None], Grid(image.shape, np.eye(4)), "MR"), options=how).data
+        found = segmenter(as_volume(image), options=SegmentOptions()).data
         found, labels = found[..., :-1], labels[..., :-1]
         scores["rods"].append(dice(found > 0, labels > 0))
         for label, name in NAMES:
@@ -144,25 +144,25 @@ def measure(network: MedDino, spec: ModelSpec, *, seed: int, count: int = 8) -> 
 def main() -> None:
     """Learn every way, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="new: for phantoms and run folders")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    found = {}
-    for name, way in WAYS.items():
+    options.folder.mkdir(parents=True)
+    data, found = write_data(options.folder, seed=options.seed), {}
+    for name, recipe in recipes(steps=options.steps, seed=options.seed).items():
         start = time.process_time()
-        network, spec = learn(way, steps=options.steps, seed=options.seed)
+        segmenter = learn(recipe, data, options.folder / name.replace(", ", "-"), threads=options.threads)
         seconds = time.process_time() - start
-        learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
-        found[name] = {
-            **measure(network, spec, seed=options.seed),
-            "learning": learning,
-            "cpu_s": round(seconds, 1),
-        }
+        found[name] = {**measure(segmenter, seed=options.seed), "cpu_s": round(seconds, 1)}
         print(name, found[name], flush=True)
     sides.print_table([("way", *found["lora"]), *((name, *row.values()) for name, row in found.items())])
-    sides.write_result("slice_depth", {**vars(options), "phantoms": 8, "dice": found})
+    asked = {name: value for name, value in vars(options).items() if name != "folder"}
+    sides.write_result(
+        "slice_depth", {**asked, "phantoms": 8, "slices_shown": MEDDINOV3_DEPTH.slices, "dice": found}
+    )
 
 
 if __name__ == "__main__":

@@ -271,7 +271,8 @@ class ModelSpec:
     regions: tuple[str, ...] = ()
     """Body regions it was made for, in words."""
     spacing_mm: tuple[float, float, float] = (1.5, 1.5, 1.5)
-    """Voxel size the network sees; of a 2-D network the third is 0: slices stay where they are."""
+    """Voxel size the network sees; of a 2-D network the third is 0: slices stay where they are. With depth adapters
+    it is the distance of the slices that it learnt to look at together; 0, where nobody said."""
     spacing_range_mm: tuple[float, float] = (0.1, 10.0)
     """Input voxel sizes it was measured on, smallest and largest; outside them results are marked."""
     orientation: str = "RAS"

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from vesalius.checkpoints.load import load_encoder, load_slice_model
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
@@ -29,21 +31,20 @@ def slice_depth() -> ModuleType:
 
 @pytest.mark.slow
 def test_a_frozen_backbone_needs_adapters_along_depth_for_labels_that_the_next_slice_decides(
-    slice_depth: ModuleType,
+    slice_depth: ModuleType, tmp_path: Path
 ) -> None:
-    found = {}
-    for name, steps in (("decoder alone", 100), ("depth, five slices shown", 200)):
-        network, spec = slice_depth.learn(slice_depth.WAYS[name], steps=steps, seed=1)
-        frozen = {
-            part
-            for part, tensor in network.encoder.named_parameters()
-            if tensor.requires_grad and "sites" not in part
-        }
-        assert not frozen
-        found[name] = slice_depth.measure(network, spec, seed=1, count=4)
+    data, found = slice_depth.write_data(tmp_path, seed=1), {}
+    drawn = load_encoder(data[0]).network.state_dict()
+    for name, steps in (("decoder alone", 100), ("depth, neighbours shown", 200)):
+        recipe = slice_depth.recipes(steps=steps, seed=1)[name]
+        segmenter = slice_depth.learn(recipe, data, tmp_path / name)
+        learnt = load_slice_model(tmp_path / name).network.encoder.state_dict()
+        assert all(bool(learnt[part].equal(tensor)) for part, tensor in drawn.items()), "the backbone stays"
+        found[name] = slice_depth.measure(segmenter, seed=1, count=4)
+    assert segmenter.spec.spacing_mm == slice_depth.SPACING_MM
     assert found["decoder alone"]["rods"] > 0.9, "the rods are found"
     assert found["decoder alone"]["mean"] < 0.65, "and their names guessed"
-    assert found["depth, five slices shown"]["mean"] > 0.85
+    assert found["depth, neighbours shown"]["mean"] > 0.85
 
 
 def test_rods_are_called_by_the_next_slice_and_by_nothing_in_their_own(slice_depth: ModuleType) -> None:

@@ -19,6 +19,7 @@ from training.small_slices import BACKBONE, VIT, recipe, write_backbone
 from vesalius.checkpoints.load import load_encoder, load_slice_model
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.read import read_list
+from vesalius.data.prepare import prepare_list
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import RunFolder
@@ -137,6 +138,15 @@ def test_the_spec_says_along_which_axes_it_learnt_from_mirrored_slices(
     assert alone.mirror_axes == tuple(axis for axis in axes if axis == 0), "columns run from left to right"
 
 
+def test_of_slices_that_are_looked_at_together_the_distance_is_stated_and_learnt_with(place: Path) -> None:
+    deep = recipe(slices=3, adapters=(Depth(width=4, neighbours=3),), slice_spacing_mm=6.0)
+    for chosen, millimetres, count in ((deep, 6.0, 12), (recipe(slice_spacing_mm=6.0), 0.0, 18)):
+        begun = course(place, chosen)
+        assert begun.beginning.spec.spacing_mm == (4.0, 4.0, millimetres)
+        cases = prepare_list(begun.learnt, begun.beginning.spec, Cache(place / "cache"))
+        assert {case.labels.shape[2] for case in cases} == {count}, "of 18 slices, 4 mm apart"
+
+
 def test_the_backbone_of_a_model_of_slices_is_taken_without_its_decoder(place: Path, tmp_path: Path) -> None:
     carry_out_slices(course(place, recipe()), tmp_path / "first", cache=Cache(place / "cache"))
     listed = read_list(place / "data" / "list.json")
@@ -159,6 +169,12 @@ def test_at_random_no_weights_are_needed_and_without_a_model_they_are(place: Pat
     )
     with pytest.raises(UsageError, match="--at-random"):
         SliceBeginning.of(None, MEDDINOV3_TOY, listed)
+
+
+def test_a_backbone_of_hounsfield_units_is_not_taught_slices_of_mr(place: Path) -> None:
+    listed = replace(read_list(place / "data" / "list.json"), modality="MR")
+    with pytest.raises(UsageError, match=r"lists of CT, which tiny backbone sees(?s:.)*got: *MR in(?s:.)*stage-3"):
+        SliceBeginning.of(place / "backbone", recipe(), listed)
 
 
 def test_a_scan_with_only_a_model_s_answer_is_left_out_as_one_without_labels_is(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from vesalius.inference.pipelines import Compat, Pipeline, pipeline
 from vesalius.inference.plan import DTYPES, Demand, Plan, Precision, best_precision, make_plan, resident_bytes
 from vesalius.inference.review import measure
 from vesalius.inference.slice_plan import SliceDemand, SlicePlan, check_slice_spec, make_slice_plan
+from vesalius.inference.slice_spacing import as_learnt
 from vesalius.inference.slices import count_air, segment_slices
 from vesalius.inference.tidy import Removed, keep_largest_pieces
 from vesalius.labels.findings import Findings
@@ -327,6 +328,7 @@ class Segmenter:
                 got=f"compat {options.compat!r} with {self.spec.name}, which labels slices",
                 do="leave out --compat; --mirror --overlap 0.5 does what nnU-Net does",
             )
+        volume = as_learnt(volume, self.spec, options.planes)
         demand = SliceDemand(
             spec=self.spec,
             grid=volume.grid,
@@ -489,5 +491,5 @@ def _upright_grid(grid: Grid) -> Grid:
 
 
 def _tilted(labels: np.ndarray, upright: Grid, grid: Grid) -> np.ndarray:
-    """Return labels made on an upright grid on the input's own; the same array where that is upright."""
+    """Return labels made on an upright or respaced grid on the input's own; the same array where that is it."""
     return labels if upright is grid else resample_points(labels, upright, grid, nearest=True)

@@ -27,7 +27,7 @@ from vesalius.errors import CheckpointError, UsageError
 from vesalius.models.build import build
 from vesalius.models.meddinov3 import MedDino
 from vesalius.spec import MedDinoArchitecture, ModelSpec, VitArchitecture
-from vesalius.training.course_data import data_facts, judging_cases, mirrored_ids, spec_of
+from vesalius.training.course_data import data_facts, judging_cases, mirrored_ids, require_modality, spec_of
 from vesalius.training.meddinov3_task import MedDinoTask, SliceSample
 from vesalius.training.slice_recipes import TOY_SPEC, SliceRecipe, quarters, slice_optimisation
 from vesalius.training.validation import Judged, WholeScans
@@ -63,7 +63,8 @@ class SliceBeginning:
 
         Raises:
             ModelError: If there is no such model, or its weights are refused.
-            UsageError: If no model is named to take weights from, or the list does not name its structures.
+            UsageError: If no model is named to take weights from, the list does not name its structures, or it is
+                of another modality than the backbone, which has no window for its numbers.
         """
         if model is None and not at_random:
             raise UsageError(
@@ -211,9 +212,12 @@ def _slice_spec(found: ModelSpec, recipe: SliceRecipe, listed: DataList) -> Mode
             got=f"{found.name}, a {architecture.kind} network",
             do="name another model: `vesalius models list`",
         )
+    by_volumes = "teach volumes, each seen by its own percentiles: `vesalius train stage-3 --model BACKBONE`"
+    require_modality([listed], found, do=f"{by_volumes}; or correct the list's `modality`")
     pairs = listed.own_classes()
     height, width = recipe.window_size or found.window_size[:2]
     side = recipe.spacing_mm
+    row_mm, column_mm = found.spacing_mm[:2] if side is None else (side, side)
     named = replace(
         found,
         version="1",
@@ -224,8 +228,7 @@ def _slice_spec(found: ModelSpec, recipe: SliceRecipe, listed: DataList) -> Mode
             num_classes=len(pairs) + 1,
             adapters=recipe.adapters,
         ),
-        modality=found.modality if listed.modality == "unknown" else listed.modality,
-        spacing_mm=found.spacing_mm if side is None else (side, side, 0.0),
+        spacing_mm=(row_mm, column_mm, recipe.slice_spacing_mm if recipe.slices > 1 else 0.0),
         window_size=(height, width, recipe.slices),
         vocabulary=pairs,
         everything=tuple(label for label, _ in pairs),

@@ -42,6 +42,8 @@ class SliceRecipe:
     """What is attached to the backbone, which is frozen then."""
     slices: int = 1
     """Neighbouring slices that are cut together; more than one is of use with adapters along depth only."""
+    slice_spacing_mm: float = 3.0
+    """Between them: scans are resampled to it, in training and whenever the model is used. Counts for several."""
     batch: int = 4
     """Windows that pass the network together, over which Dice is summed; ``loop.windows`` such samples make a step.
     With several slices each: so many volumes."""
@@ -64,8 +66,10 @@ class SliceRecipe:
     loop: LoopSettings
 
     def __post_init__(self) -> None:
-        if min(self.window_size or (1,)) < 1 or (self.spacing_mm or 1) <= 0 or min(self.batch, self.slices) < 1:
+        if min(self.window_size or (1,)) < 1 or min(self.batch, self.slices) < 1:
             raise _refused("a window of pixels, and at least one slice", self)
+        if min(self.spacing_mm or 1, self.slice_spacing_mm) <= 0:
+            raise _refused("positive spacings", self)
         parts = (*self.mirror, self.drop_path)
         if not all(0 <= part <= 1 for part in parts) or self.encoder_rate < 0 or not 0 < self.layer_decay <= 1:
             raise _refused("parts in [0, 1], rates of at least 0, a decay in (0, 1]", self)
@@ -155,7 +159,8 @@ Command: as before it, with ``meddinov3-frozen``. Time and score: not measured.
 """
 
 MEDDINOV3_DEPTH = replace(MEDDINOV3_FROZEN, adapters=(Lora(rank=8), Depth()), slices=8, batch=2)
-"""The same, and each block looks along five neighbouring slices: a third dimension for a frozen 2-D backbone.
+"""The same, and each block looks along five neighbouring slices, 3 mm apart: a third dimension for a frozen 2-D
+backbone. (That distance is a choice between thin and thick scans, and was not compared with others.)
 
 Command: as before it, with ``meddinov3-depth``. Time and score: not measured.
 """
