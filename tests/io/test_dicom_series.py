@@ -129,12 +129,13 @@ def test_unknown_series_is_refused(by_hand, tmp_path):
 def test_junk_beside_the_series_is_counted_and_left_out(by_hand, tmp_path):
     by_hand.save(by_hand.slices(**SMALL), tmp_path)
     (tmp_path / "notes.txt").write_text("hello, these are notes about a scan, long enough to be parsed " * 9)
-    (tmp_path / "empty").touch()
-    (tmp_path / "zeros").write_bytes(bytes(5000))
+    (tmp_path / "viewer.exe").write_bytes(bytes(5000) + b"MZ")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    assert read_series(tmp_path).grid.shape == (9, 8, 5)
+    volume = read_series(tmp_path)
+    assert volume.grid.shape == (9, 8, 5)
+    assert not volume.source.repairs
     junk = list_series(tmp_path)[1]
-    assert (junk.kind, junk.num_files) == ("not DICOM", 3)
+    assert (junk.kind, junk.num_files) == ("not DICOM", 2)
 
 
 def test_folder_without_dicom_is_refused(tmp_path):
@@ -159,7 +160,7 @@ def test_damaged_file_of_a_series_makes_the_series_unusable(by_hand, tmp_path):
 def test_damaged_file_is_named_among_many(by_hand, tmp_path):
     slices = by_hand.slices(**SMALL)
     del slices[3].ImagePositionPatient
-    with pytest.raises(FileFormatError, match="1 damaged files in the series: IM0003: an image without position"):
+    with pytest.raises(FileFormatError, match="1 damaged file in the series: IM0003: an image without position"):
         read_series(by_hand.save(slices, tmp_path))
 
 
@@ -243,7 +244,7 @@ def test_nothing_that_identifies_a_patient_is_logged_or_shown(by_hand, tmp_path,
     slices[0].file_meta.PrivateInformationCreatorUID = "1.2"
     by_hand.save(slices, tmp_path)
     whole = (tmp_path / "IM0000").read_bytes()
-    (tmp_path / "IM0009").write_bytes(whole[: whole.index(b"\x20\x00\x0d\x00UI")])  # before it names its series
+    (tmp_path / "other").write_bytes(whole[: whole.index(b"\x20\x00\x0d\x00UI")])  # before it names its series
     with caplog.at_level(logging.DEBUG):
         text = repr(list_series(tmp_path)) + repr(read_series(tmp_path))
     assert "secret" not in (text + caplog.text).lower()

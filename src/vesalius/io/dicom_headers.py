@@ -6,13 +6,8 @@ Only the tags that ``dicom_frames`` names are parsed; the size of everything is 
 
 from __future__ import annotations
 
-import logging
 import struct
-import threading
-import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import Any
@@ -39,6 +34,8 @@ from vesalius.io.dicom_frames import (
 MAX_INFLATED_BYTES = 1 << 30
 _HEADER_PREFIX = 1 << 20
 _MAX_CODEC_RATIO = 5000
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_COPY_AGAIN = "copy the file again from its origin"
 
 _IMPLICIT, _EXPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -75,49 +72,6 @@ DAMAGE = (
 """What pydicom and its decoders raise on damaged bytes: they have no error of their own for most of them."""
 
 
-class _Quiet:
-    """Counts who needs silence: settings are the process's, and a batch reads one scan while it writes another."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._undo = ExitStack()
-
-    def begin(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                settings, log = pydicom.config.settings, logging.getLogger("pydicom")
-                self._undo.callback(setattr, settings, "reading_validation_mode", settings.reading_validation_mode)
-                self._undo.callback(log.setLevel, log.level)
-                self._undo.enter_context(warnings.catch_warnings())
-                warnings.simplefilter("ignore")
-                settings.reading_validation_mode = pydicom.config.IGNORE
-                log.setLevel(logging.CRITICAL)
-            self._users += 1
-
-    def end(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._undo.close()
-
-
-_QUIET = _Quiet()
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Silence pydicom's remarks on odd values while files are read: they may quote what identifies a patient.
-
-    The first of several threads begins the silence and the last one ends it.
-    """
-    _QUIET.begin()
-    try:
-        yield
-    finally:
-        _QUIET.end()
-
-
 @dataclass(frozen=True)
 class Refusal:
     """A file that gives no slices, and why.
@@ -145,8 +99,7 @@ def read_header(file: StoredFile) -> list[Frame] | Refusal:
     try:
         header, pixels = _parse(file)
         if header is None:
-            do = "name the zip itself" if file.path.suffix.lower() == ".zip" else "leave it out"
-            raise NotASliceError("not DICOM", f"{file.path.name}: no DICOM", do, "a DICOM file")
+            raise _no_dicom(file)
         series = series_tags(header)
         return list(frames_of(header, file, pixel_layout(header, pixels, file), series))
     except NotASliceError as error:
@@ -165,9 +118,29 @@ def read_header(file: StoredFile) -> list[Frame] | Refusal:
         damaged = FileFormatError(
             expected="a whole DICOM file",
             got=f"{file.path.name}: damaged or truncated header ({type(error).__name__})",
-            do="copy the file again from its origin",
+            do=_COPY_AGAIN,
         )
         return Refusal(file, "unreadable", damaged, series)
+
+
+def _no_dicom(file: StoredFile) -> NotASliceError:
+    """Say what a file is that does not begin like DICOM: what is left of a slice, or something else."""
+    name, expected = file.path.name, "a DICOM file"
+    if file.num_bytes == 0 or _holds_only_zeros(file):
+        got = f"{name}: {'an empty file' if file.num_bytes == 0 else 'nothing but zeros'}"
+        return NotASliceError("unreadable", got, _COPY_AGAIN, expected)
+    if file.path.suffix.lower() in _DICOM_SUFFIXES:
+        return NotASliceError("unreadable", f"{name}: no DICOM, though named so", _COPY_AGAIN, expected)
+    do = "name the zip itself" if file.path.suffix.lower() == ".zip" else "leave it out"
+    return NotASliceError("not DICOM", f"{name}: no DICOM", do, expected)
+
+
+def _holds_only_zeros(file: StoredFile) -> bool:
+    with file.open() as stream:
+        while chunk := stream.read(_HEADER_PREFIX):
+            if any(chunk):
+                return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -312,7 +285,7 @@ def _check_is_slice_image(header: Any) -> None:
     sop_class = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "") or "")
     what = _printable(str(header.get("Modality") or "no modality"))
     if not sop_class:
-        raise NotASliceError("unreadable", "no SOP class", "copy the file again from its origin", "a DICOM image")
+        raise NotASliceError("unreadable", "no SOP class", _COPY_AGAIN, "a DICOM image")
     if sop_class not in SLICE_CLASSES:
         name = pydicom.uid.UID(sop_class).name
         raise NotASliceError("other", f"{what} ({name})", "leave it out; name the series of the scan itself")
@@ -363,7 +336,7 @@ def _truncated(file: StoredFile, got: str) -> NotASliceError:
     return NotASliceError(
         "unreadable",
         f"{file.path.name}: truncated, {got}",
-        "copy the file again from its origin",
+        _COPY_AGAIN,
         "a whole DICOM file",
     )
 

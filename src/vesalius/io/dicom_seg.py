@@ -28,9 +28,10 @@ from vesalius.geometry.resample import is_orthogonal
 from vesalius.geometry.volume import LabelMap
 from vesalius.io.atomic import replacing
 from vesalius.io.coding import describe
-from vesalius.io.dicom_headers import DAMAGE, quiet_pydicom
+from vesalius.io.dicom_headers import DAMAGE
 from vesalius.io.dicom_source import DicomSource
 from vesalius.io.pixels import as_label_arrays, named
+from vesalius.io.pydicom_silence import quiet_pydicom
 from vesalius.io.seg_frames import frame_places, mask_of_frame, open_seg
 from vesalius.io.seg_grid import FrameStack, stack_frames
 from vesalius.io.seg_merge import appended

@@ -8,8 +8,8 @@ up geometry: what cannot be placed in space is refused with what was found, wher
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,15 @@ from vesalius.errors import DicomSeriesError, InputError, MemoryBudgetError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Modality, Volume
 from vesalius.io.archives import list_files
+from vesalius.io.dicom_damage import with_damage
 from vesalius.io.dicom_frames import Frame, Kind
 from vesalius.io.dicom_geometry import Stack
-from vesalius.io.dicom_headers import Refusal, quiet_pydicom, read_header
+from vesalius.io.dicom_headers import Refusal, read_header
 from vesalius.io.dicom_pixels import is_whole, read_voxels
 from vesalius.io.dicom_source import DicomSource
 from vesalius.io.dicom_stacks import make_stacks
 from vesalius.io.dicom_writer import write_series
+from vesalius.io.pydicom_silence import quiet_pydicom
 
 __all__ = ["DicomSource", "SeriesRow", "list_series", "read_series", "write_series"]
 
@@ -143,22 +145,7 @@ def _scan(path: Path) -> tuple[list[Stack], list[Refusal]]:
                 refusals.append(found)
             else:
                 frames += found
-        stacks = [_with_damage(stack, refusals) for stack in make_stacks(frames)]
-    return stacks, refusals
-
-
-def _with_damage(stack: Stack, refusals: Iterable[Refusal]) -> Stack:
-    """Refuse a stack some of whose files are damaged: left out, they would be missing, or a gap to fill."""
-    uid = stack.series.series_uid
-    damaged = [r for r in refusals if r.kind == "unreadable" and uid and r.series.series_uid == uid]
-    if not damaged or stack.kind not in ("volume", "derived"):
-        return stack
-    first, name = damaged[0].error, damaged[0].file.path.name
-    found = first.got if name in first.got else f"{name}: {first.got}"
-    error = type(first)(
-        expected=first.expected, got=f"{len(damaged)} damaged files in the series: {found}", do=first.do
-    )
-    return replace(stack, error=error, filled=None)
+        return with_damage(make_stacks(frames), refusals), refusals
 
 
 def _choose(stacks: Sequence[Stack]) -> tuple[Stack | None, tuple[str, ...]]:
@@ -210,8 +197,8 @@ def _why_none(
             got=f"{len(usable)} usable series of {len({s.series.study_uid for s in usable})} studies",
             do="name one (--series UID); `vesalius series` lists them",
         )
-    said = {s.series.series_uid for s in stacks}
     errors = [s.error for s in stacks if s.error]
+    said = {s.series.series_uid for s in stacks} | ({""} if errors else set())  # theirs tell of damage beside them
     errors += [r.error for r in refusals if r.kind == "unreadable" and r.series.series_uid not in said]
     return _summary(errors or [r.error for r in refusals if r.kind == "other"] or [r.error for r in refusals])
 

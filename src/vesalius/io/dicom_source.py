@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from vesalius.errors import FileFormatError
 from vesalius.geometry.grid import Grid
 from vesalius.io.archives import StoredFile
-from vesalius.io.dicom_headers import DAMAGE, quiet_pydicom
+from vesalius.io.dicom_headers import DAMAGE
+from vesalius.io.pydicom_silence import quiet_pydicom
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ import warnings
 
 import pydicom
 
-from vesalius.io.dicom_headers import quiet_pydicom
+from vesalius.io.pydicom_silence import quiet_pydicom
 
 
 def _state() -> tuple[object, ...]:

@@ -1,0 +1,69 @@
+"""Damaged files that may have been slices: never left out in silence, not even at the ends of a stack."""
+
+from __future__ import annotations
+
+import pytest
+
+from vesalius.errors import FileFormatError
+from vesalius.io.dicom_series import list_series, read_series
+
+SMALL = {"shape": (8, 9, 5), "step": 2.0}
+
+
+def cut_to(path, num_bytes):
+    path.write_bytes(path.read_bytes()[:num_bytes])
+
+
+@pytest.fixture
+def folder(by_hand, tmp_path):
+    return by_hand.save(by_hand.slices(**SMALL), tmp_path / "ct")
+
+
+@pytest.mark.parametrize("num_bytes", [0, 100, 300])  # nothing, the preamble, a header of no series
+def test_slices_broken_at_the_end_of_a_stack_make_it_unusable(folder, num_bytes):
+    for name in ("IM0003", "IM0004"):
+        cut_to(folder / name, num_bytes)
+    with pytest.raises(FileFormatError, match="2 damaged files named like slices of the series: IM0003") as caught:
+        read_series(folder)
+    assert "take it out of the folder" in caught.value.do
+    assert [(row.kind, row.usable, row.num_files) for row in list_series(folder)] == [
+        ("volume", False, 3),
+        ("unreadable", False, 2),
+    ]
+
+
+def test_file_named_like_dicom_that_is_none_is_damaged(folder):
+    for path in folder.iterdir():
+        path.rename(path.with_suffix(".dcm"))
+    (folder / "IM0005.dcm").write_bytes(b"\x8f\x11" * 300)
+    with pytest.raises(FileFormatError, match=r"IM0005\.dcm: no DICOM, though named so"):
+        read_series(folder)
+
+
+def test_damaged_file_that_may_be_of_another_series_is_noted(by_hand, folder):
+    scout = by_hand.slices(shape=(8, 9, 1), SeriesInstanceUID="1.9", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    by_hand.save(scout, folder / "scout")
+    (folder / "scout" / "IM0000").rename(folder / "IM0005")
+    (folder / "IM0006").touch()
+    (note,) = read_series(folder).source.repairs
+    assert note == "1 damaged file beside the series left out (IM0006: an empty file): slices may be missing"
+    assert note in list_series(folder)[0].reasons
+
+
+def test_damaged_file_that_is_named_otherwise_is_noted(folder):
+    (folder / "zeros").write_bytes(bytes(5000))
+    assert "zeros: nothing but zeros" in read_series(folder).source.repairs[0]
+
+
+def test_note_stays_where_gaps_are_filled(by_hand, tmp_path):
+    slices = by_hand.slices(**SMALL)
+    folder = by_hand.save(slices[:2] + slices[3:], tmp_path)
+    (folder / "lost").touch()
+    notes = read_series(folder, fill_gaps=True).source.repairs
+    assert any("lost: an empty file" in note for note in notes)
+
+
+def test_damaged_file_in_another_folder_is_no_matter(folder):
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "IM0009").touch()
+    assert not read_series(folder).source.repairs
