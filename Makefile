@@ -53,11 +53,15 @@ check: $(VENV)/.dev
 	$(BIN)/mypy -p vesalius
 	$(BIN)/lint-imports --no-logo
 
+## Tests start hundreds of processes: each would compile the package anew where the environment forbids to keep what is.
+test slow: export PYTHONDONTWRITEBYTECODE :=
+test slow: export OMP_NUM_THREADS := 1
+
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -q -n logical --dist worksteal $(ARGS)
 
 slow: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n logical --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -q -m slow -n logical --dist worksteal $(ARGS)
 
 bench: $(VENV)/.dev
 	@for script in $(filter-out benchmarks/sides.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
