@@ -126,6 +126,39 @@ def test_a_tumour_that_a_model_saw_in_no_part_of_a_drawn_liver_is_known_to_be_ab
     assert targets(labels, question, overlaps)[1].flatten().tolist() == [False, True, False, False]
 
 
+def test_where_a_model_was_unsure_of_a_tumour_in_a_drawn_liver_nothing_is_known_of_it() -> None:
+    liver, tumour, spleen = 1, 2, 3
+    names = ((liver, "liver"), (tumour, "hepatic tumor"), (spleen, "spleen"))
+    spec = replace(SPEC, vocabulary=names, architecture=replace(SPEC.vista, point_branch=True))
+    overlaps = Overlaps.of(names)
+    image = np.full((16, 16, 16), 40, np.int16)
+    drawn, found = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
+    drawn[:8], drawn[8:12] = liver, spleen
+    found[:2], found[2:12] = tumour, UNKNOWN  # not sure of half of the liver, nor of the spleen
+    case = Case("partly", "balls", image, drawn, frozenset((liver, spleen)), pseudo_labels=found)
+    chosen = recipe(pseudo_labels=True, augmentation=replace(recipe().augmentation, keep_sharp=1.0))
+    cut = WindowCutter([case], spec, recipe=chosen).cut(np.random.default_rng(0))
+    assert {0, liver, tumour, spleen} == set(cut.labels.unique().tolist())
+    rng = np.random.default_rng(0)
+    how = {"claimed": cut.claimed, "unsure": cut.unsure}
+    question = ask(cut.labels, cut.annotated, overlaps, ALL, rng, **how)  # type: ignore[arg-type]
+    asked = question.class_ids.tolist()
+    is_known = dict(zip(asked, known(cut.labels, question, overlaps), strict=True))
+    assert torch.equal(is_known[tumour], (cut.labels != liver) & (cut.labels != spleen)), "it may lie in any organ"
+    assert all(bool(is_known[label].all()) for label in (liver, spleen))
+    objects = objects_in(
+        cut.labels,
+        cut.annotated,
+        overlaps,
+        click_targets(spec, overlaps),
+        most=4,
+        rng=rng,
+        **how,  # type: ignore[arg-type]
+    )
+    assert all(np.array_equal(one.known, is_known[one.target.id].numpy()) for one in objects)
+    assert len(objects) == 3
+
+
 def with_pseudo(case: Case, **changes: object) -> Case:
     _, truth = balls(int(case.name.split("-")[-1]))
     return replace(case, pseudo_labels=truth, **changes)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Bool, Integer
 from torch import Tensor
 
 from vesalius.data.case import NO_CLASS, UNKNOWN
@@ -22,7 +22,7 @@ from vesalius.prompts.targets import ClickTarget
 from vesalius.shapes import MaskArray
 from vesalius.spec import ModelSpec
 from vesalius.training.overlaps import Overlaps
-from vesalius.training.prompt_sampling import classes_in, silent
+from vesalius.training.prompt_sampling import classes_in, hosts, silent
 from vesalius.training.recipes import ClickPrompting
 
 
@@ -73,6 +73,7 @@ def objects_in(
     most: int,
     rng: np.random.Generator,
     claimed: Set[int] = frozenset(),
+    unsure: Bool[Tensor, "i j k"] | None = None,
 ) -> tuple[ClickedObject, ...]:
     """Draw the objects of a window that are clicked on: classes that were looked for and lie in it.
 
@@ -84,16 +85,20 @@ def objects_in(
         most: How many at most.
         rng: Where the choice comes from.
         claimed: Those of ``annotated`` that only a model looked for.
+        unsure: Where that model was not sure, whatever people drew there; None where none looked.
     """
     inside = classes_in(labels, annotated & overlaps.trainable, overlaps)
     values = labels.numpy()
     found = set(np.unique(values).tolist()) - set(NO_CLASS)
+
+    def known(label: int) -> MaskArray:
+        is_known = ~np.isin(values, list(silent(label, found, overlaps, claimed)))
+        if unsure is not None and (inside_of := hosts(label, found, overlaps, claimed)):
+            is_known &= ~(unsure.numpy() & np.isin(values, list(inside_of)))
+        return is_known
+
     return tuple(
-        ClickedObject(
-            targets[label],
-            np.isin(values, list(overlaps.voxels_of(label))),
-            ~np.isin(values, list(silent(label, found, overlaps, claimed))),
-        )
+        ClickedObject(targets[label], np.isin(values, list(overlaps.voxels_of(label))), known(label))
         for label in rng.permutation(inside)[:most].tolist()
     )
 

@@ -36,12 +36,14 @@ class ClassQuestion:
         present: How many lie in the window.
         annotated: Whether each was looked for.
         claimed: Class ids, asked for or not, that only a model looked for.
+        unsure: Where that model was not sure, whatever people drew there; None where none looked.
     """
 
     class_ids: Int[Tensor, " o"]
     present: int
     annotated: Bool[Tensor, " o"]
     claimed: Set[int] = frozenset()
+    unsure: Bool[Tensor, "i j k"] | None = None
 
 
 def ask(
@@ -52,6 +54,7 @@ def ask(
     rng: np.random.Generator,
     *,
     claimed: Set[int] = frozenset(),
+    unsure: Bool[Tensor, "i j k"] | None = None,
 ) -> ClassQuestion:
     """Draw the class prompts of a window.
 
@@ -62,6 +65,7 @@ def ask(
         prompting: How many classes of each kind are asked for.
         rng: Where the choice comes from.
         claimed: Those of ``annotated`` that only a model looked for.
+        unsure: Where that model was not sure.
     """
     inside = classes_in(labels, annotated, overlaps)
     outside = rng.permutation(sorted(annotated - set(inside)))[: prompting.absent_classes].tolist()
@@ -74,6 +78,7 @@ def ask(
         len(inside),
         torch.arange(len(asked)) < len(asked) - len(others),
         claimed,
+        unsure,
     )
 
 
@@ -97,15 +102,19 @@ def known(labels: Integer[Tensor, "i j k"], question: ClassQuestion, overlaps: O
     Of a class that was looked for: everywhere. Of another: where it was found nevertheless, and where some
     structure was found that does not overlap with it; unlabelled voxels may be its own, and so may those of an
     organ, if the class lies inside organs. Voxels marked UNKNOWN: for no class; for those that only a model looked
-    for, see ``silent``.
+    for, see ``silent`` and ``hosts``.
     """
+    unsure = None if question.unsure is None else question.unsure.to(labels.device)
     found = [label for label in torch.unique(labels).tolist() if label not in NO_CLASS]
     among = cache(partial(_among, labels))  # of most classes the same voxels are unknown
     masks = []
     for label, annotated in zip(question.class_ids.tolist(), question.annotated.tolist(), strict=True):
         telling = {other for other in found if overlaps.excludes(label, other)} | overlaps.voxels_of(label)
         if annotated:
-            masks.append(~among(silent(label, found, overlaps, question.claimed)))
+            is_known = ~among(silent(label, found, overlaps, question.claimed))
+            if unsure is not None and (inside := hosts(label, found, overlaps, question.claimed)):
+                is_known &= ~(unsure & among(inside))
+            masks.append(is_known)
         else:
             masks.append(among(frozenset(telling)))
     return torch.stack(masks) if masks else labels.new_zeros((0, *labels.shape), dtype=torch.bool)
@@ -127,6 +136,23 @@ def silent(label: int, found: Iterable[int], overlaps: Overlaps, claimed: Set[in
     if label not in claimed:
         return frozenset({UNKNOWN})
     return frozenset(other for other in set(found) - claimed if overlaps.hides(label, other)) | {UNKNOWN, UNSURE}
+
+
+def hosts(label: int, found: Iterable[int], overlaps: Overlaps, claimed: Set[int]) -> frozenset[int]:
+    """Return the labels whose voxels tell nothing of a class where the model that looked for it was not sure.
+
+    Of a tumour that only a model looked for: a liver that people drew, which includes it. What else people drew
+    either may hold it, and tells nothing of it anyway (``silent``), or lies apart from it.
+
+    Args:
+        label: The class.
+        found: Class ids in the window.
+        overlaps: Which classes include others.
+        claimed: Class ids that only a model looked for.
+    """
+    if label not in claimed:
+        return frozenset()
+    return frozenset(other for other in found if other != label and label in overlaps.voxels_of(other))
 
 
 def _among(labels: Integer[Tensor, "i j k"], ids: Set[int]) -> Bool[Tensor, "i j k"]:

@@ -5,7 +5,8 @@ that a model found stand side by side, each against its own label map. So here, 
 wins; a class they looked for is never taken from a model; of the others, a model's word holds for the classes that
 it found in the scan, where it was sure. Where it was not, people's word on their own classes still holds, and
 nothing is said of the others (UNSURE). Nor is anything said of a class that a model found, inside what people drew
-and what may hold it without including it, such as a cyst in a kidney (``prompt_sampling.silent``). What a model
+and what may hold it without including it, such as a cyst in a kidney (``prompt_sampling.silent``), nor where the
+model was not sure inside an organ that people drew and that includes it (``prompt_sampling.hosts``). What a model
 found of a class that people looked for is still part of one that includes it: a trachea beyond people's is airway.
 """
 # SPDX-License-Identifier: Apache-2.0

@@ -161,7 +161,13 @@ class Vista3DTask:
             objects: tuple[ClickedObject, ...] = ()
             if wants_classes and cut.annotated:
                 question = ask(
-                    cut.labels, cut.annotated, self._overlaps, recipe.prompting, rng, claimed=cut.claimed
+                    cut.labels,
+                    cut.annotated,
+                    self._overlaps,
+                    recipe.prompting,
+                    rng,
+                    claimed=cut.claimed,
+                    unsure=cut.unsure,
                 )
             if wants_clicks:
                 objects = self._objects(cut, rng)
@@ -182,6 +188,7 @@ class Vista3DTask:
             most=prompting.objects,
             rng=rng,
             claimed=cut.claimed,
+            unsure=cut.unsure,
         )
         if cut.supervoxels is not None:
             objects = changed_objects(objects, cut.labels.numpy(), cut.supervoxels.numpy(), prompting, rng)

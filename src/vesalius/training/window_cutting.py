@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
 from vesalius.data.case import LARGEST_CLASS, UNKNOWN, Case
@@ -43,7 +43,8 @@ Recontrast = Callable[[Float[Tensor, "i j k"], UInt8[Tensor, "i j k"], np.random
 """From a window and its labels to the same window in another phase of contrast, say."""
 
 _IDS = 256
-"""Class ids are below: a supervoxel's number times this travels with them through what cuts both."""
+"""Class ids are below: whether a model was unsure travels with them as this, and a supervoxel's number as twice
+this, through what cuts all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,7 @@ class CutWindow:
         group: Where the case comes from.
         claimed: Those of them that only a model looked for; of these nothing is known where it was UNSURE.
         lumps: Numbers of what was painted into it; None where nothing was.
+        unsure: Where a model looked and was not sure, whatever people drew there; None where none looked.
     """
 
     image: Float[Tensor, "1 i j k"]
@@ -68,6 +70,7 @@ class CutWindow:
     group: str
     claimed: frozenset[int] = frozenset()
     lumps: Integer[Tensor, "i j k"] | None = None
+    unsure: Bool[Tensor, "i j k"] | None = None
 
 
 class WindowCutter:
@@ -122,25 +125,29 @@ class WindowCutter:
         centre = draw_centre(case, recipe.window_size, rng)
         is_mirrored = rng.random() < recipe.mirror.get(case.group, 0.0) and self._is_named_in_a_mirror(case)
         points = self._points(centre, rng, is_mirrored=is_mirrored)
-        image_hu, labels = self._shown(case, points, rng)
+        image_hu, labels, unsure = self._shown(case, points, rng)
         annotated, claimed = case.annotated, self._claimed(case)
         labels = rename(labels, self._kept_out)
         if is_mirrored:  # what was the other side may be novel on this one
             labels = rename(rename(labels, self._mirrored), self._kept_out)
             annotated, claimed = (renamed(some, self._mirrored) for some in (annotated, claimed))
         labels = labels.long()
+        if unsure is not None:
+            labels = labels + _IDS * unsure
         if case.supervoxels is not None:
             numbers = sample(case.supervoxels, points, nearest=True, outside=0.0).long()
-            labels = labels + _IDS * numbers
+            labels = labels + 2 * _IDS * numbers
         image_hu, labels = end_early(image_hu, labels, recipe.augmentation, rng)
         painted: Tensor | None = None
         if lumps:
             image_hu, painted = paint_lumps(image_hu, self._spec.spacing_mm, lumps, rng)
         image = scale_hu_(degrade(image_hu, recipe.augmentation, rng), self._spec.window_hu)
         image = disturb(image, recipe.augmentation, rng)
-        supervoxels = None if case.supervoxels is None else labels // _IDS
+        supervoxels = None if case.supervoxels is None else labels // (2 * _IDS)
+        if unsure is not None:
+            unsure = labels // _IDS % 2 == 1
         asked, claimed = ((some - set(recipe.novel)) for some in (annotated | claimed, claimed))
-        return CutWindow(image[None], labels % _IDS, supervoxels, asked, case.group, claimed, painted)
+        return CutWindow(image[None], labels % _IDS, supervoxels, asked, case.group, claimed, painted, unsure)
 
     def _is_named_in_a_mirror(self, case: Case) -> bool:
         """Say whether a mirrored window of a case has a name left, or else there is nothing to learn from it."""
@@ -165,22 +172,26 @@ class WindowCutter:
         bend = random_bend(config, spacing_mm, size, rng)
         return points if bend is None else points + bend
 
-    def _shown(self, case: Case, points: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return a window in Hounsfield units and its class ids, without the names of a mirrored one."""
+    def _shown(
+        self, case: Case, points: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Bool[Tensor, "i j k"] | None]:
+        """Return a window in Hounsfield units, class ids as before mirroring, and where a model was not sure."""
         labels = sample(case.labels, points, nearest=True, outside=0.0).to(torch.uint8)
+        unsure: Tensor | None = None
         if case.pseudo_labels is not None:
             found = sample(case.pseudo_labels, points, nearest=True, outside=0.0).to(torch.uint8)
             labels = filled(labels, found, self._claimed(case), self._overlaps.includes)
+            unsure = found == UNKNOWN
         if case.image_hu is not None:
             image_hu = sample(case.image_hu, points, nearest=False, outside=(case.window or (LOWEST_HU,))[0])
             if case.window is not None:
                 image_hu = as_hounsfield_(image_hu, case.window, self._spec.window_hu)
             if case.group in self._recontrast:
                 image_hu = self._recontrast[case.group](image_hu, labels, rng)
-            return image_hu, labels
+            return image_hu, labels, unsure
         assert self._paint is not None
         is_tissue = (labels > LARGEST_CLASS) & (labels != UNKNOWN)
-        return self._paint(labels, rng), labels.masked_fill(is_tissue, 0)
+        return self._paint(labels, rng), labels.masked_fill(is_tissue, 0), unsure
 
 
 def _refused(expected: str, got: object) -> UsageError:
