@@ -101,6 +101,25 @@ def test_several_lists_are_learnt_from_together_but_slices_from_one(
     assert "one --data" in capsys.readouterr().err
 
 
+def test_synthetic_scans_are_mixed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = replace(TINY, synthetic=replace(TINY.synthetic, phantoms=1, paintings=1))
+    monkeypatch.setattr(train, "RECIPES", {"stage-3": few})
+    words = ["--data", str(write_list(tmp_path / "data")), "--threads", "1", "--steps", "2", "--device", "cpu"]
+    words += ["--synthetic", "0.5", "--cache", str(tmp_path / "cache"), "--run"]
+    model = ["--model", str(write_tiny(tmp_path / "tiny"))]
+    assert main(["train", "stage-3", *words, str(tmp_path / "run"), *model]) == 0
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert recipe["synthetic"] == {"share": 0.5, "phantoms": 1, "paintings": 1}
+    assert len(list((tmp_path / "cache").glob("*/case.json"))) == 4  # two scans, a phantom, a painting
+    capsys.readouterr()
+    assert main(["train", "meddinov3-toy", "--at-random", *words, str(tmp_path / "slices")]) == 2
+    assert "--synthetic with a stage" in capsys.readouterr().err
+    assert main(["train", "stage-3", *words, str(tmp_path / "b"), *model, "--synthetic", "2"]) == 2
+    assert "a share in [0, 1]" in capsys.readouterr().err
+
+
 def test_the_recipes_of_the_command_last_long_enough_to_be_meant() -> None:
     assert all(isinstance(recipe.loop, LoopSettings) for recipe in train.RECIPES.values())
     assert all((recipe.loop.steps or 0) >= 1000 for recipe in train.RECIPES.values())

@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spacing", type=float, metavar="MM", help="of pixels (meddinov3) or voxels (stages on a backbone)"
     )
+    parser.add_argument(
+        "--synthetic",
+        type=float,
+        metavar="SHARE",
+        help="of the windows of a stage, from phantoms and from training labels deformed and painted; default: 0",
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="end after so many; default: the recipe's")
     parser.add_argument("--minutes", type=float, metavar="M", help="end after so many minutes instead")
     parser.add_argument("--windows", type=int, metavar="N", help="samples a step, over all processes")
@@ -80,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     logging.getLogger("vesalius").setLevel(logging.INFO)
     refuse_existing(args.folder, resume=args.resume)
     if args.recipe in SLICE_RECIPES:
+        _refuse_synthetic(args)
         train_slices(args, list_of(args, only_list(args)), typed_of(args))
         return 0
     recipe = recipe_of(args)
@@ -104,6 +111,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_synthetic(args: argparse.Namespace) -> None:
+    if args.synthetic is not None:
+        raise UsageError(
+            expected=f"--synthetic with a stage of volumes: {', '.join(RECIPES)}",
+            got=args.recipe,
+            do="leave it out",
+        )
+
+
 def only_list(args: argparse.Namespace) -> Path:
     """Return the list that was named, for a recipe that reads one.
 
@@ -123,6 +139,8 @@ def only_list(args: argparse.Namespace) -> Path:
 def recipe_of(args: argparse.Namespace) -> VistaRecipe:
     """Return the recipe that was named, as the machine can bear it, with what was typed in its place."""
     recipe = for_machine(RECIPES[args.recipe], args.preset)
+    if args.synthetic is not None:
+        recipe = replace(recipe, synthetic=replace(recipe.synthetic, share=args.synthetic))
     return replace(recipe, loop=replace(recipe.loop, **typed_of(args)))
 
 

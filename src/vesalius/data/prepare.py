@@ -8,28 +8,26 @@ when a window is drawn, so a change of the window leaves the cache as it is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Integer, Num, UInt16
+from jaxtyping import Integer, Num
 
 from vesalius.data.cache import Cache, key_of
 from vesalius.data.case import Case
-from vesalius.data.chunked import open_chunked, write_chunked
 from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.data.kept_case import keep_case, open_case
 from vesalius.data.layers import merged
 from vesalius.data.reading import on_grid_of, read_drawn, read_image
-from vesalius.errors import FileFormatError, NotValidatedError, UnknownClassError, UsageError
+from vesalius.errors import NotValidatedError, UnknownClassError, UsageError
 from vesalius.geometry.boxes import bounding_box, enclosing_box
 from vesalius.geometry.grid import Grid
-from vesalius.geometry.morphology import label_regions
 from vesalius.geometry.resample import axis_maps, is_orthogonal, resample_linear, resample_points
 from vesalius.geometry.volume import LabelMap, Modality, Volume
 from vesalius.hounsfield import LOWEST_HU
@@ -41,14 +39,11 @@ from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import image_window, not_hounsfield
 from vesalius.transforms.preprocess import Preprocessing, body_box, margin_box, model_grid
 
+T = TypeVar("T")
 _FORMAT = 3
 """Grows when what is kept, or how it is made, changes."""
 _PSEUDO_FORMAT = 1
 """The same of pseudo labels."""
-_PLACES = 4096
-"""Voxels of each class whose places are kept, to draw windows near it without reading its labels."""
-_PSEUDO = "p"
-"""Before a label in the file of places: where a model found it."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +154,7 @@ def prepare_list(
         raise _nothing_learnt(listed, [case.name for case in named if case not in chosen])
     work = partial(prepared_folder, preparation=preparation, cache=cache)
     folders: list[Path] = []
-    for folder in _carried_out(work, chosen, workers):
+    for folder in carried_out(work, chosen, workers):
         folders.append(folder)
         if on_case:
             on_case(len(folders))
@@ -182,8 +177,8 @@ def _nothing_learnt(listed: DataList, names: Sequence[str]) -> UsageError:
     )
 
 
-def _carried_out(work: Callable[[ListedCase], Path], cases: Sequence[ListedCase], workers: int) -> Iterator[Path]:
-    """Yield what the work gives for each case, in order."""
+def carried_out(work: Callable[[T], Path], cases: Sequence[T], workers: int) -> Iterator[Path]:
+    """Yield what the work gives for each case, in order; by so many processes at once."""
     if workers == 1:
         yield from map(work, cases)
         return
@@ -197,39 +192,8 @@ def prepared_folder(case: ListedCase, *, preparation: Preparation, cache: Cache)
     return cache.ensure(key_of(preparation.facts(case, cache)), make)
 
 
-def open_case(folder: Path, *, name: str, group: str, annotated: frozenset[int]) -> Case:
-    """Return a prepared case; its arrays are read when they are indexed.
-
-    Raises:
-        FileFormatError: If the folder is not one that was prepared.
-    """
-    try:
-        facts = json.loads((folder / "case.json").read_text("utf-8"))
-        with np.load(folder / "places.npz", allow_pickle=False) as file:
-            every = {name: file[name] for name in file.files}
-        layers = {layer: open_chunked(folder / f"{layer}.b2nd") for layer in facts["layers"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileFormatError(
-            expected=f"a prepared case in {folder}",
-            got=str(error).splitlines()[0],
-            do="delete the folder; it is made again",
-        ) from None
-    return Case(
-        name,
-        group,
-        layers["image"],
-        layers["labels"],
-        annotated,
-        places={int(label): at for label, at in every.items() if label.isdigit()},
-        pseudo_labels=layers.get("pseudo_labels"),
-        supervoxels=layers.get("supervoxels"),
-        window=tuple(facts["window"]) if "window" in facts else None,
-        pseudo_places={int(label[1:]): at for label, at in every.items() if label.startswith(_PSEUDO)},
-    )
-
-
 def _write(folder: Path, *, case: ListedCase, preparation: Preparation) -> None:
-    """Fill the folder of one case; ``case.json`` says what is in it."""
+    """Fill the folder of one case."""
     image = read_image(case, preparation.modality)
     _refuse_other_units(image, case, preparation.spec)
     drawn = on_grid_of(image, read_drawn(case), what=f"labels of {case.name}") if case.is_labelled else None
@@ -242,16 +206,9 @@ def _write(folder: Path, *, case: ListedCase, preparation: Preparation) -> None:
     for layer, labels in maps.items():
         arrays[layer] = _labels_on(_one_map(layer, labels, preparation), image.grid, target)
     arrays.setdefault("labels", np.zeros(target.shape, np.uint8))
-    for layer, array in arrays.items():
-        write_chunked(folder / f"{layer}.b2nd", array)
-    places = {str(label): at for label, at in _places(arrays["labels"])}
-    if "pseudo_labels" in arrays:
-        places |= {f"{_PSEUDO}{label}": at for label, at in _places(arrays["pseudo_labels"])}
-    np.savez(folder / "places.npz", **places)  # type: ignore[arg-type]
-    facts: dict[str, Any] = {"layers": sorted(arrays), "shape": target.shape, "affine": target.affine.tolist()}
-    if preparation.spec.normalisation == "percentiles":
-        facts["window"] = image_window(image.data[0], preparation.spec)
-    (folder / "case.json").write_text(json.dumps({**facts, "modality": image.modality}), encoding="utf-8")
+    is_own = preparation.spec.normalisation == "percentiles"
+    window = image_window(image.data[0], preparation.spec) if is_own else None
+    keep_case(folder, arrays, affine=target.affine, modality=image.modality, window=window)
 
 
 def _refuse_other_units(image: Volume, case: ListedCase, spec: ModelSpec) -> None:
@@ -313,15 +270,3 @@ def _labels_on(data: LabelArray, source: Grid, target: Grid) -> Integer[np.ndarr
     moved = LabelMap(data, source, {}).reoriented(target.axis_codes)
     nearest = [axis.nearest().numpy() for axis in axis_maps(moved.grid, target)]
     return np.ascontiguousarray(moved.data[np.ix_(*nearest)])
-
-
-def _places(labels: LabelArray) -> Iterator[tuple[int, UInt16[np.ndarray, "n 3"]]]:
-    """Yield where each class lies: its voxels, or an even choice of them."""
-    rng = np.random.default_rng(0)
-    for label, region in label_regions(labels).items():
-        if label == UNKNOWN:
-            continue
-        at = np.argwhere(labels[region.box.slices] == label) + np.array(region.box.start)
-        if len(at) > _PLACES:
-            at = at[np.sort(rng.choice(len(at), _PLACES, replace=False))]
-        yield label, at.astype(np.uint16)

@@ -43,6 +43,7 @@ _TISSUES = (
     Tissue("heart", 42.0, 120.0, 25.0, 1.5),
     Tissue("nerve", 34.0, 4.0, 5.0, 0.5),
     Tissue("disc", 75.0, 0.0, 12.0, 1.0),
+    Tissue("fat", -100.0, 0.0, 10.0, 2.0),
     Tissue("muscle", 52.0, 12.0, 8.0, 1.2),
     Tissue("soft tissue", 40.0, 30.0, 20.0, 1.2),
 )
@@ -60,6 +61,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"heart|atri(um|al)|ventricle|myocardium", "heart"),
     (r"trachea|airways?|bronch", "airway"),
     (r"lungs?", "lung"),
+    (r"fat|adipose", "fat"),
     (r"muscles?|glut(eus|eal)|autochthon|iliopsoas|psoas|erector|oblique|rectus|iliacus|quadratus", "muscle"),
     (r"vertebrae?|ribs?|sacrum|hips?|femur|humerus|scapula|clavicula|clavicle|sternum|skull|bones?|pelvis|coccyx|mandible|"
      r"cervical|thoracic|lumbar", "bone"),

@@ -106,7 +106,7 @@ def paired_difference(
     """
     gain = np.asarray(second - first, np.float64)
     table = gain[:, None] if gain.ndim == 1 else gain
-    is_there = ~np.isnan(table).all(axis=1)
+    is_there = np.asarray(~np.isnan(table).all(axis=1))
     table, person = table[is_there], _numbered(people, is_there)
     if not len(table):
         return None

@@ -19,6 +19,7 @@ from vesalius.data.case import Case
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.prepare import prepare_list
 from vesalius.data.shared_scans import UsedCase, require_apart, used_cases
+from vesalius.data.synthetic_cases import SYNTHETIC
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import CHECKPOINT, CONFIG, RunFolder, opened
@@ -31,6 +32,7 @@ from vesalius.spec import ModelSpec
 from vesalius.training.adaptation import limited_to
 from vesalius.training.beginning import Beginning
 from vesalius.training.course_data import data_facts, judging_cases_of, mirrored_ids, require_modality
+from vesalius.training.mixing import mixed
 from vesalius.training.recipes import AUTOMATIC, INTERACTIVE, VistaRecipe
 from vesalius.training.validation import Judged, WholeScans
 from vesalius.training.vista3d_task import Vista3DTask, VistaSample
@@ -61,11 +63,12 @@ class Course:
 
     def __post_init__(self) -> None:
         names = Counter(one.name for one in self.lists)
+        names.update([SYNTHETIC] if self.recipe.synthetic.share else [])
         twice = [str(one.path) for one in self.lists if names[one.name] > 1]
         if twice:
             raise UsageError(
                 expected="lists of different names, by which their cases are told apart",
-                got=f"{' and '.join(twice)} of one name",
+                got=f"{' and '.join(twice)} of one name" if len(twice) > 1 else f"{twice[0]}, named {SYNTHETIC!r}",
                 do='give one of them another "name"',
             )
         fit = "use `vesalius finetune`, which fits a model to such images, or correct the list's `modality`"
@@ -93,13 +96,15 @@ class Course:
         Args:
             cache: Where prepared cases are kept; it knows the hashes of their files.
         """
-        beginning = self.beginning
+        beginning, recipe = self.beginning, asdict(self.recipe)
+        if not self.recipe.synthetic.share:  # then nothing hangs on the rest of it
+            del recipe["synthetic"]
         data, *others = (
             data_facts(one, self.spec, cache, learnt=learnt.split("training"), judged=judged)
             for one, learnt, judged in zip(self.lists, self.learnt, self.validation_cases(), strict=True)
         )
         return {
-            "recipe": asdict(self.recipe),
+            "recipe": recipe,
             "model": beginning.source,
             **({"beginning": dict(beginning.changes)} if beginning.changes else {}),
             "data": data,
@@ -200,6 +205,8 @@ def task_of(
     for one in course.learnt:
         told = None if on_case is None else partial(_tell, on_case, len(cases))
         cases += prepare_list(one, spec, cache, workers=workers, on_case=told)
+    if recipe.synthetic.share:
+        cases, recipe = mixed(cases, recipe, spec, cache, workers=workers, on_case=on_case)
     task = Vista3DTask(cases, spec, recipe=recipe, mirrored=mirrored_ids(spec))
     return Judged(task, course.judge(*held_out)) if any(held_out) else task
 

@@ -30,6 +30,7 @@ from typing import Literal
 from vesalius.engine.settings import LoopSettings, Optimisation, Part
 from vesalius.errors import UsageError
 from vesalius.spec import VistaArchitecture
+from vesalius.training.synthetic import Synthetic
 from vesalius.transforms.augment import Augmentation
 
 Loss = Literal["vista3d", "vesalius"]
@@ -100,6 +101,8 @@ class VistaRecipe:
     """How often a window comes from each group of cases, in any unit; none given: each case as often as another."""
     mirror: Mapping[str, float] = field(default_factory=dict)
     """Group -> part of its windows that are mirrored left to right, classes renamed; 0 where not named."""
+    synthetic: Synthetic = field(default_factory=Synthetic)
+    """How much is learnt from phantoms and painted label maps."""
     novel: tuple[int, ...] = ()
     """Classes kept out of the training, to be clicked on later as if nobody had named them."""
     pseudo_labels: bool = False
@@ -215,7 +218,7 @@ Command: as stage 1, with ``stage-3`` and the second stage's weights. Time and s
 """
 
 STAGE_4 = replace(STAGE_3, pseudo_labels=False, loop=replace(STAGE_3.loop, steps=100_000))
-"""Class prompts on data sets labelled by people, and synthetic ones.
+"""Class prompts on data sets labelled by people, and on synthetic ones where ``--synthetic`` says how much.
 
 Command: as stage 1, with ``stage-4`` and the third stage's weights. Time and score: not measured.
 """
