@@ -40,7 +40,8 @@ class FramePlace:
         position: Centre of the first pixel.
         orientation: Direction of increasing column, then of increasing row index.
         spacing: Distance between rows, then between columns.
-        step: Distance to the next slice, where stated.
+        step: Distance to the next slice, where stated (SpacingBetweenSlices).
+        thickness: Of the slice, where stated; says nothing of the distance to the next (PS3.3 C.7.6.2.1.1).
     """
 
     segment: int | None
@@ -48,6 +49,7 @@ class FramePlace:
     orientation: Float64[np.ndarray, " 6"]
     spacing: tuple[float, float]
     step: float | None
+    thickness: float | None
 
 
 def open_seg(path: Path) -> Dataset:
@@ -158,7 +160,7 @@ def _place(own: Dataset, shared: Dataset, is_labelmap: bool, path: Path) -> Fram
         if identification is None:
             raise _refused(path, "a frame that names no segment")
         segment = int(identification.ReferencedSegmentNumber)
-    step = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
+    step, thickness = measures.get("SpacingBetweenSlices"), measures.get("SliceThickness")
     row_mm, column_mm = (float(value) for value in measures.PixelSpacing)
     return FramePlace(
         segment,
@@ -166,6 +168,7 @@ def _place(own: Dataset, shared: Dataset, is_labelmap: bool, path: Path) -> Fram
         _finite(orientation.ImageOrientationPatient, 6),
         (row_mm, column_mm),
         abs(float(step)) if step else None,
+        abs(float(thickness)) if thickness else None,
     )
 
 

@@ -60,7 +60,7 @@ def stack_frames(places: Sequence[FramePlace], size: tuple[int, int], path: Path
     positions = np.array([place.position for place in places])
     distances = (positions - first.position) @ normal
     unique = _distinct(distances)
-    step = _step(unique, first.step, path)
+    step = _step(unique, first, path)
     lowest = positions[int(np.argmin(distances))]
     slices = np.round((distances - unique[0]) / step).astype(int)
     direction = _direction(positions, lowest, slices, step * normal)
@@ -92,14 +92,18 @@ def _distinct(distances: np.ndarray) -> np.ndarray:
     return np.asarray(ordered[np.concatenate([[True], np.diff(ordered) > _MIN_STEP_MM])])
 
 
-def _step(unique: np.ndarray, stated: float | None, path: Path) -> float:
-    """Return the distance of slices: the stated one where every gap is a multiple of it, else the smallest gap."""
+def _step(unique: np.ndarray, first: FramePlace, path: Path) -> float:
+    """Return the distance of slices: the stated one where every gap is a multiple of it, else the smallest gap.
+
+    The thickness is the third side of a single slice's voxels and no distance: thin slices may lie far apart.
+    """
     gaps = np.diff(unique)
     if gaps.size == 0:
-        if stated is None:
+        alone = first.step or first.thickness
+        if alone is None:
             raise _no_volume(path, "a single slice without thickness")
-        return stated
-    for step in (stated, float(gaps.min())):
+        return alone
+    for step in (first.step, float(gaps.min())):
         if step is not None and step > _MIN_STEP_MM:
             steps = (unique - unique[0]) / step
             if np.abs(steps - np.round(steps)).max() <= _TOLERANCE:
