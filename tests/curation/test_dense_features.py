@@ -36,6 +36,19 @@ def test_what_stands_out_in_the_scan_stands_out_there_in_every_map(spec: ModelSp
         assert all(one.start - 3 <= place < one.stop + 3 for place, one in zip(at, BLOB, strict=True)), at
 
 
+def test_an_encoder_of_volumes_sees_the_voxels_and_axes_that_it_learnt_with() -> None:
+    torch.manual_seed(0)
+    fine = SPECS["volumes"]
+    network = build(fine.architecture).eval()
+    learnt = torch.randn(10, 12, 16) * 300  # lies as the spec says: along left, posterior, superior
+    expected = dense_features(network, fine, learnt, spacing_mm=2.0, channels=4)[0]
+    scan = learnt.permute(1, 0, 2).flip(0, 1).repeat_interleave(2, 0).repeat_interleave(3, 1)
+    spec = replace(fine, spacing_mm=(6.0, 4.0, 2.0), orientation="PLS")
+    found = dense_features(network, spec, scan, spacing_mm=2.0, channels=4)[0]
+    assert found.step == (4.0, 6.0, 2.0)
+    torch.testing.assert_close(found.data, expected.data.permute(0, 2, 1, 3).flip(1, 2), atol=2e-2, rtol=1e-2)
+
+
 def test_heads_for_prompts_change_nothing_of_what_the_backbone_says() -> None:
     backbone = replace(SPECS["slices"], normalisation="fixed", mean_std_hu=(-800.0, 100.0))
     architecture = PromptedVitArchitecture(

@@ -18,7 +18,7 @@ from typing import assert_never
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 from torch.nn import functional
 
@@ -119,7 +119,7 @@ def dense_features(
     """
     match network:
         case Vista3D():
-            return (_of_windows(network, spec, scan_hu, channels),)
+            return (_of_windows(network, spec, scan_hu, spacing_mm, channels),)
         case Vit() | PromptedVit():
             return _of_slices(network, spec, scan_hu, spacing_mm, channels)
         case MedDino():
@@ -187,14 +187,18 @@ def _inverse(order: Sequence[int], flips: Sequence[bool]) -> tuple[list[int], li
     return back, [flips[axis] for axis in back]
 
 
-def _of_windows(network: Vista3D, spec: ModelSpec, scan_hu: Volume3, channels: int) -> FeatureMap:
-    """Return the features of windows, averaged where they overlap."""
+def _of_windows(
+    network: Vista3D, spec: ModelSpec, scan_hu: Volume3, spacing_mm: float, channels: int
+) -> FeatureMap:
+    """Return the features of windows, averaged where they overlap; the network sees voxels as it learnt them."""
     stride = 2**_LEVEL
-    sides = zip(spec.window_size, scan_hu.shape, strict=True)
-    padded = [max(window, -(-side // stride) * stride) for window, side in sides]
-    before = scale_hu_(scan_hu.clone().float(), spec.window_hu)
-    image = before.new_zeros(padded)
-    image[tuple(map(slice, before.shape))] = before
+    order, flips = axes_between(FRAME, spec.orientation)
+    back, back_flips = _inverse(order, flips)
+    sides_mm = np.array(spec.spacing_mm)[back]
+    seen = _turned(_on_voxels(scan_hu, sides_mm / spacing_mm, stride), order, flips)
+    padded = [max(pair) for pair in zip(spec.window_size, seen.shape, strict=True)]
+    image = seen.new_zeros(padded)
+    image[tuple(map(slice, seen.shape))] = scale_hu_(seen, spec.window_hu)
 
     def encoded(window: _Window) -> Float[Tensor, "d x y z"]:
         part = image[window][None, None].contiguous(memory_format=torch.channels_last_3d)
@@ -210,9 +214,24 @@ def _of_windows(network: Vista3D, spec: ModelSpec, scan_hu: Volume3, channels: i
         i, j, k = (slice(one.start // stride, one.stop // stride) for one in window)
         total[:, i, j, k] += reduction.apply(encoded(window))
         count[i, j, k] += 1
-    i, j, k = (slice(-(-side // stride)) for side in scan_hu.shape)
-    step = (float(stride),) * 3
-    return FeatureMap((total / count)[:, i, j, k].half(), (step[0], step[1], step[2]))
+    i, j, k = (slice(side // stride) for side in seen.shape)
+    found = (total / count)[:, i, j, k].half()
+    x, y, z = (sides_mm * stride / spacing_mm).tolist()
+    return FeatureMap(torch.stack([_turned(channel, back, back_flips) for channel in found]), (x, y, z))
+
+
+def _on_voxels(scan_hu: Volume3, sides: Float64[np.ndarray, " 3"], multiple: int) -> Float[Tensor, "x y z"]:
+    """Return a scan on voxels of other sides, in its own, that begin where it does; beyond its end is its border.
+
+    Along each axis there are so many times a multiple of them.
+    """
+    i, j, k = scan_hu.shape
+    lengths = (
+        multiple * int(np.ceil(n / (multiple * side) - 1e-6)) for n, side in zip((i, j, k), sides, strict=True)
+    )
+    x, y, z = lengths
+    target = Grid((x, y, z), translation((sides - 1) / 2) @ scaling(sides))
+    return resample_linear(scan_hu.float().numpy(), Grid((i, j, k), np.eye(4)), target)
 
 
 def _windows(shape: Sequence[int], size: Sequence[int], multiple: int) -> Iterator[_Window]:

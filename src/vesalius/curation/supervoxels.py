@@ -40,7 +40,7 @@ from vesalius.transforms.intensity import not_hounsfield
 
 FILE = "supervoxels.nii.gz"
 
-_FORMAT = 1
+_FORMAT = 2
 _CLOSING = 3
 """Voxels by which outer air is grown and shrunk again, to take in thin things that lie in it."""
 _OVERLAP = 4
