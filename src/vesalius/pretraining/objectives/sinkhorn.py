@@ -83,7 +83,8 @@ def balanced(
         balance: Of all tokens that are balanced with them (``prototype_balance``).
         temperature: As there.
     """
-    return (logits.float() / temperature + balance).softmax(dim=-1)
+    logs = logits.float() / temperature + balance
+    return (logs - logs.logsumexp(1, keepdim=True)).exp()  # of 65,536 numbers closer to a sum of 1 than softmax
 
 
 def _column_sums(
