@@ -6,14 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from training.small_case import recipe
-from training.small_list import SPEC
+from training.small_list import SPEC, write_list
+from training.small_slices import write_backbone
 from vesalius.checkpoints.safetensors import write_model
+from vesalius.data.datalists.read import read_list
 from vesalius.engine.settings import LoopSettings
 from vesalius.models.build import build
 from vesalius.training.beginning import Beginning
-from vesalius.training.recipes import VistaRecipe
+from vesalius.training.recipes import STAGE_1, STAGE_3, VistaRecipe, in_multiples
 
 LOOP = LoopSettings(steps=1)
 BY_NAMES, BY_CLICKS = (
@@ -40,3 +43,17 @@ def test_reach_and_pull_of_clicks_are_kept_with_the_weights_they_were_measured_w
     write_model(tmp_path, build(architecture).state_dict(), spec)
     begun = Beginning.of(tmp_path, chosen, at_random=at_random).spec
     assert (begun.click_reach_mm, begun.click_pull) == ((15.0, 8.0) if kept else (None, None))
+
+
+def test_the_stages_of_clicks_and_then_of_names_follow_one_another_on_a_backbone(tmp_path: Path) -> None:
+    clicks, names = (in_multiples(replace(one, window_size=(16, 16, 16)), 4) for one in (STAGE_1, STAGE_3))
+    lists = [read_list(write_list(tmp_path / "data"))]
+    first = Beginning.of(write_backbone(tmp_path / "backbone"), clicks, lists=lists)
+    learnt = first.network(seed=0).state_dict()
+    assert not any(name.startswith(("automatic_decoder.", "class_head.")) for name in learnt)
+    write_model(tmp_path / "run", learnt, first.spec)
+    third = Beginning.of(tmp_path / "run", names, lists=lists)
+    assert (third.spec.vista.class_branch, third.spec.vista.point_branch) == (True, True)
+    begun = third.network(seed=0).state_dict()
+    assert all(torch.equal(begun[name], tensor) for name, tensor in learnt.items())
+    assert any(name.startswith("class_head.") for name in begun)

@@ -38,6 +38,18 @@ def test_a_grown_network_answers_class_prompts_as_before_and_decodes_clicks_alik
     assert same(dict(grown.state_dict()), dict(again.state_dict()))
 
 
+def test_a_network_of_clicks_alone_grows_a_branch_for_names_and_answers_clicks_as_before() -> None:
+    spec = replace(CLICK_SPEC, architecture=replace(CLICK_SPEC.architecture, class_branch=False))
+    small = new_network(spec, seed=5)
+    grown = grown_network(CLICK_SPEC, small.state_dict(), seed=6)
+    window = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(grown.point_features(window), small.point_features(window))
+    assert same(dict(grown.point_head.state_dict()), dict(small.point_head.state_dict()))
+    assert same(dict(grown.automatic_decoder.state_dict()), dict(small.point_decoder.state_dict()))
+    first, second = grown.class_logits(window, torch.tensor([1, 2]))[0]
+    assert not torch.equal(first, second)
+
+
 def test_weights_of_another_network_do_not_grow() -> None:
     other = replace(AUTOMATIC, architecture=replace(AUTOMATIC.architecture, width=4))
     with pytest.raises(CheckpointError, match="width"):

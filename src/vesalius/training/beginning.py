@@ -28,7 +28,7 @@ class Beginning:
     """What a network is before the training.
 
     Args:
-        spec: What it expects and names; with a click branch if the recipe clicks.
+        spec: What it expects and names; with a branch for each kind of prompt that the recipe teaches.
         state: The weights to begin with; None begins at random.
         source: Which model that was: its name and the hash of its weights.
         changes: What was chosen of names and weights that the source does not have, as plain data.
@@ -76,6 +76,8 @@ class Beginning:
             )
         if recipe.teaches_clicks and not spec.vista.point_branch:
             spec = replace(clicks_as_published(spec), architecture=replace(spec.vista, point_branch=True))
+        if recipe.drop_label < 1 and not spec.vista.class_branch:
+            spec = replace(spec, architecture=replace(spec.vista, class_branch=True))
         if weights is None:
             spec = clicks_as_published(spec)
             return cls(spec=spec, state=None, source=f"the architecture of {spec.name}, at random")

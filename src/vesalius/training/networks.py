@@ -31,10 +31,10 @@ def new_network(spec: ModelSpec, *, seed: int) -> Promptable:
 
 
 def grown_network(spec: ModelSpec, state: Mapping[str, Tensor], *, seed: int) -> Promptable:
-    """Return the spec's network with both branches, of one that was trained with the automatic branch alone.
+    """Return the spec's network with both branches, of one that was trained with one of them alone.
 
-    The click decoder begins as a copy of the automatic one, which has its shape and reads the same features; the
-    point head begins as ``click_start`` says.
+    The new branch's decoder begins as a copy of the other, which has its shape and reads the same features. A new
+    point head begins as ``click_start`` says, a new class head at random.
 
     Args:
         spec: Of the network to grow; with both branches.
@@ -42,21 +42,20 @@ def grown_network(spec: ModelSpec, state: Mapping[str, Tensor], *, seed: int) ->
         seed: Of what begins at random.
 
     Raises:
-        CheckpointError: If the weights are not those of this network without its click branch.
+        CheckpointError: If the weights are not those of this network without one of its branches.
     """
     network = new_network(spec, seed=seed)
     begin_near_clicks(network.point_head, seed=seed)
-    copied = {
-        _CLICKED + name.removeprefix(_AUTOMATIC): tensor
-        for name, tensor in state.items()
-        if name.startswith(_AUTOMATIC)
-    }
-    whole = {**{name: tensor for name, tensor in network.state_dict().items() if "point_head." in name}, **copied}
+    takes_names = any(name.startswith(_AUTOMATIC) for name in state)
+    known, new = (_AUTOMATIC, _CLICKED) if takes_names else (_CLICKED, _AUTOMATIC)
+    head = "point_head." if takes_names else "class_head."
+    copied = {new + name.removeprefix(known): tensor for name, tensor in state.items() if name.startswith(known)}
+    whole = {**{name: tensor for name, tensor in network.state_dict().items() if name.startswith(head)}, **copied}
     try:
         network.load_state_dict({**whole, **state})
     except RuntimeError as error:
         raise CheckpointError(
-            expected="weights of this very network without its click branch",
+            expected=f"weights of this very network without its {'click' if takes_names else 'automatic'} branch",
             got=str(error).splitlines()[1 if "\n" in str(error) else 0].strip(),
             do="start from a model of the same width, levels and embeddings",
         ) from None
