@@ -110,6 +110,20 @@ def test_a_case_of_nothing_but_novel_classes_is_not_learnt_from() -> None:
         WindowCutter([case_of(labels, 2)], SPEC, recipe=recipe(novel=(2,)))
 
 
+@pytest.mark.parametrize("shares", [{}, {"screened": 2.0, "treated": 1.0}])
+def test_scans_with_a_finding_are_clicked_on_alike_however_many_of_their_list_have_none(shares: dict) -> None:
+    empty, held = np.zeros((20, 20, 20), np.uint8), np.ones((20, 20, 20), np.uint8)
+    labels = {"screened": [held] + [empty] * 19, "treated": [held] * 10}
+    cases = [
+        Case(f"{group} {number}", group, np.full((20, 20, 20), 10 * number, np.int16), one, frozenset((1,)))
+        for group, some in labels.items()
+        for number, one in enumerate(some)
+    ]
+    cutter = WindowCutter(cases, CLICK_SPEC, recipe=recipe(augmentation=STILL, shares=shares))
+    drawn = [cutter.cut(np.random.default_rng(seed), with_objects=True).group for seed in range(150)]
+    assert 4 < drawn.count("screened") < 26  # 150 / 11
+
+
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "ASR", "PIL", "SRP"])
 def test_a_mirror_turns_round_the_axis_that_runs_from_left_to_right(orientation: str) -> None:
     axis = next(n for n, code in enumerate(orientation) if code in "LR")

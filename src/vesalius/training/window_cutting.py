@@ -100,6 +100,9 @@ class WindowCutter:
         self._kept_out = self._overlaps.kept_out
         clicked = [case for case in cases if self._shares[case.group] > 0 and self._holds_an_object(case)]
         self._with_objects = cases_by_group(clicked, self._shares) if clicked else {}
+        self._clicked_shares = {  # each of these cases as often, beside the others, as it is drawn among all cases
+            group: self._shares[group] * len(some) / counts[group] for group, some in self._with_objects.items()
+        }
         pictureless = [case.name for case in cases if case.image_hu is None and paint is None]
         if pictureless:
             raise _refused("a way to paint cases that have no image", pictureless[0])
@@ -121,7 +124,10 @@ class WindowCutter:
             with_objects: Draw among the cases that hold something to click on; there is one.
         """
         recipe = self._recipe
-        case = draw_case(self._with_objects if with_objects else self._groups, self._shares, rng)
+        if with_objects:
+            case = draw_case(self._with_objects, self._clicked_shares, rng)
+        else:
+            case = draw_case(self._groups, self._shares, rng)
         centre = draw_centre(case, recipe.window_size, rng)
         is_mirrored = rng.random() < recipe.mirror.get(case.group, 0.0) and self._is_named_in_a_mirror(case)
         points = self._points(centre, rng, is_mirrored=is_mirrored)
