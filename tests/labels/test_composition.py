@@ -58,6 +58,9 @@ def test_the_smallest_parts_make_up_a_whole():
 def test_another_model_may_have_learnt_what_vista3d_could_not():
     assert compose([(5, "rectum")])[0].status == "trained"
     assert compose([(18, "rectum")])[0].status == "unsupported"
+    others = [(label, f"organ {label}") for label in range(6, 18)]
+    mine = [(1, "spleen"), (2, "right kidney"), (3, "liver"), *others, (18, "rectum")]  # the 18th by chance
+    assert {one.name: one.status for one in compose(mine)}["rectum"] == "trained"
 
 
 def test_two_names_never_share_a_row_of_the_table():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import colorsys
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 from vesalius.errors import CheckpointError
@@ -27,8 +27,12 @@ def compose(pairs: Pairs) -> tuple[Structure, ...]:
     _check(pairs)
     facts = _facts(pairs)
     own_ids = {fact.id: label for label, fact in facts.items()}
-    parts = {fact.id: _parts(fact, facts) for fact in TABLE if fact.parts}
-    structures = [_stated(label, name, facts.get(label), own_ids, parts) for label, name in pairs]
+    unlearnt = _unlearnt(facts)
+    parts = {fact.id: _parts(fact, facts, unlearnt) for fact in TABLE if fact.parts}
+    structures = [
+        _stated(label, name, facts.get(label), own_ids, parts, is_unlearnt=label in unlearnt)
+        for label, name in pairs
+    ]
     taken = {label for label, _ in pairs}
     for fact in TABLE:
         if parts.get(fact.id) and fact.id not in own_ids:
@@ -64,20 +68,27 @@ def _facts(pairs: Pairs) -> dict[int, Structure]:
     return found
 
 
-def _is_predicted(label: int, fact: Structure) -> bool:
-    """Say whether a model that gives the row this id predicts it.
+def _unlearnt(facts: Mapping[int, Structure]) -> frozenset[int]:
+    """Return the ids under which a model names what VISTA3D could not learn, if its ids are VISTA3D's.
 
-    What VISTA3D could not learn another model may have learnt; under VISTA3D's own id it is VISTA3D's.
+    Another model may have learnt it. Ids are VISTA3D's if half of what a model names has the table's id; a single
+    one may have it by chance: the rectum as the eighteenth name of a list.
     """
-    return fact.status == "trained" or (fact.status == "unsupported" and fact.id != label)
+    same = [label for label, fact in facts.items() if fact.id == label]
+    if 2 * len(same) < len(facts):
+        return frozenset()
+    return frozenset(label for label in same if facts[label].status == "unsupported")
 
 
-def _parts(whole: Structure, facts: Mapping[int, Structure]) -> tuple[int, ...]:
+def _parts(whole: Structure, facts: Mapping[int, Structure], unlearnt: Set[int]) -> tuple[int, ...]:
     """Return the model's ids whose union is ``whole``, in the table's order; empty where it lacks any part.
 
     A model may have parts of parts (lobes) or larger ones (a lung): the smallest it has are taken.
     """
-    inside = {label: fact.parts or (fact.id,) for label, fact in facts.items() if _is_predicted(label, fact)}
+    predicted = {
+        label: fact for label, fact in facts.items() if fact.status != "composite" and label not in unlearnt
+    }
+    inside = {label: fact.parts or (fact.id,) for label, fact in predicted.items()}
     inside = {label: leaves for label, leaves in inside.items() if set(leaves) < set(whole.parts)}
     missing = set(whole.parts)
     chosen = []
@@ -94,12 +105,13 @@ def _stated(
     fact: Structure | None,
     own_ids: Mapping[int, int],
     parts: Mapping[int, tuple[int, ...]],
+    *,
+    is_unlearnt: bool,
 ) -> Structure:
     if fact is None:
         return Structure(id=label, name=name, colour=_colour_of(name))
     own_parts = parts.get(fact.id, ())
     is_made_of_parts = fact.status == "composite" and own_parts
-    is_unsupported = fact.status == "unsupported" and not _is_predicted(label, fact)
     return replace(
         fact,
         id=label,
@@ -107,8 +119,8 @@ def _stated(
         synonyms=tuple(word for word in (fact.name, *fact.synonyms) if word != name),
         parts=own_parts,
         includes=tuple(own_ids[part] for part in fact.includes if part in own_ids),
-        status="composite" if is_made_of_parts else "unsupported" if is_unsupported else "trained",
-        reason=fact.reason if is_unsupported else "",
+        status="composite" if is_made_of_parts else "unsupported" if is_unlearnt else "trained",
+        reason=fact.reason if is_unlearnt else "",
     )
 
 
