@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from vesalius.errors import FileFormatError, GeometryError
+from vesalius.evaluation.scores import score_case
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.result_labels import read_earlier_labels
-from vesalius.io.formats import write
+from vesalius.io.dicom_series import write_series
+from vesalius.io.formats import read, read_labels, write
 
 GRID = Grid((6, 5, 4), np.diag([-2.0, 3.0, 4.0, 1.0]))
 VOLUME = Volume(np.zeros((1, *GRID.shape), np.int16), GRID, "CT")
@@ -57,6 +59,21 @@ def test_a_folder_whose_labels_are_slicer_s_is_read(folder: Path) -> None:
     (folder / "labels.nii.gz").unlink()
     write(base(), folder / "labels.seg.nrrd")
     assert np.array_equal(read_earlier_labels(folder, VOLUME).mask("liver"), base().mask("liver"))
+
+
+def test_a_dicom_seg_of_the_slices_in_which_something_was_found_is_read(tmp_path: Path) -> None:
+    write_series(VOLUME, tmp_path / "ct")
+    scan = read(tmp_path / "ct")
+    found = LabelMap(np.where(base().data == 1, 1, 0).astype(np.uint8), GRID, {1: "liver"})
+    write(found, tmp_path / "labels.seg.dcm", like=scan)
+    assert read_labels(tmp_path / "labels.seg.dcm").grid.shape == (6, 5, 2)
+    labels = read_earlier_labels(tmp_path / "labels.seg.dcm", VOLUME)
+    assert labels.grid is GRID
+    assert np.array_equal(labels.data, found.data)
+    write(read_labels(tmp_path / "labels.seg.dcm"), tmp_path / "again.nii", like=VOLUME)
+    assert np.array_equal(read_labels(tmp_path / "again.nii").data, found.data)
+    sides = read_labels(tmp_path / "labels.seg.dcm"), read_labels(tmp_path / "again.nii")
+    assert [score_case("a", *pair).scores[0].dice for pair in (sides, sides[::-1])] == [1, 1]
 
 
 @pytest.mark.parametrize("name", ["absent.nii.gz", "../overlap_tumours.nii.gz", "/etc/hostname"])

@@ -13,6 +13,7 @@ from vesalius.errors import GeometryError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Modality, Volume
 from vesalius.io.formats import read, read_labels
+from vesalius.io.seg_slices import with_empty_slices
 
 TOLERANCE_VOXELS = 0.05
 """Grids nearer than this are one grid: headers round (nnU-Net's users meet refusals at 1e-7)."""
@@ -59,7 +60,7 @@ def on_grid_of(image: Volume, labels: LabelMap, *, what: str = "labels") -> Labe
     Raises:
         GeometryError: If it does not lie on the image's voxels.
     """
-    moved = labels.reoriented(image.grid.axis_codes)
+    moved = with_empty_slices(labels, image.grid).reoriented(image.grid.axis_codes)
     if not moved.grid.is_close(image.grid, tolerance_voxels=TOLERANCE_VOXELS):
         raise GeometryError(
             expected=f"{what} on the {_voxels(image.grid)} of their image",

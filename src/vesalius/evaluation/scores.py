@@ -17,6 +17,7 @@ from vesalius.geometry.boxes import Box, enclosing_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import LabelRegion, label_regions
 from vesalius.geometry.volume import LabelMap
+from vesalius.io.seg_slices import with_empty_slices
 from vesalius.metrics.overlap import Detection, detect_lesions, dice_of_counts
 from vesalius.metrics.surfaces import surface_distances
 from vesalius.shapes import LabelArray, MaskArray
@@ -138,7 +139,8 @@ def score_case(
 
     Args:
         case: Its name.
-        found: What was found; its axes may be permuted and flipped against the reference's.
+        found: What was found; its axes may be permuted and flipped against the reference's. Slices that a DICOM
+            SEG leaves out are empty, on both sides.
         truth: The reference. Classes that it names and does not hold were looked for and are absent.
         options: How to measure.
         unknown: Ids of the reference for voxels of which nothing is known: left out on both sides (``judged_in``).
@@ -149,6 +151,8 @@ def score_case(
         UsageError: If they have no class in common.
     """
     options = options or ScoringOptions()
+    found = with_empty_slices(found, truth.grid)
+    truth = with_empty_slices(truth, found.grid)
     names = {label: name for label, name in truth.names.items() if label not in unknown}
     matching = match_classes(found.names, names, by=options.match, classes=options.classes)
     sides = _Side(placed_on(truth.grid, found, case)), _Side(truth)

@@ -10,6 +10,7 @@ from pathlib import Path
 from vesalius.errors import FileFormatError, GeometryError
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io.formats import read_labels
+from vesalius.io.seg_slices import with_empty_slices
 from vesalius.labels.spelling import exact_key
 
 _WITH_ALL_LAYERS = ("labels.seg.nrrd", "labels.seg.dcm")
@@ -20,7 +21,8 @@ def read_earlier_labels(path: Path, volume: Volume) -> LabelMap:
 
     Args:
         path: A label file, or the folder of a result: of that all layers are read.
-        volume: The image; the labels come back on exactly its grid, axes permuted and flipped where they differ.
+        volume: The image; the labels come back on exactly its grid, axes permuted and flipped where they differ,
+            and 0 on slices that a DICOM SEG leaves out.
 
     Raises:
         FileFormatError: If there are no labels, two of them have one name, or a layer that ``labels.json`` names
@@ -30,7 +32,7 @@ def read_earlier_labels(path: Path, volume: Volume) -> LabelMap:
     """
     labels = read_result_labels(path)
     _check_names(path, labels)
-    placed = labels.reoriented(volume.grid.axis_codes)
+    placed = with_empty_slices(labels, volume.grid).reoriented(volume.grid.axis_codes)
     if not placed.grid.is_close(volume.grid):
         raise GeometryError(
             expected=f"labels on the {' x '.join(map(str, volume.grid.shape))} voxels of the image",

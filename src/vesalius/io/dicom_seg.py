@@ -100,8 +100,9 @@ def write_for(labels: LabelMap, path: Path, *, source_images: Sequence[Dataset])
 def read_labels(path: Path) -> LabelMap:
     """Read a DICOM SEG: BINARY, FRACTIONAL (from one half up) or LABELMAP, in any transfer syntax we can decode.
 
-    The grid covers the slices the file has frames for; slices left out between them are empty, those beyond are not
-    known to the file. Segments that overlap others go to the overlap layers ``overlap 1``, ``overlap 2``...
+    The grid covers the slices the file has frames for; slices left out between them are empty, and so are those
+    beyond, which `seg_slices` adds where the image is known. Segments that overlap others go to the overlap layers
+    ``overlap 1``, ``overlap 2``...
 
     Raises:
         FileFormatError: If it is no SEG, truncated or damaged.
@@ -286,7 +287,7 @@ def _read(path: Path) -> LabelMap:
     else:
         layers = _binary_layers(dataset, stack, ids)
     overlaps = {f"overlap {n}": layer for n, layer in enumerate(layers) if n > 0}
-    source = FileSource(path=path, grid=stack.grid)
+    source = FileSource(path=path, grid=stack.grid, leaves_out_empty_slices=True)
     return LabelMap(layers[0], stack.grid, named(names, *layers), overlaps, source)
 
 

@@ -18,6 +18,7 @@ from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io import dicom_seg, dicom_series, itk, nifti, slicer_seg
 from vesalius.io.atomic import suffix_of
 from vesalius.io.limits import check_shape
+from vesalius.io.seg_slices import with_empty_slices
 from vesalius.io.source import FileSource, mend_non_finite, repairs_of
 
 Readable: TypeAlias = str | Path | Volume | SpatialImage | np.ndarray
@@ -238,7 +239,8 @@ def _from_nibabel(image: SpatialImage) -> Volume:
 
 def _placed_like(data: Volume | LabelMap, like: Volume) -> Volume | LabelMap:
     """Return ``data`` on exactly the grid of ``like``, axes permuted and flipped where they differ."""
-    moved = data.reoriented(like.grid.axis_codes)
+    whole = with_empty_slices(data, like.grid) if isinstance(data, LabelMap) else data
+    moved = whole.reoriented(like.grid.axis_codes)
     if not moved.grid.is_close(like.grid):
         raise GeometryError(
             expected=f"data on the {like.grid.shape} voxels of the volume it is written like",

@@ -24,12 +24,14 @@ class FileSource:
         grid: The grid it was read on, to know whether a volume still lies there.
         header: The NIfTI header, for writing labels with the very same geometry.
         repairs: What was wrong with the file and mended while reading, in words.
+        leaves_out_empty_slices: Whether the file holds no slices beyond the first and last with something in them.
     """
 
     path: Path
     grid: Grid
     header: object | None = None
     repairs: tuple[str, ...] = field(default=())
+    leaves_out_empty_slices: bool = False
 
 
 def repairs_of(source: object | None) -> tuple[str, ...]:
