@@ -151,9 +151,13 @@ def test_spacing_is_for_slices_and_for_volumes_on_a_backbone(
     words += ["--spacing", "6", "--cache", str(tmp_path / "cache")]
     assert main([*words, "--run", str(tmp_path / "a"), "--model", str(model)]) == 2
     assert "keeps its own spacing" in capsys.readouterr().err
+    other = write_list(tmp_path / "other", training=1, validation=0, seed=9)
+    other.write_text(json.dumps({**json.loads(other.read_text()), "name": "o", "label_mapping": {"1": "spleen"}}))
+    words += ["--data", str(other)]
     assert main([*words, "--run", str(tmp_path / "b"), "--model", str(backbone)]) == 0
     spec = json.loads((tmp_path / "b" / "spec.json").read_text())
     assert (spec["architecture"]["kind"], spec["spacing_mm"]) == ("prompted_vit", [6.0, 6.0, 6.0])
+    assert spec["vocabulary"] == [[1, "liver"], [2, "spleen"]]  # all lists name the structures
 
 
 def test_minutes_and_steps_take_each_other_s_place() -> None:

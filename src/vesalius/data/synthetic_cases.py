@@ -7,7 +7,7 @@ run that asks for the same finds the same. What was not looked for in a case is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import ceil
@@ -73,15 +73,14 @@ class _Painting:
     """What one painting follows from."""
 
     source: Case
+    voxels: Mapping[str, str | None]
     spec: ModelSpec
     config: SynthesisConfig
     seed: tuple[int, int]
 
     def facts(self) -> dict[str, Any]:
-        layers = {"labels": self.source.labels, "image": self.source.image_hu}
-        made_from = {name: None if layer is None else voxel_hash(layer[:, :, :]) for name, layer in layers.items()}
         how = {"config": asdict(self.config), "seed": self.seed, "names": list(self.spec.vocabulary)}
-        return {"painting": _FORMAT, **how, **made_from, **_facts_of(self.spec)}
+        return {"painting": _FORMAT, **how, **self.voxels, **_facts_of(self.spec)}
 
     def make(self) -> tuple[Volume, LabelArray]:
         data, tissues = self.source.labels[:, :, :], dict[int, str]()
@@ -179,12 +178,13 @@ def painted_cases(
     models = [case for case in cases if case.present]
     if not models:
         return ()
-    sources = [models[number % len(models)] for number in range(count)]
-    made = [_Painting(source, spec, config, (seed, number)) for number, source in enumerate(sources)]
+    sources = [(case, _voxels_of(case)) for case in models[:count]]
+    chosen = [sources[number % len(sources)] for number in range(count)]
+    made = [_Painting(case, voxels, spec, config, (seed, number)) for number, (case, voxels) in enumerate(chosen)]
     folders = _made(made, cache, workers, on_case)
     return tuple(
-        _opened(folder, f"{source.name}, painting {number}", source.annotated)
-        for number, (folder, source) in enumerate(zip(folders, sources, strict=True))
+        _opened(folder, f"{one.source.name}, painting {number}", one.source.annotated)
+        for number, (folder, one) in enumerate(zip(folders, made, strict=True))
     )
 
 
@@ -196,6 +196,12 @@ def grid_of(shape: tuple[int, ...], spec: ModelSpec) -> Grid:
     for axis, (code, side_mm) in enumerate(zip(spec.orientation, spec.spacing_mm, strict=True)):
         affine["RASLPI".index(code) % 3, axis] = side_mm if code in "RAS" else -side_mm
     return Grid((i, j, k), affine)
+
+
+def _voxels_of(case: Case) -> dict[str, str | None]:
+    """Return the hashes of what a painting is made from."""
+    layers = {"labels": case.labels, "image": case.image_hu}
+    return {name: None if layer is None else voxel_hash(layer[:, :, :]) for name, layer in layers.items()}
 
 
 def _phantom_mapping(spec: ModelSpec) -> LabelMapping:
