@@ -65,6 +65,47 @@ def test_a_word_that_means_several_classes_is_refused() -> None:
         learnt_classes(listed("kidney"), SPEC)
 
 
+LIKE_VISTA3D = replace(
+    SPEC,
+    architecture=replace(SPEC.vista, num_embeddings=40),
+    vocabulary=((1, "liver"), (2, "kidney"), (5, "right kidney"), (14, "left kidney"), (18, "rectum")),
+    everything=(1, 5, 14),
+    single_piece=(),
+)
+
+
+def test_what_a_model_lists_without_predicting_it_is_a_new_class_that_the_tuned_model_predicts() -> None:
+    for keep in (False, True):
+        words = listed("Rectum", "liver")
+        classes = learnt_classes(words, LIKE_VISTA3D)
+        assert [(one.id, one.name, one.is_new) for one in classes] == [(3, "Rectum", True), (1, "liver", False)]
+        tuned = with_classes(LIKE_VISTA3D, classes, keep=keep)
+        assert (18 in tuned.names, 14 in tuned.names) == (False, keep)
+        mapping = words.mapping(Vocabulary.of(tuned.vocabulary))
+        assert mapping.classes == {1: 3, 2: 1}
+    with pytest.raises(UnknownClassError, match=r"write 'rectum'$"):
+        learnt_classes(listed(18), LIKE_VISTA3D)
+
+
+def test_what_a_model_makes_of_parts_is_a_new_class_where_it_is_said_to_be() -> None:
+    with pytest.raises(UnknownClassError, match="--new 'kidney'"):
+        learnt_classes(listed("kidney"), LIKE_VISTA3D)
+    words = listed("kidney", "liver")
+    for how in ({"new": ["Kidney"]}, {"like": {"kidney": "left kidney"}}):
+        classes = learnt_classes(words, LIKE_VISTA3D, **how)  # type: ignore[arg-type]
+        assert [(one.id, one.is_new) for one in classes] == [(3, True), (1, False)]
+    tuned = with_classes(LIKE_VISTA3D, classes, keep=False)
+    assert words.mapping(Vocabulary.of(tuned.vocabulary)).classes == {1: 3, 2: 1}
+    with pytest.raises(UsageError, match="--keep-names"):
+        with_classes(LIKE_VISTA3D, classes, keep=True)
+
+
+def test_two_words_for_one_unpredicted_structure_are_one_class() -> None:
+    spine = replace(LIKE_VISTA3D, vocabulary=((1, "liver"), (131, "vertebrae L6")), everything=(1,))
+    (one,) = learnt_classes(listed("L6", "vertebrae L6"), spine)
+    assert (one.id, one.name, one.is_new) == (2, "L6", True)
+
+
 def test_new_and_like_name_what_is_the_list_s_and_unknown() -> None:
     for words in ({"new": ["spleen"]}, {"new": ["liver"]}, {"like": {"liver": "left kidney"}}):
         with pytest.raises(UsageError, match="after --new and --like"):

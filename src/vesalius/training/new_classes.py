@@ -1,8 +1,8 @@
 """What a list names, in a model's vocabulary: classes that it knows, and new ones with rows of their own.
 
 VISTA3D fine-tunes by ``mapped_label_set``, pairs of ids that its user keeps in his head, and applies its own merge
-rules to the user's ids. Here a list's words are looked up; a word that the model does not know becomes a class with
-a free id, and one that looks like a misspelt class is refused.
+rules to the user's ids. Here a list's words are looked up; a word that the model does not know, or lists without
+predicting it (VISTA3D's rectum), becomes a class with a free id; one that looks like a misspelt class is refused.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -19,6 +19,7 @@ from vesalius.data.datalists.record import DataList
 from vesalius.errors import UnknownClassError, UsageError
 from vesalius.labels.mapping import UNKNOWN, class_of
 from vesalius.labels.spelling import exact_key, loose_key
+from vesalius.labels.structure import Structure
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.spec import ModelSpec
 
@@ -34,7 +35,7 @@ class LearntClass:
     Args:
         id: In the model's vocabulary.
         name: There.
-        is_new: Whether the model did not know it.
+        is_new: Whether the model did not predict it.
         like: Id of the known class with whose row a new one begins; None begins at random.
     """
 
@@ -47,12 +48,15 @@ class LearntClass:
 def learnt_classes(
     listed: DataList, spec: ModelSpec, *, new: Collection[str] = (), like: Mapping[str, str] | None = None
 ) -> tuple[LearntClass, ...]:
-    """Find the classes of a list in a model's vocabulary, and give ids to those it does not have.
+    """Find the classes of a list in a model's vocabulary, and give ids to those it does not predict.
+
+    A name that the model makes of several of its classes (``kidney``) is new only if it is said to be: the result
+    would know one class where the model knew two.
 
     Args:
         listed: The list.
         spec: The model's.
-        new: Names that are new, although they look like known ones.
+        new: Names that are new, although they look like known ones or mean several.
         like: New name -> known class with whose row it begins.
 
     Returns:
@@ -61,26 +65,34 @@ def learnt_classes(
     Raises:
         UsageError: If the list does not say what its ids mean, ``new`` and ``like`` name what is not the list's or
             not new, or there is no id left.
-        UnknownClassError: If a word means several classes of the model, or looks like a misspelt one.
+        UnknownClassError: If a word means several classes of the model, or looks like a misspelt one; if an id
+            means what the model does not predict.
     """
     vocabulary, words = Vocabulary.of(spec.vocabulary), _words_of(listed)
     chosen, beginnings = {exact_key(word) for word in new}, {exact_key(a): b for a, b in (like or {}).items()}
-    unknown = {exact_key(word) for word in words if isinstance(word, str) and not _is_known(word, vocabulary)}
-    if strange := (chosen | set(beginnings)) - unknown:
+    stated = {exact_key(word): _stated(word, vocabulary) for word in words if isinstance(word, str)}
+    unpredicted = {key for key, one in stated.items() if one is None or one.status != "trained"}
+    if strange := (chosen | set(beginnings)) - unpredicted:
         raise UsageError(
-            expected=f"names of {listed.path.name} that the model does not know after --new and --like",
+            expected=f"names of {listed.path.name} that the model does not predict after --new and --like",
             got=", ".join(sorted(strange)),
             do=f"the list has {', '.join(map(str, words))}; what the model knows begins as it knows it",
         )
     found: dict[int, LearntClass] = {}
+    revived: set[int] = set()
     for word in words:
         key = exact_key(str(word))
-        if key not in unknown:
-            known = class_of(word, vocabulary)
+        structure, is_said = stated.get(key), key in chosen | set(beginnings)
+        is_unsupported = structure is not None and structure.status == "unsupported"
+        if key not in unpredicted or not (structure is None or is_unsupported or is_said):
+            known = _predicted(word, vocabulary)
             one = LearntClass(id=known.id, name=known.name, is_new=False)
+        elif structure is not None and structure.id in revived:
+            continue  # a synonym of what is new already
         else:
-            if key not in chosen | set(beginnings):
+            if structure is None and not is_said:
                 _refuse_misspelt(str(word), vocabulary)
+            revived |= set() if structure is None else {structure.id}
             origin = class_of(beginnings[key], vocabulary).id if key in beginnings else None
             one = LearntClass(id=_free_id(spec, found), name=str(word), is_new=True, like=origin)
         found.setdefault(one.id, one)
@@ -94,11 +106,17 @@ def with_classes(spec: ModelSpec, classes: Sequence[LearntClass], *, keep: bool)
         spec: Of the model to begin with.
         classes: What the list teaches.
         keep: Also name what the model knew before, which no case of the list holds it to.
+
+    Raises:
+        UsageError: If a new class is made of others that it would name as well.
     """
-    kept = [(label, name) for label, name in spec.vocabulary if keep]
+    before = Vocabulary.of(spec.vocabulary)
+    replaced = {one.id for new in classes if new.is_new and (one := _stated(new.name, before)) is not None}
+    kept = [(label, name) for label, name in spec.vocabulary if keep and label not in replaced]
     names = dict([*kept, *((one.id, one.name) for one in classes)])
+    _refuse_wholes(names, classes)
     rows = max(spec.vista.num_embeddings, max(names) + 1)
-    everything = {one.id for one in classes} | (set(spec.everything) if keep else set())
+    everything = {one.id for one in classes} | (set(spec.everything) & set(names) if keep else set())
     return replace(
         spec,
         vocabulary=tuple(sorted(names.items())),
@@ -151,12 +169,42 @@ def _words_of(listed: DataList) -> list[str | int]:
     return list(first.values())
 
 
-def _is_known(word: str, vocabulary: Vocabulary) -> bool:
+def _stated(word: str, vocabulary: Vocabulary) -> Structure | None:
+    """Return what a word means in a vocabulary, predicted or not; None where it means nothing."""
     try:
-        vocabulary.by_name(word)
+        return vocabulary.by_name(word)
     except UnknownClassError:
-        return False
-    return True
+        return None
+
+
+def _predicted(word: str | int, vocabulary: Vocabulary) -> Structure:
+    """Return the class that a word or an id means; of what a model only lists, say how to learn it."""
+    try:
+        return class_of(word, vocabulary)
+    except UnknownClassError as error:
+        structure = vocabulary.by_id(word) if isinstance(word, int) else _stated(word, vocabulary)
+        if structure is None:
+            raise
+        added = f", and add --new {structure.name!r}" if structure.status == "composite" else ""
+        raise UnknownClassError(
+            expected=error.expected,
+            got=error.got,
+            do=f"{error.do}; or learn it as one new class: write {structure.name!r}{added}",
+        ) from None
+
+
+def _refuse_wholes(names: Mapping[int, str], classes: Iterable[LearntClass]) -> None:
+    """Refuse a new class whose parts would be named beside it: it would be made of them, not learnt."""
+    vocabulary = Vocabulary.of(tuple(names.items()))
+    for one in classes:
+        whole = vocabulary.by_id(one.id)
+        if whole.status == "composite":
+            parts = ", ".join(vocabulary.by_id(part).name for part in whole.parts)
+            raise UsageError(
+                expected=f"a model that names {one.name!r} or its parts",
+                got=f"{one.name!r} beside {parts}",
+                do="map it to null or leave the parts out; without --keep-names the model names what the list does",
+            )
 
 
 def _refuse_misspelt(word: str, vocabulary: Vocabulary) -> None:

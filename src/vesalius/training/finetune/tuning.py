@@ -49,7 +49,8 @@ class Finetuning:
     def forgotten(self) -> tuple[str, ...]:
         """Names of the base model that the new one does not have."""
         kept = self.course.beginning.spec.names
-        return tuple(name for label, name in self.base.vocabulary if label not in kept)
+        names = set(kept.values())
+        return tuple(name for label, name in self.base.vocabulary if label not in kept and name not in names)
 
     @property
     def validated(self) -> tuple[Course, ...]:
