@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from inference.other_device import DEVICE, OtherDevice
 from vesalius.geometry.resample import AxisMap
 from vesalius.inference.labelling import LabelMaker, Layer
 
@@ -32,7 +33,8 @@ def maps_to(shape: tuple[int, int, int], source: tuple[int, int, int] = SHAPE):
 
 def make(features: torch.Tensor, cuts: list[int], *, shape=(50, 41, 37), shortcut: bool = True):
     target = np.zeros(shape, dtype=np.uint8)
-    layer = Layer(class_vectors=vectors(), labels=torch.tensor(LABELS), target=target)
+    device = features.device
+    layer = Layer(class_vectors=vectors().to(device), labels=torch.tensor(LABELS, device=device), target=target)
     maker = LabelMaker(maps=maps_to(shape, features.shape[:3]), layers=[layer], shortcut=shortcut)
     for start, stop in itertools.pairwise(cuts):
         maker.feed(features[max(start - 1, 0) : stop])
@@ -117,3 +119,13 @@ def test_half_precision_features_give_nearly_the_same_labels() -> None:
     full, _ = make(features, [0, 24])
     half, _ = make(features.half(), [0, 24])
     assert (full != half).mean() < 0.002
+
+
+def test_labels_are_made_on_the_device_of_the_features() -> None:
+    features = smooth_features(13, (8, 9, 7))
+    here, counted = make(features, [0, 3, 8], shape=(15, 13, 11))
+    with OtherDevice(), torch.inference_mode():
+        there, other = make(features.to(DEVICE), [0, 3, 8], shape=(15, 13, 11))
+    assert len(np.unique(here)) > 3
+    assert np.array_equal(here, there)
+    assert torch.equal(counted.confidence[0].voxels, other.confidence[0].voxels)

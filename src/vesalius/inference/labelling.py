@@ -76,6 +76,7 @@ class LabelMaker:
             Confidence(torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.int64)) for n in sizes
         ]
         self._neighbours = [axis.neighbours() for axis in self.maps]
+        self._needed = self._neighbours[0][0] + (1 if self.maps[0].length > 1 else 0)
 
     def feed(self, block: Float[Tensor, "p y x d"]) -> None:
         """Write every target plane that the next planes of features complete.
@@ -86,9 +87,8 @@ class LabelMaker:
         repeated = 1 if self._fed else 0
         first = self._fed - repeated
         self._fed = first + block.shape[0]
-        lower = self._neighbours[0][0]
-        needed = lower + (1 if self.maps[0].length > 1 else 0)
-        ready = int(torch.searchsorted(needed, self._fed))
+        ready = int(torch.searchsorted(self._needed, self._fed))
+        self._neighbours = [(low.to(block.device), part.to(block.device)) for low, part in self._neighbours]
         for layer, confidence in zip(self.layers, self.confidence, strict=True):
             winners = self._winners(block, layer, confidence, repeated)
             if ready > self._written:
@@ -102,11 +102,11 @@ class LabelMaker:
         rows = block.reshape(-1, block.shape[-1])
         labels = torch.zeros(rows.shape[0], dtype=torch.int16, device=rows.device)
         uncounted = repeated * block.shape[1] * block.shape[2]
-        longest = layer.class_vectors.norm(dim=1).max()
+        longest = torch.linalg.vector_norm(layer.class_vectors, dim=1).max()
         for start in range(0, rows.shape[0], _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE].float()
             logits = part @ layer.class_vectors.T  # [rows o]
-            margin = _ROUNDING * longest * part.norm(dim=1)
+            margin = _ROUNDING * longest * torch.linalg.vector_norm(part, dim=1)
             place = (logits.amax(dim=1) >= -margin).nonzero()[:, 0]  # the others are background, most of a scan
             logits, margin = logits[place], margin[place]
             best, column = logits.max(dim=1)
@@ -189,6 +189,6 @@ def _count(
     found = (counts & (best > 0)).nonzero()[:, 0]
     if len(found):
         labels, size = winner[found].cpu(), len(confidence.voxels)
-        probability = torch.sigmoid(best[found]).double().cpu()
+        probability = torch.sigmoid(best[found]).cpu().double()  # not every device has float64
         confidence.voxels += torch.bincount(labels, minlength=size)
         confidence.probability += torch.bincount(labels, weights=probability, minlength=size)

@@ -1,0 +1,95 @@
+"""A device beside the processor on a machine that has none: what torch refuses on CUDA and MPS is refused here.
+
+Its tensors say that they lie on ``lazy``, a device of torch's own that asks for no hardware; what is computed with
+them is computed by the processor. Refused are operations on tensors of both sides (a tensor without axes may be
+anywhere, an index may be on the processor), and float64, which MPS does not have.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+DEVICE = torch.device("lazy")
+_CROSSES = {"aten::_to_copy", "aten::copy_"}
+_INDEXES = {"aten::index.Tensor", "aten::index_put_", "aten::_index_put_impl_"}
+
+
+class Elsewhere(Tensor):
+    """A tensor on the other device: its values are kept by the processor."""
+
+    here: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, here: Tensor) -> Elsewhere:
+        if here.dtype == torch.float64:
+            raise TypeError("the device has no float64")
+        return torch.Tensor._make_wrapper_subclass(
+            cls, here.shape, strides=here.stride(), dtype=here.dtype, device=DEVICE
+        )
+
+    def __init__(self, here: Tensor) -> None:
+        self.here = here
+
+    @classmethod
+    def __torch_dispatch__(cls, function: OpOverload, types: object, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(function, args, kwargs or {})
+
+
+class OtherDevice(TorchDispatchMode):
+    """While it lasts, the device is there."""
+
+    def __enter__(self) -> OtherDevice:
+        self._before = torch._C._only_lift_cpu_tensors()
+        torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(numbers, device=...): made here, then moved
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        torch._C._set_only_lift_cpu_tensors(self._before)
+
+    def __torch_dispatch__(self, function: OpOverload, types: object, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(function, args, kwargs or {})
+
+
+@torch.inference_mode()
+def moved(network: nn.Module) -> nn.Module:
+    """Move a network to the device, in place."""
+    for module in network.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            module.register_parameter(name, nn.Parameter(Elsewhere(weight.detach()), requires_grad=False))
+        for name, buffer in module.named_buffers(recurse=False):
+            module.register_buffer(name, Elsewhere(buffer))
+    return network
+
+
+def _run(function: OpOverload, args: Any, kwargs: Any) -> Any:
+    leaves = tree_flatten((args, kwargs))[0]
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    asked = next((leaf for leaf in leaves if isinstance(leaf, torch.device)), None)
+    is_elsewhere = any(isinstance(t, Elsewhere) for t in tensors)
+    name = function.name().removesuffix(".default")
+    if is_elsewhere and name not in _CROSSES:
+        values = tensors[:1] if name in _INDEXES and isinstance(tensors[0], Elsewhere) else tensors
+        if any(t.ndim and not isinstance(t, Elsewhere) for t in values):
+            raise RuntimeError(f"{name}: expected all tensors to be on the same device")
+    if asked is not None:
+        is_elsewhere = asked.type == DEVICE.type
+    if name == "aten::copy_":
+        is_elsewhere = isinstance(args[0], Elsewhere)
+    result = function(*tree_map(_unwrapped, args), **tree_map(_unwrapped, kwargs))
+    return tree_map(lambda leaf: Elsewhere(leaf) if is_elsewhere and isinstance(leaf, Tensor) else leaf, result)
+
+
+def _unwrapped(leaf: Any) -> Any:
+    if isinstance(leaf, torch.device):
+        return torch.device("cpu")
+    return leaf.here if isinstance(leaf, Elsewhere) else leaf
