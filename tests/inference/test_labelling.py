@@ -88,6 +88,20 @@ def test_ties_at_corners_are_not_decided_by_the_shortcut() -> None:
     assert np.unique(target).tolist() in ([5], [6])
 
 
+def test_a_third_class_may_win_between_two_that_are_written_as_one_label() -> None:
+    features = torch.zeros(2, 1, 1, 3)
+    features[:, 0, 0] = torch.tensor([[2.0, -2.0, 1.5], [-2.0, 2.0, 1.5]])
+    found = {}
+    for shortcut in (True, False):
+        target = np.zeros((5, 1, 1), dtype=np.uint8)
+        layer = Layer(class_vectors=torch.eye(3), labels=torch.tensor([2, 2, 7]), target=target)
+        ends = (AxisMap(np.linspace(0, 1, 5), 2), AxisMap(np.zeros(1), 1), AxisMap(np.zeros(1), 1))
+        LabelMaker(maps=ends, layers=[layer], shortcut=shortcut).feed(features)
+        found[shortcut] = target.ravel().tolist()
+    assert found[False] == [2, 7, 7, 7, 2]
+    assert found[True] == found[False]
+
+
 @pytest.mark.parametrize("cuts", [[0, 1, 2, 24], [0, 8, 16, 24], [0, 23, 24], list(range(25))])
 def test_blocks_of_any_thickness_give_the_same_labels(cuts: list[int]) -> None:
     features = smooth_features(5)

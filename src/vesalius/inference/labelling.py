@@ -2,8 +2,9 @@
 
 Features are interpolated linearly and compared with the class vectors at every voxel of the input: borders follow
 the sub-voxel surface, no staircase. Most voxels need none of that work: logits are linear in the features and
-trilinear weights are convex, so where one class wins at all eight corners of a cell it wins everywhere inside.
-Only voxels of mixed cells are interpolated; the result equals the dense computation in every voxel.
+trilinear weights are convex, so where one class wins at all eight corners of a cell it wins everywhere inside
+(one class, not one label: between two that are written alike a third may win). Only voxels of mixed cells are
+interpolated; the result equals the dense computation in every voxel.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -98,9 +99,9 @@ class LabelMaker:
     def _winners(
         self, block: Float[Tensor, "p y x d"], layer: Layer, confidence: Confidence, repeated: int
     ) -> Int[Tensor, "p y x"]:
-        """Return the winning label of each model voxel, ``_UNDECIDED`` where rounding could change it."""
+        """Return 1 + the winning class of each model voxel, ``_UNDECIDED`` where rounding could change it."""
         rows = block.reshape(-1, block.shape[-1])
-        labels = torch.zeros(rows.shape[0], dtype=torch.int16, device=rows.device)
+        winners = torch.zeros(rows.shape[0], dtype=torch.int16, device=rows.device)
         uncounted = repeated * block.shape[1] * block.shape[2]
         longest = torch.linalg.vector_norm(layer.class_vectors, dim=1).max()
         for start in range(0, rows.shape[0], _ROWS_AT_ONCE):
@@ -110,12 +111,12 @@ class LabelMaker:
             place = (logits.amax(dim=1) >= -margin).nonzero()[:, 0]  # the others are background, most of a scan
             logits, margin = logits[place], margin[place]
             best, column = logits.max(dim=1)
-            winner = torch.where(best > 0, layer.labels[column], 0)
+            winner = torch.where(best > 0, column + 1, 0)
             near = (logits >= (best - margin)[:, None]).sum(dim=1, dtype=torch.int16)
             certain = (near == 1) & (best > margin)
-            labels[place + start] = torch.where(certain, winner, _UNDECIDED).to(torch.int16)
-            _count(confidence, winner, best, counts=place + start >= uncounted)
-        return labels.view(block.shape[:3])
+            winners[place + start] = torch.where(certain, winner, _UNDECIDED).to(torch.int16)
+            _count(confidence, layer.labels, column, best, counts=place + start >= uncounted)
+        return winners.view(block.shape[:3])
 
     def _write(
         self,
@@ -126,7 +127,8 @@ class LabelMaker:
         first: int,
     ) -> None:
         """Write the target's planes: whole cells where the corners agree, interpolated voxels elsewhere."""
-        cells = _decided_cells(winners) if self.shortcut else torch.full_like(winners, _UNDECIDED)
+        won = _decided_cells(winners) if self.shortcut else torch.full_like(winners, _UNDECIDED)
+        cells = _labels_of(won, layer.labels)
         lower = [low for low, _ in self._neighbours]
         rolling = lower[0][planes] - first
         labels = cells.index_select(0, rolling).index_select(1, lower[1]).index_select(2, lower[2])
@@ -171,7 +173,7 @@ def _trilinear(
 
 
 def _decided_cells(winners: Int[Tensor, "p y x"]) -> Int[Tensor, "cp cy cx"]:
-    """Return the label of each cell whose corners all agree, ``_UNDECIDED`` for the others.
+    """Return what has won in each cell whose corners all agree, ``_UNDECIDED`` for the others.
 
     A cell is named by its lowest corner; an axis of one voxel has one cell, with that voxel on both sides.
     """
@@ -183,12 +185,24 @@ def _decided_cells(winners: Int[Tensor, "p y x"]) -> Int[Tensor, "cp cy cx"]:
     return torch.where(low == high, low, _UNDECIDED)
 
 
+def _labels_of(winners: Int[Tensor, "cp cy cx"], labels: Int[Tensor, " o"]) -> Int[Tensor, "cp cy cx"]:
+    """Return the label that each winner is written as; background and ``_UNDECIDED`` stay."""
+    table = torch.cat([labels.new_tensor([_UNDECIDED, 0]), labels]).to(winners.dtype)
+    return table.index_select(0, (winners + 1).flatten().int()).view(winners.shape)
+
+
 def _count(
-    confidence: Confidence, winner: Int[Tensor, " n"], best: Float[Tensor, " n"], *, counts: Bool[Tensor, " n"]
+    confidence: Confidence,
+    labels: Int[Tensor, " o"],
+    column: Int[Tensor, " n"],
+    best: Float[Tensor, " n"],
+    *,
+    counts: Bool[Tensor, " n"],
 ) -> None:
+    """Add the probability of the class that won, where one did, to that of its label."""
     found = (counts & (best > 0)).nonzero()[:, 0]
     if len(found):
-        labels, size = winner[found].cpu(), len(confidence.voxels)
+        label, size = labels[column[found]].cpu(), len(confidence.voxels)
         probability = torch.sigmoid(best[found]).cpu().double()  # not every device has float64
-        confidence.voxels += torch.bincount(labels, minlength=size)
-        confidence.probability += torch.bincount(labels, weights=probability, minlength=size)
+        confidence.voxels += torch.bincount(label, minlength=size)
+        confidence.probability += torch.bincount(label, weights=probability, minlength=size)
