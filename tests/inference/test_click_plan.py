@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -137,6 +138,17 @@ def test_clicks_far_apart_need_more_memory_and_time_than_one(model: Segmenter) -
     assert (len(near.windows), len(far.windows)) == (1, 2)
     assert far.phases["clicks"]["remembered"] == 2 * near.phases["clicks"]["remembered"]
     assert (far.seconds - 3) == pytest.approx(2 * (near.seconds - 3))
+
+
+def test_clicks_at_the_edge_of_a_rotated_volume_have_windows(model: Segmenter) -> None:
+    cosine, sine = np.cos(0.3), np.sin(0.3)
+    turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+    affine = np.eye(4)
+    for spacing, shape, corner in (((0.9, 1.3, 0.7), (70, 61, 83), 10.0), ((1.1, 0.8, 1.2), (64, 77, 59), -150.0)):
+        affine[:3, :3], affine[:3, 3] = turn @ np.diag(spacing), corner
+        volume = Volume(np.zeros((1, *shape), dtype=np.int16), Grid(shape, affine), "CT")
+        for edge in itertools.product(*((-0.5, 0.0, side - 1, side - 0.5) for side in shape)):
+            assert len(plan(model, [click("liver", *edge)], volume).windows) == 1
 
 
 def test_a_click_outside_is_refused_as_the_session_refuses_it(model: Segmenter) -> None:

@@ -32,11 +32,11 @@ from vesalius.inference.plan import (
     peak_of,
     resident_bytes,
 )
-from vesalius.inference.points import window_starts
+from vesalius.inference.points import clicks_on_model_grid, window_starts
 from vesalius.inference.segmenter import Segmenter
 from vesalius.prompts.types import PointPrompt
 from vesalius.spec import PromptArchitecture
-from vesalius.transforms.preprocess import padded_grid
+from vesalius.transforms.preprocess import content_box, padded_grid
 
 _LOGITS_SHARE = 5
 """Of what a session may remember with, a fifth is for logits and the rest for image maps."""
@@ -128,7 +128,8 @@ def plan_clicks(
     limit = max_bytes if max_bytes is not None else available_bytes() + held
     grid = segmenter.whole_grid(volume.grid)
     model_grid = padded_grid(grid, spec.window_size)
-    objects = _objects(clicks, volume.grid, grid, model_grid)
+    content = content_box(grid, spec.window_size)
+    objects = _objects(clicks, volume.grid, model_grid=model_grid, content=content)
     windows, seen_in = _windows(list(objects.values()), model_grid.shape, spec.window_size)
     needed = _phases(segmenter, volume, labels, model_grid, objects=seen_in, held=held)
     least = peak_of(needed)
@@ -160,15 +161,16 @@ def plan_clicks(
 
 
 def _objects(
-    clicks: Sequence[PointPrompt], own: Grid, grid: Grid, model_grid: Grid
+    clicks: Sequence[PointPrompt], grid: Grid, *, model_grid: Grid, content: Box
 ) -> dict[str, Float[np.ndarray, "_ 3"]]:
-    """Return target -> its clicks in voxels of the padded grid; those on the volume's faces lie on the model's."""
-    places: dict[str, list[np.ndarray]] = {}
+    """Return target -> its clicks in voxels of the padded grid."""
+    places: dict[str, list[Sequence[float]]] = {}
     for click in clicks:
-        point = grid.to_voxel(own.to_world(np.asarray(click.point_ijk(own))))
-        inside = point.clip(-0.5, np.asarray(grid.shape) - 0.5)
-        places.setdefault(click.target, []).append(model_grid.to_voxel(grid.to_world(inside)))
-    return {target: np.array(points) for target, points in places.items()}
+        places.setdefault(click.target, []).append(click.point_ijk(grid))
+    return {
+        target: clicks_on_model_grid(np.asarray(points), grid=grid, model_grid=model_grid, content=content)
+        for target, points in places.items()
+    }
 
 
 def _windows(

@@ -19,6 +19,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from vesalius.geometry.boxes import NOWHERE, Box, Triple, enclosing_box
+from vesalius.geometry.grid import Grid
 from vesalius.models.layers.planes import workspace
 from vesalius.models.promptable import Promptable
 from vesalius.prompts.encode import ObjectClicks, encode_clicks
@@ -93,6 +94,24 @@ class PointLogits:
         )
         share: np.ndarray = i * j * k
         return share
+
+
+def clicks_on_model_grid(
+    points_ijk: Float[np.ndarray, "n 3"], *, grid: Grid, model_grid: Grid, content: Box
+) -> Float[np.ndarray, "n 3"]:
+    """Return clicks in the voxels of the model's grid.
+
+    That may fall short of the volume by a quarter of a voxel at either end: clicks there count as on its face.
+
+    Args:
+        points_ijk: In voxels of the volume, no further out than its faces.
+        grid: Of the volume.
+        model_grid: Of the image the network sees, padding included.
+        content: The part of it that is not padding.
+    """
+    points = model_grid.to_voxel(grid.to_world(points_ijk))
+    low, high = np.asarray(content.start) - 0.5, np.asarray(content.stop) - 0.5
+    return np.asarray(points.clip(low, high))  # last of all: any later rounding might lead outside again
 
 
 def window_starts(

@@ -22,7 +22,7 @@ from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.anchors import with_anchors
 from vesalius.inference.compose import LabelChange
 from vesalius.inference.merge import MaskChange, change_mask
-from vesalius.inference.points import window_starts
+from vesalius.inference.points import clicks_on_model_grid, window_starts
 from vesalius.inference.pull import pulled
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.interactive.claims import with_claims
@@ -126,15 +126,12 @@ class Predictor:
         return replace(state, windows=windows, window_of={**state.window_of, **homes})
 
     def _points_ijk(self, clicks: Sequence[Placed]) -> Float[np.ndarray, "n 3"]:
-        """Return clicks in the voxels of the model's grid.
-
-        That may fall short of the volume by a quarter of a voxel at either end: clicks there count as on its face.
-        """
+        """Return clicks in the voxels of the model's grid."""
         grid, prepared = self._volume.grid, self._prepared
         places = [placed.prompt.point_ijk(grid) for placed in clicks if isinstance(placed.prompt, PointPrompt)]
-        points = prepared.grid.to_voxel(grid.to_world(np.asarray(places)))
-        low, high = np.asarray(prepared.content.start) - 0.5, np.asarray(prepared.content.stop) - 0.5
-        return np.asarray(points.clip(low, high))
+        return clicks_on_model_grid(
+            np.asarray(places), grid=grid, model_grid=prepared.grid, content=prepared.content
+        )
 
     def _clicked(
         self, state: State, labels: Sequence[int], starts: Mapping[int, PackedMask]

@@ -156,6 +156,11 @@ def padded_grid(grid: Grid, least: Triple) -> Grid:
     return grid.cropped(_padded_box(grid, least))
 
 
+def content_box(grid: Grid, least: Triple) -> Box:
+    """Return where the voxels of a grid lie in its ``padded_grid``."""
+    return Box((0, 0, 0), grid.shape).relative_to(_padded_box(grid, least).start)
+
+
 def _padded_box(grid: Grid, least: Triple) -> Box:
     missing = [max(n - size, 0) for n, size in zip(least, grid.shape, strict=True)]
     i, j, k = (m // 2 for m in missing)
@@ -173,9 +178,7 @@ def _padded(image: Float[Tensor, "i j k"], grid: Grid, least: Triple, steps: Pre
         sides = [amount for a in (2, 1, 0) for amount in (before[a], after[a])]
         mode = "replicate" if steps.padding == "replicate" else "constant"
         image = torch.nn.functional.pad(image[None, None], sides, mode=mode)[0, 0]
-    i, j, k = before
-    ni, nj, nk = grid.shape
-    return Prepared(image, grid.cropped(box), Box((i, j, k), (i + ni, j + nj, k + nk)))
+    return Prepared(image, grid.cropped(box), content_box(grid, least))
 
 
 def margin_box(box: Box, grid: Grid) -> Box:
