@@ -34,6 +34,14 @@ def test_spacings_volumes_and_intensities_are_the_data_s(write_set: Written) -> 
     assert found.intensity.low == -1000
 
 
+def test_what_a_list_maps_to_null_is_no_structure_of_it(write_set: Written) -> None:
+    path = write_set({"a": {}}, label_mapping={"1": "liver", "2": None, "3": None})
+    found = fingerprint(read_list(path))
+    assert list(found.classes) == [1]
+    assert found.foreground is not None
+    assert found.foreground == found.classes[1].intensity
+
+
 def test_axes_are_those_of_the_body_not_of_the_file(write_set: Written) -> None:
     affine = np.array([[0, 0, 5.0, 0], [4.0, 0, 0, 0], [0, 2.0, 0, 0], [0, 0, 0, 1]])
     found = fingerprint(read_list(write_set({"a": {"affine": affine}})))

@@ -87,7 +87,7 @@ class Fingerprint:
         extent_mm: How much of the body is shown, along the same axes.
         intensity: Of all voxels.
         foreground: Of the voxels that belong to some structure; None where nothing is labelled.
-        classes: Label id -> what it is like; ids never found are absent.
+        classes: Label id -> what it is like; ids never found, and those that mean no class, are absent.
     """
 
     list: str
@@ -194,7 +194,7 @@ def _facts(case: ListedCase, listed: DataList) -> _CaseFacts:
         labels = on_grid_of(image, read_drawn(case))
         layers = (labels.data, *labels.overlaps.values())
         found = {label for layer in layers for label in np.flatnonzero(np.bincount(layer.ravel())).tolist()}
-        for label in sorted(found - {0} - listed.unknown):
+        for label in sorted(found - {0} - listed.unjudged):
             is_drawn = np.logical_or.reduce([layer == label for layer in layers])
             volume_ml[label] = float(np.count_nonzero(is_drawn)) * image.grid.voxel_volume_ml
             inside[label] = _evenly(image.data[0][is_drawn])
