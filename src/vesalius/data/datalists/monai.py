@@ -142,11 +142,11 @@ def _cases(entry: object, split: Split, root: Root, where: str) -> Iterator[List
 
 def _masks(stated: object, root: Root, where: str) -> dict[int, Path]:
     """Return label id -> file of one structure."""
-    if not isinstance(stated, dict):
+    if not isinstance(stated, dict) or not all(isinstance(file, str) for file in stated.values()):
         raise _bad_entry(where, f"masks {str(stated)[:80]}")
     try:
         return {int(label): root.resolve(file) for label, file in stated.items()}
-    except (TypeError, ValueError):
+    except ValueError:
         raise _bad_entry(where, f"masks {str(stated)[:80]}") from None
 
 
