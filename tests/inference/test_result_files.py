@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
-from vesalius.errors import GeometryError, UsageError
+from vesalius.errors import DicomSeriesError, GeometryError, UsageError
 from vesalius.geometry.grid import Grid
-from vesalius.geometry.volume import Volume
+from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.result_files import ResultOptions, check_formats, file_name, statistics_csv
+from vesalius.io.dicom_series import read_series, write_series
 from vesalius.io.dicom_source import DicomSource
+from vesalius.io.formats import write
 from vesalius.labels.findings import Finding, Findings
 
 
@@ -76,7 +80,44 @@ def test_a_dicom_seg_is_refused_where_it_could_not_be_written() -> None:
         check_formats(volume(moved, is_dicom=False), options=SEG, like=volume(STRAIGHT, is_dicom=True))
 
 
-def test_a_dicom_seg_is_accepted_where_it_can_be_written() -> None:
-    check_formats(volume(STRAIGHT, is_dicom=True), options=SEG)
-    check_formats(volume(FLIPPED, is_dicom=False), options=SEG, like=volume(STRAIGHT, is_dicom=True))
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    """The files of a DICOM series."""
+    write_series(volume(STRAIGHT, is_dicom=False), tmp_path / "ct")
+    return tmp_path / "ct"
+
+
+def test_a_dicom_seg_is_accepted_where_it_can_be_written(series: Path) -> None:
+    like = read_series(series)
+    check_formats(like, options=SEG)
+    check_formats(volume(FLIPPED, is_dicom=False), options=SEG, like=like)
     check_formats(volume(TILTED, is_dicom=False), options=ResultOptions(formats=("nifti", "seg.nrrd")))
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "says"),
+    [
+        ("FrameOfReferenceUID", None, "6 of 6 files without FrameOfReferenceUID"),
+        ("SOPInstanceUID", None, "6 of 6 files without SOPInstanceUID"),
+        ("StudyDate", "20.01.2020", "ValueError"),
+        ("PatientSex", "W", "ValueError"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*Invalid value for VR")
+def test_headers_without_what_a_dicom_seg_needs_are_refused_before_computing(
+    series: Path, tag: str, value: str | None, says: str
+) -> None:
+    for path in series.iterdir():
+        dataset = pydicom.dcmread(path)
+        if value is None:
+            delattr(dataset, tag)
+        else:
+            setattr(dataset, tag, value)
+        dataset.save_as(path)
+    scan = read_series(series)
+    with pytest.raises(DicomSeriesError, match=says) as caught:
+        check_formats(scan, options=SEG)
+    assert "leave out --format dicom-seg" in caught.value.do
+    found = LabelMap(np.ones(scan.grid.shape, np.uint8), scan.grid, {1: "liver"}, source=scan.source)
+    with pytest.raises(DicomSeriesError):
+        write(found, series / "labels.seg.dcm")

@@ -172,12 +172,12 @@ def test_a_single_segment_and_a_single_overlap_are_merged_too(tmp_path: Path) ->
 
 def test_a_mirrored_file_is_noticed_and_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     series = series_of(grid_of(COSINES["axial"]), tmp_path / "ct")
-    honest = dicom_seg._segmentation
+    honest = dicom_seg.segmentation_of
 
     def mirrored(layer, *others):  # type: ignore[no-untyped-def]
         return honest(layer[:, ::-1], *others)
 
-    monkeypatch.setattr(dicom_seg, "_segmentation", mirrored)
+    monkeypatch.setattr(dicom_seg, "segmentation_of", mirrored)
     with pytest.raises(GeometryError, match="voxels away"):
         formats.write(labels_on(series.grid), tmp_path / "a.seg.dcm", like=series)
     assert [entry.name for entry in tmp_path.iterdir()] == ["ct"]

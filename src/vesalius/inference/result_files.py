@@ -30,6 +30,7 @@ from vesalius.inference.segmenter import Segmentation, Segmenter
 from vesalius.io.dicom_seg import RIGHT_ANGLE
 from vesalius.io.dicom_source import DicomSource
 from vesalius.io.formats import layer_of, repairs, write
+from vesalius.io.highdicom_seg import check_headers
 from vesalius.labels.findings import Finding, Findings
 from vesalius.views.preview import png_bytes, render_preview
 from vesalius.views.report import render_report
@@ -114,10 +115,12 @@ def check_formats(volume: Volume, *, options: ResultOptions, like: Volume | None
     Raises:
         UsageError: If a DICOM SEG is wanted and there are no DICOM headers.
         GeometryError: If the headers belong to other voxels, or a DICOM SEG cannot hold the grid.
+        DicomSeriesError: If a tag that a DICOM SEG copies is missing, or holds what the standard does not allow.
     """
     if "dicom-seg" not in options.formats:
         return
-    if not isinstance((like or volume).source, DicomSource):
+    source = (like or volume).source
+    if not isinstance(source, DicomSource):
         raise UsageError(
             expected="a DICOM series, whose headers a DICOM SEG needs",
             got="an image that was not read from DICOM",
@@ -135,6 +138,7 @@ def check_formats(volume: Volume, *, options: ResultOptions, like: Volume | None
             got="a series with a tilted gantry",
             do="leave out --format dicom-seg: NIfTI and .seg.nrrd hold the tilt",
         )
+    check_headers(source.datasets())
 
 
 def write_result(

@@ -13,14 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import highdicom as hd
 import numpy as np
-from highdicom.seg import Segmentation, SegmentDescription
-from highdicom.sr.coding import CodedConcept
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
 
-import vesalius
 from vesalius.errors import DiskError, FileFormatError, GeometryError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import LabelRegion, label_regions
@@ -30,23 +25,19 @@ from vesalius.io.atomic import replacing
 from vesalius.io.coding import describe
 from vesalius.io.dicom_headers import DAMAGE
 from vesalius.io.dicom_source import DicomSource
+from vesalius.io.highdicom_seg import segmentation_of
 from vesalius.io.pixels import as_label_arrays, named
 from vesalius.io.pydicom_silence import quiet_pydicom
 from vesalius.io.seg_frames import frame_places, mask_of_frame, open_seg
 from vesalius.io.seg_grid import FrameStack, stack_frames
 from vesalius.io.seg_merge import appended
 from vesalius.io.source import FileSource
-from vesalius.labels.structure import Concept, Structure
 from vesalius.shapes import LabelArray
 
-_TRACKING = "vesalius class {}"
 _TRACKED = re.compile(r"^vesalius class (\d+)$")
-_MANUFACTURER = "Vesalius"
 _MAX_CENTROID_ERROR = 0.5
 RIGHT_ANGLE = 1e-4
 """Largest cosine between voxel axes that a DICOM SEG can hold: its readers take right angles for granted."""
-_TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
-           "StudyTime", "ReferringPhysicianName")  # fmt: skip
 
 
 def write(labels: LabelMap, path: Path) -> None:
@@ -55,6 +46,7 @@ def write(labels: LabelMap, path: Path) -> None:
     Raises:
         UsageError: If it did not come from DICOM, or nothing was found.
         GeometryError: If its grid is sheared (gantry tilt), or the file read back lies elsewhere.
+        DicomSeriesError: If no DICOM SEG can be made from the headers of the series.
         DiskError: If the file cannot be written.
     """
     source = labels.source
@@ -74,7 +66,7 @@ def write_for(labels: LabelMap, path: Path, *, source_images: Sequence[Dataset])
     """Write a label map as a DICOM SEG of the series whose datasets (without pixels) are given.
 
     Raises:
-        UsageError, GeometryError, DiskError: As `write`.
+        UsageError, GeometryError, DicomSeriesError, DiskError: As `write`.
     """
     _refuse_shear(labels.grid)
     layers = as_label_arrays(labels)
@@ -89,7 +81,7 @@ def write_for(labels: LabelMap, path: Path, *, source_images: Sequence[Dataset])
     segmentation: Any = None
     for layer, ids in zip(layers, map(sorted, regions), strict=True):
         if ids:
-            made = _segmentation(layer, ids, labels.grid, structures, source_images)
+            made = segmentation_of(layer, ids, labels.grid, structures, source_images)
             segmentation = made if segmentation is None else appended(segmentation, made)
     with replacing(path) as part:
         segmentation.save_as(part)
@@ -128,95 +120,6 @@ def _refuse_shear(grid: Grid) -> None:
 def _names_found(labels: LabelMap, regions: list[dict[int, LabelRegion]]) -> dict[int, str]:
     found = sorted({label for by_label in regions for label in by_label})
     return {label: labels.names.get(label, f"label {label}") for label in found}
-
-
-def _segmentation(
-    layer: LabelArray, ids: list[int], grid: Grid, structures: dict[int, Structure], sources: Sequence[Dataset]
-) -> Segmentation:
-    """Make a BINARY segmentation of one layer; segments are numbered from 1 in the order of ``ids``."""
-    table = np.zeros(max(int(layer.max()), *ids) + 1, np.uint8 if len(ids) <= 255 else np.uint16)
-    table[ids] = np.arange(1, len(ids) + 1)
-    numbers = np.empty(layer.shape[::-1], table.dtype)  # [k j i]: slices of rows of columns
-    for k in range(layer.shape[2]):
-        np.take(table, layer[:, :, k].T, out=numbers[k])
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine
-    volume = hd.Volume(
-        numbers,
-        lps[:, [2, 1, 0, 3]],
-        coordinate_system="PATIENT",
-        frame_of_reference_uid=getattr(sources[0], "FrameOfReferenceUID", None),
-    )
-    with quiet_pydicom():  # values copied from the user's headers may be odd
-        return Segmentation(
-            source_images=[_complete(sources[0]), *sources[1:]],
-            pixel_array=volume,
-            segmentation_type="BINARY",
-            segment_descriptions=[_description(n, structures[label]) for n, label in enumerate(ids, 1)],
-            series_instance_uid=generate_uid(),
-            series_number=_series_number(sources[0]),
-            sop_instance_uid=generate_uid(),
-            instance_number=1,
-            manufacturer=_MANUFACTURER,
-            manufacturer_model_name=_MANUFACTURER,
-            software_versions=vesalius.__version__,
-            device_serial_number="0",
-            content_description="Segmentation",
-            series_description="Segmentation by Vesalius",
-            content_label="SEGMENTATION",
-            omit_empty_frames=True,
-        )
-
-
-def _complete(header: Dataset) -> Dataset:
-    """Return the header with the type-2 attributes it may lack, empty, as the standard allows."""
-    if all(name in header for name in _TYPE_2):
-        return header
-    completed = Dataset()
-    completed.update(header)
-    completed.file_meta = header.file_meta
-    for name in _TYPE_2:
-        if name not in completed:
-            setattr(completed, name, "")
-    return completed
-
-
-def _description(number: int, structure: Structure) -> SegmentDescription:
-    code = structure.code
-    assert code is not None, "describe() gives every structure a code"
-    algorithm = hd.AlgorithmIdentificationSequence(
-        name=_MANUFACTURER,
-        version=vesalius.__version__,
-        family=CodedConcept("123109", "DCM", "Artificial Intelligence"),
-    )
-    description = SegmentDescription(
-        segment_number=number,
-        segment_label=structure.name[:64],
-        segmented_property_category=_coded(code.category),
-        segmented_property_type=_coded(code.type),
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=algorithm,
-        tracking_uid=generate_uid(),
-        tracking_id=_TRACKING.format(structure.id),
-        anatomic_regions=[_coded(code.region)] if code.region else None,
-    )
-    if code.modifier:
-        description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [
-            _coded(code.modifier)
-        ]
-    if code.region and code.region_modifier:
-        description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [_coded(code.region_modifier)]
-    description.RecommendedDisplayCIELabValue = [
-        int(v) for v in hd.color.CIELabColor.from_rgb(*structure.colour).value
-    ]
-    return description
-
-
-def _coded(concept: Concept) -> CodedConcept:
-    return CodedConcept(concept.value, concept.scheme, concept.meaning[:64])
-
-
-def _series_number(header: Dataset) -> int:
-    return 1000 + abs(int(header.get("SeriesNumber") or 0)) % 1_000_000
 
 
 def _check_written(part: Path, labels: LabelMap, regions: list[dict[int, LabelRegion]], path: Path) -> None:
