@@ -198,6 +198,18 @@ def test_pseudo_labels_are_read_by_the_names_in_their_file_and_say_where_their_c
     assert sum(bool(np.abs(centre - at).max() < 4) for centre in centres) > 5
 
 
+def test_other_names_beside_a_pseudo_label_make_the_case_anew(write_set: Written, tmp_path: Path) -> None:
+    path = write_set({"a": {"entry": {"pseudo_label": "p.nrrd"}}})
+    write(LabelMap(np.ones(SHAPE, np.uint8), Grid(SHAPE, AFFINE), {}), path.parent / "p.nrrd")
+    found = []
+    for name in ("right kidney", "spleen", "spleen"):
+        (path.parent / "p.json").write_text(json.dumps({"1": name}))
+        (case,) = prepared(path, tmp_path / "cache")
+        found.append(np.unique(np.asarray(case.pseudo_labels)).tolist())
+    assert found == [[7], [2], [2]]
+    assert len(folders(tmp_path / "cache")) == 2
+
+
 def test_scans_of_which_nothing_is_known_are_left_out_or_refused_before_anything_is_prepared(
     write_set: Written, tmp_path: Path
 ) -> None:

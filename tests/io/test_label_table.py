@@ -56,13 +56,13 @@ def test_a_damaged_table_is_no_table(content: bytes) -> None:
 def test_the_sidecar_of_the_same_name_comes_first(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text('{"1": "liver"}')
     image = tmp_path / "seg.nii.gz"
-    assert label_table.from_sidecar(image, "seg") == {1: "liver"}
+    assert label_table.from_sidecar(image) == {1: "liver"}
     (tmp_path / "seg.json").write_text('{"classes": [{"id": 2, "name": "spleen"}]}')
-    assert label_table.from_sidecar(image, "seg") == {2: "spleen"}
+    assert label_table.from_sidecar(image) == {2: "spleen"}
 
 
 def test_a_giant_sidecar_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_table, "_SIDECAR_BYTES", 10)
     (tmp_path / "labels.json").write_text('{"1": "liver", "2": "spleen"}')
     with pytest.raises(FileFormatError):
-        label_table.from_sidecar(tmp_path / "a.nii", "a")
+        label_table.from_sidecar(tmp_path / "a.nii")

@@ -32,6 +32,7 @@ from vesalius.geometry.resample import axis_maps, is_orthogonal, resample_linear
 from vesalius.geometry.volume import LabelMap, Modality, Volume
 from vesalius.hounsfield import LOWEST_HU
 from vesalius.io.formats import read_labels
+from vesalius.io.label_table import sidecar_of
 from vesalius.labels.mapping import UNKNOWN, LabelMapping, Meaning, class_of
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.shapes import LabelArray
@@ -98,6 +99,7 @@ class Preparation:
     def facts(self, case: ListedCase, cache: Cache) -> dict[str, Any]:
         """Return everything that the prepared case depends on."""
         files = {"label": case.label, "pseudo_labels": case.pseudo_label, "supervoxels": case.supervoxels}
+        files["pseudo_names"] = case.pseudo_label and sidecar_of(case.pseudo_label)
         return {
             "format": _FORMAT,
             "spacing_mm": self.spec.spacing_mm,

@@ -57,8 +57,7 @@ def read_labels(path: Path) -> LabelMap:
     """
     volume = read(path)
     data = integer_labels(volume.data[0], path)
-    stem = path.name[: len(path.name) - len(suffix_of(path))]
-    names = named(label_table.from_sidecar(path, stem), data)
+    names = named(label_table.from_sidecar(path), data)
     return LabelMap(data, volume.grid, names, source=volume.source)
 
 

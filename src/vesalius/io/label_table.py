@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from vesalius.errors import FileFormatError
+from vesalius.io.atomic import suffix_of
 from vesalius.labels.structure import Structure
 
 CODE = 0
@@ -52,18 +53,23 @@ def from_extensions(contents: Iterable[bytes]) -> dict[int, str]:
     return {}
 
 
-def from_sidecar(path: Path, stem: str) -> dict[int, str]:
-    """Return the names of ``<stem>.json`` or ``labels.json`` beside a label file; empty where there is none.
+def sidecar_of(path: Path) -> Path | None:
+    """Return what names the ids of a label file from beside it: ``<its name>.json``, else ``labels.json``."""
+    stem = path.name[: len(path.name) - len(suffix_of(path))]
+    beside = (path.with_name(f"{stem}.json"), path.with_name("labels.json"))
+    return next((sidecar for sidecar in beside if sidecar.is_file()), None)
+
+
+def from_sidecar(path: Path) -> dict[int, str]:
+    """Return the names in the sidecar of a label file; empty where there is none.
 
     Either the object ``vesalius segment`` writes (``classes``: a list of ``id``, ``name``) or ``{"1": "liver"}``.
 
     Raises:
         FileFormatError: If there is such a file and it cannot be understood.
     """
-    for sidecar in (path.with_name(f"{stem}.json"), path.with_name("labels.json")):
-        if sidecar.is_file():
-            return _parse(sidecar)
-    return {}
+    sidecar = sidecar_of(path)
+    return {} if sidecar is None else _parse(sidecar)
 
 
 def _parse(sidecar: Path) -> dict[int, str]:

@@ -27,7 +27,7 @@ from vesalius.geometry import affine as affines
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io import label_table
-from vesalius.io.atomic import replacing, suffix_of
+from vesalius.io.atomic import replacing
 from vesalius.io.coding import describe
 from vesalius.io.limits import check_claim, check_shape, truncated
 from vesalius.io.pixels import integer_labels, named, single_channel, smallest_label_dtype
@@ -87,8 +87,7 @@ def read_labels(path: Path) -> LabelMap:
     header, extensions = _read_header(path)
     grid, repairs = _grid(header, path)
     data = integer_labels(_rescaled(_read_voxels(path, header, grid.shape), header), path)
-    stem = path.name[: len(path.name) - len(suffix_of(path))]
-    names = label_table.from_extensions(extensions) or label_table.from_sidecar(path, stem)
+    names = label_table.from_extensions(extensions) or label_table.from_sidecar(path)
     source = FileSource(path=path, grid=grid, header=header, repairs=repairs)
     return LabelMap(data, grid, named(names, data), source=source)
 

@@ -52,7 +52,7 @@ def read(folder: Path, root: Root) -> DataList:
         path=folder,
         format="folders",
         cases=tuple(cases),
-        meanings=dict(label_table.from_sidecar(folder / "labels", "labels")),
+        meanings=dict(label_table.from_sidecar(folder / "labels")),
         modality=_modality(cases),
     )
 
