@@ -115,12 +115,16 @@ def test_one_bad_case_never_stops_the_rest(
 ) -> None:
     (scans / "case_0a.nii.gz").write_bytes(b"not an image")
     (scans / "case_1a.nii").write_bytes((scans / "case_1.nii.gz").read_bytes()[:200])
+    (scans / "no_scan").mkdir()
     out = tmp_path / "out"
     assert batch(scans, out, tiny_model, "--json") == 3
-    result = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    result = json.loads(said.out)
     assert (result["cases"], result["done"], result["already_done"]) == (5, 3, 0)
     assert [failed["case"] for failed in result["failed"]] == ["case_0a", "case_1a"]
-    assert [row["status"] for row in summary(out)] == ["done", "failed", "done", "failed", "done"]
+    assert [row["status"] for row in summary(out)] == ["done", "failed", "done", "failed", "done", "left out"]
+    assert [left["path"] for left in result["left_out"]] == [summary(out)[-1]["input"]] == [str(scans / "no_scan")]
+    assert f"left out: {scans / 'no_scan'}: holds neither" in said.err
     assert {row["error"] for row in summary(out)} == {"", "FileFormatError"}
     assert not (out / "case_0a").exists()
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from vesalius.cli.cases import Case, list_cases
+from vesalius.cli.cases import list_cases
+from vesalius.cli.scan_folder import Case
 from vesalius.errors import FileFormatError, UsageError
 from vesalius.geometry.volume import Volume
+from vesalius.inference.result_folder import SCHEMA
 from vesalius.io.formats import read
 
 MakeScan = Callable[..., Path]
@@ -31,7 +33,7 @@ def test_a_folder_s_images_and_dicom_folders_are_its_cases(tmp_path: Path, make_
     touch(root / "a.nii.gz", root / "b.mha", root / "c.zip", root / "s1" / "ct.nii.gz", root / ".hidden.nii")
     touch(root / "notes.txt", root / "labels.seg.nrrd", root / "s1" / "segmentations" / "liver.nii.gz")
     touch(root / "s2" / "ct.nii.gz", root / "s2" / "pet.nii.gz", root / "empty" / "readme.md")
-    assert [(case.name, case.path.relative_to(root).as_posix()) for case in list_cases(root)] == [
+    assert [(case.name, case.path.relative_to(root).as_posix()) for case in list_cases(root).cases] == [
         ("a", "a.nii.gz"),
         ("b", "b.mha"),
         ("c", "c.zip"),
@@ -40,6 +42,38 @@ def test_a_folder_s_images_and_dicom_folders_are_its_cases(tmp_path: Path, make_
         ("s2_ct", "s2/ct.nii.gz"),
         ("s2_pet", "s2/pet.nii.gz"),
     ]
+
+
+def test_what_gives_no_case_is_named_with_the_reason(tmp_path: Path) -> None:
+    root = tmp_path / "scans"
+    touch(root / "a" / "ses1" / "ct.nii.gz", root / "b.nii.gz", root / "c" / "readme.md", root / "d.seg.nrrd")
+    touch(root / "done" / "labels.nii.gz", root / "of batch" / "x" / "labels.nii.gz", root / "notes.txt")
+    for folder in (root / "done", root / "of batch" / "x"):
+        (folder / "run.json").write_text(json.dumps({"schema": SCHEMA}))
+    listing = list_cases(root)
+    assert [case.name for case in listing.cases] == ["b"]
+    why = {one.path.name: one.why for one in listing.left_out}
+    assert list(why) == ["a", "c", "d.seg.nrrd", "done", "of batch"]
+    assert "ses1/ct.nii.gz" in why["a"]
+    assert why["done"] == "a result of vesalius"
+    (root / "b.nii.gz").unlink()
+    with pytest.raises(FileFormatError, match=r"ses1/ct\.nii\.gz"):
+        list_cases(root)
+
+
+def test_dicom_is_found_behind_many_other_files(tmp_path: Path) -> None:
+    root = tmp_path / "scans"
+    touch(*(root / "p" / "A" / f"{number:02d}.jpg" for number in range(25)), root / "p" / "A" / "x.nii.gz")
+    touch(root / "p" / "S1" / "1.dcm")
+    (root / "p" / "S1" / "1.dcm").write_bytes(bytes(128) + b"DICM")
+    assert list_cases(root).cases == (Case(name="p", path=root / "p"),)
+
+
+def test_a_link_to_nothing_is_a_case_that_will_fail(tmp_path: Path) -> None:
+    for link in (tmp_path / "gone.nii.gz", tmp_path / "p" / "ct.nii"):
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to("absent")
+    assert [case.name for case in list_cases(tmp_path).cases] == ["gone", "p"]
 
 
 def test_a_folder_that_is_a_series_is_refused_with_the_command_to_type(tmp_path: Path, make_scan: MakeScan) -> None:
@@ -65,22 +99,24 @@ def test_a_folder_that_is_a_series_is_refused_with_the_command_to_type(tmp_path:
 )
 def test_lists_name_paths_relative_to_themselves(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
-    assert list_cases(tmp_path / name) == [
+    listing = list_cases(tmp_path / name)
+    assert listing.cases == (
         Case(name="a", path=tmp_path / "a.nii"),
         Case(name="x", path=tmp_path / "b" / "x.nii.gz"),
-    ]
+    )
+    assert listing.left_out == ()
 
 
 def test_a_list_may_give_names_and_series(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("image,name,series\nct,first,1.2.3\nct,second/../x,1.2.4\n")
-    first, second = list_cases(tmp_path / "list.csv")
+    first, second = list_cases(tmp_path / "list.csv").cases
     assert (first.name, first.series) == ("first", "1.2.3")
     assert second.name == "second_.._x", "a name never leaves the folder of results"
 
 
 def test_equal_names_get_their_folders(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a/ct.nii.gz\nb/CT.nii.gz\nc/mr.nii\n")
-    assert [case.name for case in list_cases(tmp_path / "list.txt")] == ["a_ct", "b_CT", "mr"]
+    assert [case.name for case in list_cases(tmp_path / "list.txt").cases] == ["a_ct", "b_CT", "mr"]
 
 
 def test_names_that_stay_equal_are_refused(tmp_path: Path) -> None:

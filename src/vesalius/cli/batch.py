@@ -1,7 +1,7 @@
 """``vesalius batch``: many scans, the model loaded once, one folder each; a rerun goes on where it stopped.
 
 While one scan is segmented, the next is read and the one before is written. A case's folder is complete or absent,
-and proves what it is the result of; one bad case never stops the rest.
+and proves what it is the result of; one bad case never stops the rest. What is no scan is named, never passed over.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vesalius.cli import request as requests
-from vesalius.cli.cases import Case, list_cases
+from vesalius.cli.cases import Listing, list_cases
 from vesalius.cli.failures import BUG, as_typed
 from vesalius.cli.progress import Console, describe
 from vesalius.cli.scan import OpenScan, Scan, identify_weights, open_scan, write_scan
+from vesalius.cli.scan_folder import LeftOut
 from vesalius.cli.summary import Outcome, write_summary
 from vesalius.errors import InterruptedRun
 
@@ -47,34 +48,37 @@ def run(args: argparse.Namespace) -> int:
     from vesalius.inference.result_folder import disk_errors, locked
 
     request = requests.request_of(args)
-    cases = list_cases(args.scans, leave_out=args.out)
-    scans = [Scan(case.path, args.out / case.name, request, case.series) for case in cases]
+    listing = list_cases(args.scans, leave_out=args.out)
+    for one in listing.left_out:
+        print(f"left out: {one.path}: {one.why}", file=sys.stderr, flush=True)
+    scans = [Scan(case.path, args.out / case.name, request, case.series) for case in listing.cases]
     if args.dry_run:
-        return _dry_run(request, scans, as_json=args.json)
+        return _dry_run(request, scans, listing.left_out, as_json=args.json)
     with locked(args.out):
         with disk_errors(args.out):
             args.out.mkdir(exist_ok=True)
-        batch = _Batch(request, cases, scans, out=args.out, overwrite=args.overwrite)
+        batch = _Batch(request, listing, scans, out=args.out, overwrite=args.overwrite)
         try:
             batch.run()
         except KeyboardInterrupt:
             done = sum(outcome.is_done for outcome in batch.outcomes)
             raise InterruptedRun(
-                expected=f"to finish {len(cases)} cases",
+                expected=f"to finish {len(scans)} cases",
                 got=f"an interruption after {done}",
                 do=f"run the same command again to go on; what is done is kept in {args.out}",
             ) from None
-    return _print_outcomes(batch.outcomes, args.out, as_json=args.json)
+    return _print_outcomes(batch.outcomes, listing.left_out, args.out, as_json=args.json)
 
 
 class _Batch:
     """The cases of one run, and how far each has come."""
 
     def __init__(
-        self, request: requests.Request, cases: Sequence[Case], scans: Sequence[Scan], *, out: Path, overwrite: bool
+        self, request: requests.Request, listing: Listing, scans: Sequence[Scan], *, out: Path, overwrite: bool
     ) -> None:
-        self.request, self.cases, self.scans, self.out, self.overwrite = request, cases, scans, out, overwrite
-        self.outcomes = [Outcome(case=case.name, path=case.path, folder=out / case.name) for case in cases]
+        self.request, self.scans, self.out, self.overwrite = request, scans, out, overwrite
+        self.left_out = listing.left_out
+        self.outcomes = [Outcome(case=case.name, path=case.path, folder=out / case.name) for case in listing.cases]
         self.weights = identify_weights(request.model)
 
     @cached_property
@@ -141,7 +145,7 @@ class _Batch:
                 outcome.fail(as_typed(error))
         outcome.close()
         print(f"{outcome.case}: {outcome.in_words()}", file=sys.stderr, flush=True)
-        write_summary(self.out, self.outcomes)
+        write_summary(self.out, self.outcomes, self.left_out)
 
 
 @contextmanager
@@ -154,7 +158,9 @@ def _worker() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _dry_run(request: requests.Request, scans: Sequence[Scan], *, as_json: bool) -> int:
+def _dry_run(
+    request: requests.Request, scans: Sequence[Scan], left_out: Sequence[LeftOut], *, as_json: bool
+) -> int:
     """Print the plan of every case that can be read."""
     segmenter = request.load()
     plans: dict[str, object] = {}
@@ -171,11 +177,11 @@ def _dry_run(request: requests.Request, scans: Sequence[Scan], *, as_json: bool)
         if not as_json:
             print(f"{scan.out.name}: {words}")
     if as_json:
-        print(json.dumps({"plans": plans}, indent=2))
+        print(json.dumps({"plans": plans, "left_out": _as_plain(left_out)}, indent=2))
     return code
 
 
-def _print_outcomes(outcomes: Sequence[Outcome], out: Path, *, as_json: bool) -> int:
+def _print_outcomes(outcomes: Sequence[Outcome], left_out: Sequence[LeftOut], out: Path, *, as_json: bool) -> int:
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     there = sum(outcome.was_there for outcome in outcomes)
     if as_json:
@@ -185,12 +191,17 @@ def _print_outcomes(outcomes: Sequence[Outcome], out: Path, *, as_json: bool) ->
             "done": len(outcomes) - len(failed) - there,
             "already_done": there,
             "failed": [{"case": o.case, "error": o.error.as_dict()} for o in failed if o.error],
+            "left_out": _as_plain(left_out),
             "summary": str(out / "summary.csv"),
         }
         print(json.dumps(content, indent=2))
     else:
         print(f"{len(outcomes) - len(failed)} of {len(outcomes)} cases done, {there} of them before; "
-              f"{len(failed)} failed")  # fmt: skip
+              f"{len(failed)} failed; {len(left_out)} folders and files left out")  # fmt: skip
         print(out / "summary.csv")
     codes = {outcome.error.exit_code for outcome in failed if outcome.error}
     return BUG if BUG in codes else max(codes, default=0)
+
+
+def _as_plain(left_out: Sequence[LeftOut]) -> list[dict[str, str]]:
+    return [{"path": str(one.path), "why": one.why} for one in left_out]

@@ -9,36 +9,32 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from vesalius.errors import FileFormatError, InputError, UsageError
+from vesalius.cli.scan_folder import Case, LeftOut, look_through, stem_of
+from vesalius.errors import FileFormatError, UsageError
 
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
-_NO_IMAGE = (".seg.nrrd", ".seg.nii.gz", ".seg.nii")
 _IMAGE_KEYS = ("image", "path", "input")
 _LISTS = ("training", "validation", "test", "testing")
-_LOOKED_AT = 20
 _LONGEST_NAME = 120
+_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
-    """One scan of a batch.
+class Listing:
+    """The scans of a batch.
 
     Args:
-        name: Of the case, and of its folder in OUT.
-        path: A file, or a folder of DICOM.
-        series: Which DICOM series, where there are several.
+        cases: By name, each name once.
+        left_out: What lies among them in a folder and is none, by path. Of a list nothing is left out.
     """
 
-    name: str
-    path: Path
-    series: str | None = None
+    cases: tuple[Case, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
-def list_cases(source: Path, *, leave_out: Path | None = None) -> list[Case]:
+def list_cases(source: Path, *, leave_out: Path | None = None) -> Listing:
     """List the scans of a folder (images and DICOM folders in it), or of a list (``.txt``, ``.csv``, ``.json``).
 
     Args:
@@ -48,69 +44,29 @@ def list_cases(source: Path, *, leave_out: Path | None = None) -> list[Case]:
         leave_out: A folder that is no scan: the results.
 
     Returns:
-        Cases by name, each name once.
+        The cases, and what was left out.
 
     Raises:
         FileFormatError: If there is no such folder or list, or it names no scan.
         UsageError: If the folder is itself a DICOM series, or two cases would have one name.
     """
+    left_out: list[LeftOut] = []
     if source.is_dir():
-        cases = list(_of_folder(source, leave_out.resolve() if leave_out else None))
+        found = list(look_through(source, leave_out=leave_out.resolve() if leave_out else None))
+        cases = [one for one in found if isinstance(one, Case)]
+        left_out = [one for one in found if isinstance(one, LeftOut)]
     else:
         cases = [_of_entry(entry, source) for entry in _entries(source)]
     if not cases:
+        reasons = "".join(f"; {one.path.name}: {one.why}" for one in left_out[:_SHOWN])
         raise FileFormatError(
             expected="scans: NIfTI, NRRD or MetaImage files, zips, or folders of DICOM",
-            got=f"none in {source}",
+            got=f"none in {source}{reasons}",
             do="name a folder with scans directly in it, or a list of their paths",
         )
-    return sorted(_with_distinct_names(cases), key=lambda case: case.name)
-
-
-def _of_folder(folder: Path, leave_out: Path | None) -> Iterator[Case]:
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.resolve() == leave_out:
-            continue
-        if path.is_file():
-            if _is_image(path):
-                yield Case(name=_stem(path), path=path)
-            elif _is_dicom(path):
-                raise UsageError(
-                    expected="a folder with one scan a file or subfolder",
-                    got=f"{folder}, which itself holds DICOM files such as {path.name}",
-                    do=f"for this one scan: vesalius segment {folder} -o OUT",
-                )
-        elif path.is_dir():
-            yield from _of_subfolder(path)
-
-
-def _of_subfolder(folder: Path) -> Iterator[Case]:
-    """Yield the images of a subfolder, named after it (and themselves, where there are several), or its DICOM."""
-    images = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_image(path)]
-    for path in images:
-        yield Case(name=folder.name if len(images) == 1 else f"{folder.name}_{_stem(path)}", path=path)
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    if not images and any(_is_dicom(path) for path in islice(files, _LOOKED_AT)):
-        yield Case(name=folder.name, path=folder)
-
-
-def _is_image(path: Path) -> bool:
-    name = path.name.lower()
-    return name.endswith(_SUFFIXES) and not name.endswith(_NO_IMAGE) and not name.startswith(".")
-
-
-def _is_dicom(path: Path) -> bool:
-    from vesalius.io.formats import format_of
-
-    try:
-        return format_of(path) == "dicom"
-    except InputError:
-        return False
-
-
-def _stem(path: Path) -> str:
-    suffix = next((end for end in _SUFFIXES if path.name.lower().endswith(end)), path.suffix)
-    return path.name[: len(path.name) - len(suffix)] if suffix else path.name
+    return Listing(
+        cases=tuple(sorted(_with_distinct_names(cases), key=lambda case: case.name)), left_out=tuple(left_out)
+    )
 
 
 def _entries(source: Path) -> Iterable[Mapping[str, Any]]:
@@ -161,7 +117,7 @@ def _of_entry(entry: Mapping[str, Any], source: Path) -> Case:
         raise _bad_list(source, f"an entry without a path: {dict(entry)}")
     path = source.parent / Path(image).expanduser()
     name, series = entry.get("name"), entry.get("series")
-    return Case(name=str(name or _stem(path)), path=path, series=str(series) if series else None)
+    return Case(name=str(name or stem_of(path)), path=path, series=str(series) if series else None)
 
 
 def _with_distinct_names(cases: Sequence[Case]) -> Iterator[Case]:

@@ -1,4 +1,4 @@
-"""``summary.csv``: one row a case, made of the records in the case folders, and free of times."""
+"""``summary.csv``: a row a case, made of the record in its folder, and one for what was left out; free of times."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vesalius.cli.scan_folder import LeftOut
 from vesalius.errors import VesaliusError
 
 _COLUMNS = ("case", "input", "status", "error", "got", "do", "input_sha256", "model", "found", "warnings",
@@ -53,8 +54,8 @@ class Outcome:
         return f"done, {self.row['found']} structures, {self.row['warnings']} warnings"
 
 
-def write_summary(out: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write the table of the cases that have ended; complete or as it was before.
+def write_summary(out: Path, outcomes: Sequence[Outcome], left_out: Sequence[LeftOut] = ()) -> None:
+    """Write the table of the cases that have ended, and of what was left out; complete or as it was before.
 
     Raises:
         DiskError: If it cannot be written.
@@ -62,6 +63,7 @@ def write_summary(out: Path, outcomes: Sequence[Outcome]) -> None:
     from vesalius.io.atomic import replacing
 
     rows = [outcome.row for outcome in outcomes if outcome.row]
+    rows += [{"input": str(one.path), "status": "left out", "got": one.why} for one in left_out]
     volumes = dict.fromkeys(column for row in rows for column in row if column not in _COLUMNS)
     text = io.StringIO()
     writer = csv.DictWriter(text, [*_COLUMNS, *volumes], restval="", lineterminator="\n")
