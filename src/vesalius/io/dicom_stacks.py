@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from vesalius.io.dicom_geometry import Stack, placed
 from vesalius.io.dicom_pixels import same_voxels
 
 _SAME_COSINE = 5e-4
+_ACQUISITIONS = ((0, "AcquisitionNumber"), (1, "TemporalPositionIdentifier"))
+"""What says that slices were taken at different times: its place in ``Frame.splitters``, and its name."""
 
 
 def make_stacks(frames: Iterable[Frame]) -> list[Stack]:
@@ -58,11 +61,11 @@ def _parallel(frames: Sequence[Frame]) -> list[list[Frame]]:
 
 
 def _one_image_a_place(frames: list[Frame]) -> list[Stack]:
-    """Make stacks that hold each place once: copies dropped, several acquisitions parted, else refused."""
+    """Make stacks that hold each place once, of one acquisition: copies dropped, several parted, else refused."""
     places = _places(frames)
     repeated = [images for images in places if len(images) > 1]
     if not repeated:
-        return [_stack([images[0] for images in places], frames)]
+        return _interleaved_parted([images[0] for images in places], frames)
     try:
         if same_voxels(*repeated[0][:2]) and all(
             same_voxels(images[0], other) for images in repeated for other in images[1:]
@@ -84,6 +87,27 @@ def _one_image_a_place(frames: list[Frame]) -> list[Stack]:
             ),
         )
     ]
+
+
+def _interleaved_parted(ordered: Sequence[Frame], members: Sequence[Frame]) -> list[Stack]:
+    """Make one stack, or one of each acquisition where they lie between one another and are sound by themselves.
+
+    Two phases half a step apart make up one even stack, whose slices belong to either in turn. Acquisitions that
+    follow upon one another (a table that moves on, a number for every slice) make up one stack, as they should.
+    """
+    for tag, name in _ACQUISITIONS:
+        parts: dict[str, list[Frame]] = {}
+        for frame in ordered:
+            parts.setdefault(frame.splitters[tag], []).append(frame)
+        num_runs = 1 + sum(one.splitters[tag] != next_.splitters[tag] for one, next_ in pairwise(ordered))
+        if "" in parts or num_runs == len(parts):
+            continue
+        stacks = [stack for part in parts.values() for stack in _one_image_a_place(part)]
+        if all(stack.error is None and len(stack.frames) > 1 for stack in stacks):
+            return stacks
+        note = f"slices of {len(parts)} acquisitions ({name}) lie between one another: see whether they fit"
+        return [_stack(ordered, members, notes=(note,))]
+    return [_stack(ordered, members)]
 
 
 def _places(frames: Sequence[Frame]) -> list[list[Frame]]:
