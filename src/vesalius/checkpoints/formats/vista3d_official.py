@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -266,10 +268,11 @@ def _infer_our_architecture(state: Mapping[str, Tensor]) -> VistaArchitecture:
     return _infer_architecture(sizes)
 
 
-def _live_shapes(architecture: VistaArchitecture) -> dict[str, Shape]:
+@lru_cache(maxsize=8)
+def _live_shapes(architecture: VistaArchitecture) -> Mapping[str, Shape]:
     with torch.device("meta"):
         network = build(architecture)
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()})
 
 
 def _dead_shapes(architecture: VistaArchitecture, layout: Layout) -> dict[str, Shape]:
