@@ -52,6 +52,11 @@ def torso(request: pytest.FixtureRequest) -> tuple[Volume, LabelMap]:
     return make_phantom(dataclasses.replace(COARSE, seed=request.param))
 
 
+@pytest.fixture(scope="module")
+def small() -> tuple[Volume, LabelMap]:
+    return make_phantom(SMALL)
+
+
 def centroid(labels: LabelMap, name: str) -> np.ndarray:
     return labels.grid.to_world(np.argwhere(labels.mask(name)).mean(axis=0))
 
@@ -155,7 +160,7 @@ def test_contrast_phases_enhance_vessels_and_kidneys():
     assert portal[1] > arterial[1] > plain[1] - 20
 
 
-def test_tumours_lie_inside_their_organs(torso):
+def test_tumours_lie_inside_their_organs(torso, small):
     _, labels = torso
     bones = (*VERTEBRAE, "sacrum", "left hip", "right hip")
     hosts = {
@@ -172,11 +177,11 @@ def test_tumours_lie_inside_their_organs(torso):
         found += bool(mask.any())
     assert found >= 4
     assert set(labels.overlaps) == {"vessels", "airways", "tumours"}
-    assert not make_phantom(SMALL)[1].overlaps.keys() & {"tumours"}
+    assert not small[1].overlaps.keys() & {"tumours"}
 
 
-def test_a_seed_is_a_person_and_the_same_every_time():
-    first, again = make_phantom(SMALL), make_phantom(SMALL)
+def test_a_seed_is_a_person_and_the_same_every_time(small):
+    first, again = small, make_phantom(SMALL)
     assert np.array_equal(first[0].data, again[0].data)
     assert np.array_equal(first[1].data, again[1].data)
     other = make_phantom(dataclasses.replace(SMALL, seed=6))
@@ -211,8 +216,8 @@ def test_a_region_is_a_crop_of_the_same_person():
     assert part[1].mask("heart").any()
 
 
-def test_slabs_of_any_thickness_are_the_same_phantom():
-    volume, labels = make_phantom(SMALL)
+def test_slabs_of_any_thickness_are_the_same_phantom(small):
+    volume, labels = small
     for thickness in (7, 50):
         slabs = list(phantom_slabs(SMALL, thickness=thickness))
         assert [slab.start for slab in slabs] == list(range(0, SMALL.shape[2], thickness))
@@ -245,8 +250,8 @@ def test_noise_has_the_size_asked_for():
     assert difference[0][muscle].std() == pytest.approx(20, rel=0.2)
 
 
-def test_the_affine_is_axis_aligned_ras_and_spacing_fits_the_region():
-    labels = make_phantom(SMALL)[1]
+def test_the_affine_is_axis_aligned_ras_and_spacing_fits_the_region(small):
+    labels = small[1]
     assert labels.grid.axis_codes == "RAS"
     assert labels.grid.spacing_mm == SMALL.spacing_mm
     for region in ("torso", "chest", "abdomen", "pelvis"):
