@@ -29,6 +29,16 @@ def test_groups_are_drawn_by_their_share_and_cases_of_one_alike() -> None:
         assert abs(drawn[name] - count) < 4 * count**0.5
 
 
+def test_a_list_in_another_order_draws_the_same() -> None:
+    cases = [case_of(name, name[0]) for name in ("b2", "a1", "b1", "a2", "b3")]
+    drawn = []
+    for some in (cases, cases[::-1]):
+        shares = {group: float(count) for group, count in Counter(case.group for case in some).items()}
+        groups, rng = cases_by_group(some, shares), np.random.default_rng(0)
+        drawn.append([draw_case(groups, shares, rng).name for _ in range(20)])
+    assert drawn[0] == drawn[1]
+
+
 @pytest.mark.parametrize("shares", [{"b": 1.0}, {"a": 0.0}, {}])
 def test_a_group_without_a_share_is_refused(shares: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="share"):

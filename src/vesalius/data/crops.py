@@ -18,7 +18,7 @@ BEYOND = 8
 
 
 def cases_by_group(cases: Sequence[Case], shares: Mapping[str, float]) -> dict[str, list[Case]]:
-    """Sort cases into groups.
+    """Sort cases into groups, each by name: what is drawn does not depend on the order of a list.
 
     Args:
         cases: All of them.
@@ -37,12 +37,12 @@ def cases_by_group(cases: Sequence[Case], shares: Mapping[str, float]) -> dict[s
             got=", ".join(unknown) or "none that is ever drawn",
             do="give every group of cases its share",
         )
-    return groups
+    return {group: sorted(some, key=lambda case: case.name) for group, some in groups.items()}
 
 
 def draw_case(groups: Mapping[str, Sequence[Case]], shares: Mapping[str, float], rng: np.random.Generator) -> Case:
     """Draw a group by its share among those that have cases, then one of its cases."""
-    names = [name for name in shares if name in groups]
+    names = sorted(name for name in shares if name in groups)
     parts = np.array([shares[name] for name in names])
     cases = groups[names[int(rng.choice(len(names), p=parts / parts.sum()))]]
     return cases[int(rng.integers(len(cases)))]
