@@ -538,6 +538,30 @@ def test_a_prompt_that_makes_no_sense_is_refused_before_it_is_said(
     assert (session.revision, dict(session.prompts)) == (0, {})
 
 
+def test_accepting_a_group_prompt_of_which_a_structure_is_locked_keeps_it_for_that_one_alone() -> None:
+    data = np.zeros(SHAPE, dtype=np.uint8)
+    data[6:10, 8:12, 8:12], data[16:20, 8:12, 8:12] = 3, 4
+    with cubes():
+        kidneys = LabelMap(data, VOLUME.grid, {3: "left kidney", 4: "right kidney"})
+        session = Session(slabs(), VOLUME, labels=kidneys)
+        session.lock("left kidney")
+        session.add(ClassPrompt(target="kidneys"))
+        session.add(click("right kidney", 3, 3, 14, positive=False))
+        session.predict()
+        accepted = session.accept()
+        assert not accepted.data[3, 3, 14]
+        assert session.pending == ()
+        session.add(click("spleen", 20, 20, 3))
+        assert session.predict().targets == ("spleen",)
+        assert np.array_equal(session.labels.data == 4, accepted.data == 4), "the accepted click is not lost"
+        assert same(session.accept(), session.labels)
+        session.unlock("left kidney")
+        assert session.pending == ("left kidney",)
+        session.predict()
+        assert session.accept().data[0, 0, 10] == 3
+        assert dict(session.prompts) == {}
+
+
 def test_a_whole_beside_its_part_is_refused(model: Segmenter) -> None:
     session = Session(model, VOLUME)
     session.add(ClassPrompt(target="kidney"))

@@ -149,8 +149,9 @@ class Workspace:
                 got=f"edits whose effect is not seen yet, of {', '.join(waiting)}",
                 do="predict first, or undo them",
             )
-        left = {n: placed for n, placed in state.prompts.items() if not _is_predicted(placed, state)}
-        done = [placed for n, placed in state.prompts.items() if n not in left]
+        waits = {n: _unseen(placed, state) for n, placed in state.prompts.items()}
+        left = {n: placed for n, placed in waits.items() if placed.labels}
+        done = [placed for n, placed in state.prompts.items() if placed is not waits[n]]
         return replace(
             state,
             prompts=left,
@@ -161,6 +162,9 @@ class Workspace:
         )
 
 
-def _is_predicted(placed: Placed, state: State) -> bool:
-    made = [state.results[label].prompts if label in state.results else () for label in placed.labels]
-    return all(placed in prompts for prompts in made)
+def _unseen(placed: Placed, state: State) -> Placed:
+    """Return a prompt for those of its structures alone in which it is not seen, since they are locked."""
+    seen = [label for label in placed.labels if label in state.results and placed in state.results[label].prompts]
+    if not seen:
+        return placed
+    return replace(placed, labels=tuple(label for label in placed.labels if label not in seen))
