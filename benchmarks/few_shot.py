@@ -16,6 +16,7 @@ Minutes are the processor's, of one thread: a busy machine makes the benchmark l
 Rates were chosen by Dice after 30 steps from one case, on twelve cases of the middle of the data set: fine-tuned
 0.71 at 0.03 and 0.72 at 0.06, scratch 0.67 at 0.015 and 0.73 at 0.03. Three rates of fine-tuning had been looked
 at on eight of the forty before (0.45 at 0.006, 0.62 at 0.015, 0.70 at 0.03).
+nnU-Net predicts for longer than it may train, so ``--nnunet-sets`` can give it the first support sets only.
 Intervals: both support sets and cases are drawn. Every finished run is kept in the folder; the benchmark goes on.
 
 nnU-Net needs a Python of its own, and is left out without one::
@@ -205,9 +206,11 @@ def summary(found: dict[int, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]
             "dice": {name: interval(values) for name, values in tables.items()},
             "finetuned_minus": {
                 name: {
-                    **interval(tables["finetuned"] - values),
-                    "by_set": [round(float(gain), 4) for gain in (tables["finetuned"] - values).mean(axis=1)],
-                    "over_cases": flipped(values.mean(axis=0), tables["finetuned"].mean(axis=0)),
+                    **interval(tables["finetuned"][: len(values)] - values),
+                    "by_set": [
+                        round(float(gain), 4) for gain in (tables["finetuned"][: len(values)] - values).mean(axis=1)
+                    ],
+                    "over_cases": flipped(values.mean(axis=0), tables["finetuned"][: len(values)].mean(axis=0)),
                 }
                 for name, values in tables.items()
                 if name != "finetuned"
@@ -231,6 +234,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=HELD_OUT, help="cases to measure on, at most 40")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, a thread each")
     parser.add_argument("--nnunet", type=Path, default=Path("runs/nnunet-venv/bin/python"), help="its Python")
+    parser.add_argument("--nnunet-sets", type=int, help="support sets for nnU-Net, the first ones; by default all")
     parser.add_argument("--result", default="few_shot", help="name of the result; other minutes want another")
     parser.add_argument("--side", choices=SIDES)
     parser.add_argument("--cases", type=int)
@@ -240,9 +244,9 @@ def main() -> None:
         side(arguments)
         return
     names = [name for name in SIDES if name != "nnunet" or arguments.nnunet.is_file()]
-    runs = [
-        (cases, number, name) for cases in arguments.sizes for number in range(arguments.sets) for name in names
-    ]
+    of_nnunet = arguments.sets if arguments.nnunet_sets is None else arguments.nnunet_sets
+    sets = {name: range(of_nnunet if name == "nnunet" else arguments.sets) for name in names}
+    runs = [(cases, number, name) for cases in arguments.sizes for name in names for number in sets[name]]
 
     def words(cases: int, number: int) -> list[str]:
         own = ["--folder", str(arguments.folder), "--minutes", str(arguments.minutes), "--cases", str(cases)]
@@ -260,7 +264,7 @@ def main() -> None:
     answers = sides.each_once(arguments.folder, __file__, asked, jobs=arguments.jobs)
     measured_runs = dict(zip(runs, answers, strict=True))
     found = {
-        cases: {name: [measured_runs[cases, n, name] for n in range(arguments.sets)] for name in names}
+        cases: {name: [measured_runs[cases, n, name] for n in sets[name]] for name in names}
         for cases in arguments.sizes
     }
     result = summary(found)
@@ -279,6 +283,7 @@ def main() -> None:
     about = {
         "minutes": arguments.minutes,
         "support_sets": arguments.sets,
+        "support_sets_of_nnunet": of_nnunet,
         "held_out_cases": arguments.held_out,
         "dice": "mean over both classes; low to high: 95 % of draws of support sets and cases",
         "finetuned_minus": "by_set: each support set's; over_cases: 95 % by flipping signs, of the sets' means",

@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4, help="windows a step")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, a thread each")
     parser.add_argument("--nnunet", type=Path, default=slice_runs.NNUNET, help="its Python")
+    parser.add_argument("--leave-out", nargs="+", choices=SIDES[2:], default=[], help="sides")
     parser.add_argument("--result", default="slice_transfer", help="name of the result")
     parser.add_argument("--side", choices=SIDES)
     parser.add_argument("--set", type=int)
@@ -102,7 +103,8 @@ def main() -> None:
     if arguments.side:
         side(arguments)
         return
-    names = [name for name in SIDES if name != "nnunet" or arguments.nnunet.is_file()]
+    names = [name for name in SIDES if name not in arguments.leave_out]
+    names = [name for name in names if name != "nnunet" or arguments.nnunet.is_file()]
     runs = [(number, name) for number in range(arguments.sets) for name in names]
 
     def words(number: int) -> list[str]:
