@@ -330,6 +330,23 @@ def test_the_automatic_branch_runs_in_a_session(model: Segmenter) -> None:
     assert session.labels.data.any()
 
 
+def test_removing_a_class_prompt_takes_back_its_effect_on_what_others_named(model: Segmenter) -> None:
+    both, late = Session(model, VOLUME), Session(model, VOLUME)
+    for session in (both, late):
+        session.add(ClassPrompt(target="liver"))
+    second = both.add(ClassPrompt(target="spleen"))
+    both.predict()
+    late.predict()
+    alone = late.labels
+    late.add(ClassPrompt(target="spleen"))
+    late.predict()
+    assert same(both.labels, late.labels), "whenever they were predicted"
+    assert not np.array_equal(both.mask("liver"), alone.data == 1)
+    both.remove(second)
+    both.predict()
+    assert same(both.labels, alone)
+
+
 def test_what_is_locked_stays_and_its_voxels_with_it() -> None:
     with cubes():
         session = Session(slabs(), VOLUME, labels=organs(VOLUME))

@@ -56,19 +56,32 @@ class Placed:
 
 
 @dataclass(frozen=True, eq=False)
+class AutomaticMask:
+    """What the automatic branch says of one structure.
+
+    Args:
+        mask: Where it is.
+        together: The classes it was segmented together with, itself among them: of two of them one has a voxel.
+    """
+
+    mask: PackedMask
+    together: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Result:
     """What the prompts of one structure came to.
 
     Args:
         prompts: From which it was made, in order.
         rank: Its place among the results: one of a higher rank wins where two want a voxel.
-        automatic: The mask of the automatic branch, where a class prompt asked for it.
+        automatic: What the automatic branch says, where a class prompt asked for it.
         change: Against the base labels.
     """
 
     prompts: tuple[Placed, ...]
     rank: int
-    automatic: PackedMask | None
+    automatic: AutomaticMask | None
     change: LabelChange
 
 

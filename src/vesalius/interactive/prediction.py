@@ -1,7 +1,9 @@
 """Predict what prompts change: the automatic branch for class prompts, the point head for clicks.
 
 The mask of a structure is a function of its base mask and of all of its prompts: a class or mask prompt replaces
-the base mask, clicks are merged into that. Each click remembers the window it was first seen in, so a click that
+the base mask, clicks are merged into that. What one class prompt names is segmented together, what another names
+apart from it, whenever they are said: so a prompt changes no structure but its own, and where the masks of two meet
+the later prompt wins. Each click remembers the window it was first seen in, so a click that
 is removed takes with it the window it brought.
 """
 # SPDX-License-Identifier: Apache-2.0
@@ -27,7 +29,7 @@ from vesalius.inference.pull import pulled
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.interactive.claims import with_claims
 from vesalius.interactive.features import TensorCache
-from vesalius.interactive.history import Placed, Result, SessionLabel, State
+from vesalius.interactive.history import AutomaticMask, Placed, Result, SessionLabel, State
 from vesalius.interactive.logits import ClickLogits
 from vesalius.interactive.naming import click_target
 from vesalius.prompts.encode import ObjectClicks
@@ -85,25 +87,27 @@ class Predictor:
     def _prepared(self) -> Prepared:
         return self._segmenter.prepare_whole(self._volume)
 
-    def _automatic(self, state: State, labels: Sequence[int]) -> dict[int, PackedMask]:
-        """Return the automatic masks of structures with a class prompt: those there are, and what is missing."""
-        asked = [
-            label for label in labels if any(isinstance(p.prompt, ClassPrompt) for p in state.prompts_of(label))
-        ]
+    def _automatic(self, state: State, labels: Sequence[int]) -> dict[int, AutomaticMask]:
+        """Return what the last class prompts of structures ask for: the masks there are, and what is missing."""
+        asked = {label: together for label in labels if (together := _asked_together(state, label))}
         known = {label: state.results[label].automatic for label in asked if label in state.results}
-        found = {label: mask for label, mask in known.items() if mask is not None}
-        missing = {state.labels[label].class_id: label for label in asked if label not in found}
-        if missing:
-            requests = [class_id for class_id in missing if class_id is not None]
-            segmented = self._segmenter(self._volume, requests, options=self._options)
-            found |= {missing[class_id]: mask for class_id, mask in _masks(segmented, requests)}
+        found = {n: mask for n, mask in known.items() if mask is not None and mask.together == asked[n]}
+        missing = [label for label in asked if label not in found]
+        for together in dict.fromkeys(asked[label] for label in missing):
+            masks = dict(_masks(self._segmenter(self._volume, together, options=self._options), together))
+            for label in missing:
+                class_id = state.labels[label].class_id
+                if asked[label] == together and class_id is not None:
+                    found[label] = AutomaticMask(masks[class_id], together)
         return found
 
-    def _start(self, state: State, label: int, automatic: Mapping[int, PackedMask], base: PackedMask) -> PackedMask:
+    def _start(
+        self, state: State, label: int, automatic: Mapping[int, AutomaticMask], base: PackedMask
+    ) -> PackedMask:
         """Return what the clicks of a structure are merged into: its last class or mask prompt, or the base."""
         for placed in sorted(state.prompts_of(label), key=lambda placed: -placed.rank):
             if isinstance(placed.prompt, ClassPrompt):
-                return automatic[label]
+                return automatic[label].mask
             if isinstance(placed.prompt, MaskPrompt):
                 return placed.prompt.packed
         return base
@@ -165,6 +169,14 @@ class Predictor:
 
 def _clicks(state: State, label: int) -> list[Placed]:
     return [placed for placed in state.prompts_of(label) if isinstance(placed.prompt, PointPrompt)]
+
+
+def _asked_together(state: State, label: int) -> tuple[int, ...]:
+    """Return the classes that the last class prompt of a structure names, this one among them; none without one."""
+    asked = [placed for placed in state.prompts_of(label) if isinstance(placed.prompt, ClassPrompt)]
+    last = max(asked, key=lambda placed: placed.rank, default=None)
+    class_ids = (state.labels[one].class_id for one in last.labels) if last else ()
+    return tuple(class_id for class_id in class_ids if class_id is not None)
 
 
 def _masks(labels: LabelMap, class_ids: Sequence[int]) -> Iterator[tuple[int, PackedMask]]:
