@@ -69,6 +69,12 @@ def test_dicom_is_found_behind_many_other_files(tmp_path: Path) -> None:
     assert list_cases(root).cases == (Case(name="p", path=root / "p"),)
 
 
+def test_scans_and_results_in_one_folder_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "p1.nii.gz")
+    with pytest.raises(UsageError, match="the folder of the scans"):
+        list_cases(tmp_path, leave_out=tmp_path / "p1" / "..")
+
+
 def test_a_link_to_nothing_is_a_case_that_will_fail(tmp_path: Path) -> None:
     for link in (tmp_path / "gone.nii.gz", tmp_path / "p" / "ct.nii"):
         link.parent.mkdir(exist_ok=True)

@@ -48,11 +48,19 @@ def list_cases(source: Path, *, leave_out: Path | None = None) -> Listing:
 
     Raises:
         FileFormatError: If there is no such folder or list, or it names no scan.
-        UsageError: If the folder is itself a DICOM series, or two cases would have one name.
+        UsageError: If the folder is itself a DICOM series or the one for the results, or two cases would have one
+            name.
     """
     left_out: list[LeftOut] = []
+    results = leave_out.resolve() if leave_out else None
     if source.is_dir():
-        found = list(look_through(source, leave_out=leave_out.resolve() if leave_out else None))
+        if source.resolve() == results:  # a scan's folder, and that of its result, could be one
+            raise UsageError(
+                expected="a folder for the results beside the scans or within their folder",
+                got=f"-o {leave_out}, which is the folder of the scans",
+                do=f"name another, such as -o {source / 'results'}",
+            )
+        found = list(look_through(source, leave_out=results))
         cases = [one for one in found if isinstance(one, Case)]
         left_out = [one for one in found if isinstance(one, LeftOut)]
     else:
