@@ -102,6 +102,20 @@ def test_neighbouring_slices_are_cut_together() -> None:
         recipe(slices=3)
 
 
+@pytest.mark.parametrize("slices", [4, 5])
+def test_slices_that_are_turned_in_their_plane_are_not_mixed_with_their_neighbours(slices: int) -> None:
+    heights = np.arange(0, 500, 50, np.int16)
+    shape = (40, 40, len(heights))
+    scan = Case("one", "made up", np.broadcast_to(heights, shape), np.ones(shape, np.uint8), frozenset((1,)))
+    spec = replace(SPEC, outside_hu=0.0, window_hu=(0.0, 500.0))
+    turned = replace(STILL, keep_sharp=0.0, degrees=30.0)
+    for seed in range(4):
+        found = cut(seed, spec=spec, of=scan, slices=slices, adapters=(Depth(neighbours=3),), augmentation=turned)
+        shown = found.images[:, 0, 8, 8] * 10  # the number of the slice
+        assert float((shown - shown.round()).abs().max()) < 1e-3
+        assert shown.round().unique().numel() >= slices - 1  # one may lie below the scan
+
+
 def test_the_same_seed_cuts_the_same_and_every_change_is_seen() -> None:
     config = Augmentation(cut=0.0, keep_sharp=0.0, low_resolution=1.0, noise=1.0, drift=1.0, blur=1.0, contrast=1.0)
     first, again, other = (cut(seed, augmentation=config) for seed in (1, 1, 2))

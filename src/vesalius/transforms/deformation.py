@@ -51,7 +51,8 @@ def window_points(
 ) -> Float[Tensor, "i j k 3"]:
     """Return the place of every voxel of a window, in voxels of its case.
 
-    A window that is neither turned nor scaled is moved by less than a voxel, onto the case's voxels.
+    Along an axis about which nothing is turned or scaled, a window is moved by less than a voxel, onto the case's
+    voxels: slices that are turned in their plane stay slices.
 
     Args:
         centre_ijk: The window's centre in the case.
@@ -60,8 +61,8 @@ def window_points(
         size: Voxels along i, j and k.
     """
     half = (np.asarray(size) - 1) / 2
-    if np.array_equal(np.abs(linear), np.eye(3)):
-        centre_ijk = np.floor(centre_ijk) + half % 1
+    is_kept = (np.abs(linear) == np.eye(3)).all(axis=1)
+    centre_ijk = np.where(is_kept, np.floor(centre_ijk) + half % 1, centre_ijk)
     i, j, k = (torch.arange(n, dtype=torch.float64) - float(h) for n, h in zip(size, half, strict=True))
     points = torch.empty(*size, 3)
     for axis, (row, centre) in enumerate(zip(linear.tolist(), centre_ijk.tolist(), strict=True)):
