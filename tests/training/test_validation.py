@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ from engine.line_task import LineTask, line_learner
 from inference.small_model import Threshold, small_spec
 from vesalius.data.datalists.read import read_list
 from vesalius.data.datalists.record import DataList
+from vesalius.engine.settings import LoopSettings
 from vesalius.engine.task import Validating, Validation
+from vesalius.errors import UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io.formats import write
+from vesalius.training.course_data import judging_cases, labelled_validation
 from vesalius.training.validation import Judged, WholeScans
 
 GRID = Grid((30, 26, 24), np.diag([3.0, 3.0, 3.0, 1.0]))
@@ -88,6 +92,19 @@ def test_a_judged_task_learns_as_the_other_and_can_validate() -> None:
     assert judged.weights(0.5) == task.weights(0.5)
     assert judged.validate(network).score == 0.5
     assert seen == [network]
+
+
+def test_cases_that_name_nothing_to_judge_by_are_refused_instead_of_never_being_better(tmp_path: Path) -> None:
+    found = listed(tmp_path, [0, 5])
+    alone = judge(found, cases=found.cases[:1], novel=(1,))
+    with pytest.raises(UsageError, match="validation cases in which a class"):
+        Judged(LineTask(), alone).validate(threshold())  # type: ignore[arg-type]
+    first, second = found.cases
+    some = replace(found, cases=(replace(first, classes=()), second))
+    assert labelled_validation(some) == (second,)
+    none = replace(found, cases=tuple(replace(case, classes=()) for case in found.cases))
+    with pytest.raises(UsageError, match="labelled validation cases"):
+        judging_cases(none, LoopSettings(steps=1, validate_every=1))
 
 
 def test_novel_classes_are_not_judged_and_their_voxels_stay_part_of_what_includes_them(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from vesalius.spec import ModelSpec
 
 
 def labelled_validation(listed: DataList) -> tuple[ListedCase, ...]:
-    """Return the validation cases that can judge a network."""
-    return tuple(case for case in listed.split("validation") if case.is_labelled)
+    """Return the validation cases that can judge a network: labelled ones in which anything was looked for."""
+    return tuple(case for case in listed.split("validation") if case.is_labelled and case.classes != ())
 
 
 def judging_cases(listed: DataList, loop: LoopSettings) -> tuple[ListedCase, ...]:
@@ -37,7 +37,7 @@ def judging_cases(listed: DataList, loop: LoopSettings) -> tuple[ListedCase, ...
     cases = labelled_validation(listed.require_whole_patients())
     if not cases:
         raise UsageError(
-            expected=f"labelled validation cases in {listed.path.name}, as validations need them",
+            expected=f"labelled validation cases in {listed.path.name} in which something was looked for",
             got="none",
             do="put some cases under `validation`, or train without --validate-every",
         )

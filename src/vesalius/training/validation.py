@@ -9,6 +9,7 @@ evaluate`` runs; clicks are those of its simulated user, in the session that use
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -19,7 +20,7 @@ from torch import nn
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.engine.settings import Precision
 from vesalius.engine.task import Outcome, Task, Validation
-from vesalius.errors import UnknownClassError
+from vesalius.errors import UnknownClassError, UsageError
 from vesalius.evaluation.benchmark import askable
 from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
 from vesalius.evaluation.matching import match_classes
@@ -68,8 +69,20 @@ class Judged(Generic[Trained, Sample]):
         return self.task.weights(rate)
 
     def validate(self, network: Trained) -> Validation:
-        """Ask the judge."""
-        return self.judge(network)
+        """Ask the judge.
+
+        Raises:
+            UsageError: If no case names anything to judge by: nothing would ever be best, and patience would end
+                the training as one that gains no more.
+        """
+        found = self.judge(network)
+        if math.isnan(found.score):
+            raise UsageError(
+                expected="validation cases in which a class of the model that is not kept aside was looked for",
+                got="none to judge by",
+                do="name it in their `classes`, put others under `validation`, or train without --validate-every",
+            )
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
