@@ -44,12 +44,27 @@ def test_two_folders(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "0.900 (0.900 to 0.900)" in text
     assert text.splitlines()[-1] == str(out / "report.html")
     assert progress.split() == ["a", "b"]
-    assert sorted(file.name for file in out.iterdir()) == [
-        "classes.csv",
-        "evaluation.json",
-        "report.html",
-        "scores.csv",
-    ]
+    files = ["classes.csv", "evaluation.json", "report.html", "scores.csv"]
+    assert sorted(file.name for file in out.iterdir()) == files
+    (out / "classes.csv").unlink()
+    assert run(capsys, folders / "bad", folders / "truth", "-o", out)[0] == 0, "an evaluation may be replaced"
+    assert sorted(file.name for file in out.iterdir()) == files
+
+
+@pytest.mark.parametrize("name", ["report.html", "evaluation.json", "."])
+def test_files_of_somebody_else_are_not_touched(
+    folders: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = folders / "out"
+    if name == ".":
+        out.write_text("{}")
+    else:
+        out.mkdir()
+        (out / name).write_text("{}")
+    code, _, error = run(capsys, folders / "good", folders / "truth", "-o", out)
+    assert code == 2
+    assert "a\nb" not in error, "refused before anything is measured"
+    assert (out / name).read_text() == "{}"
 
 
 def test_one_object_on_stdout_and_the_gain_over_another_result(

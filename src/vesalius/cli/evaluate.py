@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="OUT",
-        help="gets report.html, evaluation.json, classes.csv and scores.csv",
+        help="gets report.html, evaluation.json, classes.csv, scores.csv; new, empty, or of an earlier evaluation",
     )
     _add_measuring(parser.add_argument_group("what is measured"))
     _add_model(parser.add_argument_group("a model on a data set, instead of PRED REF"))
@@ -137,10 +137,13 @@ def _add_clicks(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write what was asked for, and print the table."""
+    from vesalius.evaluation.report_folder import check_report_folder
     from vesalius.evaluation.scores import ScoringOptions
     from vesalius.evaluation.suites import suite as suite_of
 
     _check(args)
+    if args.out is not None:
+        check_report_folder(args.out)
     suite = None if args.suite is None else suite_of(args.suite)
     _check_clicks(args, suite)
     tolerance_mm = (suite and suite.tolerance_mm) or ScoringOptions.tolerance_mm

@@ -14,6 +14,7 @@ from vesalius.errors import DiskError
 from vesalius.evaluation.benchmark import Evaluation
 from vesalius.evaluation.csv_tables import classes_csv, scores_csv
 from vesalius.evaluation.matching import canonical
+from vesalius.evaluation.report_folder import RECORD, SCHEMA
 from vesalius.evaluation.scores import Score
 from vesalius.evaluation.summary import ClassSummary, Comparison, Summary
 from vesalius.io.atomic import replacing
@@ -36,7 +37,7 @@ def write_report(
     """Write every file of an evaluation.
 
     Args:
-        folder: Where to; made if absent, files of an earlier evaluation are replaced.
+        folder: Where to; made if absent. Files of these names are replaced: ``check_report_folder`` looks first.
         evaluation: What was measured.
         about: What was evaluated and how, for the page and the JSON: plain data.
         comparison: Against another result.
@@ -52,7 +53,7 @@ def write_report(
     record = as_record(evaluation, about=about, comparison=comparison) | dict(more or {})
     files = {
         "report.html": render(evaluation, about=about, comparison=comparison, sections=sections),
-        "evaluation.json": json.dumps(record, indent=2, allow_nan=False) + "\n",
+        RECORD: json.dumps(record, indent=2, allow_nan=False) + "\n",
         "classes.csv": classes_csv(evaluation.summary().classes),
         "scores.csv": scores_csv(evaluation.scores),
     }
@@ -61,9 +62,9 @@ def write_report(
     except OSError as error:
         raise DiskError(expected=f"to make the folder {folder}", got=error.strerror or str(error),
                         do="name another one with -o") from None  # fmt: skip
-    for name, text in files.items():
+    for name in sorted(files, key=lambda name: name != RECORD):
         with replacing(folder / name) as part:
-            part.write_text(text, encoding="utf-8", newline="\n")
+            part.write_text(files[name], encoding="utf-8", newline="\n")
     return tuple(folder / name for name in files)
 
 
@@ -71,7 +72,12 @@ def as_record(
     evaluation: Evaluation, *, about: Mapping[str, Any], comparison: Comparison | None = None
 ) -> dict[str, Any]:
     """Return everything as one object of plain data."""
-    record: dict[str, Any] = {"vesalius": vesalius.__version__, "about": dict(about), **evaluation.as_dict()}
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "vesalius": vesalius.__version__,
+        "about": dict(about),
+        **evaluation.as_dict(),
+    }
     if comparison is not None:
         record["comparison"] = comparison.as_dict()
     return record
