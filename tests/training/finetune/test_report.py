@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from training.small_list import SPEC, write_tiny
+from training.small_tuning import SHORT, listed
 from vesalius.checkpoints.load import load_model
+from vesalius.training.finetune import FinetuneOptions, begin, plan_lines
 from vesalius.training.finetune.benefit import Benefit
 from vesalius.training.finetune.report import state_dice
 
@@ -26,3 +31,20 @@ def test_a_model_states_no_dice_of_cases_that_chose_its_weights(tmp_path: Path) 
     assert load_model(folder).spec.dice_source.startswith("2 cases, held out")
     state_dice(folder, [held_out, benefit("test cases", 0.5, chose=False)])
     assert load_model(folder).spec.dice == {"liver": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("training", "tested", "said"),
+    [
+        (2, 0, "one training; too few cases to hold any out, so nothing will say how good it is"),
+        (2, 1, "one training; too few cases to hold any out; 1 test case will say how good it is"),
+        (4, 0, "one training; no cases are held out, as asked for, so nothing will say how good it is"),
+    ],
+)
+def test_the_plan_says_why_nothing_is_held_out_and_what_judges_then(
+    place: Path, training: int, tested: int, said: str
+) -> None:
+    found = listed(place, training + tested)
+    cases = (*found.cases[:training], *(replace(case, split="test") for case in found.cases[training:]))
+    tuning = begin(place / "tiny", replace(found, cases=cases), FinetuneOptions(folds=0))
+    assert said in list(plan_lines(tuning, SHORT))

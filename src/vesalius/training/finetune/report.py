@@ -13,8 +13,10 @@ from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.store import MODEL_FILE
 from vesalius.checkpoints.weights import open_weights
 from vesalius.io.atomic import replacing
+from vesalius.training.course_data import labelled_validation
 from vesalius.training.cross_validation import Curve, mean_dice
 from vesalius.training.finetune.benefit import Benefit
+from vesalius.training.finetune.options import FEWEST_TO_FOLD
 from vesalius.training.finetune.schedule import Schedule
 from vesalius.training.finetune.tuning import Finetuning
 
@@ -25,7 +27,6 @@ def plan_lines(tuning: Finetuning, schedule: Schedule) -> Iterator[str]:
     """Yield the plan, a line for each thing that a user may want otherwise."""
     spec, listed = tuning.course.beginning.spec, tuning.course.listed
     training = sum(case.is_labelled for case in listed.split("training"))
-    held_out = sum(case.is_labelled for case in listed.split("validation"))
     people = len({case.person for case in listed.split("training") if case.is_labelled})
     of_people = "" if people == training else f" of {people} patients"
     yield f"{tuning.base.name} {tuning.base.version}, {training} labelled cases{of_people}, of {listed.name}"
@@ -41,15 +42,25 @@ def plan_lines(tuning: Finetuning, schedule: Schedule) -> Iterator[str]:
     yield f"all learns but {', '.join(still)}" if still else "the whole network learns"
     kinds = "class prompts and clicks" if recipe.drop_point < 1 else "class prompts; the model takes no clicks"
     yield f"by {kinds}, in windows of {' x '.join(map(str, spec.window_size))} voxels"
-    if tuning.folds:
-        yield f"{len(tuning.folds)} trainings with a part of the cases held out, then one with all of them"
-    elif held_out:
-        yield f"one training, judged by {held_out} validation cases, which choose the weights"
-    else:
-        yield "one training; too few cases to hold any out, so nothing will say how good it is"
+    yield _judgement(tuning, people)
     often = f", validated every {schedule.validate_every}" if tuning.validated else ""
     yield f"{schedule.steps} steps each at most{often}, {schedule.step_s:.2f} s a step as measured"
     yield f"about {_minutes(schedule.seconds)} in all, {schedule.peak_bytes / 1e9:.1f} GB at the peak"
+
+
+def _judgement(tuning: Finetuning, people: int) -> str:
+    """Say how many trainings there are, and which cases will say how good what they make is."""
+    listed = tuning.course.listed
+    tested = sum(case.is_labelled for case in listed.split("test"))
+    by_tests = f"{tested} test case{'s' if tested > 1 else ''} will say how good it is"
+    if tuning.folds:
+        said = f"{len(tuning.folds)} trainings with a part of the cases held out, then one with all of them"
+    elif judging := len(labelled_validation(listed)):
+        said = f"one training, judged by {judging} validation cases, which choose the weights"
+    else:
+        why = "too few cases to hold any out" if people < FEWEST_TO_FOLD else "no cases are held out, as asked for"
+        said = f"one training; {why}" + ("" if tested else ", so nothing will say how good it is")
+    return f"{said}; {by_tests}" if tested else said
 
 
 def record_of(
