@@ -24,6 +24,7 @@ from vesalius.errors import (
 from vesalius.geometry.boxes import Box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.review import measure_labels
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.interactive.session import Session
 from vesalius.prompts.click_files import read_clicks
@@ -493,6 +494,21 @@ def test_a_class_prompt_finds_a_renamed_class_by_either_name() -> None:
             assert session.labels.names[1] == "Leber"
             session.rename("Leber", "liver")
             assert session.labels.names == {1: "liver", 2: "spleen", 5: "hepatic tumor"}
+
+
+def test_a_new_structure_in_another_spelling_is_the_same_one_and_all_of_them_can_be_measured() -> None:
+    with cubes():
+        session = Session(slabs(), VOLUME, labels=organs(VOLUME))
+        session.add(click("new:node 1", 14, 12, 10))
+        session.add(click("new:Node-1", 20, 12, 10))
+        session.add(click("new:1 node", 20, 22, 10))
+        with pytest.raises(UsageError, match="which it knows"):
+            session.add(click("new:Liver_", 3, 3, 3))
+        session.predict()
+        labels = session.accept()
+    assert [name for name in labels.names.values() if "node" in name] == ["node 1", "1 node"]
+    found = {finding.name: finding.voxels for finding in measure_labels(VOLUME, labels).classes}
+    assert (found["node 1"], found["1 node"]) == (250, 125)
 
 
 def test_labels_beyond_255_take_wider_integers_and_undo_gives_the_narrow_ones_back() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vesalius.labels.spelling import exact_key, loose_key, mirrored_name
+from vesalius.labels.spelling import exact_key, loose_key, mirrored_name, ordered_key
 from vesalius.labels.vista3d import TABLE
 
 
@@ -66,3 +66,8 @@ def test_mirrored_names():
     assert mirrored_name("left lateral ventricle") == "right lateral ventricle"
     for chamber in ("heart_ventricle_left", "right atrium", "left atrial appendage", "heart_myocardium_left"):
         assert mirrored_name(chamber) is None, "in a mirror it is still the same chamber"
+
+
+def test_the_order_of_words_tells_names_apart_that_people_give() -> None:
+    assert ordered_key("L1_Node-2") == ordered_key("l1 node 2") != ordered_key("L2 node 1")
+    assert exact_key("L1 node 2") == exact_key("node 2 L1")

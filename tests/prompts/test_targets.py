@@ -81,7 +81,16 @@ def test_a_class_the_model_never_learnt_is_refused_and_can_be_clicked_as_new() -
     assert not resolve("new:rectum").supported
 
 
-@pytest.mark.parametrize("text", ["new:", "new:  ", "new:Liver", ""])
+def test_a_new_structure_is_the_same_however_it_is_spelled() -> None:
+    known = {"node 1": 240, "node 2": 241}
+    assert resolve("new:Node-1", **known) == ClickTarget(240, "node 1", False, False, "new")
+    assert resolve("new:1 node", **known).id == 242, "the order of words tells names apart"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["new:", "new:  ", "new:Liver", "new:Liver_", "new:kidney-left", "new:LeftKidney", "new:liver-vessel", ""],
+)
 def test_new_stands_before_a_name_the_model_does_not_know(text: str) -> None:
     with pytest.raises(UsageError):
         resolve(text)

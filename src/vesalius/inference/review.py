@@ -16,6 +16,7 @@ from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.tidy import Removed
 from vesalius.labels.findings import Finding, Findings
 from vesalius.labels.plausibility import PLAUSIBLE_ML
+from vesalius.labels.spelling import exact_key
 from vesalius.labels.vocabulary import Target, Vocabulary
 from vesalius.shapes import LabelArray
 
@@ -80,11 +81,23 @@ def measure_labels(volume: Volume, labels: LabelMap) -> Findings:
 
     Args:
         volume: The image, on the grid of the labels.
-        labels: Of which every name stands once.
+        labels: With names as people give them: two may be one but for their spelling.
     """
-    vocabulary = Vocabulary.of(tuple(labels.names.items()))
+    vocabulary = Vocabulary.of(tuple(_told_apart(labels.names).items()))
     targets = [Target(label, name, (label,)) for label, name in labels.names.items()]
     return measure(volume, labels, targets, vocabulary)
+
+
+def _told_apart(names: Mapping[int, str]) -> dict[int, str]:
+    """Return names of which none is another's spelling: the first one keeps it, later ones get their label's id."""
+    apart: dict[int, str] = {}
+    taken: set[str] = set()
+    for label, name in names.items():
+        apart[label] = name
+        while exact_key(apart[label]) in taken:
+            apart[label] += f" {label}"
+        taken.add(exact_key(apart[label]))
+    return apart
 
 
 def _snomed(vocabulary: Vocabulary, target: Target) -> str | None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from vesalius.errors import UnknownClassError, UsageError
 from vesalius.inference.automatic import BASE_LAYER
 from vesalius.interactive.history import SessionLabel
+from vesalius.labels.spelling import ordered_key
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.prompts.targets import NEW, NEW_LAYER, ClickTarget, free_id, resolve_target
 from vesalius.spec import PromptArchitecture
@@ -144,8 +145,11 @@ def renamed(name: str, new_name: str, labels: Labels, vocabulary: Vocabulary) ->
 
 
 def _by_name(text: str, labels: Labels) -> SessionLabel | None:
-    name = _bare(text).casefold()
-    return next((entry for entry in labels.values() if entry.name.casefold() == name), None)
+    """Return the structure of a name, which may differ in case and separators: the closest of several."""
+    name = _bare(text)
+    spellings = (str.casefold, ordered_key)
+    found = (entry for key in spellings for entry in labels.values() if key(entry.name) == key(name))
+    return next(found, None)
 
 
 def _is_new(text: str) -> bool:

@@ -35,6 +35,15 @@ def exact_key(name: str) -> str:
 
 
 @lru_cache(maxsize=4096)
+def ordered_key(name: str) -> str:
+    """Return what names have in common that differ in case and separators alone.
+
+    For names that people give: of the lesions ``L1 node 2`` and ``L2 node 1`` only the order of words tells.
+    """
+    return " ".join(_words(name))
+
+
+@lru_cache(maxsize=4096)
 def loose_key(name: str) -> str:
     """Return what also plurals and British spelling have in common with the name; use after ``exact_key``."""
     return " ".join(sorted(_singular(word) for word in exact_key(name).split()))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vesalius.errors import UnknownClassError, UsageError
+from vesalius.labels.spelling import exact_key, ordered_key
 from vesalius.labels.structure import Structure
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.spec import PromptArchitecture
@@ -53,7 +54,8 @@ def resolve_target(
         text: A class name, a synonym or an id as text; or ``new:<name>``.
         vocabulary: Of the model.
         architecture: Of the network; says which ids are supported and which are special.
-        new_ids: Name -> id of the new structures of this session so far; a new name gets the next id.
+        new_ids: Name -> id of the new structures of this session so far, whose names may be spelled otherwise; a
+            new name gets the next id.
 
     Returns:
         The target. A new structure's id is above every id of the vocabulary and of ``new_ids``, and never 255.
@@ -78,12 +80,14 @@ def _new_target(name: str, vocabulary: Vocabulary, new_ids: Mapping[str, int]) -
     if not name:
         raise UsageError(expected=f"a name after `{NEW}`", got="none", do=f"say `{NEW}lesion`, for example")
     for structure in vocabulary.structures:
-        if structure.status != "unsupported" and name.casefold() == structure.name.casefold():
+        spellings = {exact_key(word) for word in (structure.name, *structure.synonyms)}
+        if structure.status != "unsupported" and exact_key(name) in spellings:
             raise UsageError(
                 expected=f"after `{NEW}` the name of a structure the model has no name for",
                 got=f"{name!r}, which it knows",
                 do=f"click {structure.name!r} without `{NEW}`, or give the new structure another name",
             )
+    name = next((known for known in new_ids if ordered_key(known) == ordered_key(name)), name)
     label = new_ids[name] if name in new_ids else free_id(vocabulary, new_ids.values())
     return ClickTarget(id=label, name=name, supported=False, special=False, layer=NEW_LAYER)
 
