@@ -120,6 +120,15 @@ def test_original_series_with_most_slices_is_chosen(by_hand, tmp_path):
     assert (rows["1.4"].kind, rows["1.4"].usable) == ("projection", False)
 
 
+def test_series_without_gaps_is_read_before_a_longer_one_whose_gaps_were_filled(by_hand, tmp_path):
+    by_hand.save(by_hand.slices(shape=(8, 9, 4), SeriesInstanceUID="1.1"), tmp_path / "whole")
+    gappy = by_hand.slices(shape=(8, 9, 9), SeriesInstanceUID="1.2")
+    by_hand.save(gappy[:4] + gappy[5:], tmp_path / "gappy")
+    source = read_series(tmp_path, fill_gaps=True).source
+    assert (source.series_uid, source.is_filled) == ("1.1", False)
+    assert read_series(tmp_path, series_uid="1.2", fill_gaps=True).source.is_filled
+
+
 def test_unknown_series_is_refused(by_hand, tmp_path):
     by_hand.save(by_hand.slices(**SMALL), tmp_path)
     with pytest.raises(DicomSeriesError, match=r"9\.9\.9"):

@@ -68,6 +68,11 @@ class Stack:
         """What names it among the stacks of a folder: the series UID, with ``#2`` for a second part."""
         return self.series.series_uid if self.part == 1 else f"{self.series.series_uid}#{self.part}"
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether some of its slices are interpolated between others."""
+        return any(not place.is_integer() for place in self.places)
+
 
 def placed(stack: Stack) -> Stack:
     """Return the stack with its grid.

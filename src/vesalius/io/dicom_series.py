@@ -88,7 +88,8 @@ def read_series(path: Path, *, series_uid: str | None = None, fill_gaps: bool = 
     Args:
         path: A folder (read with its subfolders), a zip, or one DICOM file.
         series_uid: Which one, as ``list_series`` names it; None for the one it marks as chosen.
-        fill_gaps: Interpolate over missing slices and uneven steps, up to gaps of four steps, instead of refusing.
+        fill_gaps: Interpolate over missing slices and uneven steps, up to gaps of four steps, instead of refusing;
+            a series without gaps is read before one with them, unless that is named.
 
     Returns:
         The volume in the order of the scanner's slices: Hounsfield units where ``modality`` is CT, int16 where
@@ -149,7 +150,7 @@ def _scan(path: Path) -> tuple[list[Stack], list[Refusal]]:
 
 
 def _choose(stacks: Sequence[Stack]) -> tuple[Stack | None, tuple[str, ...]]:
-    """Pick the stack to read when none is named: originals before derived ones, then the most slices.
+    """Pick the stack to read when none is named: originals before derived ones, scanned slices before made ones.
 
     None where there is none, or where usable ones belong to different studies: no rule may choose a patient.
     """
@@ -160,7 +161,8 @@ def _choose(stacks: Sequence[Stack]) -> tuple[Stack | None, tuple[str, ...]]:
     if len(usable) == 1:
         return ranked[0], ("the only usable series",)
     why = (
-        f"chosen of {len(usable)} usable ones: original, most slices, thinnest, lowest series number, in that order"
+        f"chosen of {len(usable)} usable ones: original, no gaps filled, most slices, thinnest, "
+        "lowest series number, in that order"
     )
     return ranked[0], (why,)
 
@@ -169,6 +171,7 @@ def _rank(stack: Stack) -> tuple[object, ...]:
     height_mm = stack.grid.spacing_mm[2] if stack.grid else 0.0
     return (
         stack.kind != "volume",
+        stack.is_filled,
         _modality(stack) == "unknown",
         -len(stack.frames),
         height_mm,
@@ -250,7 +253,7 @@ def _source(stack: Stack, grid: Grid) -> DicomSource:
         grid=grid,
         stored=tuple(files),
         slices=tuple((at[frame.file], frame.number) for frame in nearest),
-        is_filled=any(not place.is_integer() for place in stack.places),
+        is_filled=stack.is_filled,
         repairs=stack.notes,
     )
 
