@@ -9,7 +9,7 @@ import pytest
 
 from inference.small_model import Threshold, small_network, small_spec
 from vesalius.checkpoints.safetensors import write_model
-from vesalius.errors import MemoryBudgetError, NotValidatedError, UnknownClassError, UsageError
+from vesalius.errors import InputError, MemoryBudgetError, NotValidatedError, UnknownClassError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.review import measure
@@ -46,6 +46,19 @@ def test_values_that_are_not_hounsfield_units_are_refused(segmenter: Segmenter) 
 def test_voxels_far_from_those_of_the_model_are_refused(segmenter: Segmenter) -> None:
     with pytest.raises(NotValidatedError, match="voxels of"):
         segmenter(scan(affine=np.diag([0.01, 0.01, 0.01, 1.0])))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_image_with_a_voxel_that_is_no_number_is_refused_also_where_told_to_go_on(
+    segmenter: Segmenter, value: float
+) -> None:
+    data = scan().data.astype(np.float32)
+    data[0, 9, 11, 7] = value
+    options = SegmentOptions(unvalidated=True)
+    with pytest.raises(InputError, match=f"1 of {data.size} voxels"):
+        segmenter.check(Volume(data, scan().grid, "CT"), options)
+    data[0, 9, 11, 7] = 40.0
+    assert segmenter.check(Volume(data, scan().grid, "CT"), options) == ()
 
 
 def test_a_misspelt_class_is_refused_with_a_suggestion(segmenter: Segmenter) -> None:

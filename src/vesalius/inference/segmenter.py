@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from vesalius.checkpoints.load import LoadReport, load_segmentation_model
-from vesalius.errors import NotValidatedError, UsageError
+from vesalius.errors import InputError, NotValidatedError, UsageError
 from vesalius.geometry.affine import directions
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.planes import Plane
@@ -42,7 +42,7 @@ from vesalius.labels.vocabulary import Target, Vocabulary
 from vesalius.models.meddinov3 import MedDino
 from vesalius.models.promptable import Promptable
 from vesalius.spec import ModelSpec
-from vesalius.transforms.intensity import not_hounsfield
+from vesalius.transforms.intensity import count_non_finite, not_hounsfield
 from vesalius.transforms.preprocess import (
     Prepared,
     Preprocessing,
@@ -208,6 +208,7 @@ class Segmenter:
 
         Raises:
             UnknownClassError: For a class the model does not have.
+            InputError: For an image with voxels that are NaN or infinite.
             NotValidatedError: For an image the model was not made for.
             MemoryBudgetError: If no plan fits the memory.
         """
@@ -275,8 +276,16 @@ class Segmenter:
         """Return why a volume lies outside what the model was made for.
 
         Raises:
+            InputError: If a voxel is NaN or infinite: windows that see it would be empty, and nothing would say so.
             NotValidatedError: If it does, and ``options`` do not say to go on.
         """
+        bad = count_non_finite(volume.data)
+        if bad:
+            raise InputError(
+                expected="voxels with finite values",
+                got=f"{bad} of {volume.data.size} voxels that are NaN or infinite",
+                do="replace them by what air is in this image; reading a file does that by itself",
+            )
         reasons = tuple(self._reasons(volume))
         if reasons and not options.unvalidated:
             low, high = self.spec.spacing_range_mm

@@ -36,6 +36,12 @@ def image_window(data: Num[np.ndarray, "i j k"], spec: ModelSpec) -> tuple[float
     return low, high if high > low else low + 1.0
 
 
+def hounsfield_unit(data: Num[np.ndarray, "i j k"], spec: ModelSpec) -> float:
+    """Return what a Hounsfield unit is in an image's own unit: 1, or as large a part of what the network sees."""
+    low, high = image_window(data, spec)
+    return (high - low) / (spec.window_hu[1] - spec.window_hu[0])
+
+
 def as_hounsfield_(
     values: Float[Tensor, "*shape"], window: tuple[float, float], window_hu: tuple[float, float]
 ) -> Float[Tensor, "*shape"]:
@@ -63,6 +69,17 @@ def normalise_hu_(slices: Float[Tensor, "i j k"], spec: ModelSpec) -> Float[Tens
             return slices.sub_(slices.mean(dim=(0, 1), keepdim=True)).div_(deviations)
         case _:
             assert_never(spec.normalisation)
+
+
+def count_non_finite(data: Num[np.ndarray, "*shape"]) -> int:
+    """Count the voxels that are NaN or infinite, without a copy where there are none."""
+    if not np.issubdtype(data.dtype, np.floating):
+        return 0
+    with np.errstate(invalid="ignore"):  # some processors complain of NaN while they compare
+        extremes = np.array([data.min(), data.max()])
+    if np.isfinite(extremes).all():
+        return 0
+    return sum(int(np.count_nonzero(~np.isfinite(data[..., k]))) for k in range(data.shape[-1]))
 
 
 def not_hounsfield(data: Num[np.ndarray, "i j k"]) -> str | None:
