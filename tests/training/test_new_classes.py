@@ -133,16 +133,31 @@ def test_rows_of_known_classes_stay_and_new_ones_differ_or_begin_as_another() ->
     words = listed("liver", "hepatic vein", "Spiegel lobe", "portal branch")
     classes = learnt_classes(words, SPEC, like={"portal branch": "left kidney"})
     spec = with_classes(SPEC, classes, keep=False)
-    grown = with_rows(state, spec, classes, seed=0)
+    grown = with_rows(state, SPEC, spec, classes=classes, seed=0)
     rows = grown[EMBEDDING]
     assert rows.shape == (spec.vista.num_embeddings, 8)
     assert torch.equal(rows[1], table[1])
     assert torch.equal(rows[7], table[2])
     assert not torch.allclose(rows[5], rows[6])
     assert not torch.equal(rows[5], table[5])
-    assert torch.equal(with_rows(state, spec, classes, seed=0)[EMBEDDING], rows)
-    assert not torch.equal(with_rows(state, spec, classes, seed=1)[EMBEDDING][5], rows[5])
+    assert torch.equal(with_rows(state, SPEC, spec, classes=classes, seed=0)[EMBEDDING], rows)
+    assert not torch.equal(with_rows(state, SPEC, spec, classes=classes, seed=1)[EMBEDDING][5], rows[5])
     assert grown["other"] is state["other"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_new_row_is_drawn_like_those_of_predicted_classes_and_not_like_those_of_none(count: int) -> None:
+    table = torch.full((6, 256), 100.0)
+    table[1 : count + 1] = torch.randn(count, 256, generator=torch.Generator().manual_seed(1))
+    base = replace(SPEC, vocabulary=SPEC.vocabulary[:count], single_piece=())
+    classes = learnt_classes(listed("hepatic vein", "Spiegel lobe"), base)
+    spec = with_classes(base, classes, keep=False)
+    rows = with_rows({EMBEDDING: table}, base, spec, classes=classes, seed=0)[EMBEDDING]
+    first, second = (rows[one.id] for one in classes)
+    for row in (first, second):
+        assert row.mean().abs() < 0.3
+        assert 0.5 < row.std() < 2
+    assert (first - second).std() > 0.5
 
 
 def test_ids_do_not_grow_past_what_a_label_map_holds() -> None:

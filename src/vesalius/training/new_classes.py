@@ -130,30 +130,33 @@ def with_classes(spec: ModelSpec, classes: Sequence[LearntClass], *, keep: bool)
 
 
 def with_rows(
-    state: Mapping[str, Tensor], spec: ModelSpec, classes: Iterable[LearntClass], *, seed: int
+    state: Mapping[str, Tensor], base: ModelSpec, spec: ModelSpec, *, classes: Iterable[LearntClass], seed: int
 ) -> dict[str, Tensor]:
     """Return weights whose table of classes has the rows of a spec.
 
     A new class begins as a copy of the row it is to be like, or drawn with the mean and the deviation of the rows
-    that the network knows, so that two new classes differ from the start.
+    of what the network predicts, so that two new classes differ from the start. Rows of no class are as they once
+    were drawn: of VISTA3D's 512 those are three in four.
 
     Args:
         state: Of the model to begin with.
+        base: Of that model.
         spec: Of the model to be made.
         classes: What the list teaches.
         seed: Of what is drawn.
     """
     table = state[EMBEDDING]
     generator = torch.Generator().manual_seed(seed)
-    known = table.float()
-    drawn = torch.randn(spec.vista.num_embeddings, table.shape[1], generator=generator)
-    grown = known.mean(0) + drawn * known.std(0, correction=0)
-    grown[: len(table)] = known
+    rows = table.float()
+    predicted = [one.id for one in Vocabulary.of(base.vocabulary).structures if one.status == "trained"]
+    known = rows[predicted] if predicted else rows
+    spread = known.std(0, correction=0) if len(known) > 1 else known.std(correction=0)  # one alone has none
+    drawn = known.mean(0) + spread * torch.randn(spec.vista.num_embeddings, table.shape[1], generator=generator)
+    grown = drawn.clone()
+    grown[: len(table)] = rows
     for one in classes:
-        if one.is_new and one.like is not None:
-            grown[one.id] = known[one.like]
-        elif one.is_new:
-            grown[one.id] = known.mean(0) + drawn[one.id] * known.std(0, correction=0)
+        if one.is_new:
+            grown[one.id] = drawn[one.id] if one.like is None else rows[one.like]
     return {**state, EMBEDDING: grown.to(table.dtype)}
 
 

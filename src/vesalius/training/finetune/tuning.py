@@ -86,7 +86,7 @@ def begin(
     recipe = _recipe(finetune_recipe(spec.vista.width, is_far=is_far), spec, options, precision)
     spec, more = limited_to(spec, recipe.window_size)
     spec = with_classes(spec, classes, keep=options.keep_names)
-    state = with_rows(weights.read(), spec, classes, seed=options.seed)
+    state = with_rows(weights.read(), weights.spec, spec, classes=classes, seed=options.seed)
     said = "; ".join(map(str, (*changes, *more)))
     source = f"{weights.spec.name}, SHA-256 {weights.report.sha256}" + (f"; {said}" if said else "")
     known = dict(weights.spec.vocabulary)
