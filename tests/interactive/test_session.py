@@ -528,6 +528,24 @@ def test_labels_beyond_255_take_wider_integers_and_undo_gives_the_narrow_ones_ba
         assert session.labels.data.dtype == np.uint8
 
 
+def test_labels_of_more_than_16_bits_are_refused_and_the_highest_of_16_leaves_room_for_new_ones() -> None:
+    data = np.zeros(SHAPE, dtype=np.int32)
+    for label, names in ((65537, {}), (-1, {}), (0, {70000: "far"})):
+        data[3, 3, 3] = label
+        with pytest.raises(InputError, match="0 to 65535"):
+            Session(slabs(), VOLUME, labels=LabelMap(data, VOLUME.grid, names))
+    data[3, 3, 3] = 65535
+    with cubes():
+        session = Session(slabs(), VOLUME, labels=LabelMap(data, VOLUME.grid, {65535: "far"}))
+        session.add(click("new:cyst", 15, 15, 15))
+        session.predict()
+        labels = session.labels
+    assert labels.data[3, 3, 3] == 65535
+    assert [label for label, name in labels.names.items() if name == "cyst"] == np.unique(labels.overlaps["new"])[
+        1:
+    ]
+
+
 def test_a_stale_edit_is_refused(model: Segmenter) -> None:
     session = begin(model)
     seen = session.revision

@@ -10,6 +10,7 @@ from vesalius.errors import UnknownClassError, UsageError
 from vesalius.labels.vista3d import SPECIAL, STRUCTURES
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.prompts import ClickTarget, resolve_target
+from vesalius.prompts.targets import free_id
 from vesalius.spec import VistaArchitecture
 
 PAIRS = [(structure.id, structure.name) for structure in STRUCTURES]
@@ -62,6 +63,16 @@ def test_a_new_structure_gets_an_id_above_all_others_and_is_zero_shot() -> None:
 def test_no_new_structure_is_called_255() -> None:
     """255 marks voxels that were not computed in files of the published bundle."""
     assert resolve("new:b", a=254).id == 256
+
+
+def test_where_the_highest_id_is_taken_a_new_structure_gets_the_lowest_that_is_free() -> None:
+    vocabulary = Vocabulary.of([(1, "liver"), (3, "spleen")])
+    assert free_id(vocabulary, [65535]) == 2
+    assert free_id(vocabulary, [65534]) == 65535
+    most = set(range(1, 65536)) - {255}
+    assert free_id(vocabulary, most - {60000}) == 60000
+    with pytest.raises(UsageError, match="65535"):
+        free_id(vocabulary, most)
 
 
 @pytest.mark.parametrize(("text", "parts"), [("kidney", "left kidney, right kidney"), ("20", "and 1 more")])

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vesalius.errors import InputError
 from vesalius.geometry.boxes import Box, Triple, bounding_box, enclosing_box, shared_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import label_regions
@@ -24,6 +25,7 @@ from vesalius.geometry.volume import LabelMap
 from vesalius.inference.automatic import BASE_LAYER
 from vesalius.inference.compose import LabelChange, compose
 from vesalius.interactive.history import Frozen, Patch, SessionLabel, State
+from vesalius.prompts.targets import HIGHEST_ID
 from vesalius.shapes import LabelArray, MaskArray
 
 _QUICKLY = 1
@@ -63,9 +65,14 @@ class Canvas:
     Args:
         grid: Of the volume.
         labels: To begin with; None is background everywhere.
+
+    Raises:
+        InputError: If they need more than 16 bits.
     """
 
     def __init__(self, grid: Grid, labels: LabelMap | None) -> None:
+        if labels is not None:
+            _check_ids(labels)
         self.grid = grid
         self.source = labels.source if labels else None
         self._base: dict[str, LabelArray] = {BASE_LAYER: labels.data, **labels.overlaps} if labels else {}
@@ -202,6 +209,18 @@ def box_sha256(box: Box, layers: Mapping[str, LabelArray]) -> str:
     for layer, labels in sorted(layers.items()):
         digest.update(f"{layer}\0".encode() + labels.astype("<u2").tobytes())
     return digest.hexdigest()
+
+
+def _check_ids(labels: LabelMap) -> None:
+    wide = [array for array in (labels.data, *labels.overlaps.values()) if array.dtype not in (np.uint8, np.uint16)]
+    ids = [*labels.names, *(int(end) for array in wide for end in (array.min(), array.max()))]
+    lowest, highest = min(ids, default=0), max(ids, default=0)
+    if lowest < 0 or highest > HIGHEST_ID:
+        raise InputError(
+            expected=f"a label map with ids from 0 to {HIGHEST_ID}",
+            got=f"one with label {highest if highest > HIGHEST_ID else lowest}",
+            do="give that structure another id first",
+        )
 
 
 def _kind(arrays: Iterable[LabelArray], *, highest: int = 0) -> type[np.uint8 | np.uint16]:

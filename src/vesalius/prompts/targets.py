@@ -25,6 +25,9 @@ NEW_LAYER = "new"
 _RESERVED_ID = 255
 """Marks "not computed" in files of the published bundle; never a label."""
 
+HIGHEST_ID = 65535
+"""Label maps are kept and written in 16 bits."""
+
 
 @dataclass(frozen=True)
 class ClickTarget:
@@ -58,7 +61,8 @@ def resolve_target(
             new name gets the next id.
 
     Returns:
-        The target. A new structure's id is above every id of the vocabulary and of ``new_ids``, and never 255.
+        The target. A new structure's id is above every id of the vocabulary and of ``new_ids`` as long as there are
+        such, and never 255.
 
     Raises:
         UnknownClassError: If the model has no such class (close names are suggested) or was never trained on it.
@@ -93,10 +97,24 @@ def _new_target(name: str, vocabulary: Vocabulary, new_ids: Mapping[str, int]) -
 
 
 def free_id(vocabulary: Vocabulary, taken: Iterable[int]) -> int:
-    """Return the first id above those of a vocabulary and others that are taken; never the reserved one."""
-    used = [structure.id for structure in vocabulary.structures]
-    label = max([*used, *taken], default=0) + 1
-    return label if label != _RESERVED_ID else label + 1
+    """Return the first id above those of a vocabulary and others that are taken; never the reserved one.
+
+    Where none is left above, it is the lowest that is free.
+
+    Raises:
+        UsageError: If none is free.
+    """
+    used = {structure.id for structure in vocabulary.structures} | set(taken)
+    above = range(max(used, default=0) + 1, HIGHEST_ID + 1)
+    candidates = (label for label in (*above[:2], *range(1, HIGHEST_ID + 1)) if label != _RESERVED_ID)
+    label = next((label for label in candidates if label not in used), None)
+    if label is None:
+        raise UsageError(
+            expected=f"a new structure while one of the ids up to {HIGHEST_ID} is free",
+            got="labels in which each of them has a structure",
+            do="click on one of those, or take structures that are not needed out of the label map",
+        )
+    return label
 
 
 def _clickable(text: str, vocabulary: Vocabulary, new_ids: Mapping[str, int]) -> Structure:
