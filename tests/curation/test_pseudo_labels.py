@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,13 @@ from vesalius.inference.segmenter import Segmentation, SegmentOptions
 from vesalius.io.formats import read_labels
 from vesalius.labels.mapping import UNKNOWN
 from vesalius.labels.vocabulary import Vocabulary
+from vesalius.spec import ModelSpec, VistaArchitecture
 
 
 class Teacher:
     """Finds the phantom's organs by their grey, and never the same liver under noise."""
 
+    spec = ModelSpec(name="by grey", architecture=VistaArchitecture())
     vocabulary = answers.VOCABULARY
     precision = "fp32"
 
@@ -77,6 +80,23 @@ def test_a_list_gets_what_is_reliable_and_a_table_of_why(tmp_path: Path) -> None
         resume=True,
     )
     assert [one.state for one in resumed.outcomes] == ["there", "there"]
+
+
+def test_noise_in_an_image_without_a_unit_is_a_part_of_what_the_model_sees(tmp_path: Path) -> None:
+    class Fitted(Teacher):
+        spec = replace(Teacher.spec, modality="MR", normalisation="percentiles")
+
+        def segment(self, volume: Volume, *others: object, **options: object) -> Segmentation:
+            grey = Volume((volume.data - 1) * 1000, volume.grid)
+            return answers.segmenter(answers.by_intensity)(grey)
+
+    fractions = (answers.scan().data / 1000 + 1).astype(np.float32)  # 0 to 1.2
+    data = write_json(tmp_path, [write_scan(tmp_path, "a", Volume(fractions, answers.GRID, "MR"))])
+    data.write_text(data.read_text().replace("CT", "MR"))
+    found = curate_pseudo_labels(read_list(data), tmp_path / "pl", Fitted(), model_sha256="x")
+    liver = found.decisions["a"][0]
+    assert liver["kept"]
+    assert 0.99 < liver["agreement"]["noise"] <= 1.0
 
 
 @pytest.mark.parametrize("resume", [False, True])

@@ -31,17 +31,22 @@ from vesalius.io.atomic import replacing
 from vesalius.io.formats import write
 from vesalius.labels.mapping import UNKNOWN
 from vesalius.labels.vocabulary import Vocabulary
+from vesalius.spec import ModelSpec
+from vesalius.transforms.intensity import hounsfield_unit
 
 FILE = "pseudo_label.nii.gz"
 DECISIONS = "decisions.json"
 TABLE = "decisions.csv"
-_FORMAT = 1
+_FORMAT = 2
 _CHANGES: tuple[Change, ...] = ("noise", "zoom", "mirror")
 
 
 @runtime_checkable
 class Teacher(Protocol):
     """A model that segments, such as a ``Segmenter``."""
+
+    spec: ModelSpec
+    """What it expects of an image."""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -135,7 +140,8 @@ def curate_pseudo_labels(
     def make(case: ListedCase, folder: Path) -> None:
         volume = read_image(case, listed.modality)
         rng = np.random.default_rng(int(cache.sha256(case.image)[:16], 16))
-        answer, decisions = judge(volume, segment, teacher.vocabulary, settings, rng)
+        unit = hounsfield_unit(volume.data[0], teacher.spec)
+        answer, decisions = judge(volume, segment, teacher.vocabulary, settings, rng, unit=unit)
         if any(decision.is_kept for decision in decisions):
             write(reliable(answer, decisions, teacher.vocabulary), folder / FILE)
         text = json.dumps([decision.as_dict() for decision in decisions], indent=1)

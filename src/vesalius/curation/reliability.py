@@ -24,7 +24,7 @@ from vesalius.inference.segmenter import Segmentation
 from vesalius.labels.findings import Finding
 from vesalius.labels.plausibility import PLAUSIBLE_ML
 from vesalius.labels.vocabulary import Vocabulary
-from vesalius.shapes import LabelArray, MaskArray
+from vesalius.shapes import LabelArray, MaskArray, VolumeArray
 
 Change = Literal["noise", "zoom", "mirror"]
 Segment = Callable[[Volume], Segmentation]
@@ -42,7 +42,7 @@ class ReliabilitySettings:
     largest_piece: float = 0.9
     """Part of a one-piece structure that its largest piece makes up at least."""
     noise_hu: float = 15.0
-    """Standard deviation of the noise."""
+    """Standard deviation of the noise; in images without a unit, as large a part of what the model sees."""
     zoom: float = 1.06
     """How much larger the body becomes: other voxels, other windows."""
     fewest_voxels: int = 8
@@ -103,6 +103,8 @@ def judge(
     vocabulary: Vocabulary,
     settings: ReliabilitySettings,
     rng: np.random.Generator,
+    *,
+    unit: float = 1.0,
 ) -> tuple[LabelMap, tuple[Decision, ...]]:
     """Segment a scan, and again after each change, and decide about every structure that was asked for.
 
@@ -112,6 +114,7 @@ def judge(
         vocabulary: The model's; says what is left and what is right.
         settings: What is asked of an answer.
         rng: Where the noise comes from.
+        unit: What a Hounsfield unit is in the scan's own (``transforms.intensity.hounsfield_unit``).
 
     Returns:
         The answer to the scan as it is, and the decisions in its findings' order.
@@ -119,7 +122,9 @@ def judge(
     answer = segment(volume)
     agreement: dict[int, dict[str, float]] = {}
     for change in settings.changes:
-        again = _answer_to_changed(change, volume, segment, vocabulary, settings=settings, rng=rng)
+        again = _answer_to_changed(
+            change, volume, segment, vocabulary, noise=settings.noise_hu * unit, zoom=settings.zoom, rng=rng
+        )
         for finding in answer.findings.found:
             label = finding.class_id
             dice = _dice(_mask(answer.labels, label), _mask(again, label))
@@ -137,17 +142,16 @@ def _answer_to_changed(
     segment: Segment,
     vocabulary: Vocabulary,
     *,
-    settings: ReliabilitySettings,
+    noise: float,
+    zoom: float,
     rng: np.random.Generator,
 ) -> LabelMap:
     """Return the answer to a changed scan, with voxels and names as those of the scan."""
     match change:
         case "noise":
-            noisy = volume.data + np.round(rng.normal(0, settings.noise_hu, volume.data.shape))
-            low, high = int(volume.data.min()), int(volume.data.max())
-            return segment(_with(volume, np.clip(noisy, low, high).astype(volume.data.dtype), volume.grid)).labels
+            return segment(_with(volume, _noisy(volume.data, noise, rng), volume.grid)).labels
         case "zoom":
-            larger = Grid(volume.grid.shape, volume.grid.affine @ scaling((settings.zoom,) * 3))
+            larger = Grid(volume.grid.shape, volume.grid.affine @ scaling((zoom,) * 3))
             return segment(_with(volume, volume.data, larger)).labels
         case "mirror":
             axis = next(a for a, code in enumerate(volume.grid.axis_codes) if code in "LR")
@@ -156,6 +160,13 @@ def _answer_to_changed(
             return LabelMap(_renamed(np.flip(found.data, axis), vocabulary), found.grid, found.names, layers)
         case _:
             assert_never(change)
+
+
+def _noisy(data: VolumeArray, deviation: float, rng: np.random.Generator) -> VolumeArray:
+    """Return voxel values with noise, between the ends that they had, whole numbers where they were."""
+    noise = rng.normal(0, deviation, data.shape)
+    noisy = data + (np.round(noise) if np.issubdtype(data.dtype, np.integer) else noise)
+    return np.clip(noisy, data.min(), data.max()).astype(data.dtype)
 
 
 def _with(volume: Volume, data: np.ndarray, grid: Grid) -> Volume:
