@@ -189,6 +189,15 @@ def test_a_moved_click_is_as_if_it_had_been_there_from_the_start(model: Segmente
     assert moved.predict().targets == ()
 
 
+def test_of_two_clicks_on_one_voxel_the_one_that_was_moved_there_last_counts() -> None:
+    session, place = Session(segmenter(click_reach_mm=20.0, click_pull=0.01), VOLUME), (12, 14, 12)
+    first = session.add(click("spleen", 5, 5, 5))
+    session.add(click("spleen", *place, positive=False))
+    session.move(first, click("spleen", *place))
+    session.predict()
+    assert session.mask("spleen")[place]
+
+
 def test_a_click_in_the_world_is_the_click_on_its_voxel(model: Segmenter) -> None:
     in_voxels, in_mm = begin(model), begin(model)
     in_voxels.add(click("liver", 14, 12, 10))

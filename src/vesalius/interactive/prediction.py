@@ -168,7 +168,9 @@ class Predictor:
 
 
 def _clicks(state: State, label: int) -> list[Placed]:
-    return [placed for placed in state.prompts_of(label) if isinstance(placed.prompt, PointPrompt)]
+    """Return the clicks on a structure in the order in which they were said: one that was moved comes last."""
+    clicks = (placed for placed in state.prompts_of(label) if isinstance(placed.prompt, PointPrompt))
+    return sorted(clicks, key=lambda placed: placed.rank)
 
 
 def _asked_together(state: State, label: int) -> tuple[int, ...]:
