@@ -3,7 +3,8 @@
 After VISTA3D (arXiv:2406.05285; its ``slic_process_sam.py``): SLIC on features summed over three axes, air set to
 0. Training makes objects of them that nobody named, so that clicks are heeded. Deliberate differences: any encoder
 serves; SLIC runs on slabs that overlap, whose parts go on under one number, so that memory does not grow with the
-scan; it runs on voxels of equal sides, not on the scanner's; a scan that fails is named instead of skipped.
+scan; it runs on voxels of equal sides, not on the scanner's, and smooths by one of them, not by three; a scan that
+fails is named instead of skipped.
 """
 # SPDX-License-Identifier: Apache-2.0
 

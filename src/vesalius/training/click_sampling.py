@@ -1,8 +1,9 @@
 """Click prompts: which objects of a window are clicked on, and how the clicks follow from them.
 
 Paper: VISTA3D (arXiv:2406.05285, section 3.3). Where clicks lie is ``prompts.simulate``'s matter. Deliberate
-differences: numbers of first clicks are drawn for each object, not once for the window, and a negative click lies
-only where the object is known not to be.
+differences: numbers of first clicks are drawn for each object, not once for the window, and also where supervoxels
+are given, when VISTA3D clicks as often as it may inside an object and outside only on what was taken from it; a
+negative click lies only where the object is known not to be.
 """
 # SPDX-License-Identifier: Apache-2.0
 

@@ -13,7 +13,11 @@ Deliberate differences of ``STAGE_1`` to ``STAGE_4``, beside those of the task (
 - A window is also asked for two classes that nobody looked for, of which only other structures' voxels are known:
   so a class is told from organs that its own data sets do not label. They count in the mean.
 - One of several numbers of rounds of clicks is learnt from, not each of five. Supervoxels change objects in any
-  scan that has them; in VISTA3D those of pseudo labels, and of labels in six data sets by name.
+  scan that has them; in VISTA3D those of pseudo labels, and of labels in six data sets by name. Objects of such
+  scans begin with one to three clicks inside and none to three outside, as all do; VISTA3D's with three and none,
+  but for a piece that was taken away.
+- People's classes and a model's weigh alike in stages 1 and 3, as in VISTA3D. Its stage 4 multiplies people's by
+  how many of a model's there are to one of theirs (``balance_gt``); here no model's answer counts in stage 4.
 - A case is drawn as often as another, and four windows in five lie near one of its classes, each as often as
   another; VISTA3D takes two windows from each case of an epoch. So a stage's length is in steps.
 - Augmentation (``_AS_PUBLISHED``): shift and scale of intensities are one drift, noise ends at 30 HU, not at 400,
