@@ -304,8 +304,11 @@ class ModelSpec:
     is large, falling from half of the way on; where the network sees nothing, a click takes a ball of half of it.
     None: all of its window, and perhaps nothing, as published."""
     click_pull: float | None = None
-    """By how much a click moves the logits where it lies, falling with a standard deviation of half the reach, and
-    more where a structure has no name (``inference.pull``). None: not at all, as published."""
+    """By how much a click moves the logits where it lies, falling with a standard deviation of half the reach
+    (``inference.pull``). None: not at all, as published."""
+    unnamed_trust: float | None = None
+    """Weight, 0 to 1, of the logits for a structure without a name, beside how far its clicks reach and what is as
+    bright as they are (``inference.extent``). None: the network alone is asked, as published."""
     vocabulary: tuple[tuple[int, str], ...] = ()
     """(class id, name): what the model can be asked for; ids are rows of the class head's embedding table, or
     channels of a slice model's logits."""
@@ -334,10 +337,7 @@ class ModelSpec:
         adapters = self.architecture.adapters if isinstance(self.architecture, MedDinoArchitecture) else ()
         if is_planar and self.window_size[2] != 1 and not any(isinstance(plan, Depth) for plan in adapters):
             raise _bad_spec("windows of one slice for a network that sees no neighbours", self.window_size)
-        if self.click_reach_mm is not None and self.click_reach_mm <= 0:
-            raise _bad_spec("a positive reach of clicks, or none", self.click_reach_mm)
-        if self.click_pull is not None and (self.click_pull <= 0 or self.click_reach_mm is None):
-            raise _bad_spec("a positive pull of clicks that have a reach, or none", self.click_pull)
+        self._check_clicks()
         labels_slices = isinstance(self.architecture, MedDinoArchitecture)
         if self.mirror_axes not in (((), (0,), (1,), (0, 1)) if labels_slices else ((),)):
             raise _bad_spec("mirrored axes 0, 1 or both, of a network that labels slices", self.mirror_axes)
@@ -359,6 +359,15 @@ class ModelSpec:
             raise _bad_spec("four numbers of `confidence` for a class", dict(self.confidence))
         object.__setattr__(self, "dice", dict(self.dice))
         object.__setattr__(self, "confidence", dict(self.confidence))
+
+    def _check_clicks(self) -> None:
+        reach, pull, trust = self.click_reach_mm, self.click_pull, self.unnamed_trust
+        if reach is not None and reach <= 0:
+            raise _bad_spec("a positive reach of clicks, or none", reach)
+        if pull is not None and (pull <= 0 or reach is None):
+            raise _bad_spec("a positive pull of clicks that have a reach, or none", pull)
+        if trust is not None and (not 0 <= trust <= 1 or reach is None):
+            raise _bad_spec("a trust from 0 to 1, for clicks that have a reach, or none", trust)
 
     @property
     def names(self) -> dict[int, str]:

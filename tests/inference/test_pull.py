@@ -1,4 +1,4 @@
-"""Pull: how far clicks move logits, on both sides of a window's face alike, and more where nothing has a name."""
+"""Pull: how far clicks move logits, on both sides of a window's face alike."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from inference.clicked_ball import TARGET, WINDOW, ball_logits, clicks
+from inference.clicked_ball import WINDOW, ball_logits, clicks
 from vesalius.errors import CheckpointError
 from vesalius.inference.points import PointLogits
-from vesalius.inference.pull import MOST, OF_NEAREST, UNNAMED, pulled
+from vesalius.inference.pull import pulled
 from vesalius.prompts import ObjectClicks
 from vesalius.spec import ModelSpec, VistaArchitecture
 
 SPACING_MM = (2.0, 2.0, 3.0)
-NEW = replace(TARGET, supported=False)
 
 
 def silent(*starts: tuple[int, int, int]) -> PointLogits:
@@ -56,28 +55,6 @@ def test_windows_agree_where_they_overlap_and_what_was_given_is_kept() -> None:
     assert all(map(torch.equal, given.windows, before))
     assert torch.allclose(found.windows[0][6:, 4:, 2:], found.windows[1][:10, :12, :14])
     assert (found.starts, found.shape) == (given.starts, given.shape)
-
-
-def test_a_structure_without_a_name_is_pulled_at_more_and_as_far_as_its_clicks_lie_apart() -> None:
-    named = clicks((4, 8, 8), (14, 8, 8))
-    unnamed = replace(named, target=NEW)
-    known, new = (
-        pulled(silent((0, 0, 0)), one, SPACING_MM, pull=6.0, mm=5.0).windows[0] for one in (named, unnamed)
-    )
-    assert new[4, 8, 8] == pytest.approx(UNNAMED * 6.0)
-    deviation = OF_NEAREST * 20.0  # ten voxels of 2 mm
-    assert new[9, 8, 8] == pytest.approx(UNNAMED * 6.0 * math.exp(-0.5 * (10 / deviation) ** 2))
-    assert known[9, 8, 8] == pytest.approx(6.0 * math.exp(-0.5 * (10 / 5) ** 2))
-    far = replace(clicks((4, 8, 8), (39, 8, 8)), target=NEW)
-    apart = pulled(silent((0, 0, 0)), far, SPACING_MM, pull=6.0, mm=5.0).windows[0]
-    assert apart[14, 8, 8] == pytest.approx(UNNAMED * 6.0 * math.exp(-0.5 * (20 / (MOST * 5.0)) ** 2)), "no farther"
-    other = replace(both((4, 8, 8), (39, 8, 8)), target=NEW)
-    unlike = pulled(silent((0, 0, 0)), other, SPACING_MM, pull=6.0, mm=5.0).windows[0]
-    assert unlike[9, 8, 8] == pytest.approx(UNNAMED * 6.0 * math.exp(-0.5 * (10 / 5) ** 2)), (
-        "one of its sign counts"
-    )
-    alone = pulled(silent((0, 0, 0)), replace(clicks((4, 8, 8)), target=NEW), SPACING_MM, pull=6.0, mm=5.0)
-    assert alone.windows[0][9, 8, 8] == pytest.approx(UNNAMED * known[9, 8, 8].item())
 
 
 @pytest.mark.parametrize("changes", [{"click_pull": 8.0}, {"click_pull": 0.0, "click_reach_mm": 15.0}])

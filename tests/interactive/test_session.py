@@ -719,3 +719,24 @@ def test_a_model_that_states_a_pull_draws_all_that_lies_near_a_click(model: Segm
         near = np.linalg.norm(apart @ VOLUME.grid.affine[:3, :3].T, axis=1).reshape(SHAPE) <= 12
         whole.append(bool(session.mask("lump")[near].all()))
     assert whole == [False, True]
+
+
+def test_a_network_that_is_not_trusted_with_what_has_no_name_is_not_asked_about_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = segmenter(click_reach_mm=24.0, unnamed_trust=0.0)
+    head = model.network.point_head
+
+    def masks(target: str) -> np.ndarray:
+        session = Session(model, VOLUME)
+        session.add(click(target, 12, 12, 20))
+        session.predict()
+        return session.mask(target.removeprefix("new:"))
+
+    known = masks("liver")
+    monkeypatch.setattr(type(head), "logits", lambda *_: pytest.fail("the network was asked"))
+    lump = masks("new:lump")
+    apart = np.argwhere(lump) - (12, 12, 20)
+    assert lump[12, 12, 20]
+    assert np.linalg.norm(apart @ VOLUME.grid.affine[:3, :3].T, axis=1).max() < 48
+    assert not np.array_equal(lump, known)

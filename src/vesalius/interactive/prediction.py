@@ -23,6 +23,7 @@ from vesalius.geometry.packed_mask import PackedMask
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.anchors import with_anchors
 from vesalius.inference.compose import LabelChange
+from vesalius.inference.extent import reached, silent
 from vesalius.inference.merge import MaskChange, change_mask
 from vesalius.inference.points import clicks_on_model_grid, window_starts
 from vesalius.inference.pull import pulled
@@ -149,11 +150,28 @@ class Predictor:
                 earlier = starts[label].within(whole)
                 grids = {"model_grid": self._prepared.grid, "grid": self._volume.grid}
                 said = {start: with_anchors(clicks, earlier, self._window(start), **grids) for start in windows}
-                logits = self._click_logits.of(self._prepared.image, said)
-                reach, pull = self._segmenter.spec.click_reach_mm, self._segmenter.spec.click_pull
-                if reach is not None and pull is not None:
-                    logits = pulled(logits, clicks, self._prepared.grid.spacing_mm, pull=pull, mm=reach / 2)
-                yield label, change_mask(logits, earlier, clicks, reach_mm=reach, **grids)
+                logits = self._heard(clicks, said)
+                reach_mm = self._segmenter.spec.click_reach_mm
+                yield label, change_mask(logits, earlier, clicks, reach_mm=reach_mm, **grids)
+
+    def _heard(self, clicks: ObjectClicks, said: Mapping[Triple, ObjectClicks]) -> PointLogits:
+        """Return the logits of one object: the network's, moved by its clicks as the spec says.
+
+        Args:
+            clicks: Of the user.
+            said: Start of a window -> what the network is told there.
+        """
+        spec, prepared = self._segmenter.spec, self._prepared
+        asked = partial(self._click_logits.of, prepared.image, said)
+        if spec.click_reach_mm is None:
+            return asked()
+        if spec.unnamed_trust is not None and not clicks.target.supported:
+            heard = asked() if spec.unnamed_trust else silent(prepared.grid.shape, said, spec.window_size)
+            how = {"trust": spec.unnamed_trust, "first_mm": spec.click_reach_mm}
+            return reached(heard, clicks, prepared.image, prepared.grid.spacing_mm, **how)
+        if spec.click_pull is None:
+            return asked()
+        return pulled(asked(), clicks, prepared.grid.spacing_mm, pull=spec.click_pull, mm=spec.click_reach_mm / 2)
 
     def _window(self, start: Triple) -> Box:
         i, j, k = self._segmenter.spec.window_size

@@ -80,8 +80,8 @@ def adapted(spec: ModelSpec, found: Fingerprint) -> tuple[ModelSpec, tuple[Chang
 
 
 def clicks_as_published(spec: ModelSpec) -> ModelSpec:
-    """Return the spec of a network that has no measured reach and pull of clicks."""
-    return replace(spec, click_reach_mm=None, click_pull=None)
+    """Return the spec of a network of which neither reach nor pull of clicks nor trust in them was measured."""
+    return replace(spec, click_reach_mm=None, click_pull=None, unnamed_trust=None)
 
 
 def limited_to(spec: ModelSpec, window_size: Triple) -> tuple[ModelSpec, tuple[Change, ...]]:

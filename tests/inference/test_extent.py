@@ -1,0 +1,134 @@
+"""Extent: what clicks alone say of something without a name, what intensities add, and what the network may."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference.clicked_ball import TARGET, WINDOW, clicks
+from vesalius.errors import CheckpointError
+from vesalius.evaluation.balls import ball_radius_mm
+from vesalius.inference.extent import LEAST_MM, MOST_MM, extent, reached, silent
+from vesalius.inference.points import PointLogits
+from vesalius.prompts.simulate import next_click
+from vesalius.spec import ModelSpec, VistaArchitecture
+
+SHAPE = (40, 32, 32)
+SPACING_MM = (2.0, 2.0, 3.0)
+FIRST_MM = 8.0
+EVEN = np.full(SHAPE, 0.6, np.float32)
+
+
+def inside(points: list[tuple[float, float, float]], positive: list[bool], image: np.ndarray = EVEN) -> np.ndarray:
+    return extent(np.array(points, dtype=np.float64), np.array(positive), image, SPACING_MM, first_mm=FIRST_MM) > 0
+
+
+def away_mm(point: tuple[float, float, float]) -> np.ndarray:
+    i, j, k = (((np.arange(n) - at) * mm) ** 2 for n, at, mm in zip(SHAPE, point, SPACING_MM, strict=True))
+    return np.sqrt(i[:, None, None] + j[:, None] + k)
+
+
+def test_one_click_means_a_ball_in_mm() -> None:
+    mask = inside([(20, 16, 16)], [True])
+    mm = away_mm((20, 16, 16))
+    assert mask[mm < FIRST_MM].all()
+    assert not mask[mm > 1.25 * FIRST_MM].any()
+
+
+def test_clicks_far_apart_mean_something_large_and_a_negative_one_a_border_half_way() -> None:
+    near, far = (
+        inside([(16, 16, 16), (18, 16, 16)], [True, True]),
+        inside([(10, 16, 16), (28, 16, 16)], [True, True]),
+    )
+    assert far.sum() > 3 * near.sum()
+    cut = inside([(12, 16, 16), (18, 16, 16)], [True, False])
+    assert cut[14].any()
+    assert not cut[16:].any()
+
+
+def test_negative_clicks_alone_mean_nothing() -> None:
+    assert not inside([(20, 16, 16), (5, 5, 5)], [False, False]).any()
+
+
+def test_what_is_as_bright_as_the_surroundings_is_not_part_of_it() -> None:
+    image = np.full(SHAPE, 0.4, np.float32)
+    bright = away_mm((20, 16, 16)) < 11
+    image[bright] = 0.7
+    image += np.random.default_rng(0).normal(0, 0.01, SHAPE).astype(np.float32)
+
+    def dice(mask: np.ndarray) -> float:
+        return float(2 * (mask & bright).sum() / (mask.sum() + bright.sum()))
+
+    told, untold = (inside([(18, 16, 16)], [True], seen) for seen in (image, EVEN))
+    assert dice(told) > dice(untold) + 0.1
+
+
+def test_a_user_draws_a_ball_of_unknown_size_by_clicks_alone() -> None:
+    """Larger than a single click means, and smaller: after eight clicks both are there; one click shows neither."""
+    for radius_mm in (4.0, 24.0):
+        truth, current = away_mm((20, 16, 16)) <= radius_mm, np.zeros(SHAPE, bool)
+        points: list[tuple[float, float, float]] = []
+        positive: list[bool] = []
+        found = []
+        for _ in range(8):
+            click = next_click(truth, current, rng=np.random.default_rng(0), spacing_mm=SPACING_MM)
+            assert click is not None
+            points.append(click.point_ijk)
+            positive.append(click.positive)
+            current = inside(points, positive)
+            found.append(2 * (current & truth).sum() / (current.sum() + truth.sum()))
+        assert found[0] < 0.5
+        assert found[-1] > 0.65
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    points=st.lists(st.tuples(*[st.integers(-3, 42)] * 3), min_size=1, max_size=6),
+    signs=st.lists(st.booleans(), min_size=6, max_size=6),
+)
+def test_it_is_finite_for_any_clicks_and_does_not_depend_on_their_order(
+    points: list[tuple[int, int, int]], signs: list[bool]
+) -> None:
+    said = [(tuple(map(float, point)), sign) for point, sign in zip(points, signs, strict=False)]
+    image = np.random.default_rng(1).uniform(size=SHAPE).astype(np.float32)
+    first, second = (
+        extent(np.array([p for p, _ in some]), np.array([s for _, s in some]), image, SPACING_MM, first_mm=FIRST_MM)
+        for some in (said, said[::-1])
+    )
+    assert np.isfinite(first).all()
+    assert np.allclose(first, second, atol=1e-4)
+
+
+def test_radii_stay_within_their_ends() -> None:
+    wide = extent(
+        np.array([(0.0, 0, 0), (1000.0, 0, 0)]), np.array([True, True]), EVEN, SPACING_MM, first_mm=FIRST_MM
+    )
+    assert not (wide > 0)[away_mm((0, 0, 0)) > 1.25 * MOST_MM].any()
+    close = inside([(20, 16, 16), (20.5, 16, 16)], [True, False])
+    assert 0 < close.sum() * np.prod(SPACING_MM) < 2 * 4 / 3 * np.pi * LEAST_MM**3
+    assert ball_radius_mm(close.sum() * float(np.prod(SPACING_MM)) / 1000) < 1.3 * LEAST_MM
+
+
+def test_windows_agree_where_they_overlap_and_the_network_counts_as_far_as_it_is_trusted() -> None:
+    image = torch.from_numpy(np.random.default_rng(0).uniform(size=SHAPE).astype(np.float32))
+    new = replace(clicks((9, 9, 9), (15, 9, 9)), target=replace(TARGET, supported=False))
+    starts = [(0, 0, 0), (6, 4, 2)]
+    given = PointLogits(SHAPE, tuple(starts), tuple(torch.full(WINDOW, 2.0) for _ in starts))
+    how = {"first_mm": FIRST_MM}
+    alone = reached(silent(SHAPE, starts, WINDOW), new, image, SPACING_MM, trust=0.0, **how)
+    heard = reached(given, new, image, SPACING_MM, trust=0.5, **how)
+    assert torch.allclose(heard.windows[0], alone.windows[0] + 1.0)
+    assert torch.equal(alone.windows[0][6:, 4:, 2:], alone.windows[1][:10, :12, :14])
+    assert (heard.starts, heard.shape) == (given.starts, given.shape)
+    assert all(torch.equal(window, torch.full(WINDOW, 2.0)) for window in given.windows)
+
+
+@pytest.mark.parametrize("changes", [{"unnamed_trust": 0.5}, {"unnamed_trust": 1.5, "click_reach_mm": 15.0}])
+def test_a_trust_wants_a_reach_and_lies_between_0_and_1(changes: dict[str, float]) -> None:
+    with pytest.raises(CheckpointError, match="trust"):
+        ModelSpec(name="any", architecture=VistaArchitecture(), **changes)  # type: ignore[arg-type]
