@@ -20,6 +20,7 @@ from PIL import Image
 
 from vesalius.cli.main import main
 from vesalius.cli.request import Request, size_in_bytes
+from vesalius.errors import UsageError
 from vesalius.geometry.volume import Volume
 from vesalius.io.formats import read, read_labels
 from vesalius.views.preview import render_preview
@@ -203,6 +204,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
         (("--device", "cuda:9"), 2, "--device auto"),
         (("--overlap", "1.5"), 2, "overlap in [0, 1)"),
         (("--overlap", "0.5", "--compat", "paper"), 2, "leave one of the two out"),
+        (("--series", "1.2.3"), 2, "leave --series out"),
+        (("--fill-gaps",), 2, "leave --fill-gaps out"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_leaves_nothing(
@@ -217,7 +220,7 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(
     assert segment(scan, out, tiny_model, *more) == code
     assert part in capsys.readouterr().err
     assert not out.exists()
-    assert list(out.parent.iterdir()) == []
+    assert list(out.parent.glob("*")) == []
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not an image", b"\x1f\x8b\x08broken"])
@@ -364,6 +367,24 @@ def test_a_nifti_input_takes_the_headers_of_its_series(
     assert segment(tmp_path / "same.nii.gz", out, tiny_model, "--format", "dicom-seg", *source) == 2
     other = make_scan(tmp_path / "other.nii.gz", shape=(20, 20, 20))
     assert segment(other, out.parent / "two", tiny_model, "--format", "dicom-seg", *source) == 3
+
+
+def test_the_series_of_a_source_can_be_named(tmp_path: Path, make_scan: MakeScan) -> None:
+    from vesalius.cli.scan import Scan, open_scan
+    from vesalius.io.formats import write
+
+    scans = [make_scan(tmp_path / f"{side}.nii.gz", shape=(8, 8, side)) for side in (6, 9)]
+    for scan in scans:
+        write_dicom(scan, tmp_path / "dicom" / scan.name)
+    smaller = read(tmp_path / "dicom" / scans[0].name)
+    write(smaller, tmp_path / "same.nii.gz")
+    series = smaller.source.series_uid
+    request = Request(formats=("dicom-seg",))
+    opened = open_scan(Scan(tmp_path / "same.nii.gz", tmp_path, request, series, tmp_path / "dicom"))
+    assert opened.like is not None
+    assert opened.like.source.series_uid == series
+    with pytest.raises(UsageError, match="which is not DICOM"):
+        open_scan(Scan(tmp_path / "same.nii.gz", tmp_path, Request(), series))
 
 
 @pytest.mark.parametrize(

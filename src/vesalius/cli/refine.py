@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from vesalius.cli import request as requests
 from vesalius.cli.progress import Console, describe_bytes
-from vesalius.cli.scan import Scan, facts_of, identify_weights, open_scan, result_options
+from vesalius.cli.scan import Scan, check_dicom_options, facts_of, identify_weights, open_scan, result_options
 from vesalius.cli.segment import print_result
 from vesalius.errors import FileFormatError, NoHeadError, UsageError
 
@@ -48,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="NAME", help="what fiducials belong to whose labels do not say it")
     parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="the folder of the result; made by the run")
     requests.add_arguments(parser, automatic=False)
-    parser.add_argument("--series", metavar="UID", help="which series, when a folder holds several")
+    parser.add_argument(
+        "--series",
+        metavar="UID",
+        help="which series, where several lie in a folder: the input's or, if that is not DICOM, --source's",
+    )
     parser.add_argument("--source", type=Path, metavar="FOLDER",
                         help="the DICOM series of an input that is not DICOM, for --format dicom-seg")  # fmt: skip
 
@@ -62,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     more = {flag: value for flag, value in given.items() if value is not None}
     out = args.out or Path("OUT")
     scan = Scan(args.image, out, request, args.series, args.source, command="refine", more=more)
+    check_dicom_options(scan)
     weights = identify_weights(request.model)
     check_clickable(request.model)
     clicks = read_prompts(args.clicks, default_target=args.target)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import vesalius
 from vesalius.cli.request import Request
+from vesalius.errors import UsageError
 
 if TYPE_CHECKING:
     from vesalius.geometry.volume import Volume
@@ -29,7 +30,7 @@ class Scan:
         path: A file, or a folder or zip of DICOM.
         out: The result folder.
         request: What is asked.
-        series: Which DICOM series, where there are several.
+        series: Which DICOM series, where there are several: of the scan, or of ``source`` if the scan is not DICOM.
         source: The DICOM series whose headers a DICOM SEG takes, where the scan itself is not DICOM.
         command: Which command it is.
         more: Flag -> what is given to that command beside what ``segment`` takes; of files the content counts.
@@ -126,20 +127,41 @@ def identify_weights(model: str) -> dict[str, str]:
     }
 
 
+def check_dicom_options(scan: Scan) -> None:
+    """Refuse what was typed of DICOM and would count for nothing.
+
+    Raises:
+        UsageError: If a series is named, or gaps are to be filled, of a scan that is not DICOM and has no source.
+        FileFormatError: If there is no such scan.
+    """
+    from vesalius.io.formats import format_of
+
+    asked = {"--series": scan.series is not None and scan.source is None, "--fill-gaps": scan.request.fill_gaps}
+    given = " and ".join(flag for flag, is_given in asked.items() if is_given)
+    if given and format_of(scan.path) != "dicom":
+        raise UsageError(
+            expected=f"a folder, zip or file of DICOM for {given}",
+            got=f"{scan.path.name}, which is not DICOM",
+            do=f"leave {given} out, or give the DICOM series",
+        )
+
+
 def open_scan(scan: Scan) -> OpenScan:
     """Read a scan, and check before anything is computed that its result can be written as asked.
 
     Raises:
         InputError: If it is refused.
-        UsageError: If a DICOM SEG is asked of an image without DICOM headers.
+        UsageError: If a DICOM SEG is asked of an image without DICOM headers, or a series of one that has none.
     """
     from vesalius.inference.result_files import check_formats
     from vesalius.io.dicom_series import read_series
-    from vesalius.io.formats import read
+    from vesalius.io.formats import format_of, read
 
     created, started = datetime.now().astimezone().isoformat(timespec="seconds"), time.perf_counter()
-    volume = read(scan.path, series_uid=scan.series, fill_gaps=scan.request.fill_gaps)
-    like = read_series(scan.source) if scan.source else None
+    is_of_source = scan.source is not None and format_of(scan.path) != "dicom"
+    of_scan, of_source = (None, scan.series) if is_of_source else (scan.series, None)
+    volume = read(scan.path, series_uid=of_scan, fill_gaps=scan.request.fill_gaps)
+    like = read_series(scan.source, series_uid=of_source) if scan.source else None
     check_formats(volume, options=result_options(scan.request), like=like)
     seconds = time.perf_counter() - started
     return OpenScan(scan=scan, volume=volume, like=like, created=created, started=started, seconds=seconds)

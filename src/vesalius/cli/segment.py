@@ -12,7 +12,7 @@ from typing import Any
 
 from vesalius.cli import request as requests
 from vesalius.cli.progress import Console, describe, describe_bytes
-from vesalius.cli.scan import Scan, identify_weights, open_scan, write_scan
+from vesalius.cli.scan import Scan, check_dicom_options, identify_weights, open_scan, write_scan
 from vesalius.errors import UsageError
 
 
@@ -21,7 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, metavar="INPUT", help="NIfTI, NRRD or MHA; a folder or zip of DICOM")
     parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="the folder of the result; made by the run")
     requests.add_arguments(parser)
-    parser.add_argument("--series", metavar="UID", help="which series, when a folder holds several")
+    parser.add_argument(
+        "--series",
+        metavar="UID",
+        help="which series, where several lie in a folder: the input's or, if that is not DICOM, --source's",
+    )
     parser.add_argument("--source", type=Path, metavar="FOLDER",
                         help="the DICOM series of an input that is not DICOM, for --format dicom-seg")  # fmt: skip
 
@@ -29,13 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Segment one scan and print where the result is."""
     request = requests.request_of(args)
-    if args.dry_run:
-        return _dry_run(
-            Scan(args.input, args.out or Path("OUT"), request, args.series, args.source), as_json=args.json
-        )
-    if args.out is None:
+    if args.out is None and not args.dry_run:
         raise UsageError(expected="a folder for the result", got="none", do="add -o OUT")
-    scan = Scan(args.input, args.out, request, args.series, args.source)
+    scan = Scan(args.input, args.out or Path("OUT"), request, args.series, args.source)
+    check_dicom_options(scan)
+    if args.dry_run:
+        return _dry_run(scan, as_json=args.json)
     from vesalius.inference.result_folder import locked
 
     weights = identify_weights(request.model)

@@ -70,7 +70,7 @@ def read(path: Readable, *, series_uid: str | None = None, fill_gaps: bool = Fal
         path: A NIfTI, NRRD or MetaImage file; a DICOM folder, zip or file; or a nibabel image or a `Volume`
             already in memory.
         series_uid: Which DICOM series, where there are several.
-        fill_gaps: Interpolate missing DICOM slices instead of refusing the series.
+        fill_gaps: Interpolate missing DICOM slices instead of refusing the series; other formats have no gaps.
 
     Returns:
         The volume ``(c, i, j, k)`` as stored (CT from DICOM in HU), in RAS mm. `repairs` tells what was mended
@@ -78,7 +78,7 @@ def read(path: Readable, *, series_uid: str | None = None, fill_gaps: bool = Fal
 
     Raises:
         InputError: A subclass that says what is wrong with the file and what to do.
-        UsageError: If an array without an affine is given.
+        UsageError: If an array without an affine is given, or a series named of a file that is not DICOM.
 
     Example:
         >>> volume = read("ct/")
@@ -94,7 +94,14 @@ def read(path: Readable, *, series_uid: str | None = None, fill_gaps: bool = Fal
     if not isinstance(path, str | Path):
         return _from_nibabel(path)
     file = Path(path)
-    match format_of(file):
+    kind = format_of(file)
+    if series_uid is not None and kind != "dicom":
+        raise UsageError(
+            expected="a DICOM folder, zip or file, where a series is named",
+            got=f"the series {series_uid} of {file.name}, which is not DICOM",
+            do="leave the series out",
+        )
+    match kind:
         case "nifti":
             return nifti.read(file)
         case "nrrd" | "meta":
