@@ -329,6 +329,9 @@ def test_a_dicom_input_gives_a_dicom_seg_that_lies_where_the_labels_lie(
 ) -> None:
     write_dicom(make_scan(tmp_path / "scan.nii.gz"), tmp_path / "dicom")
     assert segment(tmp_path / "dicom", out, tiny_model, "--format", "nifti,dicom-seg") == 0
+    source = read(tmp_path / "dicom").source
+    series = {"uid": source.series_uid, "description": source.description}
+    assert json.loads((out / "run.json").read_text())["input_series"] == series
     labels, seg = read_labels(out / "labels.nii.gz"), read_labels(out / "labels.seg.dcm")
     moved = seg.reoriented(labels.grid.axis_codes)
     for name in ("liver", "spleen", "pancreas"):

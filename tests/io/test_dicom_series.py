@@ -240,12 +240,15 @@ def test_pictures_that_are_no_slices_are_refused(by_hand, tmp_path, tags, says):
 
 def test_choosing_among_several_is_said_aloud(by_hand, tmp_path, caplog):
     by_hand.save(by_hand.slices(**SMALL, SeriesInstanceUID="1.1"), tmp_path / "a")
-    by_hand.save(by_hand.slices(**SMALL, SeriesInstanceUID="1.2"), tmp_path / "b")
-    read_series(tmp_path)
+    by_hand.save(by_hand.slices(**SMALL, SeriesInstanceUID="1.2", SeriesDescription="thin"), tmp_path / "b")
+    source = read_series(tmp_path).source
     assert "2 usable series" in caplog.text
+    assert "2 usable series" in source.repairs[0]  # which the report shows
     caplog.clear()
-    read_series(tmp_path, series_uid="1.2")
+    source = read_series(tmp_path, series_uid="1.2").source
     assert not caplog.text
+    assert not source.repairs
+    assert (source.key, source.description) == ("1.2", "thin")
 
 
 def test_nothing_that_identifies_a_patient_is_logged_or_shown(by_hand, tmp_path, caplog):

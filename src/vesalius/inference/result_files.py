@@ -289,6 +289,7 @@ def _run_record(
         "input_sha256": facts.input_sha256,
         "input_shape": list(grid.shape),
         "input_spacing_mm": [round(side, 6) for side in grid.spacing_mm],
+        "input_series": _series_of(volume),
         "model": dict(facts.model),
         "unvalidated": list(result.unvalidated),
         "pieces_removed": {f.name: f.pieces_removed for f in result.findings.classes if f.pieces_removed},
@@ -299,6 +300,14 @@ def _run_record(
         "peak_bytes": peak_resident_bytes(),
         "environment": environment(),
     }
+
+
+def _series_of(volume: Volume) -> dict[str, str] | None:
+    """Say which DICOM series the input was read from, as `vesalius series` names it; None for other files."""
+    source = volume.source
+    if not isinstance(source, DicomSource):
+        return None
+    return {"uid": source.key or source.series_uid, "description": source.description}
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +112,9 @@ def read_series(path: Path, *, series_uid: str | None = None, fill_gaps: bool = 
         _logger.info("%s", note)
     num_usable = sum(other.error is None for other in stacks)
     if num_usable > 1 and not series_uid:
-        _logger.warning("%d usable series: the largest original one is read; --series names another", num_usable)
+        note = f"{num_usable} usable series: the largest original one was read; --series names another"
+        _logger.warning("%s", note)
+        stack = replace(stack, notes=(note, *stack.notes))
     damaged = sum(refusal.kind == "unreadable" for refusal in refusals)
     if damaged:
         _logger.warning("%d files beside the series are damaged and were left out", damaged)
@@ -250,6 +252,8 @@ def _source(stack: Stack, grid: Grid) -> DicomSource:
     at = {file: number for number, file in enumerate(files)}
     return DicomSource(
         series_uid=stack.series.series_uid,
+        key=stack.key,
+        description=stack.series.description,
         grid=grid,
         stored=tuple(files),
         slices=tuple((at[frame.file], frame.number) for frame in nearest),

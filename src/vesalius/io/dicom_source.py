@@ -28,6 +28,8 @@ class DicomSource:
             gaps were filled, the nearest.
         is_filled: Whether gaps were filled: then not every slice exists as a DICOM image.
         repairs: What was mended or is worth knowing, in words.
+        key: What names it among the series of its folder: ``series_uid``, with ``#2`` for a second volume.
+        description: As the scanner wrote it.
     """
 
     series_uid: str
@@ -36,6 +38,8 @@ class DicomSource:
     slices: tuple[tuple[int, int], ...] = field(repr=False)
     is_filled: bool = False
     repairs: tuple[str, ...] = ()
+    key: str = ""
+    description: str = field(default="", repr=False)
 
     @property
     def files(self) -> tuple[Path, ...]:
