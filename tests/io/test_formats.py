@@ -125,6 +125,26 @@ def test_arrays_need_an_affine_and_nibabel_images_bring_it(tmp_path: Path) -> No
     assert np.array_equal(on_disk.grid.affine, volume.grid.affine.astype(np.float32))
 
 
+@pytest.mark.parametrize(("unit", "says"), [("mm", None), ("meter", "metres"), ("micron", "micrometres")])
+def test_a_nibabel_image_lies_where_its_file_says(unit: str, says: str | None, tmp_path: Path) -> None:
+    image = nib.Nifti1Image(DATA.astype(np.int16), GRID.affine)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii.gz")
+    volume = formats.read(nib.load(tmp_path / "a.nii.gz"))
+    assert volume.grid.is_close(formats.read(tmp_path / "a.nii.gz").grid)
+    assert [says in note for note in formats.repairs(volume)] == [True] * (says is not None)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.AnalyzeImage, nib.Spm2AnalyzeImage])
+def test_a_nibabel_image_whose_affine_is_made_up_is_refused(kind: type, tmp_path: Path) -> None:
+    image = kind(DATA.astype(np.int16), None)
+    nib.save(image, tmp_path / "a.img" if kind is not nib.Nifti1Image else tmp_path / "a.nii")
+    loaded = kind.load(tmp_path / ("a.img" if kind is not nib.Nifti1Image else "a.nii"))
+    assert loaded.affine is not None
+    with pytest.raises(GeometryError):
+        formats.read(loaded)
+
+
 def test_labels_turned_to_other_axes_come_back_onto_the_image(tmp_path: Path) -> None:
     formats.write(Volume(DATA[None].astype(np.int16), GRID), tmp_path / "in.nii.gz")
     image = formats.read(tmp_path / "in.nii.gz")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from nibabel.analyze import AnalyzeImage
 from nibabel.spatialimages import SpatialImage
 
 from vesalius.errors import FileFormatError, GeometryError, UsageError
@@ -18,6 +19,7 @@ from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io import dicom_seg, dicom_series, itk, nifti, slicer_seg
 from vesalius.io.atomic import suffix_of
 from vesalius.io.limits import check_shape
+from vesalius.io.nifti_grid import grid_of_image
 from vesalius.io.seg_slices import with_empty_slices
 from vesalius.io.source import FileSource, mend_non_finite, repairs_of
 
@@ -234,13 +236,21 @@ def _from_nibabel(image: SpatialImage) -> Volume:
         raise GeometryError(
             expected="an image with an affine", got=f"{name.name} without one", do="give nibabel the affine"
         )
-    shape = check_shape(name, image.shape)
-    data = np.asanyarray(image.dataobj).reshape(shape)
-    grid = Grid(shape, image.affine)
-    header = image.header if isinstance(image, nifti.NIFTI_IMAGES) else None
+    is_nifti = isinstance(image, nifti.NIFTI_IMAGES)
+    if isinstance(image, AnalyzeImage) and not is_nifti:
+        raise GeometryError(
+            expected="an image that says left from right",
+            got=f"{name.name} in Analyze format, which does not",
+            do="convert it to NIfTI with the program that made it",
+        )
+    grid, notes = (
+        grid_of_image(image, name) if is_nifti else (Grid(check_shape(name, image.shape), image.affine), ())
+    )
+    data = np.asanyarray(image.dataobj).reshape(grid.shape)
+    header = image.header if is_nifti else None
     data = data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))
     mended = data.copy() if np.issubdtype(data.dtype, np.floating) else data
-    notes = mend_non_finite(mended, name)
+    notes += mend_non_finite(mended, name)
     return Volume(mended[None], grid, "unknown", FileSource(path=name, grid=grid, header=header, repairs=notes))
 
 

@@ -22,14 +22,15 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
-from vesalius.errors import FileFormatError, GeometryError
+from vesalius.errors import FileFormatError
 from vesalius.geometry import affine as affines
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io import label_table
 from vesalius.io.atomic import replacing
 from vesalius.io.coding import describe
-from vesalius.io.limits import check_claim, check_shape, truncated
+from vesalius.io.limits import check_claim, truncated
+from vesalius.io.nifti_grid import grid_of_header, is_in_mm
 from vesalius.io.pixels import integer_labels, named, single_channel, smallest_label_dtype
 from vesalius.io.source import FileSource, mend_non_finite
 
@@ -40,7 +41,6 @@ _SCALAR_TYPES = {
 }  # fmt: skip
 _OTHER_TYPES = {1: "bits", 32: "complex numbers", 128: "RGB colours", 1536: "128-bit floats",
                 1792: "complex numbers", 2048: "complex numbers", 2304: "RGBA colours"}  # fmt: skip
-_MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 _SLAB_BYTES = 16 << 20
 _READ_BYTES = 1 << 20
 _MAX_EXTENSION_BYTES = 16 << 20
@@ -62,7 +62,7 @@ def read(path: Path) -> Volume:
         MemoryBudgetError: If the volume is larger than the free memory.
     """
     header, _ = _read_header(path)
-    grid, repairs = _grid(header, path)
+    grid, repairs = grid_of_header(header, path)
     data = _rescaled(_read_voxels(path, header, grid.shape), header)
     repairs += mend_non_finite(data, path)
     source = FileSource(path=path, grid=grid, header=header, repairs=repairs)
@@ -75,7 +75,7 @@ def read_grid(path: Path) -> Grid:
     Raises:
         FileFormatError, GeometryError: As `read`.
     """
-    return _grid(_read_header(path)[0], path)[0]
+    return grid_of_header(_read_header(path)[0], path)[0]
 
 
 def read_labels(path: Path) -> LabelMap:
@@ -85,7 +85,7 @@ def read_labels(path: Path) -> LabelMap:
         FileFormatError: As `read`; also if values are no whole numbers from 0 to 65535.
     """
     header, extensions = _read_header(path)
-    grid, repairs = _grid(header, path)
+    grid, repairs = grid_of_header(header, path)
     data = integer_labels(_rescaled(_read_voxels(path, header, grid.shape), header), path)
     names = label_table.from_extensions(extensions) or label_table.from_sidecar(path)
     source = FileSource(path=path, grid=grid, header=header, repairs=repairs)
@@ -160,34 +160,6 @@ def _split_extensions(rest: bytes, order: str) -> list[bytes]:
         contents.append(rest[at + 8 : at + size])
         at += size
     return contents
-
-
-def _grid(header: Any, path: Path) -> tuple[Grid, tuple[str, ...]]:
-    dims = [int(n) for n in header["dim"]]
-    if not 1 <= dims[0] <= 7:
-        raise FileFormatError(
-            expected="1 to 7 axes", got=f"{path.name} that claims {dims[0]}", do="get the file again"
-        )
-    shape = check_shape(path, dims[1 : dims[0] + 1])
-    repairs: tuple[str, ...] = ()
-    try:
-        if int(header["sform_code"]) > 0:
-            affine = header.get_sform()
-        elif int(header["qform_code"]) > 0:
-            affine = header.get_qform()
-        else:
-            raise HeaderDataError("neither an sform nor a qform (both codes are 0)")
-    except (HeaderDataError, ValueError) as error:
-        raise GeometryError(
-            expected="a NIfTI header whose sform or qform places the voxels",
-            got=f"{path.name}: {error}",
-            do="write it again from the DICOM series, or set the sform with a program that knows left from right",
-        ) from None
-    factor = _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7)
-    if factor:
-        affine = np.diag([factor, factor, factor, 1.0]) @ affine
-        repairs = (f"the header's unit of length is {'metres' if factor > 1 else 'micrometres'}; read as mm",)
-    return Grid(shape, affine), repairs
 
 
 def _read_voxels(path: Path, header: Any, shape: tuple[int, int, int]) -> np.ndarray:
@@ -319,8 +291,7 @@ def _kept_header(grid: Grid, source: object | None) -> Any:
     if not isinstance(source, FileSource) or source.header is None:
         return None
     same = source.grid.shape == grid.shape and np.array_equal(source.grid.affine, grid.affine)
-    in_mm = int(source.header["xyzt_units"]) & 7 not in _MM_PER_UNIT  # type: ignore[index]
-    return source.header if same and in_mm else None
+    return source.header if same and is_in_mm(source.header) else None
 
 
 def _is_orthogonal(grid: Grid) -> bool:
