@@ -112,6 +112,13 @@ def test_the_run_keeps_to_its_plan(segmenter: Segmenter) -> None:
     assert set(result.seconds) == {"preparing", "windows", "measuring"}
 
 
+def test_who_asks_for_labels_alone_does_not_wait_for_measures(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vesalius.inference.segmenter.measure", None)
+    assert segmenter(scan(), ["liver"]).mask("liver").any()
+
+
 @pytest.mark.parametrize("shift", [0.9, -0.9])
 def test_in_a_tilted_scan_labels_lie_where_the_structure_is(shift: float) -> None:
     spec = small_spec(vocabulary=((1, "liver"),), everything=(1,))

@@ -196,7 +196,7 @@ class Segmenter:
     def __call__(
         self, volume: Volume, classes: Sequence[str | int] = (), *, options: SegmentOptions | None = None
     ) -> LabelMap:
-        """Segment a volume.
+        """Segment a volume; what was found is measured by ``segment`` alone.
 
         Args:
             volume: The image.
@@ -212,7 +212,10 @@ class Segmenter:
             NotValidatedError: For an image the model was not made for.
             MemoryBudgetError: If no plan fits the memory.
         """
-        return self.segment(volume, classes, options=options).labels
+        options, targets = options or SegmentOptions(), self.vocabulary.resolve(classes)
+        self.check(volume, options)
+        _, grid, found = self._found(volume, targets, options, _Clock(progress=Progress()))
+        return self._labels(volume, targets, options, found, grid)[0]
 
     def plan(
         self, volume: Volume, classes: Sequence[str | int] = (), *, options: SegmentOptions | None = None
@@ -236,23 +239,9 @@ class Segmenter:
         targets = self.vocabulary.resolve(classes)
         unvalidated = self.check(volume, options)
         clock = _Clock(progress=progress)
-        with clock.phase("preparing"):
-            run = self._ready(volume, targets, options)
-            plan, grid = run.plan, run.grid
-            progress.on_plan(plan)
-        with clock.phase("windows"):
-            found = run.start(progress.on_window)
-        del run
+        plan, grid, found = self._found(volume, targets, options, clock)
         with clock.phase("measuring"):
-            removed: dict[int, Removed] = {}
-            if options.compat is None and self.spec.single_piece:
-                voxel_ml = grid.voxel_volume_ml
-                for array in found.layers.values():
-                    removed |= keep_largest_pieces(array, self.spec.single_piece, voxel_ml=voxel_ml)
-            layers = {name: _tilted(array, grid, volume.grid) for name, array in found.layers.items()}
-            labels = LabelMap(
-                layers.pop(BASE_LAYER), volume.grid, {t.id: t.name for t in targets}, layers, volume.source
-            )
+            labels, removed = self._labels(volume, targets, options, found, grid)
             findings = measure(
                 volume,
                 labels,
@@ -271,6 +260,30 @@ class Segmenter:
             probability=found.confidence,
             unvalidated=unvalidated,
         )
+
+    def _found(
+        self, volume: Volume, targets: Sequence[Target], options: SegmentOptions, clock: _Clock
+    ) -> tuple[Plan | SlicePlan, Grid, Automatic]:
+        """Return what was planned, and what the network found, with the grid that it lies on."""
+        with clock.phase("preparing"):
+            run = self._ready(volume, targets, options)
+            clock.progress.on_plan(run.plan)
+        with clock.phase("windows"):
+            found = run.start(clock.progress.on_window)
+        return run.plan, run.grid, found
+
+    def _labels(
+        self, volume: Volume, targets: Sequence[Target], options: SegmentOptions, found: Automatic, grid: Grid
+    ) -> tuple[LabelMap, dict[int, Removed]]:
+        """Return what was found on the volume's own grid, and the pieces taken away from it, in place."""
+        removed: dict[int, Removed] = {}
+        if options.compat is None and self.spec.single_piece:
+            voxel_ml = grid.voxel_volume_ml
+            for array in found.layers.values():
+                removed |= keep_largest_pieces(array, self.spec.single_piece, voxel_ml=voxel_ml)
+        layers = {name: _tilted(array, grid, volume.grid) for name, array in found.layers.items()}
+        names = {target.id: target.name for target in targets}
+        return LabelMap(layers.pop(BASE_LAYER), volume.grid, names, layers, volume.source), removed
 
     def check(self, volume: Volume, options: SegmentOptions) -> tuple[str, ...]:
         """Return why a volume lies outside what the model was made for.
