@@ -25,7 +25,7 @@ from vesalius.inference.anchors import with_anchors
 from vesalius.inference.compose import LabelChange
 from vesalius.inference.extent import reached, silent
 from vesalius.inference.merge import MaskChange, change_mask
-from vesalius.inference.points import clicks_on_model_grid, window_starts
+from vesalius.inference.points import PointLogits, clicks_on_model_grid, window_starts
 from vesalius.inference.pull import pulled
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.interactive.claims import with_claims

@@ -7,6 +7,7 @@ without a name in the model is asked for as ``new:<name>``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -106,7 +107,8 @@ def free_id(vocabulary: Vocabulary, taken: Iterable[int]) -> int:
     """
     used = {structure.id for structure in vocabulary.structures} | set(taken)
     above = range(max(used, default=0) + 1, HIGHEST_ID + 1)
-    candidates = (label for label in (*above[:2], *range(1, HIGHEST_ID + 1)) if label != _RESERVED_ID)
+    used.add(_RESERVED_ID)
+    candidates = itertools.chain(above[:2], range(1, HIGHEST_ID + 1))
     label = next((label for label in candidates if label not in used), None)
     if label is None:
         raise UsageError(
