@@ -104,9 +104,9 @@ def test_a_third_class_may_win_between_two_that_are_written_as_one_label() -> No
 
 @pytest.mark.parametrize("cuts", [[0, 1, 2, 24], [0, 8, 16, 24], [0, 23, 24], list(range(25))])
 def test_blocks_of_any_thickness_give_the_same_labels(cuts: list[int]) -> None:
-    features = smooth_features(5)
-    whole, one = make(features, [0, 24])
-    parts, many = make(features, cuts)
+    features, shape = smooth_features(5, (24, 9, 10)), (50, 20, 17)
+    whole, one = make(features, [0, 24], shape=shape)
+    parts, many = make(features, cuts, shape=shape)
     assert np.array_equal(whole, parts)
     assert torch.equal(one.confidence[0].voxels, many.confidence[0].voxels)
 
