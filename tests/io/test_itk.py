@@ -178,9 +178,9 @@ def test_names_come_from_the_sidecar(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["[", "[1, 2]", '{"classes": [3]}', '{"liver": 1}', "[" * 100_000])
-def test_a_sidecar_that_makes_no_sense_is_refused(content: str, tmp_path: Path) -> None:
+def test_labels_json_that_makes_no_sense_is_refused(content: str, tmp_path: Path) -> None:
     formats.write(LabelMap(values("uint8") % 3, GRID, {}), tmp_path / "a.mha")
-    (tmp_path / "a.json").write_text(content)
+    (tmp_path / "labels.json").write_text(content)
     with pytest.raises(FileFormatError):
         formats.read_labels(tmp_path / "a.mha")
 

@@ -61,6 +61,19 @@ def test_the_sidecar_of_the_same_name_comes_first(tmp_path: Path) -> None:
     assert label_table.from_sidecar(image) == {2: "spleen"}
 
 
+@pytest.mark.parametrize(
+    "content",
+    ['{"Description": "x", "SpatialReference": "orig"}', '{"liver": 1}', "[1, 2]", '{"classes": [3]}', "["],
+)
+def test_a_sidecar_of_another_kind_names_nothing(content: str, tmp_path: Path) -> None:
+    image = tmp_path / "sub-1_dseg.nii.gz"
+    (tmp_path / "sub-1_dseg.json").write_text(content)
+    assert label_table.from_sidecar(image) == {}
+    (tmp_path / "labels.json").write_text('{"1": "liver"}')
+    assert label_table.from_sidecar(image) == {1: "liver"}
+    assert label_table.sidecar_of(image) == tmp_path / "labels.json"
+
+
 def test_a_giant_sidecar_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_table, "_SIDECAR_BYTES", 10)
     (tmp_path / "labels.json").write_text('{"1": "liver", "2": "spleen"}')

@@ -8,6 +8,7 @@ The table is the one TotalSegmentator writes and reads and Connectome Workbench 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,6 +20,9 @@ from vesalius.labels.structure import Structure
 CODE = 0
 """Unknown kind, as TotalSegmentator writes it: nibabel refuses to hand out the content of code 30, Caret's own."""
 _SIDECAR_BYTES = 16 << 20
+_COMMON = "labels.json"
+
+_logger = logging.getLogger(__name__)
 
 
 def to_xml(structures: Mapping[int, Structure]) -> bytes:
@@ -54,10 +58,20 @@ def from_extensions(contents: Iterable[bytes]) -> dict[int, str]:
 
 
 def sidecar_of(path: Path) -> Path | None:
-    """Return what names the ids of a label file from beside it: ``<its name>.json``, else ``labels.json``."""
+    """Return what names the ids of a label file from beside it: ``<its name>.json``, else ``labels.json``.
+
+    A ``<its name>.json`` that is no table of names is another's: BIDS keeps there what it knows of the image.
+    """
     stem = path.name[: len(path.name) - len(suffix_of(path))]
-    beside = (path.with_name(f"{stem}.json"), path.with_name("labels.json"))
-    return next((sidecar for sidecar in beside if sidecar.is_file()), None)
+    own, common = path.with_name(f"{stem}.json"), path.with_name(_COMMON)
+    if own != common and own.is_file():
+        try:
+            _parse(own)
+        except FileFormatError:
+            _logger.info("%s holds no names of labels", own.name)
+        else:
+            return own
+    return common if common.is_file() else None
 
 
 def from_sidecar(path: Path) -> dict[int, str]:
@@ -66,7 +80,7 @@ def from_sidecar(path: Path) -> dict[int, str]:
     Either the object ``vesalius segment`` writes (``classes``: a list of ``id``, ``name``) or ``{"1": "liver"}``.
 
     Raises:
-        FileFormatError: If there is such a file and it cannot be understood.
+        FileFormatError: If it is a ``labels.json`` and cannot be understood.
     """
     sidecar = sidecar_of(path)
     return {} if sidecar is None else _parse(sidecar)
