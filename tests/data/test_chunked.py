@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import pickle
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -64,6 +65,22 @@ def test_it_can_be_handed_to_workers_and_threads(path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         for box, part in zip(boxes, pool.map(stored.__getitem__, boxes), strict=True):
             assert np.array_equal(part, DATA[box])
+
+
+def test_nothing_stays_open_between_reads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, open_one = [], chunked._open
+
+    def noted(path: Path) -> object:
+        array = open_one(path)
+        opened.append(weakref.ref(array))
+        return array
+
+    monkeypatch.setattr(chunked, "_open", noted)
+    stored = open_chunked(path)
+    for start in (0, 5):
+        assert stored[start : start + 2, :3, :3].shape == (2, 3, 3)
+    assert len(opened) == 3
+    assert not any(array() for array in opened)
 
 
 def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
