@@ -1,5 +1,6 @@
 # make demo [CT=path]   segment the phantom, or a scan of yours; everything it needs goes into .venv
-# make check test slow bench
+# make check test slow
+# make bench              every benchmark, one after the other: many hours of a core; each can be run alone
 #
 # PYTHON=python3.12               another interpreter (3.11 or newer)
 # PIP_ARGS="..."                 more arguments for pip, such as where a torch without CUDA lies (200 MB, not 3 GB)
@@ -63,5 +64,16 @@ test: $(VENV)/.dev
 slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m slow -n logical --dist worksteal $(ARGS)
 
+## First what others start from: the cases, and transformers pretrained on their slices.
+BENCH_FIRST := built_in_model/prepare pretraining_works
+## Parts of others, which import or start them; few_shot_nnunet by nnU-Net's own Python.
+BENCH_PARTS := sides by_heart click_places clicks_monai clicks_ours slice_runs few_shot_nnunet
+## Measures nothing: draws the pictures of docs/how-to/refine.md, with a model that is named to it.
+BENCH_PICTURES := refine_pictures
+BENCH_ALL := $(basename $(notdir $(wildcard benchmarks/*.py)))
+BENCH := $(BENCH_FIRST) $(filter-out $(BENCH_FIRST) $(BENCH_PARTS) $(BENCH_PICTURES),$(BENCH_ALL))
+
 bench: $(VENV)/.dev
-	@for script in $(filter-out benchmarks/sides.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@failed=; for name in $(BENCH); do echo "== $$name"; \
+		$(BIN)/python "benchmarks/$$name.py" || failed="$$failed $$name"; done; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }

@@ -1,7 +1,7 @@
 """MedNIST by frozen features: a toy that learnt without labels, and VISTA3D's encoder of the built-in model.
 
     python benchmarks/pretraining_works.py --folder runs/pretraining_works --seeds 1
-    python benchmarks/image_probes.py --models runs/pretraining_works/seed-0 vesalius-small
+    python benchmarks/image_probes.py [--models runs/pretraining_works/seed-0 vesalius-small]
 
 What ``vesalius probe`` prints for each: k-NN and a linear map on 1,800 images of six classes, asked of 600 others,
 beside the same encoder at random, a thumbnail of eight by eight pixels, and chance.
@@ -20,11 +20,13 @@ import sides
 
 IMAGES = sides.SHARED_DATA / "classification" / "mednist_subset_2700.npz"
 
+MODELS = ("runs/pretraining_works/seed-0", "vesalius-small")
+
 
 def main() -> None:
     """Probe every model, print a table, write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", required=True, help="names, model folders or runs")
+    parser.add_argument("--models", nargs="+", default=MODELS, help="names, model folders or runs")
     arguments = parser.parse_args()
     found: dict[str, Any] = {}
     rows: list[list[object]] = [["model", "features", "probe", "accuracy (95 %)"]]

@@ -58,7 +58,7 @@ def main() -> None:
     """Train, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", type=Path, default=Path("runs/built_in_model/cases/pt_91.npz"))
-    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--run", type=Path, default=Path("runs/overfit"))
     parser.add_argument("--minutes", type=float, default=25.0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

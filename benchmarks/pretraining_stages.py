@@ -71,8 +71,9 @@ def run_of(stage: str, arguments: argparse.Namespace) -> Path:
 def main() -> int:
     """Train, probe, report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="for runs and what was measured")
-    parser.add_argument("--stage-1", type=Path, required=True, help="a run, beside the slices it learnt from")
+    folder, first = Path("runs/pretraining_stages"), Path("runs/pretraining_works/seed-0")
+    parser.add_argument("--folder", type=Path, default=folder, help="for runs and what was measured")
+    parser.add_argument("--stage-1", type=Path, default=first, help="a run, beside the slices it learnt from")
     parser.add_argument("--minutes", type=float, default=6.0, help="of one core, for each stage")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -216,7 +216,9 @@ def course_of(run: Path) -> dict[str, Any]:
 def main() -> int:
     """Make, train, probe, report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="for slices, runs and what was measured")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/pretraining_works"), help="for slices, runs and what was measured"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=25.0, help="of one core, for each seed")
     parser.add_argument("--first", type=int, default=0, help="the first seed: several may run beside one another")

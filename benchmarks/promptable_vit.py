@@ -90,7 +90,7 @@ def main() -> None:
     """Train, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", type=Path, default=Path("runs/built_in_model/cases/pt_91.npz"))
-    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--run", type=Path, default=Path("runs/promptable_vit"))
     parser.add_argument("--minutes", type=float, default=20.0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -144,12 +145,14 @@ def measure(segmenter: Segmenter, *, seed: int, count: int = 8) -> dict[str, flo
 def main() -> None:
     """Learn every way, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="new: for phantoms and run folders")
+    parser.add_argument("--folder", type=Path, help="new: for phantoms and run folders; by default a temporary one")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.folder is None:
+        options.folder = Path(tempfile.mkdtemp()) / "slice_depth"
     options.folder.mkdir(parents=True)
     data, found = write_data(options.folder, seed=options.seed), {}
     for name, recipe in recipes(steps=options.steps, seed=options.seed).items():

@@ -86,7 +86,8 @@ def main() -> None:
     """Run every side of every support set, those that are not kept yet; print the table, write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/slice_transfer"))
-    parser.add_argument("--backbone", type=Path, required=True, help="a pretrained toy")
+    pretrained = Path("runs/pretraining_works/seed-0")
+    parser.add_argument("--backbone", type=Path, default=pretrained, help="a pretrained toy")
     parser.add_argument("--minutes", type=float, default=5.0, help="of the processor, for each training")
     parser.add_argument("--sets", type=int, default=5)
     parser.add_argument("--judged", type=int, default=16, help="scans to measure on, at most 16")

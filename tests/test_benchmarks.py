@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -60,6 +62,36 @@ def test_a_side_made_with_other_arguments_is_refused(sides: ModuleType, script: 
     (tmp_path / "theirs.json").write_text(json.dumps({"side": "theirs"}))
     with pytest.raises(SystemExit, match="does not say"):
         sides.run_side_once(tmp_path, script, "theirs", "--threads", "2")
+
+
+def made(variable: str) -> list[str]:
+    """What the Makefile gives a variable."""
+    words = re.search(rf"^{variable} := (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert words is not None
+    return words[1].split()
+
+
+def asks_for_arguments(script: Path) -> bool:
+    """Whether a script's parser has an argument that must be given."""
+    calls = [call for call in ast.walk(ast.parse(script.read_text())) if isinstance(call, ast.Call)]
+    adds = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"]
+    return any(
+        not str(ast.literal_eval(call.args[0])).startswith("-")
+        or any(word.arg == "required" and ast.literal_eval(word.value) for word in call.keywords)
+        for call in adds
+    )
+
+
+def test_make_bench_runs_every_script_that_measures_and_none_that_wants_arguments() -> None:
+    first, parts, pictures = (made(f"BENCH_{part}") for part in ("FIRST", "PARTS", "PICTURES"))
+    scripts = {path.stem: path for path in (ROOT / "benchmarks").glob("*.py")}
+    left_out = {*parts, *pictures}
+    assert left_out < scripts.keys(), "each is there"
+    run = [*(scripts.keys() - left_out - {*first}), *first]
+    assert [name for name in run if asks_for_arguments(ROOT / "benchmarks" / f"{name}.py")] == []
+    assert [name for name in pictures if not asks_for_arguments(scripts[name])] == []
+    whole = [name for name in parts if '"__main__"' in scripts[name].read_text()]
+    assert whole == ["few_shot_nnunet"], "a part of others is nothing by itself"
 
 
 def test_without_git_the_code_is_named_by_its_version(sides: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 import torch
 
+from vesalius.checkpoints.catalog import BUILTIN, CATALOG
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.cli.main import make_parser
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
 from vesalius.io.dicom_series import write_series
+from vesalius.labels.vocabulary import Vocabulary
 from vesalius.models.build import build
 from vesalius.spec import ModelSpec, VistaArchitecture
 
@@ -41,6 +44,11 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("vesalius ")
 ]
+
+
+BUILT_IN = BUILTIN / "vesalius-small" / "spec.json"
+SPECS = {row.name: row.spec for row in CATALOG if row.spec and row.spec.vocabulary}
+SPECS |= {"vesalius-small": ModelSpec.from_json(BUILT_IN.read_text(encoding="utf-8"))}
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +86,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def tutorial(place: Path) -> Path:
+    """A folder with no more than what the commands of the tutorial have made before its Python."""
+    shutil.copytree(place / "ct", place / "tutorial" / "torso" / "ct")
+    return place / "tutorial"
+
+
 @pytest.mark.parametrize(("page", "code"), PYTHON, ids=[page.stem for page, _ in PYTHON])
-def test_python_snippets_run(page: Path, code: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
+def test_python_snippets_run(
+    page: Path, code: str, place: Path, tutorial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tutorial if page.parent.name == "tutorials" else place)
     monkeypatch.setattr("vesalius.checkpoints.store.BUILTIN", place / "models")
     exec(compile(code, f"{page.name} (snippet)", "exec"), {"__name__": "snippet"})
 
@@ -95,6 +112,9 @@ def test_commands_in_the_docs_parse(page: Path, line: str) -> None:
     words = shlex.split(line, comments=True)[1:]
     args = make_parser(words[0]).parse_args(words)
     assert callable(args.run)
+    if words[0] in ("segment", "batch") and args.model in SPECS:
+        spec = SPECS[args.model]
+        assert Vocabulary.of(spec.vocabulary, everything=spec.everything).resolve(args.classes)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -90,6 +91,10 @@ def test_info_of_a_name_states_what_the_model_expects(capsys: pytest.CaptureFixt
     say("info", "vista3d")
     text = capsys.readouterr().out
     assert "132 classes" in text
+    listed = re.search(r"by itself it looks for 117:\n((?:  .*\n)+)and, where asked for, 15:\n((?:  .*\n)+)", text)
+    assert listed is not None
+    assert [len(names.split(",")) for names in listed.groups()] == [117, 15]
+    assert "left kidney" in listed[1]
     assert "contradicts itself" in text
 
 

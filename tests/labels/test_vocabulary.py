@@ -172,6 +172,11 @@ def test_the_reason_is_given_also_where_the_spec_left_the_class_out():
         Vocabulary.of(supported).resolve(["rectum"])
 
 
+def test_where_nothing_is_alike_the_names_of_a_small_model_are_told():
+    with pytest.raises(UnknownClassError, match=r"ask for one of: liver, spleen$"):
+        Vocabulary.of([(1, "liver"), (2, "spleen")]).resolve(["vertebrae"])
+
+
 def test_a_name_of_another_model_is_unknown_here():
     with pytest.raises(UnknownClassError):
         VISTA3D.resolve(["mandible"])

@@ -7,6 +7,8 @@ import argparse
 import dataclasses
 import json
 import sys
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from vesalius.checkpoints.content import recognise
 from vesalius.checkpoints.header import read_header
 from vesalius.checkpoints.store import find_weights, model_folder, stated_spec
 from vesalius.errors import ModelError
+from vesalius.labels.vocabulary import Vocabulary
 
 _PRECISIONS = ("fp32", "fp16", "bf16")
 _LAYOUTS = ("vesalius", "monai", "research")
@@ -187,17 +190,32 @@ def _spec_lines(spec: dict[str, Any]) -> list[str]:
     of_image = spec["normalisation"] == "percentiles"
     low, high = spec["window_percentiles" if of_image else "window_hu"]
     values = f"percentiles {low:g} to {high:g} of the image" if of_image else f"HU {low:.0f} to {high:.0f}"
-    names = dict(spec["vocabulary"])
     lines = [
         f"{spec['name']} {spec['version']}: {spec['modality']}, {', '.join(spec['regions']) or 'region unknown'}",
         f"sees {spacing} mm, {spec['orientation']}, {values} "
         f"{seen}, {'windows' if axes == 3 else 'slices'} of {window} voxels",
-        f"names {len(names)} classes; everything: {len(spec['everything'])}",
+        *_class_lines(spec),
         f"provenance: {spec['provenance'] or 'not stated'}",
     ]
     lines += [f"Dice ({spec['dice_source']}):"] if spec["dice"] else ["Dice: not measured here"]
     lines += [f"  {name:<32} {value:.3f}" for name, value in spec["dice"].items()]
     return lines
+
+
+def _class_lines(spec: dict[str, Any]) -> list[str]:
+    """List what a model names: what it looks for by itself, then the rest."""
+    names = dict(spec["vocabulary"])
+    if not names:
+        return ["names no classes"]
+    everything = Vocabulary.of(spec["vocabulary"], everything=spec["everything"]).everything
+    rest = [name for label, name in names.items() if label not in everything]
+    lines = [f"names {len(names)} classes; by itself it looks for {len(names) - len(rest)}:"]
+    lines += _wrapped(name for label, name in names.items() if label in everything)
+    return [*lines, f"and, where asked for, {len(rest)}:", *_wrapped(rest)] if rest else lines
+
+
+def _wrapped(names: Iterable[str]) -> list[str]:
+    return textwrap.wrap(", ".join(names), 100, initial_indent="  ", subsequent_indent="  ")
 
 
 def _say(args: argparse.Namespace, answer: dict[str, Any], lines: list[str]) -> None:

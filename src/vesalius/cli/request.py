@@ -151,7 +151,8 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
             type=_names,
             default=(),
             metavar="A,B",
-            help="names, synonyms, ids or groups (kidneys, lungs, vertebrae); default everything",
+            help="names, synonyms, ids or groups (kidneys, lungs), of those that `vesalius models info MODEL` "
+            "lists; default everything",
         )
     what.add_argument(
         "--format",

@@ -173,7 +173,7 @@ def askable(names: Iterable[str], vocabulary: Vocabulary, *, chosen: Sequence[st
         raise UsageError(
             expected="references with classes that the model can name",
             got=", ".join(asked or stated) or "references without names",
-            do="see `vesalius models info`; a list says what its label ids mean in label_mapping",
+            do="see `vesalius models info MODEL`, which lists them; a list says what its ids mean in label_mapping",
         )
     return list(dict.fromkeys(target.name for target in targets))
 

@@ -22,6 +22,7 @@ from vesalius.labels.vista3d import TABLE
 __all__ = ["Code", "Concept", "Structure", "Target", "Vocabulary"]
 
 _EVERYTHING = "everything"
+_LISTED = 32
 _TABLE_NAMES = frozenset(exact_key(structure.name) for structure in TABLE)
 
 
@@ -178,8 +179,15 @@ class Vocabulary:
         return UnknownClassError(
             expected=f"one of the {len(self.everything)} classes or {len(self.groups)} groups this model names",
             got=repr(name),
-            do=f"did you mean {' or '.join(map(repr, meant))}?" if meant else "see `vesalius models info`",
+            do=f"did you mean {' or '.join(map(repr, meant))}?" if meant else self._choice(),
         )
+
+    def _choice(self) -> str:
+        """Say what may be asked for, or where it is listed."""
+        names = [structure.name for structure in self.structures if structure.status == "trained"]
+        if len(names) > _LISTED:
+            return "see `vesalius models info MODEL`, which lists what a model names"
+        return f"ask for one of: {', '.join(names)}"
 
     def _refuse_shared_classes(self, structures: Iterable[Structure]) -> None:
         owner: dict[int, Structure] = {}
