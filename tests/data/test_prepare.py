@@ -288,6 +288,22 @@ def test_windows_are_drawn_near_classes_without_reading_the_labels(write_set: Wr
     assert (np.abs(centres - np.array([16, 8, 11])).max(axis=1) < 5).mean() > 0.2  # the liver, one of three
 
 
+def test_where_classes_lie_is_read_when_a_window_is_drawn_and_fills_no_memory(
+    write_set: Written, tmp_path: Path
+) -> None:
+    path = write_set({"a": {"entry": {"pseudo_label": "p.nii.gz"}}})
+    write(LabelMap(make_case(0)[1], Grid(SHAPE, AFFINE), {1: "spleen"}), path.parent / "p.nii.gz")
+    (case,) = prepared(path, tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").glob("*/places.npz")
+    kept.rename(kept.with_name("away"))
+    rng = np.random.default_rng(0)
+    for label in (1, 2):  # drawn, and found by a model
+        with pytest.raises(FileFormatError, match="made again"):
+            case.place_of(label, rng)
+    kept.with_name("away").rename(kept)
+    assert case.claimed == (2,)
+
+
 def test_a_cached_case_can_be_written_as_one_file(write_set: Written, tmp_path: Path) -> None:
     (case,) = prepared(write_set({"a": {}}), tmp_path / "cache")
     back = load_case(save_case(case, tmp_path / "npz"))

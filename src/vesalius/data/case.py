@@ -46,6 +46,7 @@ class Case:
         places: Label id -> some of its voxels (n, 3), where they are known without reading the labels.
         pseudo_labels: Class ids that a model gave, UNKNOWN where it was not sure, 0; where there are any.
         supervoxels: Numbers of parts without names, where there are any.
+        disbelieved: Classes that a model found and that do not count.
         window: The values of an image without a unit that stand for the ends of the spec's Hounsfield window
             (``transforms.intensity.image_window``); None of Hounsfield units.
 
@@ -63,6 +64,7 @@ class Case:
     supervoxels: Voxels | None = None
     window: tuple[float, float] | None = None
     pseudo_places: Mapping[int, Integer[np.ndarray, "_ 3"]] | None = None
+    disbelieved: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         for layer in (self.image_hu, self.pseudo_labels, self.supervoxels):
@@ -87,12 +89,13 @@ class Case:
 
     @cached_property
     def claimed(self) -> tuple[int, ...]:
-        """Return the classes that a model found and nobody looked for, in order."""
+        """Return the classes that a model is believed to have found and nobody looked for, in order."""
         if self.pseudo_labels is None:
             return ()
         found = self.pseudo_places
         ids = np.unique(self.pseudo_labels[:, :, :]).tolist() if found is None else found
-        return tuple(label for label in sorted(ids) if label not in (0, UNKNOWN) and label not in self.annotated)
+        others = {0, UNKNOWN} | self.annotated | self.disbelieved
+        return tuple(label for label in sorted(ids) if label not in others)
 
     def place_of(self, label: int, rng: np.random.Generator) -> Integer[np.ndarray, " 3"]:
         """Draw a voxel of a class that was found, each as likely as any other (of those whose places are kept).

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,36 @@ from vesalius.shapes import Affine, LabelArray
 
 _PLACES = 4096
 """Voxels of each class whose places are kept, to draw windows near it without reading its labels."""
+_PLACES_FILE = "places.npz"
 _PSEUDO = "p"
 """Before a label in the file of places: where a model found it."""
+
+
+class KeptPlaces(Mapping[int, UInt16[np.ndarray, "n 3"]]):
+    """Where each class of a case lies, read when it is asked for: of a list's thousand cases it would be gigabytes.
+
+    Args:
+        path: A file of arrays, uncompressed.
+        names: Label id -> what its array is called there.
+    """
+
+    def __init__(self, path: Path, names: Mapping[int, str]) -> None:
+        self._path, self._names = path, dict(names)
+
+    def __getitem__(self, label: int) -> UInt16[np.ndarray, "n 3"]:
+        name = self._names[label]
+        try:
+            with np.load(self._path, allow_pickle=False) as file:
+                found: UInt16[np.ndarray, "n 3"] = file[name]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise _unreadable(self._path.parent, error) from None
+        return found
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def keep_case(
@@ -49,7 +78,7 @@ def keep_case(
     places = {str(label): at for label, at in _places(arrays["labels"])}
     if "pseudo_labels" in arrays:
         places |= {f"{_PSEUDO}{label}": at for label, at in _places(arrays["pseudo_labels"])}
-    np.savez(folder / "places.npz", **places)  # type: ignore[arg-type]
+    np.savez(folder / _PLACES_FILE, **places)  # type: ignore[arg-type]
     shape = arrays["labels"].shape
     facts: dict[str, Any] = {"layers": sorted(arrays), "shape": shape, "affine": affine.tolist()}
     if window is not None:
@@ -65,26 +94,32 @@ def open_case(folder: Path, *, name: str, group: str, annotated: frozenset[int])
     """
     try:
         facts = json.loads((folder / "case.json").read_text("utf-8"))
-        with np.load(folder / "places.npz", allow_pickle=False) as file:
-            every = {name: file[name] for name in file.files}
+        with np.load(folder / _PLACES_FILE, allow_pickle=False) as file:
+            names = list(file.files)
+        drawn = {int(name): name for name in names if name.isdigit()}
+        found = {int(name[1:]): name for name in names if name.startswith(_PSEUDO)}
         layers = {layer: open_chunked(folder / f"{layer}.b2nd") for layer in facts["layers"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileFormatError(
-            expected=f"a prepared case in {folder}",
-            got=str(error).splitlines()[0],
-            do="delete the folder; it is made again",
-        ) from None
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise _unreadable(folder, error) from None
     return Case(
         name,
         group,
         layers["image"],
         layers["labels"],
         annotated,
-        places={int(label): at for label, at in every.items() if label.isdigit()},
+        places=KeptPlaces(folder / _PLACES_FILE, drawn),
         pseudo_labels=layers.get("pseudo_labels"),
         supervoxels=layers.get("supervoxels"),
         window=tuple(facts["window"]) if "window" in facts else None,
-        pseudo_places={int(label[1:]): at for label, at in every.items() if label.startswith(_PSEUDO)},
+        pseudo_places=KeptPlaces(folder / _PLACES_FILE, found),
+    )
+
+
+def _unreadable(folder: Path, error: Exception) -> FileFormatError:
+    return FileFormatError(
+        expected=f"a prepared case in {folder}",
+        got=(str(error).splitlines() or ["nothing"])[0],
+        do="delete the folder; it is made again",
     )
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -68,19 +67,13 @@ def believed(cases: Sequence[Case], *, pseudo_labels: bool, novel: Set[int]) -> 
             left out.
         novel: Classes that nobody, and no model, is to have looked for.
     """
-    seen = [
-        replace(case, annotated=case.annotated - novel, pseudo_labels=case.pseudo_labels if pseudo_labels else None)
+    return [
+        replace(
+            case,
+            annotated=case.annotated - novel,
+            pseudo_labels=case.pseudo_labels if pseudo_labels else None,
+            disbelieved=case.disbelieved | novel,
+        )
         for case in cases
         if case.annotated - novel or (pseudo_labels and set(case.claimed) - novel)
     ]
-    return [_without_claims(case, novel) if novel & set(case.claimed) else case for case in seen]
-
-
-def _without_claims(case: Case, labels: Set[int]) -> Case:
-    """Return a case in whose pseudo labels no window is sought because of some classes."""
-    assert case.pseudo_labels is not None
-    places = case.pseudo_places
-    if places is None:
-        found = case.pseudo_labels[:, :, :]
-        places = {label: np.argwhere(found == label) for label in case.claimed}
-    return replace(case, pseudo_places={label: at for label, at in places.items() if label not in labels})
