@@ -13,6 +13,7 @@ from vesalius.geometry.boxes import Box, bounding_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.merge import MaskChange
+from vesalius.inference.points import PointLogits
 from vesalius.inference.segmenter import Segmenter
 from vesalius.prompts.encode import ObjectClicks
 
@@ -53,6 +54,6 @@ def cubes() -> Iterator[pytest.MonkeyPatch]:
     """Let clicks be cubes within the block; what else is patched there goes through what this gives."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vesalius.interactive.prediction.change_mask", change_by_cubes)
-        patch.setattr("vesalius.interactive.logits.ClickLogits.of", lambda *_: None)
+        patch.setattr("vesalius.interactive.logits.ClickLogits.of", lambda *_: PointLogits((1, 1, 1), (), ()))
         patch.setattr("vesalius.interactive.canvas._BLOCK", 10)  # several in a small volume
         yield patch
