@@ -128,6 +128,50 @@ def test_a_header_that_points_elsewhere_is_refused(elsewhere: str, tmp_path: Pat
             formats.read(path)
 
 
+HIDDEN = "ElementDataFile = ../secret.raw\n"
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "elementdatafile = LOCAL\n" + HIDDEN,
+        HIDDEN.replace("=", ":") + "ElementDataFile = LOCAL\n",
+        "Comment = x\rElementDataFile = LOCAL\n" + HIDDEN,
+        "xElementDataFile = LOCAL\n" + HIDDEN,
+        "Offset = 1 2\nElementDataFile = LOCAL\n" + "Name = x\n" * 120_000 + HIDDEN,  # beyond where a header ends
+        " " + HIDDEN,
+        "ElementDataFile\0x = ../secret.raw\nElementDataFile = LOCAL\n",
+    ],
+)
+def test_no_spelling_hides_which_file_a_metaimage_header_names(tail: str, tmp_path: Path) -> None:
+    (tmp_path / "secret.raw").write_bytes(values().tobytes())
+    (tmp_path / "folder").mkdir()
+    path = meta_file(tmp_path / "folder" / "a.mha")
+    path.write_bytes(path.read_bytes().replace(b"ElementDataFile = LOCAL\n", tail.encode()))
+    with pytest.raises(UnsafeFileError):
+        formats.read(path)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "data file: ../secret.raw\n# \x0cdata file: \n",
+        "DATA FILE: ../secret.raw\n#\u2028data file: \n",
+        "content: a\rdata file: ../secret.raw\n",
+        "data file: ../secret:=raw\n",
+        "datafile: ../secret.raw\ndata file: a.raw\n",
+    ],
+)
+def test_no_spelling_hides_which_file_a_nrrd_header_names(tail: str, tmp_path: Path) -> None:
+    for name in ("secret.raw", "secret:=raw"):
+        (tmp_path / name).write_bytes(values().tobytes())
+    (tmp_path / "folder").mkdir()
+    path = nrrd_file(tmp_path / "folder" / "a.nrrd")
+    path.write_bytes(path.read_bytes().replace(b"\n\n", b"\n" + tail.encode() + b"\n", 1))
+    with pytest.raises(UnsafeFileError):
+        formats.read(path)
+
+
 @pytest.mark.parametrize("listed", ["LIST", "slice%03d.raw 1 7 1", "missing.raw"])
 def test_a_header_of_several_or_missing_files_is_refused(listed: str, tmp_path: Path) -> None:
     with pytest.raises(FileFormatError):

@@ -16,13 +16,12 @@ import SimpleITK as sitk  # noqa: N813 - the name its documentation uses
 from vesalius.errors import DiskError, FileFormatError, GeometryError, UnsafeFileError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
-from vesalius.io import label_table, nrrd
+from vesalius.io import label_table, metaimage, nrrd
 from vesalius.io.atomic import replacing, suffix_of
 from vesalius.io.limits import check_claim, check_shape
 from vesalius.io.pixels import integer_labels, named, single_channel, smallest_label_dtype
 from vesalius.io.source import FileSource, mend_non_finite
 
-_META_HEADER_BYTES = 1 << 20
 _PATIENT_SPACES = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior",
                    "lps", "ras", "las")  # fmt: skip
 
@@ -193,28 +192,9 @@ def _voxels(path: Path) -> tuple[Path, int, bool]:
         detached = header.fields.get("data file") or header.fields.get("datafile")
         length = header.length
     else:
-        fields, length = _meta_header(path)
-        compressed = fields.get("compresseddata", "false").lower() == "true"
-        detached = None if fields["elementdatafile"].upper() == "LOCAL" else fields["elementdatafile"]
+        meta = metaimage.read_header(path)
+        compressed, detached, length = meta.is_compressed, meta.data_file, meta.length
     return (path, length, compressed) if detached is None else (_beside(path, detached), 0, compressed)
-
-
-def _meta_header(path: Path) -> tuple[dict[str, str], int]:
-    """Return the fields of a MetaImage header, names in lower case, and the bytes up to the voxels."""
-    fields: dict[str, str] = {}
-    length = 0
-    with path.open("rb") as file:
-        for line in file.read(_META_HEADER_BYTES).split(b"\n"):
-            length += len(line) + 1
-            name, _, value = line.decode("latin-1").partition("=")
-            fields[name.strip().lower()] = value.strip()
-            if name.strip().lower() == "elementdatafile":
-                return fields, length
-    raise FileFormatError(
-        expected="a MetaImage header that ends with ElementDataFile",
-        got=f"{path.name} without it",
-        do="get the file again, or convert it",
-    )
 
 
 def _beside(path: Path, named: str) -> Path:

@@ -9,13 +9,14 @@ Reference: https://teem.sourceforge.net/nrrd/format.html
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vesalius.errors import FileFormatError
+from vesalius.errors import FileFormatError, UnsafeFileError
 from vesalius.geometry.grid import Grid
 from vesalius.io.atomic import replacing
 
@@ -25,6 +26,7 @@ _TYPE_NAMES = {
 }  # fmt: skip
 _HEADER_BYTES = 8 << 20
 _SLAB_BYTES = 16 << 20
+_DATA_FILE = ("data file", "datafile")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def read_header(path: Path) -> NrrdHeader:
 
     Raises:
         FileFormatError: If it is no NRRD header or does not end within 8 MiB.
+        UnsafeFileError: If a field stands there twice, so that readers may differ in which they believe.
     """
     with path.open("rb") as file:
         start = file.read(_HEADER_BYTES)
@@ -59,14 +62,22 @@ def read_header(path: Path) -> NrrdHeader:
     length = min(ends, default=len(start))
     fields: dict[str, str] = {}
     values: dict[str, str] = {}
-    for line in start[:length].decode("utf-8", "replace").splitlines()[1:]:
-        name, is_value, value = line.partition(":=")
-        if is_value and not name.startswith("#"):
-            values[name.strip()] = value
-            continue
+    for line in re.split(r"[\r\n]+", start[:length].decode("utf-8", "replace"))[1:]:
         name, is_field, value = line.partition(": ")
-        if is_field and not name.startswith("#"):
-            fields[name.strip().lower()] = value.strip()
+        field = name.strip().lower()
+        if name.startswith("#"):
+            continue
+        if is_field and (":=" not in line or field in _DATA_FILE):  # as SimpleITK: what is a field is no pair
+            if field in fields or (field in _DATA_FILE and fields.keys() & {*_DATA_FILE}):
+                raise UnsafeFileError(
+                    expected="each field of a NRRD header once",
+                    got=f"{path.name} with {field!r} more than once",
+                    do="do not use this file; ask its sender",
+                )
+            fields[field] = value.strip()
+        elif ":=" in line:
+            name, _, value = line.partition(":=")
+            values[name.strip()] = value
     return NrrdHeader(fields, values, length)
 
 

@@ -1,0 +1,93 @@
+"""MetaImage headers, looked at before SimpleITK opens the file: which file holds the voxels.
+
+SimpleITK skips what it does not know, and takes the next line for the value of a field that has none. So a header
+is believed only where both must read the same: names spelled exactly, one data file, a value for every field.
+Reference: https://itk.org/Wiki/ITK/MetaIO/Documentation
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vesalius.errors import FileFormatError, UnsafeFileError
+
+_HEADER_BYTES = 1 << 20
+_LAST_NAME = b"ElementDataFile"
+_LAST_LINE = re.compile(
+    rb"(?:^|[\r\n])[ \t]*" + _LAST_NAME + rb"[ \t]*[=:][ \t]*(?P<value>[^\r\n]*)(?:\r\n|\r|\n|$)"
+)
+
+
+@dataclass(frozen=True)
+class MetaHeader:
+    """The text of a header.
+
+    Args:
+        fields: ``DimSize``, ``ElementSpacing``...; names as they are spelled, because SimpleITK knows no others.
+        data_file: The file of the voxels as the header names it; None where they follow the header.
+        length: Bytes of the header, to where the voxels begin.
+    """
+
+    fields: Mapping[str, str]
+    data_file: str | None
+    length: int
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the voxels are deflated."""
+        return self.fields.get("CompressedData", "")[:1] in ("T", "t", "1")
+
+
+def read_header(path: Path) -> MetaHeader:
+    """Read the text of a header.
+
+    Raises:
+        FileFormatError: If it does not end with ElementDataFile within 1 MiB, or a line of it is no field.
+        UnsafeFileError: If it names its data twice.
+    """
+    with path.open("rb") as file:
+        start = file.read(_HEADER_BYTES)
+    last = _LAST_LINE.search(start)
+    if last is None:
+        raise FileFormatError(
+            expected="a MetaImage header that ends with ElementDataFile",
+            got=f"{path.name} without it",
+            do="get the file again, or convert it",
+        )
+    if not _is_named_once(path):
+        raise UnsafeFileError(
+            expected="a MetaImage header that names its data once",
+            got=f"{path.name} with ElementDataFile more than once",
+            do="do not use this file; ask its sender",
+        )
+    named = last["value"].decode("latin-1").strip()
+    data_file = None if named in ("LOCAL", "Local", "local") else named
+    return MetaHeader(_fields(start[: last.start()], path), data_file, last.end())
+
+
+def _fields(text: bytes, path: Path) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for line in re.split(r"[\r\n]+", text.decode("latin-1")):
+        if not line.strip():
+            continue
+        name, separator, value = re.match(r"([^=:]*)([=:]?)(.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
+        if not separator:
+            raise FileFormatError(
+                expected="lines such as `NDims = 3` in a MetaImage header",
+                got=f"{path.name} with the line {line[:40]!r}",
+                do="get the file again, or convert it",
+            )
+        fields[name.strip()] = value.strip()
+    return fields
+
+
+def _is_named_once(path: Path) -> bool:
+    """Say whether the whole file has one ElementDataFile: a header may hide where its voxels seem to begin."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        first = content.find(_LAST_NAME)
+        return first >= 0 and content.find(_LAST_NAME, first + 1) < 0
