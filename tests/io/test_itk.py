@@ -193,6 +193,37 @@ def test_a_nrrd_that_does_not_say_left_from_right_is_refused(changes: dict, tmp_
         formats.read(nrrd_file(tmp_path / "a.nrrd", **changes))
 
 
+@pytest.mark.parametrize(
+    ("lines", "is_placed"),
+    [
+        ("ElementSpacing = 0.7 0.8 2.5\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n", True),
+        ("ElementSize = 0.7 0.8 2.5\nPosition = 1 2 3\n", True),
+        ("", False),
+        ("ElementSpacing = 0.7 0.8 2.5\n", False),
+        ("elementspacing = 0.7 0.8 2.5\nOffset = 1 2 3\n", False),  # which SimpleITK does not know
+        ("ElementSpacing = 0.7 0.8 2.5\nOffset =\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n", False),  # nor the next
+    ],
+)
+def test_a_metaimage_that_does_not_say_where_it_lies_is_refused(
+    lines: str, is_placed: bool, tmp_path: Path
+) -> None:
+    text = f"ObjectType = Image\nNDims = 3\n{lines}DimSize = 5 6 7\nElementType = MET_SHORT\n"
+    path = tmp_path / "a.mha"
+    path.write_bytes(f"{text}ElementDataFile = LOCAL\n".encode() + values().tobytes(order="F"))
+    if is_placed:
+        assert formats.read(path).grid.spacing_mm == pytest.approx((0.7, 0.8, 2.5))
+    else:
+        with pytest.raises(GeometryError, match="nobody knows where"):
+            formats.read(path)
+
+
+def test_a_line_without_a_value_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = meta_file(tmp_path / "a.mha")
+    path.write_bytes(path.read_bytes().replace(b"TransformMatrix", b"Remark\nTransformMatrix"))
+    with pytest.raises(FileFormatError, match="Remark"):
+        formats.read(path)
+
+
 def test_colour_time_and_slices_are_refused(tmp_path: Path) -> None:
     colour = sitk.GetImageFromArray(np.zeros((4, 5, 6, 3), np.uint8), isVector=True)
     flat = sitk.GetImageFromArray(np.zeros((5, 6), np.uint8))

@@ -162,6 +162,8 @@ def _ras_affine(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
                 got=f"{path.name} in the space {fields.get('space', 'none')!r}: nobody knows left from right",
                 do="write it again with its orientation (pynrrd: header={'space': ..., 'space directions': ...})",
             )
+    else:
+        metaimage.check_is_placed(metaimage.read_header(path), path)
     affine = np.eye(4)
     affine[:3, :3] = cosines * spacing
     affine[:3, 3] = origin

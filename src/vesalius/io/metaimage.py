@@ -1,4 +1,4 @@
-"""MetaImage headers, looked at before SimpleITK opens the file: which file holds the voxels.
+"""MetaImage headers, looked at before SimpleITK opens the file: where the voxels lie, and in which file they are.
 
 SimpleITK skips what it does not know, and takes the next line for the value of a field that has none. So a header
 is believed only where both must read the same: names spelled exactly, one data file, a value for every field.
@@ -14,13 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vesalius.errors import FileFormatError, UnsafeFileError
+from vesalius.errors import FileFormatError, GeometryError, UnsafeFileError
 
 _HEADER_BYTES = 1 << 20
 _LAST_NAME = b"ElementDataFile"
 _LAST_LINE = re.compile(
     rb"(?:^|[\r\n])[ \t]*" + _LAST_NAME + rb"[ \t]*[=:][ \t]*(?P<value>[^\r\n]*)(?:\r\n|\r|\n|$)"
 )
+_SPACING = ("ElementSpacing", "ElementSize")
+_AXES = ("TransformMatrix", "Orientation", "Rotation")
+_ORIGIN = ("Offset", "Origin", "Position")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,28 @@ def read_header(path: Path) -> MetaHeader:
     named = last["value"].decode("latin-1").strip()
     data_file = None if named in ("LOCAL", "Local", "local") else named
     return MetaHeader(_fields(start[: last.start()], path), data_file, last.end())
+
+
+def check_is_placed(header: MetaHeader, path: Path) -> None:
+    """Refuse a header that does not say where its voxels are; SimpleITK would put in what it likes.
+
+    Raises:
+        GeometryError: If it lacks the spacing, or both the axes and the origin, or one has too few numbers.
+    """
+    axes = header.fields.get("NDims", "")
+    count = int(axes) if axes.isdecimal() and len(axes) < 3 else 0
+    stated = {
+        name: len(header.fields[name].split()) == wanted
+        for names, wanted in ((_SPACING, count), (_AXES, count**2), (_ORIGIN, count))
+        for name in names
+        if name in header.fields
+    }
+    if not all(stated.values()) or not stated.keys() & {*_SPACING} or not stated.keys() & {*_AXES, *_ORIGIN}:
+        raise GeometryError(
+            expected="a MetaImage header with ElementSpacing, TransformMatrix and Offset",
+            got=f"{path.name} with {', '.join(stated) or 'none of them'}: nobody knows where its voxels are",
+            do="write it again with the program that made it, or from the DICOM series",
+        )
 
 
 def _fields(text: bytes, path: Path) -> dict[str, str]:
