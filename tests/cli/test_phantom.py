@@ -10,17 +10,22 @@ from vesalius.cli.main import main
 from vesalius.data.phantom import PhantomConfig, make_phantom
 from vesalius.io.formats import read, read_labels
 
-ARGUMENTS = ["--shape", "40,32,20", "--spacing", "10,11,30", "--seed", "3"]
-CONFIG = PhantomConfig(shape=(40, 32, 20), spacing_mm=(10.0, 11.0, 30.0), seed=3, tumours=True)
+ARGUMENTS = ["--shape", "40,32,12", "--spacing", "10,11,50", "--seed", "3"]
+CONFIG = PhantomConfig(shape=(40, 32, 12), spacing_mm=(10.0, 11.0, 50.0), seed=3, tumours=True)
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_phantom(CONFIG)
 
 
 @pytest.mark.parametrize("kind", ["nifti", "dicom"])
-def test_the_files_hold_the_phantom(tmp_path, capsys, kind):
+def test_the_files_hold_the_phantom(tmp_path, capsys, phantom, kind):
     out = tmp_path / "case"
     assert main(["phantom", str(out), *ARGUMENTS, "--format", kind, "--tumours"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert all((tmp_path / line).exists() for line in printed)
-    volume, labels = make_phantom(CONFIG)
+    volume, labels = phantom
     ct = read(out / ("ct" if kind == "dicom" else "ct.nii.gz")).reoriented("RAS")
     found = read_labels(out / "labels.nii.gz").reoriented("RAS")
     assert ct.grid.is_close(volume.grid)
