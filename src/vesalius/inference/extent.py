@@ -11,12 +11,12 @@ A click is taken to lie in the middle of what is missing or too much, as users c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
-from scipy import ndimage
 from torch import Tensor
 
 from vesalius.geometry.boxes import Box, Triple
@@ -32,6 +32,8 @@ OF_NEAREST = 0.7
 """Radius of a positive click, as a part of the way to the nearest other one."""
 LEAST_MM, MOST_MM = 3.0, 60.0
 """Smallest and largest radius."""
+FAR_MM = 1e6
+"""Distance to a click that does not exist."""
 
 EVIDENCE = 1.5
 """Weight of the logarithm of how much more frequent an intensity is inside than around."""
@@ -116,45 +118,41 @@ def extent(
         first_mm: Radius of a positive click that is alone, and the least of one that is near another; a negative
             click that is nearer makes it smaller.
     """
-    shape, count = image.shape, len(points_ijk)
-    beyond = np.full(shape, np.inf, dtype=np.float32)
-    """Distance to the nearest negative click."""
-    for number in np.flatnonzero(~positive):
-        np.minimum(beyond, _distance_mm(shape, points_ijk[number], spacing_mm), out=beyond)
-    if not positive.any():
-        return -STRENGTH * np.clip(1 - beyond / first_mm, 0, 1)
-    has_negative = not positive.all()
-    inside = np.full(shape, -np.inf, dtype=np.float32)
-    core, away, nearest = np.zeros_like(inside), np.full_like(beyond, np.inf), np.full_like(beyond, np.inf)
-    radii_mm = _radii_mm(points_ijk * np.asarray(spacing_mm), positive, first_mm)
-    for number in range(count):
-        if not positive[number]:
-            continue
-        mm, radius_mm = _distance_mm(shape, points_ijk[number], spacing_mm), radii_mm[number]
-        own = 1 - mm / radius_mm
-        if has_negative:
-            own = np.minimum(own, (beyond - mm) / (beyond + mm + 1e-3))
-        np.maximum(inside, own, out=inside)
-        np.maximum(core, _bell(mm, CORE * radius_mm), out=core)
-        np.minimum(away, mm / radius_mm, out=away)
+    shape, own_ijk, other_ijk = image.shape, points_ijk[positive], points_ijk[~positive]
+    beyond = np.full(shape, FAR_MM, dtype=np.float32)  # how far the nearest negative click is
+    for point in other_ijk:
+        np.minimum(beyond, _distance_mm(shape, point, spacing_mm), out=beyond)
+    if not len(own_ijk):
+        against: np.ndarray = -STRENGTH * np.clip(1 - beyond / np.float32(first_mm), 0, 1)
+        return against
+    inside, core = np.full(shape, -np.inf, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    nearest, away = np.full_like(beyond, FAR_MM), np.full_like(beyond, FAR_MM)  # positive click: in mm, in radii
+    for point, radius_mm in zip(own_ijk, _radii_mm(own_ijk, other_ijk, spacing_mm, first_mm), strict=True):
+        mm = _distance_mm(shape, point, spacing_mm)
         np.minimum(nearest, mm, out=nearest)
-    shell = ((away > SHELL[0]) & (away < SHELL[1])).astype(np.float32)
-    if has_negative:
-        core *= nearest < beyond
-        shell += BESIDE * _bell(beyond, BESIDE_MM)
-    found: np.ndarray = STRENGTH * np.clip(inside, -1, 1) + OFFSET + EVIDENCE * _evidence(image, core, shell)
-    return found.astype(np.float32)
+        np.minimum(away, mm / radius_mm, out=away)
+        np.maximum(core, _bell(mm, CORE * radius_mm), out=core)
+        np.maximum(inside, np.minimum(1 - mm / radius_mm, (beyond - mm) / (beyond + mm + 1e-3)), out=inside)
+    core *= nearest < beyond
+    shell = ((away > SHELL[0]) & (away < SHELL[1])) + BESIDE * _bell(beyond, BESIDE_MM)
+    logits: np.ndarray = STRENGTH * np.clip(inside, -1, 1) + OFFSET + EVIDENCE * _evidence(image, core, shell)
+    return logits.astype(np.float32)
 
 
 def _radii_mm(
-    points_mm: Float[np.ndarray, "n 3"], positive: Bool[np.ndarray, " n"], first_mm: float
-) -> Float[np.ndarray, " n"]:
-    """Return the radius of every positive click; those of negative ones mean nothing."""
-    apart = np.linalg.norm(points_mm[:, None] - points_mm, axis=2)
-    same = np.where(positive & (apart > 0), apart, np.inf).min(axis=1, initial=np.inf)
-    other = np.where(positive, np.inf, apart).min(axis=1, initial=np.inf)
-    grown = np.clip(OF_NEAREST * np.where(np.isinf(same), 0.0, same), first_mm, MOST_MM)
-    radii: np.ndarray = np.maximum(np.minimum(grown, other), LEAST_MM)
+    own_ijk: Float[np.ndarray, "n 3"],
+    other_ijk: Float[np.ndarray, "m 3"],
+    spacing_mm: tuple[float, float, float],
+    first_mm: float,
+) -> list[float]:
+    """Return the radius of every positive click."""
+    own, other = own_ijk * np.asarray(spacing_mm), other_ijk * np.asarray(spacing_mm)
+    apart = np.linalg.norm(own[:, None] - own, axis=2)
+    apart[apart == 0] = np.inf
+    to_own = apart.min(axis=1)
+    to_other = np.linalg.norm(own[:, None] - other, axis=2).min(axis=1, initial=FAR_MM)
+    grown = np.where(np.isinf(to_own), first_mm, np.clip(OF_NEAREST * to_own, first_mm, MOST_MM))
+    radii: list[float] = np.maximum(np.minimum(grown, to_other), LEAST_MM).tolist()
     return radii
 
 
@@ -162,8 +160,7 @@ def _evidence(
     image: Float32[np.ndarray, "i j k"], core: Float32[np.ndarray, "i j k"], shell: Float32[np.ndarray, "i j k"]
 ) -> Float32[np.ndarray, "i j k"]:
     """Return the logarithm of how much more frequent each voxel's intensity is in the core than in the shell."""
-    smooth = ndimage.gaussian_filter(image, SMOOTH)
-    bins = np.clip(smooth * BINS, 0, BINS - 1).astype(np.int64)
+    bins = np.clip(_smoothed(image) * BINS, 0, BINS - 1).astype(np.int64)
     of_core, of_shell = (_frequencies(bins, weights) for weights in (core, shell))
     ratio = np.log((of_core + DOUBT / BINS) / (of_shell + DOUBT / BINS))
     found: np.ndarray = np.clip(ratio, -CLEAREST, CLEAREST).astype(np.float32)[bins]
@@ -172,8 +169,28 @@ def _evidence(
 
 def _frequencies(bins: np.ndarray, weights: Float32[np.ndarray, "i j k"]) -> Float[np.ndarray, " bins"]:
     counted = np.bincount(bins.ravel(), weights=weights.ravel(), minlength=BINS)
-    blurred: np.ndarray = ndimage.gaussian_filter1d(counted, BLUR, mode="constant")
-    return blurred / max(blurred.sum(), np.finfo(np.float64).tiny)
+    blurred = np.convolve(counted, _kernel(BLUR), mode="same")
+    frequencies: np.ndarray = blurred / max(blurred.sum(), np.finfo(np.float64).tiny)
+    return frequencies
+
+
+def _smoothed(image: Float32[np.ndarray, "i j k"]) -> Float32[np.ndarray, "i j k"]:
+    """Smooth along one axis after the other; beyond a face lies what lies on it."""
+    kernel = _kernel(SMOOTH).astype(np.float32)
+    reach = len(kernel) // 2
+    for axis, side in enumerate(image.shape):
+        wide = np.pad(image, [(reach, reach) if own == axis else (0, 0) for own in range(3)], mode="edge")
+        image = np.zeros_like(image)
+        for start, weight in enumerate(kernel):
+            image += weight * wide.take(range(start, start + side), axis=axis)
+    return image
+
+
+def _kernel(deviation: float) -> Float[np.ndarray, " n"]:
+    reach = math.ceil(3 * deviation)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
+    kernel: np.ndarray = weights / weights.sum()
+    return kernel
 
 
 def _bell(mm: Float32[np.ndarray, "i j k"], deviation_mm: float) -> Float32[np.ndarray, "i j k"]:
