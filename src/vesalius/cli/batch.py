@@ -25,6 +25,7 @@ from vesalius.cli.scan import OpenScan, Scan, identify_weights, open_scan, write
 from vesalius.cli.scan_folder import LeftOut
 from vesalius.cli.summary import Outcome, write_summary
 from vesalius.errors import InterruptedRun
+from vesalius.io.plain_text import plain_text
 
 if TYPE_CHECKING:
     from vesalius.inference.segmenter import Segmentation, Segmenter
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     request = requests.request_of(args)
     listing = list_cases(args.scans, leave_out=args.out)
     for one in listing.left_out:
-        print(f"left out: {one.path}: {one.why}", file=sys.stderr, flush=True)
+        print(plain_text(f"left out: {one.path}: {one.why}"), file=sys.stderr, flush=True)
     scans = [Scan(case.path, args.out / case.name, request, case.series) for case in listing.cases]
     if args.dry_run:
         return _dry_run(request, scans, listing.left_out, as_json=args.json)
@@ -144,7 +145,7 @@ class _Batch:
             except Exception as error:
                 outcome.fail(as_typed(error))
         outcome.close()
-        print(f"{outcome.case}: {outcome.in_words()}", file=sys.stderr, flush=True)
+        print(plain_text(f"{outcome.case}: {outcome.in_words()}"), file=sys.stderr, flush=True)
         write_summary(self.out, self.outcomes, self.left_out)
 
 
@@ -175,7 +176,7 @@ def _dry_run(
             plans[scan.out.name] = {"error": failure.as_dict()}
             words, code = f"failed: {failure.got}", max(code, failure.exit_code)
         if not as_json:
-            print(f"{scan.out.name}: {words}")
+            print(f"{scan.out.name}: {plain_text(words)}")
     if as_json:
         print(json.dumps({"plans": plans, "left_out": _as_plain(left_out)}, indent=2))
     return code

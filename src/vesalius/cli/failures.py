@@ -9,6 +9,7 @@ import sys
 import traceback
 
 from vesalius.errors import DiskError, InterruptedRun, MemoryBudgetError, VesaliusError
+from vesalius.io.plain_text import plain_text
 
 BUG = 1
 """Exit code of an exception that no user can cause."""
@@ -59,10 +60,8 @@ def report(error: BaseException, *, as_json: bool, debug: bool) -> int:
         traceback.print_exception(error, file=sys.stderr)
     if as_json and not isinstance(error, BrokenPipeError):
         print(json.dumps({"error": typed.as_dict()}, indent=2), flush=True)
-    if typed.exit_code == BUG:
-        print(f"vesalius: {typed.got}; {typed.do}", file=sys.stderr)
-    else:
-        print(typed, file=sys.stderr)
+    text = f"vesalius: {typed.got}; {typed.do}" if typed.exit_code == BUG else str(typed)
+    print(*map(plain_text, text.split("\n")), sep="\n", file=sys.stderr)
     return typed.exit_code
 
 

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vesalius.io.plain_text import plain_text
+
 if TYPE_CHECKING:
     from vesalius.io.dicom_series import SeriesRow
 
@@ -28,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"series": [asdict(row) for row in rows]}, indent=2))
     else:
-        print("\n".join(_lines(rows)))
+        print("\n".join(map(plain_text, _lines(rows))))
     return 0 if any(row.usable for row in rows) else 3
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vesalius.errors import FileFormatError, InputError, UnsafeFileError
+from vesalius.io.plain_text import plain_text
 
 MAX_FILES = 100_000
 MAX_MEMBER_BYTES = 2 << 30
@@ -171,7 +172,7 @@ def _list_zip(path: Path) -> list[StoredFile]:
         _check_member(member)
     return [
         StoredFile(
-            path / member.filename,
+            path / plain_text(member.filename),
             member.file_size,
             ZipPlace(path, member.header_offset, member.compress_size, member.compress_type, member.CRC),
         )

@@ -30,6 +30,7 @@ from vesalius.io.dicom_frames import (
     SeriesTags,
     frames_of,
 )
+from vesalius.io.plain_text import plain_text
 
 MAX_INFLATED_BYTES = 1 << 30
 _HEADER_PREFIX = 1 << 20
@@ -228,10 +229,10 @@ def series_tags(header: Any) -> SeriesTags:
     """Read what a header says of its series."""
     number = str(header.get("SeriesNumber") or "")
     return SeriesTags(
-        series_uid=str(header.get("SeriesInstanceUID") or ""),
-        study_uid=str(header.get("StudyInstanceUID") or ""),
+        series_uid=plain_text(str(header.get("SeriesInstanceUID") or "")),
+        study_uid=plain_text(str(header.get("StudyInstanceUID") or "")),
         description=_printable(str(header.get("SeriesDescription") or "")),
-        modality=str(header.get("Modality") or "").upper(),
+        modality=_printable(str(header.get("Modality") or "")).upper(),
         number=int(number) if number.lstrip("-").isdigit() else 0,
         frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
     )
@@ -287,7 +288,7 @@ def _check_is_slice_image(header: Any) -> None:
     if not sop_class:
         raise NotASliceError("unreadable", "no SOP class", _COPY_AGAIN, "a DICOM image")
     if sop_class not in SLICE_CLASSES:
-        name = pydicom.uid.UID(sop_class).name
+        name = _printable(pydicom.uid.UID(sop_class).name)
         raise NotASliceError("other", f"{what} ({name})", "leave it out; name the series of the scan itself")
     if _whole(header, "SamplesPerPixel", default=1) != 1:
         raise NotASliceError("other", f"{what} in colour", "name the original greyscale series")
