@@ -13,11 +13,14 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from vesalius.errors import FileFormatError, GeometryError
+from vesalius.geometry.boxes import Box
 from vesalius.geometry.grid import Grid
 from vesalius.io.limits import check_shape
 from vesalius.shapes import Affine
 
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
+_AGREEING_VOXELS = 0.5
+"""Sform and qform may place a corner this far apart: a qform cannot hold the shear that a sform may have."""
 
 
 def grid_of_header(header: Any, path: Path) -> tuple[Grid, tuple[str, ...]]:
@@ -38,7 +41,8 @@ def grid_of_header(header: Any, path: Path) -> tuple[Grid, tuple[str, ...]]:
         )
     shape = check_shape(path, dims[1 : dims[0] + 1])
     affine, repairs = _in_mm(_affine(header, path), header)
-    return Grid(shape, affine), repairs
+    grid = Grid(shape, affine)
+    return grid, (*repairs, *_disagreement(grid, header))
 
 
 def grid_of_image(image: SpatialImage, path: Path) -> tuple[Grid, tuple[str, ...]]:
@@ -72,6 +76,23 @@ def _affine(header: Any, path: Path) -> Affine:
             got=f"{path.name}: {error}",
             do="write it again from the DICOM series, or set the sform with a program that knows left from right",
         ) from None
+
+
+def _disagreement(grid: Grid, header: Any) -> tuple[str, ...]:
+    """Say where the qform places the voxels elsewhere than the sform, whose word counts: one of them is wrong."""
+    if int(header["sform_code"]) <= 0 or int(header["qform_code"]) <= 0:
+        return ()
+    try:
+        other = Grid(grid.shape, _in_mm(np.asarray(header.get_qform(), np.float64), header)[0])
+    except (HeaderDataError, ValueError, GeometryError) as error:
+        return (f"the sform was believed; the qform is none ({type(error).__name__})",)
+    corners = Box((0, 0, 0), grid.shape).corners()
+    apart_mm = float(np.linalg.norm(grid.to_world(corners) - other.to_world(corners), axis=1).max())
+    if apart_mm <= _AGREEING_VOXELS * min(grid.spacing_mm):
+        return ()
+    mirrored = np.linalg.det(grid.affine[:3, :3]) * np.linalg.det(other.affine[:3, :3]) < 0
+    what = "mirrors it, look whether left is left" if mirrored else "says another place"
+    return (f"the sform was believed; the qform {what} (corners up to {apart_mm:.3g} mm apart)",)
 
 
 def _in_mm(affine: Affine, header: Any) -> tuple[Affine, tuple[str, ...]]:
