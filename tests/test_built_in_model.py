@@ -107,8 +107,8 @@ def test_of_the_trunk_the_spec_states_what_a_scan_gave_that_was_not_trained_on(s
 @pytest.fixture(scope="module")
 def found(segmenter: Segmenter) -> tuple[LabelMap, LabelMap]:
     config = PhantomConfig(
-        shape=(104, 80, 112), spacing_mm=(4.0, 4.0, 4.0), seed=91, region="abdomen", overlaps=False
-    )
+        shape=(104, 80, 120), spacing_mm=(4.0, 4.0, 3.5), seed=91, region="abdomen", overlaps=False
+    )  # slices of 3.5 mm are painted once, thicker ones three times
     volume, truth = make_phantom(config)
     return segmenter(volume, ["liver", "left lung", "right lung", "brainstem"]), truth
 
