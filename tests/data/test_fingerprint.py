@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data.small_set import AFFINE, LABELS, SHAPE, Written, make_case
+from vesalius.data import fingerprint as measuring
 from vesalius.data.datalists.read import read_list
 from vesalius.data.fingerprint import Fingerprint, fingerprint
 from vesalius.errors import FileFormatError, GeometryError, UsageError
@@ -40,6 +41,31 @@ def test_what_a_list_maps_to_null_is_no_structure_of_it(write_set: Written) -> N
     assert list(found.classes) == [1]
     assert found.foreground is not None
     assert found.foreground == found.classes[1].intensity
+
+
+def test_values_of_many_cases_are_thinned_evenly_and_not_all_kept(
+    write_set: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = read_list(write_set({name: {} for name in "abcde"}))
+    full = fingerprint(listed)
+    monkeypatch.setattr(measuring, "_POOLED", 150)
+    held, add = [], measuring._Pool.add
+
+    def noted(pool: measuring._Pool, values: np.ndarray) -> None:
+        add(pool, values)
+        held.append(len(pool.values()))
+
+    monkeypatch.setattr(measuring._Pool, "add", noted)
+    thinned = fingerprint(listed)
+    assert 75 <= max(held) <= 150
+    for label, one in full.classes.items():
+        some = thinned.classes[label]
+        assert some.volume_ml == one.volume_ml
+        assert some.intensity.median == pytest.approx(one.intensity.median, abs=one.intensity.sd / 4)
+    pool = measuring._Pool()
+    for start in range(0, 1000, 7):
+        pool.add(np.arange(start, min(start + 7, 1000)))
+    assert pool.values().tolist() == list(range(0, 1000, 8))
 
 
 def test_axes_are_those_of_the_body_not_of_the_file(write_set: Written) -> None:

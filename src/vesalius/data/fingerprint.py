@@ -1,16 +1,16 @@
 """The fingerprint of a data set: spacings, shapes, intensities inside labels, volumes; what fine-tuning plans by.
 
 After nnU-Net's (Isensee et al., Nat. Methods 2021): medians over cases, and percentiles of the voxels that belong
-to some structure. Voxels are taken evenly, at most 5,000 a case and class, so that small structures count too and
-the same data give the same numbers.
+to some structure. Voxels are taken evenly, at most 5,000 a case and class and 262,144 a class, so that small
+structures count too and the same data give the same numbers.
 """
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from vesalius.errors import FileFormatError, UsageError
 from vesalius.geometry.volume import Modality
 
 _SAMPLES = 5000
+_POOLED = 1 << 18
+"""Values kept of all cases together, for a class; so that memory does not grow with them."""
 _Triple = tuple[float, float, float]
 
 
@@ -151,6 +153,35 @@ class _CaseFacts:
     inside: dict[int, np.ndarray]
 
 
+class _Pool:
+    """An even choice of values that come part by part: all while they are few, then every second, every fourth."""
+
+    def __init__(self) -> None:
+        self._parts: list[np.ndarray] = []
+        self._step, self._seen, self._held = 1, 0, 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Take values in, those of them that have their turn."""
+        chosen = values[-self._seen % self._step :: self._step].copy()
+        self._parts.append(chosen)
+        self._seen, self._held = self._seen + len(values), self._held + len(chosen)
+        while self._held > _POOLED:
+            self._parts = [self.values()[::2].copy()]
+            self._step, self._held = 2 * self._step, len(self._parts[0])
+
+    def values(self) -> np.ndarray:
+        """Return what was chosen, in order."""
+        return np.concatenate(self._parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _ClassFacts:
+    """What is kept of one label over the cases in which it was found."""
+
+    volume_ml: list[float] = field(default_factory=list)
+    inside: _Pool = field(default_factory=_Pool)
+
+
 def fingerprint(listed: DataList, *, on_case: Callable[[int], None] | None = None) -> Fingerprint:
     """Measure the cases of a list that are not for testing.
 
@@ -165,24 +196,35 @@ def fingerprint(listed: DataList, *, on_case: Callable[[int], None] | None = Non
     cases = [case for case in listed.cases if case.split != "test"]
     if not cases:
         raise UsageError(expected="cases to learn from", got="only cases for testing", do="name another list")
-    facts: list[_CaseFacts] = []
+    spacings: list[_Triple] = []
+    shapes: list[tuple[int, int, int]] = []
+    whole, foreground, labelled = _Pool(), _Pool(), 0
+    classes: dict[int, _ClassFacts] = {}
     for done, case in enumerate(cases, start=1):
-        facts.append(_facts(case, listed))
+        facts = _facts(case, listed)
+        spacings.append(facts.spacing_mm)
+        shapes.append(facts.shape)
+        whole.add(facts.values)
+        labelled += bool(facts.inside)
+        for label, values in facts.inside.items():
+            foreground.add(values)
+            one = classes.setdefault(label, _ClassFacts())
+            one.volume_ml.append(facts.volume_ml[label])
+            one.inside.add(values)
         if on_case:
             on_case(done)
     names = names_of(listed.meanings)
-    foreground = [values for fact in facts for values in fact.inside.values()]
     return Fingerprint(
         list=listed.name,
         modality=listed.modality,
-        cases=len(facts),
-        labelled=sum(bool(fact.inside) for fact in facts),
-        spacing_mm=_ranges([fact.spacing_mm for fact in facts]),
-        shape=_ranges([fact.shape for fact in facts]),
-        extent_mm=_ranges([np.multiply(fact.spacing_mm, fact.shape) for fact in facts]),
-        intensity=Intensity.of(np.concatenate([fact.values for fact in facts])),
-        foreground=Intensity.of(np.concatenate(foreground)) if foreground else None,
-        classes=dict(_classes(facts, names)),
+        cases=len(cases),
+        labelled=labelled,
+        spacing_mm=_ranges(np.array(spacings)),
+        shape=_ranges(np.array(shapes)),
+        extent_mm=_ranges(np.multiply(spacings, shapes)),
+        intensity=Intensity.of(whole.values()),
+        foreground=Intensity.of(foreground.values()) if classes else None,
+        classes={label: _class_of(names.get(label, ""), one) for label, one in sorted(classes.items())},
     )
 
 
@@ -206,20 +248,15 @@ def _evenly(values: np.ndarray) -> np.ndarray:
     return values[:: max(1, -(-values.size // _SAMPLES))].astype(np.float32)
 
 
-def _ranges(rows: Sequence[Sequence[float] | Sequence[int] | np.ndarray]) -> tuple[Range, Range, Range]:
-    i, j, k = (Range.of(column) for column in np.asarray(rows, dtype=np.float64).T)
+def _ranges(rows: np.ndarray) -> tuple[Range, Range, Range]:
+    i, j, k = (Range.of(column) for column in rows.astype(np.float64).T)
     return i, j, k
 
 
-def _classes(facts: Sequence[_CaseFacts], names: dict[int, str]) -> Iterator[tuple[int, ClassFingerprint]]:
-    for label in sorted({label for fact in facts for label in fact.inside}):
-        having = [fact for fact in facts if label in fact.inside]
-        yield (
-            label,
-            ClassFingerprint(
-                name=names.get(label, ""),
-                cases=len(having),
-                volume_ml=Range.of([fact.volume_ml[label] for fact in having]),
-                intensity=Intensity.of(np.concatenate([fact.inside[label] for fact in having])),
-            ),
-        )
+def _class_of(name: str, facts: _ClassFacts) -> ClassFingerprint:
+    return ClassFingerprint(
+        name=name,
+        cases=len(facts.volume_ml),
+        volume_ml=Range.of(facts.volume_ml),
+        intensity=Intensity.of(facts.inside.values()),
+    )
