@@ -83,6 +83,15 @@ def test_what_we_do_not_read_is_refused(content: bytes, tmp_path: Path) -> None:
         formats.read(tmp_path / "a.nii.gz")
 
 
+@pytest.mark.parametrize("num_bytes", [3, 15, 60])
+def test_a_gzip_file_cut_before_its_header_is_to_be_copied_again(num_bytes: int, tmp_path: Path) -> None:
+    formats.write(LABELS, tmp_path / "a.nii.gz")
+    (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "a.nii.gz").read_bytes()[:num_bytes])
+    with pytest.raises(FileFormatError) as caught:
+        formats.read(tmp_path / "cut.nii.gz")
+    assert caught.value.do == "copy or download it again"
+
+
 def test_a_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match=r"gone\.nii"):
         formats.read(tmp_path / "gone.nii")

@@ -40,7 +40,7 @@ def format_of(path: Path) -> Format:
     """Say what a path holds, from its first bytes; the suffix only tells segmentations of Slicer's apart.
 
     Raises:
-        FileFormatError: If there is no such file, it is empty, or nothing we read.
+        FileFormatError: If there is no such file, it is empty, cut off, or nothing we read.
     """
     if path.is_dir():
         return "dicom"
@@ -212,8 +212,10 @@ def _inflated(path: Path) -> bytes:
     try:
         with gzip.open(path, "rb") as file:
             return file.read(512)
-    except (OSError, EOFError, zlib.error):
-        return b""
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileFormatError(
+            expected="a complete gzip file", got=f"{path.name}: {error}", do="copy or download it again"
+        ) from None
 
 
 def _format_of_bytes(start: bytes) -> Format | None:
