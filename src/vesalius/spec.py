@@ -9,13 +9,36 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import reprlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Literal, get_args
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from vesalius.errors import CheckpointError, NoHeadError
 from vesalius.hounsfield import AIR_HU
+
+LARGEST: Mapping[str, int] = {
+    "in_channels": 64,
+    "patch_size": 64,
+    "width": 8192,
+    "depth": 100,
+    "heads": 1024,
+    "registers": 64,
+    "mlp_ratio": 8,
+    "rank": 8192,
+    "neighbours": 255,
+    "blocks_down": 32,
+    "num_embeddings": 1_000_000,
+    "num_classes": 10_000,
+    "point_heads": 1024,
+    "window_size": 8192,
+}
+"""Sizes up to which a network is made to compare a file's shapes with: a spec of a few bytes could ask for any."""
+_MOST_LEVELS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +66,12 @@ class VistaArchitecture:
     frequency: a narrow network needs few heads to tell near from far."""
 
     def __post_init__(self) -> None:
-        if self.point_heads < 1:
-            raise _bad_spec("at least one head", self)
-        if self.width < 2 or self.width % 2 or len(self.blocks_down) < 2 or min(self.blocks_down) < 1:
-            raise _bad_spec("an even width and at least two levels of at least one block", self)
+        if min(self.point_heads, self.in_channels) < 1 or self.num_embeddings < 0:
+            raise _bad_spec("at least one head and one channel, and no negative number of embeddings", self)
+        if self.width < 2 or self.width % 2 or min(self.blocks_down, default=0) < 1:
+            raise _bad_spec("an even width, and of each level at least one block", self)
+        if not 2 <= len(self.blocks_down) <= _MOST_LEVELS:
+            raise _bad_spec(f"two to {_MOST_LEVELS} levels", self)
 
     @property
     def size_multiple(self) -> int:
@@ -93,6 +118,8 @@ class VitArchitecture:
         sizes = (self.in_channels, self.patch_size, self.width, self.depth, self.heads, self.mlp_ratio)
         if min(sizes) < 1 or self.registers < 0 or self.width % (4 * self.heads):
             raise _bad_spec("positive sizes, and a width that is a multiple of four times the heads", self)
+        if self.norm_eps <= 0 or self.rope_base <= 0:
+            raise _bad_spec("a positive norm_eps and rope_base", self)
 
     @property
     def size_multiple(self) -> int:
@@ -162,8 +189,6 @@ class Depth:
 AdapterPlan = Lora | Fact | Depth
 """What is attached to a frozen encoder and learns in its place."""
 
-_PLANS: Mapping[str, type[Any]] = {"lora": Lora, "fact": Fact, "depth": Depth}
-
 
 @dataclass(frozen=True, kw_only=True)
 class MedDinoArchitecture:
@@ -229,6 +254,8 @@ class PromptedVitArchitecture:
             raise _bad_spec(f"taps from 0 to {depth - 1}", self)
         if self.width < 2 or self.width % 2 or self.point_heads < 1 or self.encoder.patch_size % 2:
             raise _bad_spec("an even width, an even patch and at least one head", self)
+        if self.num_embeddings < 0:
+            raise _bad_spec("no negative number of embeddings", self)
         if self.mean_std[1] <= 0:
             raise _bad_spec("a positive standard deviation", self)
 
@@ -248,13 +275,6 @@ PromptArchitecture = VistaArchitecture | PromptedVitArchitecture
 
 Architecture = VistaArchitecture | VitArchitecture | MedDinoArchitecture | PromptedVitArchitecture
 """One of the networks ``models.build`` knows."""
-
-_ARCHITECTURES: Mapping[str, type[Any]] = {
-    "vista3d": VistaArchitecture,
-    "vit": VitArchitecture,
-    "meddinov3": MedDinoArchitecture,
-    "prompted_vit": PromptedVitArchitecture,
-}
 
 Normalisation = Literal["window", "percentiles", "fixed", "slice"]
 Padding = Literal["constant", "replicate"]
@@ -332,8 +352,12 @@ class ModelSpec:
     def __post_init__(self) -> None:
         multiple = self.architecture.size_multiple
         is_planar = not isinstance(self.architecture, VistaArchitecture | PromptedVitArchitecture)
-        if any(side % multiple for side in self.window_size[: 2 if is_planar else 3]):
-            raise _bad_spec(f"window sides that are multiples of {multiple}", self.window_size)
+        if min(self.window_size) < 1 or any(side % multiple for side in self.window_size[: 2 if is_planar else 3]):
+            raise _bad_spec(f"window sides that are positive multiples of {multiple}", self.window_size)
+        if len(self.orientation) != 3 or any(
+            len({*self.orientation} & {*ends}) != 1 for ends in ("RL", "AP", "SI")
+        ):
+            raise _bad_spec("an orientation of one letter each of RL, AP and SI", repr(self.orientation))
         adapters = self.architecture.adapters if isinstance(self.architecture, MedDinoArchitecture) else ()
         if is_planar and self.window_size[2] != 1 and not any(isinstance(plan, Depth) for plan in adapters):
             raise _bad_spec("windows of one slice for a network that sees no neighbours", self.window_size)
@@ -413,42 +437,76 @@ class ModelSpec:
             raise _bad_spec("JSON", error) from None
         if not isinstance(fields, dict) or not isinstance(fields.get("architecture"), dict):
             raise _bad_spec("an object with an `architecture`", type(fields).__name__)
-        kind = fields["architecture"].get("kind")
-        if not isinstance(kind, str) or kind not in _ARCHITECTURES:
-            raise _bad_spec(f"an architecture of kind {' or '.join(_ARCHITECTURES)}", repr(kind))
-        fields["architecture"] = _build_architecture(kind, fields["architecture"])
         spec = _build(cls, fields)
         assert isinstance(spec, ModelSpec)
+        rows, ids = _rows_of(spec.architecture), [label for label, _ in spec.vocabulary]
+        if rows is not None and any(not 0 <= label < rows for label in ids):
+            raise _bad_spec(f"class ids from 0 to {rows - 1}", reprlib.repr(ids))
         return spec
 
 
-def _build_architecture(kind: str, fields: dict[str, Any]) -> Any:
-    if kind in ("meddinov3", "prompted_vit"):
-        encoder, adapters = fields.get("encoder"), fields.get("adapters", [])
-        if isinstance(encoder, dict):
-            fields = {**fields, "encoder": _build(VitArchitecture, encoder)}
-        if not isinstance(adapters, list) or not all(isinstance(plan, dict) for plan in adapters):
-            raise _bad_spec("a list of adapters", adapters)
-        if any(plan.get("kind") not in tuple(_PLANS) for plan in adapters):
-            raise _bad_spec(f"adapters of kind {' or '.join(_PLANS)}", adapters)
-        fields = {**fields, "adapters": [_build(_PLANS[plan["kind"]], plan) for plan in adapters]}
-    return _build(_ARCHITECTURES[kind], fields)
+def _rows_of(architecture: Architecture) -> int | None:
+    """Return how many classes the weights have an answer for; None where they have none at all."""
+    if isinstance(architecture, MedDinoArchitecture):
+        return architecture.num_classes
+    if isinstance(architecture, VitArchitecture):
+        return None
+    return architecture.num_embeddings if architecture.class_branch else None
 
 
 def _build(kind: type[Any], fields: dict[str, Any]) -> Any:
-    known = {f.name for f in dataclasses.fields(kind)}
-    if set(fields) - known:
-        raise _bad_spec(f"only the fields {sorted(known)}", f"also {sorted(set(fields) - known)}")
+    """Return a dataclass of this file from plain data that may come from anybody."""
+    types = _types_of(kind)
+    if set(fields) - set(types):
+        raise _bad_spec(
+            f"only the fields {sorted(types)}", f"also {reprlib.repr(sorted(set(fields) - set(types)))}"
+        )
+    values = {name: _read(types[name], value, name) for name, value in fields.items()}
     try:
-        return kind(**{name: _as_tuple(value) for name, value in fields.items()})
-    except (TypeError, ValueError, LookupError, AttributeError) as error:  # too few entries, words for numbers
-        raise _bad_spec("every field with its own kind of value", error) from None
+        return kind(**values)
+    except TypeError as error:
+        raise _bad_spec("every field that has no default", error) from None
 
 
-def _as_tuple(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _as_tuple(item) for name, item in value.items()}
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
+@cache
+def _types_of(kind: type[Any]) -> Mapping[str, Any]:
+    types = get_type_hints(kind)
+    return {f.name: types[f.name] for f in dataclasses.fields(kind)}
+
+
+def _read(annotation: Any, value: Any, name: str) -> Any:
+    """Return a value of a field as its annotation says, lists as tuples."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        if type(None) in parts:
+            return None if value is None else _read(parts[0], value, name)
+        kinds = {get_args(_types_of(part)["kind"])[0]: part for part in parts}
+        kind = value.get("kind") if isinstance(value, dict) else None
+        if not isinstance(kind, str) or kind not in kinds:
+            raise _bad_spec(f"`{name}` of kind {' or '.join(kinds)}", reprlib.repr(kind))
+        return _build(kinds[kind], value)
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type) and isinstance(value, dict):
+        return _build(annotation, value)
+    if origin is tuple and isinstance(value, list):
+        kinds_of_items = parts[:1] * len(value) if parts[-1] is ... else parts
+        if len(kinds_of_items) == len(value):
+            return tuple(_read(part, item, name) for part, item in zip(kinds_of_items, value, strict=True))
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _read(parts[1], item, name) for key, item in value.items()}
+    if not _is_plain(annotation, value):
+        raise _bad_spec(f"`{name}` as {getattr(annotation, '__name__', annotation)}", reprlib.repr(value))
+    if type(value) is int and value > LARGEST.get(name, value):
+        raise _bad_spec(f"`{name}` of at most {LARGEST[name]}", reprlib.repr(value))
+    return float(value) if annotation is float else value
+
+
+def _is_plain(annotation: Any, value: Any) -> bool:
+    """Say whether a value of JSON is a choice, a word, a truth value or a finite number, as an annotation says."""
+    if get_origin(annotation) is Literal:
+        return isinstance(value, str) and value in get_args(annotation)
+    if annotation is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max  # neither nan nor infinite
+    return annotation in (bool, int, str) and type(value) is annotation
 
 
 def _bad_spec(expected: str, got: object) -> CheckpointError:
