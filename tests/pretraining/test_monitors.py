@@ -31,6 +31,13 @@ def test_a_collapse_has_rank_one_and_noise_nearly_as_many_as_channels() -> None:
     assert 7.5 < effective_rank(noise(4, 400, 8)) <= 8.0
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_features_that_are_not_finite_have_no_rank_and_stop_nothing(value: float) -> None:
+    features = noise(4, 8, 4)
+    features[2, 1] = value
+    assert math.isnan(effective_rank(features))
+
+
 def test_entropy_is_that_of_its_formula_and_nothing_is_undefined() -> None:
     rows = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]])
     assert entropy(rows).tolist() == pytest.approx([math.log(2), 0.0, math.log(3)], abs=1e-6)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,8 +17,10 @@ def effective_rank(features: Float[Tensor, "n d"]) -> float:
 
     RankMe (Garrido et al. 2023, arXiv:2210.02885, Eq. 1): ``exp(-sum p log p)`` with ``p`` the singular values over
     their sum; here after the mean was taken away, which says nothing about what is told apart. Features that are
-    all alike have 1.
+    all alike have 1. Where a feature is not finite there is no rank, but nan: the loop skips such a step.
     """
+    if not bool(torch.isfinite(features).all()):
+        return math.nan
     centred = features.float() - features.float().mean(dim=0)
     values = torch.linalg.svdvals(centred.cpu())
     if float(values.sum()) <= 1e-6 * float(features.float().norm()) + 1e-12:
