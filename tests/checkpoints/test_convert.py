@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from vesalius.checkpoints.convert import convert_model
+from vesalius.checkpoints.probe import GOLDEN_FILE
 from vesalius.checkpoints.safetensors import write_model
+from vesalius.checkpoints.store import MODEL_FILE
+from vesalius.checkpoints.weights import open_weights
 from vesalius.errors import CheckpointError
 from vesalius.models.build import build
 from vesalius.spec import ModelSpec, VistaArchitecture
@@ -29,3 +32,11 @@ def test_a_point_head_that_official_code_would_read_wrongly_is_refused(tmp_path:
         convert_model(one, tmp_path / "official", layout="monai")
     assert not (tmp_path / "official").exists()
     convert_model(model(tmp_path / "four", TINY), tmp_path / "official", layout="monai")
+
+
+def test_nothing_beside_a_replaced_model_rules_the_weights_that_replace_it(tmp_path: Path) -> None:
+    old = model(tmp_path / "old", dataclasses.replace(TINY, special_classes=(3,)))
+    (old / GOLDEN_FILE).write_bytes(b"answers of the old one")
+    convert_model(model(tmp_path / "new", TINY), old, layout="monai", overwrite=True)
+    assert [path.name for path in old.iterdir()] == [MODEL_FILE]
+    assert open_weights(old / MODEL_FILE).spec.vista.special_classes == VistaArchitecture().special_classes

@@ -11,9 +11,9 @@ import torch
 
 from vesalius.checkpoints.formats.vista3d_official import to_official
 from vesalius.checkpoints.load import find_weights_of
-from vesalius.checkpoints.probe import write_golden
+from vesalius.checkpoints.probe import GOLDEN_FILE, write_golden
 from vesalius.checkpoints.safetensors import write_model, write_tensors
-from vesalius.checkpoints.store import MODEL_FILE
+from vesalius.checkpoints.store import MODEL_FILE, SPEC_FILE
 from vesalius.checkpoints.weights import LoadReport, open_weights
 from vesalius.errors import CheckpointError, DiskError, UsageError
 from vesalius.spec import VistaArchitecture
@@ -72,9 +72,10 @@ def convert_model(
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if not folder.samefile(path.parent):  # of the model that was there; they would rule the new weights
+                for beside in (SPEC_FILE, GOLDEN_FILE):
+                    (folder / beside).unlink(missing_ok=True)
         except OSError as error:
-            raise DiskError(
-                expected=f"to make the folder {folder}", got=str(error), do="name another folder"
-            ) from None
+            raise DiskError(expected=f"to write into {folder}", got=str(error), do="name another folder") from None
         write_tensors(target, to_official(state, layout), metadata={"format": "pt"}, dtype=dtype)
     return weights.report
