@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import time
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers.utils import _get_scan_interval
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vesalius.inference.windows import (
     WindowLayout,
@@ -103,6 +105,33 @@ def test_spared_windows_count_as_zero_and_are_reported() -> None:
     assert 0 < sum(heard) < layout.num_windows
     assert whole[-1].abs().max() == 0
     assert whole[0].min() > 1.9
+
+
+class LargestMade(TorchDispatchMode):
+    """Remembers how many numbers the largest new tensor held."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {a.untyped_storage().data_ptr() for a in args if isinstance(a, torch.Tensor)}
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.untyped_storage().data_ptr() not in given:
+            self.numbers = max(self.numbers, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("overlap", [0.25, 0.9])
+def test_beside_the_slab_nothing_larger_than_a_window_is_made(overlap: float) -> None:
+    shape, window = (160, 8, 24), (16, 8, 16)
+    starts = tuple(spread_starts(n, w, overlap) for n, w in zip(shape, window, strict=True))
+    layout = WindowLayout(shape=shape, window_size=window, starts=starts, axis=2)
+    image = torch.rand(shape)
+    blocks = blended_features(lambda w: w, image, layout, width=1, dtype=torch.float32)
+    whole = [next(blocks).numpy().copy()]  # with which the slab was made
+    with LargestMade() as made:
+        whole += [block[1:].numpy().copy() for block in blocks]
+    np.testing.assert_allclose(np.concatenate(whole)[..., 0], image.permute(layout.order), rtol=1e-5)
+    assert made.numbers <= 16 * 8 * 16
 
 
 @pytest.mark.parametrize("at_once", [2, 3])

@@ -217,7 +217,13 @@ def _accumulate(
 
 
 def _roll(slab: Float[Tensor, "p y x d"], planes: int) -> None:
-    """Forget the first planes, move the others to the front, clear the rest."""
+    """Forget the first planes, move the others to the front, clear the rest.
+
+    As many at a time as are forgotten: where they come from and where they go share no plane then, so that no copy
+    is needed.
+    """
     kept = slab.shape[0] - planes
-    slab[:kept] = slab[planes:].clone()
+    for first in range(0, kept, planes):
+        stop = min(first + planes, kept)
+        slab[first:stop] = slab[first + planes : stop + planes]
     slab[kept:] = 0
