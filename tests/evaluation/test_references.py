@@ -108,6 +108,7 @@ def test_the_split_that_nothing_was_learnt_from_comes_first(tmp_path: Path) -> N
     split, cases = labelled(found)
     assert (split, [case.name for case in cases]) == ("validation", ["b"])
     assert [case.name for case in labelled(found, "training")[1]] == ["a"]
+    assert [case.name for case in labelled(found, "all")[1]] == ["a", "b"]
     with pytest.raises(UsageError, match="none for test"):
         labelled(found, "test")
 

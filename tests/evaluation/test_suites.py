@@ -67,8 +67,22 @@ def test_a_suite_says_what_ids_mean_except_where_files_have_names() -> None:
 def test_what_keeps_a_number_from_being_the_papers_is_said() -> None:
     assert suite("vista3d-msd09").remarks(8) == []
     assert suite("vista3d-msd09").remarks(9) == ["the authors' list has 8 test cases, this one 9"]
+    assert suite("vista3d-kits").remarks(42)[-1] == "the authors' list has 210 cases, this one 42"
+    assert "without them in the paper" in suite("meddinov3-lits").note
+    assert all("its split is not published" in one.note for one in suites().values() if one.name.startswith("medd"))
     assert "pretraining" in suite("meddinov3-lits").remarks(1)[0]
     assert "fine-tunes on 1, 5, 10" in suite("vista3d-word-few-shot").remarks(30)[-1]
+
+
+def test_zero_shot_suites_ask_all_cases_of_a_list() -> None:
+    cases = {name: (one.split, one.cases) for name, one in suites().items() if one.kind == "new"}
+    assert cases == {
+        "vista3d-adrenal": ("all", 53),
+        "vista3d-hcc-tace": ("all", 105),
+        "vista3d-kits": ("all", 210),
+        "vista3d-mouse": ("all", 140),
+    }
+    assert (suite("vista3d-mouse-few-shot").split, suite("vista3d-mouse-few-shot").cases) == (None, 28)
 
 
 def test_an_unknown_suite_is_refused_with_what_may_be_meant() -> None:

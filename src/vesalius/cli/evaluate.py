@@ -94,8 +94,8 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--suite", metavar="NAME", help="a paper's benchmark (vista3d-msd09): what LIST's ids mean")
     group.add_argument(
         "--split",
-        choices=("training", "validation", "test"),
-        help="default: the first of test, validation and training that has labels",
+        choices=("training", "validation", "test", "all"),
+        help="default: the suite's, or the first of test, validation and training that has labels",
     )
     add_list_options(group)
     group.add_argument(
@@ -219,7 +219,7 @@ def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | 
     from vesalius.evaluation.references import labelled, read_references
 
     listed = list_of(args, args.data)
-    split, cases = labelled(listed, args.split)
+    split, cases = labelled(listed, args.split or (suite and suite.split))
     protocol = _protocol(args, suite)
     asked = {name: getattr(args, name) for name in _MODEL if getattr(args, name) is not None}
     request = Request(**asked, unvalidated=args.unvalidated)

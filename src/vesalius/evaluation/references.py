@@ -43,19 +43,19 @@ def labelled(listed: DataList, split: str | None = None) -> tuple[str, tuple[Lis
 
     Args:
         listed: The list.
-        split: ``training``, ``validation`` or ``test``; None is the first of test, validation and training that
-            has any labels.
+        split: ``training``, ``validation``, ``test`` or ``all`` of them; None is the first of test, validation
+            and training that has any labels.
 
     Raises:
         UsageError: If there are none.
     """
     for name in (split,) if split else ("test", "validation", "training"):
-        cases = tuple(case for case in listed.cases if case.split == name and case.is_labelled)
+        cases = tuple(case for case in listed.cases if name in (case.split, "all") and case.is_labelled)
         if cases:
             return name, cases
     raise UsageError(
         expected=f"cases with labels in {listed.path.name}",
-        got=f"none for {split}" if split else "none",
+        got=f"none for {split}" if split not in (None, "all") else "none",
         do="name another split, or a list with references",
     )
 

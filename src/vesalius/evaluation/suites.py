@@ -1,8 +1,9 @@
 """The papers' benchmarks as plain data: which data set, what its label ids mean, how many cases, what is asked.
 
-The table is ``suites.csv`` beside this file. Facts: VISTA3D's ``label_mappings.json`` and lists (numbers of test
-cases), its zero-shot and few-shot scripts, MedDINOv3's ``compute_metrics.py`` (a tolerance of 1 mm). Splits are the
-authors' lists, which come with their code: a suite knows how many cases they hold and says when others are given.
+The table is ``suites.csv`` beside this file. Facts: VISTA3D's ``label_mappings.json`` and lists (numbers of
+cases), its zero-shot and few-shot scripts, MedDINOv3's ``compute_metrics.py`` (a tolerance of 1 mm, and which
+folder it reads). VISTA3D's splits are lists that come with its code: a suite knows how many cases they hold and
+says when others are given. MedDINOv3's are not published.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -34,7 +35,7 @@ class Suite:
         name: To ask for it by.
         title: Of the data set.
         paper: Where its numbers stand.
-        cases: How many test cases the authors' list holds; None where it is not known.
+        cases: How many cases of the authors' list are asked; None where it is not known.
         kind: What a model is asked.
         tolerance_mm: Of the paper's surface Dice; None where it has none.
         shots: Numbers of training cases, where models are fine-tuned first.
@@ -52,6 +53,11 @@ class Suite:
     labels: Mapping[int, str]
     note: str
 
+    @property
+    def split(self) -> str | None:
+        """Which cases of a list are asked: of zero-shot suites all, as the authors' configurations say."""
+        return "all" if self.kind == "new" else None
+
     def applied_to(self, listed: DataList) -> DataList:
         """Return a list whose label ids mean what the suite says; a file per structure keeps its own names."""
         if listed.format == "totalsegmentator":
@@ -62,7 +68,8 @@ class Suite:
         """Say what keeps the numbers of so many cases from being the paper's."""
         said = [self.note] if self.note else []
         if self.cases is not None and num_cases != self.cases:
-            said.append(f"the authors' list has {self.cases} test cases, this one {num_cases}")
+            what = "cases" if self.kind == "new" else "test cases"
+            said.append(f"the authors' list has {self.cases} {what}, this one {num_cases}")
         if self.shots:
             said.append(f"the paper fine-tunes on {', '.join(map(str, self.shots))} cases first")
         return said
