@@ -38,6 +38,13 @@ def test_a_cube_shifted_along_the_coarse_axis() -> None:
     assert seen.hd95_mm == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_a_distance_that_is_the_tolerance_lies_within_it_along_every_axis(axis: int) -> None:
+    found = np.zeros((20, 20, 20), bool)
+    found[2:8, 2:8, 2:8] = True
+    assert surface_distances(found, np.roll(found, 10, axis), (0.2, 0.2, 0.2)).nsd(2.0) == 1
+
+
 @pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # MONAI's, of itself
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("tolerance_mm", [0.0, 1.0, 2.0])
