@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -142,6 +143,23 @@ def test_every_number_of_the_readme_is_its_file_s(generate: Any) -> None:
     for line in (line for line in table.splitlines() if "benchmarks/results/" in line):
         name = re.findall(r"benchmarks/results/([^)]+)", line)[0]
         assert rows.get(name) == line, "run `python docs/generate.py`"
+
+
+def test_the_probe_s_numbers_are_those_of_its_file() -> None:
+    page = (ROOT / "docs" / "how-to" / "probe.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^features .*?^```$", page, flags=re.DOTALL | re.MULTILINE)
+    results = (ROOT / "benchmarks" / "results" / "pretraining_works.json").read_text(encoding="utf-8")
+    probed = json.loads(results)["seeds"][0]["probe"]
+    intervals = [interval for one in probed["scores"] for interval in (one["mean"], *one["classes"].values())]
+    intervals += [gain | {"is_gain": True} for gain in probed["gains"]]
+    known = {
+        format(interval[key], "+.3f" if "is_gain" in interval else ".3f")
+        for interval in intervals
+        for key in ("estimate", "low", "high")
+    }
+    stated = set(re.findall(r"[+-]?\d\.\d{3}", table))
+    assert len(stated) > 50
+    assert stated <= known
 
 
 def test_a_table_of_nothing_says_so(generate: Any) -> None:

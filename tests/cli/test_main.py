@@ -231,3 +231,16 @@ def test_the_module_and_the_script_are_the_same_door() -> None:
     assert door.main is main
     scripts = importlib.metadata.entry_points(group="console_scripts", name="vesalius")
     assert [script.value for script in scripts] == ["vesalius.cli.main:main"]
+
+
+@pytest.mark.parametrize(
+    ("words", "command"), [("segment a.nii --nope", "segment"), ("models info vista3d --nope x", "models info")]
+)
+def test_an_unknown_flag_is_answered_by_its_command(
+    words: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"expected: vesalius {command} [-h]")
+    assert "--nope" in said
+    assert said.splitlines()[-1].endswith(f"see `vesalius {command} --help`")

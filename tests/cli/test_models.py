@@ -190,6 +190,13 @@ def test_pull_shows_the_licence_downloads_once_and_the_model_works(
     assert "as on the first pull" in capsys.readouterr().out
 
 
+def test_of_the_built_in_model_nothing_is_said_to_be_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    assert say("pull", "vesalius-small") == 0
+    said = capsys.readouterr().out
+    assert "part of the package" in said
+    assert "recorded" not in said
+
+
 def test_a_file_of_another_size_than_the_catalogs_is_not_taken(mirror: Path) -> None:
     file = (
         mirror / "nvidia" / "NV-Segment-CT" / "resolve" / "main" / "vista3d_pretrained_model" / "model.safetensors"

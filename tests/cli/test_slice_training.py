@@ -63,7 +63,10 @@ def test_a_backbone_with_heads_for_prompts_is_fine_tuned_as_a_model_of_volumes(
     assert [one["name"] for one in found["classes"]] == ["liver"]
 
 
-def test_what_only_models_of_volumes_have_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("flag", ["--folds", "--patience"])
+def test_what_only_models_of_volumes_have_is_refused(
+    place: Path, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["finetune", "--model", str(place / "backbone"), "--data", str(place / "data" / "list.json")]
-    assert main([*words, "--run", str(place / "run"), "--folds", "3"]) == 2
-    assert "--folds" in capsys.readouterr().err
+    assert main([*words, "--run", str(place / "run"), flag, "3"]) == 2
+    assert flag in capsys.readouterr().err

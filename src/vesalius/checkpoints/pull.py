@@ -32,7 +32,7 @@ class PulledModel:
     size_bytes: int
     sha256: str
     pinned_by: str
-    """What the hash was compared with: the publisher's, the first pull's, or nothing yet."""
+    """What the hash was compared with: published, first pull, or nothing yet; package where nothing is pulled."""
     downloaded: bool
     """Whether it came over the network just now."""
 
@@ -51,7 +51,7 @@ def pull(row: CatalogRow, *, again: bool = False, progress: Progress | None = No
     """
     if row.is_builtin:
         path = require_weights(row)
-        return _present(path, row.sha256, "published" if row.sha256 else "nothing")
+        return _present(path, row.sha256, "published" if row.sha256 else "package")
     known, pinned_by = _expected_sha256(row)
     found = None if again else find_weights(row)
     if found is not None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from vesalius.evaluation.summary import Comparison
 
 _MODEL = ("model", "device", "precision", "max_memory", "threads")
-_DATA_ONLY = (*_MODEL, "suite", "split", "root", "channel", "modality", "clicks", "published")
+_LIST = ("suite", "split", "root", "allow_outside", "channel", "modality")
+_DATA_ONLY = (*_MODEL, *_LIST, "clicks", "published", "everything", "unvalidated")
 _FILES_ONLY = ("against",)
 _HAND = ("start", "new", "aim", "jitter", "seed")
 """What a simulated user does; of the published protocols only the seed counts."""
@@ -179,7 +180,8 @@ def _check(args: argparse.Namespace) -> None:
         got = "only PRED" if has_files and args.data is None else "both" if has_files else "neither"
         raise UsageError(expected="either PRED REF, or --data LIST with --model", got=got, do=do)
     for name in _DATA_ONLY if has_files else _FILES_ONLY:
-        if getattr(args, name) is not None:
+        value = getattr(args, name)
+        if value is not None and value is not False:
             way = "PRED REF" if has_files else "--data"
             raise UsageError(expected=f"options that go with {way}", got=f"--{name.replace('_', '-')}", do=do)
 

@@ -48,7 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a cross-validation; 0: none; default: the list's, or 3 from 4 patients on",
     )
     how.add_argument(
-        "--patience", type=int, default=usual.patience, metavar="N", help="validations in vain; default %(default)s"
+        "--patience",
+        type=int,
+        metavar="N",
+        help=f"validations in vain; default {usual.patience}; models of volumes only",
     )
     how.add_argument("--preset", choices=("cpu", "gpu", "cluster"), default="cpu", help="default: %(default)s")
     how.add_argument("--seed", type=int, default=usual.seed, metavar="N", help="default: %(default)s")
@@ -128,6 +131,8 @@ def run(args: argparse.Namespace) -> int:
 def options_of(args: argparse.Namespace) -> FinetuneOptions:
     """Return what was typed as options."""
     typed = {field.name: getattr(args, field.name) for field in fields(FinetuneOptions) if field.name in vars(args)}
+    if args.patience is None:
+        del typed["patience"]
     return FinetuneOptions(**typed)
 
 

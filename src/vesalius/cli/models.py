@@ -105,6 +105,7 @@ def _pull(args: argparse.Namespace) -> int:
         {
             "published": "as the publisher states",
             "first pull": "as on the first pull",
+            "package": "part of the package: nothing was downloaded, and there is nothing to compare it with",
             "nothing": "recorded: the publisher states no SHA-256, so every later pull must equal this one",
         }[came.pinned_by],
     ]

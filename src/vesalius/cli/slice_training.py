@@ -30,7 +30,7 @@ SLICE_RECIPES: Mapping[str, SliceRecipe] = {
     "meddinov3-toy": MEDDINOV3_TOY,
 }
 """Name -> recipe; what each is for stands in ``training/slice_recipes.py``."""
-_VOLUMES_ONLY = ("dry_run", "new", "like", "keep_names", "folds")
+_VOLUMES_ONLY = ("dry_run", "new", "like", "keep_names", "folds", "patience")
 """What ``vesalius finetune`` can be told of models of volumes alone."""
 
 
@@ -81,7 +81,7 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
         raise UsageError(
             expected=f"a model of volumes for --{asked[0].replace('_', '-')}",
             got=f"{args.model}, of slices",
-            do="leave it out: a decoder for the list's structures begins anew, and the minutes are one training's",
+            do="leave it out: a decoder for the list's structures begins anew, in one training without validations",
         )
     recipe = slices_for_machine(MEDDINOV3 if args.freeze == "none" else MEDDINOV3_FROZEN, args.preset)
     length = {"minutes": args.minutes, "steps": None} if args.steps is None else {"steps": args.steps}
