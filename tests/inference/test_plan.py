@@ -163,8 +163,10 @@ def test_windows_run_at_once_as_threads_and_memory_allow_and_memory_changes_no_r
 
     placed = [(p.at_once, p.threads_each) for p in map(plan, (None, 1, 2, 6, 7, 8))]
     assert placed == [(1, None), (1, 1), (2, 1), (3, 2), (3, 2), (4, 2)]
-    two, one = (plan(2).phases["windows"]["network"], plan(1).phases["windows"]["network"])
-    assert 2 * one < two < 2.5 * one
+    two, one, alone = (plan(threads).phases["windows"]["network"] for threads in (2, 1, None))
+    result = 128**3 * 48 * 2
+    assert one - alone == result, "in a thread of its own a window runs while the one before waits to be blended"
+    assert two - one == 3 * result
     wide = replace(
         demand(), grid=Grid((200, 200, 200), np.eye(4)), target=Grid((200, 200, 200), np.eye(4)), threads=2
     )

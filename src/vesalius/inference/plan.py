@@ -250,7 +250,13 @@ def _phases(
     thickness, *plane = layout.slab_shape
     plane_voxels = math.prod(plane)
     slab = (thickness + 1) * plane_voxels * width * accumulate.itemsize
-    network = pass_bytes(demand.spec, precision, at_once, direct_sums=demand.pipeline.direct_sums)
+    network = pass_bytes(
+        demand.spec,
+        precision,
+        at_once,
+        direct_sums=demand.pipeline.direct_sums,
+        waiting=demand.threads is not None,
+    )
     planes_of_target = demand.target.num_voxels * thickness / demand.grid.shape[layout.axis]
     labelling = int(plane_voxels * thickness * 8 + planes_of_target * 14) + 8 * _LABEL_BYTES_PER_ROW * (
         width + demand.num_classes
@@ -276,11 +282,21 @@ def _kernel_bytes(architecture: VistaArchitecture, window_size: Triple, itemsize
     return total
 
 
-def pass_bytes(spec: ModelSpec, precision: Precision, at_once: int, *, direct_sums: bool) -> int:
-    """Return the peak memory of windows that pass through the network at the same time, its weights aside."""
+def pass_bytes(
+    spec: ModelSpec, precision: Precision, at_once: int, *, direct_sums: bool, waiting: bool = False
+) -> int:
+    """Return the peak memory of windows that pass through the network at the same time, its weights aside.
+
+    Args:
+        spec: The model.
+        precision: In which it runs.
+        at_once: Windows that run at the same time.
+        direct_sums: Whether convolutions are summed directly.
+        waiting: Whether one more result waits while they run, as where windows run in threads of their own.
+    """
     itemsize, architecture = DTYPES[precision].itemsize, spec.vista
     activation = math.prod(spec.window_size) * architecture.width * itemsize
-    maps = int(activation * (_ACTIVATIONS * at_once + (at_once > 1)))  # one more result may be waiting
+    maps = int(activation * (_ACTIVATIONS * at_once + waiting))
     if isinstance(architecture, PromptedVitArchitecture):
         *window, slices = spec.window_size
         return maps + at_once * image_bytes(as_slices(architecture), window, slices, itemsize)
