@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,12 @@ def test_who_asks_for_labels_alone_does_not_wait_for_measures(
 ) -> None:
     monkeypatch.setattr("vesalius.inference.segmenter.measure", None)
     assert segmenter(scan(), ["liver"]).mask("liver").any()
+
+
+def test_a_plan_counts_the_image_once(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = itertools.count(10**8, 10**8)  # grows with what the run makes
+    monkeypatch.setattr("vesalius.inference.segmenter.resident_bytes", lambda: next(held))
+    assert segmenter.plan(scan()).phases["windows"]["held already"] == 10**8
 
 
 @pytest.mark.parametrize("shift", [0.9, -0.9])

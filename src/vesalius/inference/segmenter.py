@@ -387,13 +387,16 @@ class Segmenter:
         _, grid = model_grid(volume, self.spec, way.preprocessing, box)
         expected = padded_grid(grid.reoriented(self.spec.orientation), self.spec.window_size)
         smaller: Precision | None = "bf16" if self._reload and self.precision == "fp32" else None
-        first = self._plan(volume, expected, targets, options, way, precision=self.precision, fallback=smaller)
+        demand, limit = self._demand(volume, expected, targets, options, way), options.max_memory
+        first = make_plan(demand, precision=self.precision, fallback=smaller, max_bytes=limit)
         chosen = first.precision
         prepared = prepare(volume, self.spec, way.preprocessing, box=box, dtype=DTYPES[chosen])
-        plan = self._plan(volume, prepared.grid, targets, options, way, precision=chosen)
+        held = demand.resident_bytes + (self._half_bytes if chosen != self.precision else 0)
+        demand = replace(demand, grid=prepared.grid, resident_bytes=held)
+        plan = make_plan(demand, precision=chosen, max_bytes=limit)
         if way.spare_air:
-            empty = count_empty(prepared, plan, self.spec)
-            plan = self._plan(volume, prepared.grid, targets, options, way, precision=chosen, num_empty=empty)
+            demand = replace(demand, num_empty=count_empty(prepared, plan, self.spec))
+            plan = make_plan(demand, precision=chosen, max_bytes=limit)
         return prepared, replace(plan, gave_way=plan.gave_way or first.gave_way)
 
     def prepare_whole(self, volume: Volume) -> Prepared:
@@ -416,19 +419,11 @@ class Segmenter:
             return self._network
         return self._reload(precision).eval()
 
-    def _plan(
-        self,
-        volume: Volume,
-        grid: Grid,
-        targets: Sequence[Target],
-        options: SegmentOptions,
-        way: Pipeline,
-        *,
-        precision: Precision,
-        fallback: Precision | None = None,
-        num_empty: int = 0,
-    ) -> Plan:
-        demand = Demand(
+    def _demand(
+        self, volume: Volume, grid: Grid, targets: Sequence[Target], options: SegmentOptions, way: Pipeline
+    ) -> Demand:
+        """Return what is asked of a plan; made before the image is, which a plan counts beside what is held."""
+        return Demand(
             spec=self.spec,
             pipeline=way,
             grid=grid,
@@ -436,13 +431,11 @@ class Segmenter:
             num_classes=sum(len(target.members) for target in targets),
             num_layers=len(assign_layers(self.spec, targets)),
             label_bytes=label_dtype(targets).itemsize,
-            resident_bytes=resident_bytes() + (self._half_bytes if precision != self.precision else 0),
-            num_empty=num_empty,
+            resident_bytes=resident_bytes(),
             overlap=options.overlap,
             fallback_bytes=self._half_bytes,
             threads=torch.get_num_threads() if next(self.network.parameters()).device.type == "cpu" else None,
         )
-        return make_plan(demand, precision=precision, fallback=fallback, max_bytes=options.max_memory)
 
 
 def load(
