@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 from pathlib import Path
@@ -99,6 +100,57 @@ def test_two_sessions_do_not_write_one_journal(written: Path) -> None:
         Journal.open(written)
     journal.close()
     Journal.open(written)[0].close()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+def test_where_a_file_system_has_no_locks_a_second_writer_is_noticed(
+    written: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("vesalius.interactive.journal.take_lock", refuse)
+    first, _, _ = Journal.open(written)
+    assert "no locks" in caplog.text
+    second, _, _ = Journal.open(written)
+    first.append({"n": 4})
+    with pytest.raises(UsageError, match="another program"):
+        second.append({"n": 5})
+    first.append({"n": 6})
+    for journal in (first, second):
+        journal.close()
+    third, _, records = Journal.open(written)
+    third.close()
+    assert records == [*RECORDS, {"n": 4}, {"n": 6}]
+
+
+def test_a_lock_that_fails_otherwise_is_an_error(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("vesalius.interactive.journal.take_lock", fail)
+    with pytest.raises(DiskError, match="Input/output"):
+        Journal.open(written)
+
+
+def test_half_a_line_that_could_not_be_taken_away_is_taken_away_before_the_next(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, _, _ = Journal.open(written)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "ftruncate", fail)
+    with pytest.raises(DiskError):
+        journal.append({"n": "never acknowledged"})
+    monkeypatch.undo()
+    journal.append({"n": 4})
+    journal.close()
+    reopened, _, records = Journal.open(written)
+    reopened.close()
+    assert records == [*RECORDS, {"n": 4}]
 
 
 def test_a_line_is_synced_before_it_is_acknowledged(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ it was there, and it is dropped. Anything else that is not as it was written is 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import weakref
 import zlib
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import DiskError, FileFormatError, UsageError
-from vesalius.io.file_lock import take_lock
+from vesalius.io.file_lock import NO_LOCKS, take_lock
+
+_logger = logging.getLogger(__name__)
 
 FORMAT = "vesalius journal 1"
 _BEGINS = f'{{"format": "{FORMAT}"'.encode()
@@ -42,6 +45,7 @@ class Journal:
         self._closing = weakref.finalize(self, os.close, descriptor)  # also of a session that is dropped
         self._size = size
         self._check = check
+        self._is_torn = False
 
     @classmethod
     def create(cls, path: Path, header: Record) -> Journal:
@@ -114,14 +118,18 @@ class Journal:
 
         Raises:
             DiskError: If it cannot be written; the journal is then as it was before.
+            UsageError: If somebody else wrote to the file, as can happen where a file system has no locks.
         """
         text = json.dumps(record, allow_nan=False)
         check = zlib.crc32(text.encode(), self._check)
         line = f'{text[:-1]}, "check": "{check:08x}"}}\n'.encode()
         with _disk_errors(self.path):
+            self._check_size()
             try:
+                self._is_torn = True
                 _write(self._descriptor, line, self._size)
                 os.fsync(self._descriptor)
+                self._is_torn = False
             except BaseException:  # an interruption, too: half a line, or one that nobody knows of, must not stay
                 with suppress(OSError):
                     self._truncate()
@@ -134,9 +142,22 @@ class Journal:
         self._closing()
         self._descriptor = -1
 
+    def _check_size(self) -> None:
+        """Refuse to write over what somebody else has written; half a line of ours is taken away first."""
+        if self._is_torn:
+            self._truncate()
+        size = os.fstat(self._descriptor).st_size
+        if size != self._size:
+            raise UsageError(
+                expected=f"the {self._size} bytes that this session wrote to {self.path}",
+                got=f"{size} bytes: another program writes the file too",
+                do="keep one of the two sessions, and begin its journal anew in another file",
+            )
+
     def _truncate(self) -> None:
         os.ftruncate(self._descriptor, self._size)
         os.fsync(self._descriptor)
+        self._is_torn = False
 
 
 def _parse(path: Path, whole: bytes) -> tuple[list[dict[str, Any]], int]:
@@ -190,8 +211,10 @@ def _lock(descriptor: int, path: Path) -> None:
             got="one that has it open",
             do="close that one first",
         ) from None
-    except OSError:  # a file system without locks
-        return
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise _disk_error(path, error) from error
+        _logger.warning("%s: this file system has no locks; do not open the same session twice at once", path.name)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -208,11 +231,15 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DiskError(
-            expected=f"to write the journal {path}",
-            got=error.strerror or str(error),
-            do="free some space, or name a file in a folder that may be written to; nothing was acknowledged",
-        ) from error
+        raise _disk_error(path, error) from error
+
+
+def _disk_error(path: Path, error: OSError) -> DiskError:
+    return DiskError(
+        expected=f"to write the journal {path}",
+        got=error.strerror or str(error),
+        do="free some space, or name a file in a folder that may be written to; nothing was acknowledged",
+    )
 
 
 def _damaged(
