@@ -12,6 +12,7 @@ import dataclasses
 import io
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -216,13 +217,14 @@ def _label_jobs(
         if name == "dicom-seg" and not result.findings.found:
             continue  # DICOM has no segmentation without segments; the warnings say that nothing was found
         yield _job(labels, folder / _FORMAT_FILES[name], like if name == "dicom-seg" else None)
-    for layer in labels.overlaps:
-        yield _job(layer_of(labels, layer), folder / f"overlap_{file_name(layer)}.nii.gz", None)
+    for layer, name in _layer_files(labels).items():
+        yield _job(layer_of(labels, layer), folder / name, None)
     if options.split:
         (folder / "classes").mkdir()
         labels = _in_file_order(labels)
+        names = file_names({finding.class_id: finding.name for finding in result.findings.classes})
         for finding in result.findings.found:
-            yield _split_job(labels, finding, folder / "classes" / f"{file_name(finding.name)}.nii.gz")
+            yield _split_job(labels, finding, folder / "classes" / f"{names[finding.class_id]}.nii.gz")
 
 
 def _job(labels: LabelMap, path: Path, like: Volume | None) -> Callable[[], None]:
@@ -248,6 +250,22 @@ def file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in name).strip(".") or "_"
 
 
+def file_names(names: Mapping[int, str]) -> dict[int, str]:
+    """Return number -> name as a file name; where two meet, also where case does not count, with their numbers.
+
+    ``T1 lesion`` (4) and ``T1/lesion`` (5) -> ``T1_lesion+4`` and ``T1_lesion+5``: ``file_name`` gives no plus.
+    """
+    plain = {number: file_name(name) for number, name in names.items()}
+    count = Counter(name.casefold() for name in plain.values())
+    return {number: f"{name}+{number}" if count[name.casefold()] > 1 else name for number, name in plain.items()}
+
+
+def _layer_files(labels: LabelMap) -> dict[str, str]:
+    """Return layer -> its file."""
+    names = file_names(dict(enumerate(labels.overlaps, start=1)))
+    return {layer: f"overlap_{names[n]}.nii.gz" for n, layer in enumerate(labels.overlaps, start=1)}
+
+
 def _write_views(folder: Path, volume: Volume, result: Segmentation, facts: RunFacts) -> None:
     picture = render_preview(volume, result.labels, result.findings)
     if result.unvalidated:
@@ -271,7 +289,7 @@ def _labels_record(result: Segmentation, facts: RunFacts) -> dict[str, Any]:
         "vesalius": vesalius.__version__,
         "unvalidated": list(result.unvalidated),
         **result.findings.as_dict(),
-        "overlaps": {layer: f"overlap_{file_name(layer)}.nii.gz" for layer in result.labels.overlaps},
+        "overlaps": _layer_files(result.labels),
     }
 
 
