@@ -257,6 +257,23 @@ def test_what_was_said_of_a_slice_is_forgotten_before_the_next_ones(network: Med
     assert few == many
 
 
+def test_what_was_said_of_a_reflection_is_forgotten_before_the_next_one(network: MedDino) -> None:
+    segmenter, said, alive = Segmenter(network, SPEC), [], []
+
+    def remember(_module: object, _inputs: object, logits: Tensor) -> None:
+        alive.append(sum(one() is not None for one in said))
+        said.append(weakref.ref(logits))
+
+    volume = blobs(Grid((16, 16, 3), np.diag([-2.0, -2.0, 3.0, 1.0])))
+    plan = segmenter.plan(volume, options=SegmentOptions(mirror=True))
+    handle = network.register_forward_hook(remember)
+    with torch.inference_mode():
+        for _ in slice_logits(network, SPEC, volume, plan.views[0], replace(plan, at_once=1)):
+            pass
+    handle.remove()
+    assert alive == [0, 0, 0, 0]
+
+
 class Counting(MedDino):
     """Says of every pixel how bright the slice and its neighbours are, and remembers what it saw."""
 

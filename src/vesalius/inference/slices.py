@@ -243,16 +243,21 @@ def _seen(
     images = torch.cat([_flipped(window, axes) for axes in flips])
     together = len(window) if plan.slices > 1 else 1
     most = max(together, plan.at_once // together * together)
-    logits = [network(part, slices=together).float() for part in torch.split(images, most)]
-    if len(flips) == 1:
-        return torch.cat(logits)
-    answers = torch.cat(logits).chunk(len(flips))
-    total = answers[0]
-    channels = _other_sides(spec, total.shape[1]).to(total.device)
-    for answer, axes in zip(answers[1:], flips[1:], strict=True):
-        seen = answer[:, channels] if _swaps_sides(spec, axes) else answer
-        total = total + _flipped(seen, axes)
-    return total / len(flips)
+    if len(flips) == 1 and len(images) <= most:
+        return network(images, slices=together).float()
+    classes = network.architecture.num_classes
+    total = torch.zeros(len(window), classes, *window.shape[2:], device=window.device)
+    sides = _other_sides(spec, classes).to(window.device)
+
+    def add(answers: Float[Tensor, "n o h w"], first: int) -> None:
+        for number, answer in enumerate(answers, start=first):
+            axes = flips[number // len(window)]
+            seen = answer[sides] if _swaps_sides(spec, axes) else answer
+            total[number % len(window)] += seen.flip([axis + 1 for axis in axes])
+
+    for first in range(0, len(images), most):
+        add(network(images[first : first + most], slices=together).float(), first)  # forgotten before the next
+    return total.div_(len(flips))
 
 
 def _flipped(images: Float[Tensor, "b c h w"], axes: Sequence[int]) -> Float[Tensor, "b c h w"]:
