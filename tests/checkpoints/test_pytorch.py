@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,48 @@ def test_every_truncation_is_a_typed_error(tmp_path: Path, zipped: bool, tenth: 
 def test_a_published_file_in_the_old_format_is_read(shared_data: Path) -> None:
     state = read_pytorch(shared_data / "obelisk-tcia-weights" / "obeliskhybrid_tcia_fold1.pth")
     assert 200_000 < sum(tensor.numel() for tensor in state.tensors.values()) < 260_000
+
+
+class Made:
+    """Unpickles to what a function returns of some arguments."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.made_of = function, arguments
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return self.made_of
+
+
+def test_a_few_bytes_do_not_stand_for_tensors_of_any_size(tmp_path: Path) -> None:
+    table = torch.zeros(1).expand(10**6, 8)
+    torch.save({**STATE, "table": table}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="table of more bytes"):
+        read_pytorch(tmp_path / "model.pt")
+    one = torch.ones(100_000)
+    torch.save({str(n): one for n in range(8)}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="more bytes"):
+        read_pytorch(tmp_path / "model.pt")
+    torch.save({str(n): one for n in range(2)}, tmp_path / "model.pt")
+    assert len(read_pytorch(tmp_path / "model.pt").tensors) == 2, "some stand under two names"
+
+
+@pytest.mark.parametrize("kind", ["V1000", "U1000", "S1000"])
+def test_what_is_no_number_of_numpy_is_not_made_room_for(tmp_path: Path, kind: str) -> None:
+    scalar = np.float64(0).__reduce__()[0]
+    for content in ((), (b"a",)):
+        torch.save({"network_weights": STATE, "n": Made(scalar, Made(np.dtype, kind), *content)}, tmp_path / "m.pt")
+        with pytest.raises((CheckpointError, UnsafeCheckpointError)):
+            read_pytorch(tmp_path / "m.pt")
+
+
+def test_names_that_hold_one_another_are_not_spelled_out(tmp_path: Path) -> None:
+    name: tuple[object, ...] = ()
+    for _ in range(18):
+        name = (name, name)
+    torch.save({name: 1}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError) as caught:
+        read_pytorch(tmp_path / "model.pt")
+    assert len(str(caught.value)) < 10_000
 
 
 def test_numbers_of_numpy_may_stand_beside_the_weights_and_nothing_else_of_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ of it runs. Archives are memory-mapped, so reading one needs no second copy of t
 from __future__ import annotations
 
 import pickle
+import reprlib
 import struct
 import warnings
 from collections.abc import Mapping
@@ -32,15 +33,30 @@ _DAMAGE = (
     AttributeError,
     AssertionError,
     OSError,
+    OverflowError,
+    MemoryError,
     struct.error,
 )
 """What PyTorch's unpickler and archive reader raise on truncated or scrambled bytes."""
 
 _WRAPPERS = ("model", "state_dict", "teacher", "network_weights")
 
+_MOST_SHARING = 4
+"""How many times its own size the tensors of a file may take: some stand under two names."""
+
+
+def _number_of(dtype: object, content: object) -> Any:
+    """Return a number of numpy from its type and its bytes; numpy's own function makes room for any type's."""
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "fiub" or not isinstance(content, bytes):
+        raise TypeError("a number of numpy that is none")
+    if len(content) != dtype.itemsize:
+        raise ValueError(f"a number of numpy of {len(content)} bytes instead of {dtype.itemsize}")
+    return np.frombuffer(content, dtype)[0]
+
+
 _NUMPY_NUMBERS: tuple[Any, ...] = (
-    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
-    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+    (_number_of, "numpy.core.multiarray.scalar"),
+    (_number_of, "numpy._core.multiarray.scalar"),
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
 )
@@ -97,15 +113,28 @@ def _unwrap(path: Path, loaded: object) -> PyTorchState:
     if isinstance(loaded, Mapping):
         for key in _WRAPPERS:
             if isinstance(loaded.get(key), Mapping):
-                wrapper, around = key, {str(other): value for other, value in loaded.items() if other != key}
+                wrapper, around = key, {_word(other): value for other, value in loaded.items() if other != key}
                 loaded = loaded[key]
                 break
     if not isinstance(loaded, Mapping) or not loaded:
         raise _no_state_dict(path, f"a {type(loaded).__name__} of {_length(loaded)} entries")
-    strange = [str(name) for name, value in loaded.items() if not _is_plain_tensor(name, value)]
+    strange = [_word(name) for name, value in loaded.items() if not _is_plain_tensor(name, value)]
     if strange:
         raise _no_state_dict(path, f"entries that are not plain tensors: {', '.join(sorted(strange)[:8])}")
+    _check_bytes(path, loaded)
     return PyTorchState(dict(loaded), wrapper, around)
+
+
+def _check_bytes(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that take more than the file holds: strides of 0 let a few bytes stand for any number."""
+    held = {name: tensor.numel() * tensor.element_size() for name, tensor in tensors.items()}
+    spread = sorted(name for name, size in held.items() if size > tensors[name].untyped_storage().nbytes())
+    if spread or sum(held.values()) > _MOST_SHARING * path.stat().st_size:
+        raise CheckpointError(
+            expected=f"tensors of which {path} holds every number",
+            got=f"{', '.join(spread[:6]) or 'tensors'} of more bytes than are stored for them",
+            do="save contiguous tensors: {name: tensor.contiguous() for name, tensor in state.items()}",
+        )
 
 
 def _is_plain_tensor(name: object, value: object) -> bool:
@@ -116,6 +145,10 @@ def _is_plain_tensor(name: object, value: object) -> bool:
         and not value.is_quantized
         and not value.is_meta
     )
+
+
+def _word(name: object) -> str:
+    return name if isinstance(name, str) else reprlib.repr(name)  # in full it could be of any length
 
 
 def _length(value: object) -> int:
