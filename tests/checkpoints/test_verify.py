@@ -119,10 +119,13 @@ def test_without_monai_the_line_to_type_is_said(
     found = verify(foreign)
     assert found.verdict == "incomplete"
     assert "pip install monai" in found.checks[-1].detail
-    # Converted while MONAI was here: the answers kept beside it stand in for it.
+    # Converted while MONAI was here: of a model of ours the answers kept beside it stand in for it; elsewhere
+    # anybody may have written them.
     kept = verify(converted)
-    assert kept.verdict == "sound"
+    assert kept.verdict == "incomplete"
     assert "kept beside it" in kept.checks[-1].detail
+    monkeypatch.setattr(verification, "BUILTIN", converted.parent)
+    assert verify(converted).verdict == "sound"
     # Converted without MONAI: its own answers prove nothing but constancy.
     convert_model(foreign, tmp_path / "alone")
     alone = verify(tmp_path / "alone")
@@ -140,6 +143,15 @@ def test_a_network_that_answers_otherwise_than_it_did_fails(converted: Path, tmp
     write_tensors(golden, answers, metadata=metadata)
     found = verify(tmp_path / "ours")
     assert (found.verdict, outcomes(found)["answers"]) == ("failed", "failed")
+
+
+@pytest.mark.parametrize("said", ["nan", "inf", "-1", "near"])
+def test_what_is_no_difference_is_refused(converted: Path, tmp_path: Path, said: str) -> None:
+    golden = tmp_path / GOLDEN_FILE
+    metadata = read_header(converted / GOLDEN_FILE).metadata
+    write_tensors(golden, {"a": torch.ones(1)}, metadata={**metadata, "from_monai": said})
+    with pytest.raises(CheckpointError, match="how far its answers"):
+        read_golden(tmp_path / "model.safetensors", metadata["weights_sha256"])
 
 
 def test_weights_that_amplify_rounding_are_not_called_faulty(

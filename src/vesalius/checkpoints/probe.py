@@ -8,6 +8,7 @@ or release must give them again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,7 +187,11 @@ def write_golden(folder: Path) -> None:
 
 
 def read_golden(weights: Path, sha256: str) -> Golden | None:
-    """Return the answers kept beside a weights file, or nothing where there are none for exactly these weights."""
+    """Return the answers kept beside a weights file, or nothing where there are none for exactly these weights.
+
+    Raises:
+        CheckpointError: If they are damaged, or what stands there is no difference.
+    """
     path = weights.with_name(GOLDEN_FILE)
     if not path.is_file():
         return None
@@ -195,4 +200,18 @@ def read_golden(weights: Path, sha256: str) -> Golden | None:
         return None
     answers = read_tensors(path, {name: name for name in header.tensors}, header=header)
     said = header.metadata.get("from_monai")
-    return Golden(answers=answers, from_monai=float(said) if said else None)
+    return Golden(answers=answers, from_monai=_difference_said(path, said) if said else None)
+
+
+def _difference_said(path: Path, said: str) -> float:
+    try:
+        number = float(said)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise CheckpointError(
+            expected=f"in {path} a number that says how far its answers were from MONAI's",
+            got=repr(said[:40]),
+            do="delete it; `vesalius models convert` writes it anew",
+        )
+    return number
