@@ -70,6 +70,23 @@ def test_the_spec_beside_the_weights_comes_along_where_there_is_one(hub: Any) ->
     assert pull(ROW, again=True).path.with_name("spec.json").read_bytes() == b"{}"
 
 
+def test_a_spec_that_an_interrupted_pull_left_out_comes_with_the_next_and_is_held_to_its_hash(hub: Any) -> None:
+    hub.files[KEY] = b"weights"
+    hub.files["owner/tiny@main/folder/spec.json"] = b"{}"
+    path = pull(ROW).path
+    for name in ("spec.json", "source.json"):
+        path.with_name(name).unlink()
+    assert not pull(ROW).downloaded
+    assert path.with_name("spec.json").read_bytes() == b"{}"
+    hub.requests.clear()
+    pull(ROW)
+    assert hub.requests == []
+    hub.files["owner/tiny@main/folder/spec.json"] = b"[]"
+    with pytest.raises(HubError, match="do not use"):
+        pull(ROW, again=True)
+    assert path.with_name("spec.json").read_bytes() == b"{}"
+
+
 def test_a_scrambled_record_of_hashes_is_not_overlooked(hub: Any, tmp_path: Path) -> None:
     hub.files[KEY] = b"weights"
     pull(ROW)

@@ -10,7 +10,6 @@ from pathlib import Path
 from vesalius.checkpoints.catalog import CatalogRow
 from vesalius.checkpoints.content import file_sha256
 from vesalius.checkpoints.hub import Progress, download
-from vesalius.checkpoints.hub_file import HubFile
 from vesalius.checkpoints.store import (
     SPEC_FILE,
     find_weights,
@@ -22,6 +21,9 @@ from vesalius.checkpoints.store import (
     write_json,
 )
 from vesalius.errors import HubError
+
+_SOURCE_FILE = "source.json"
+"""Where a model came from; written last, so that a pull that was interrupted is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +59,16 @@ def pull(row: CatalogRow, *, again: bool = False, progress: Progress | None = No
     if found is not None:
         present = _present(found, known, pinned_by)
         record_sha256(row, present.sha256, present.size_bytes)
+        if found == own_file(row) and not any(found.with_name(name).exists() for name in (_SOURCE_FILE, SPEC_FILE)):
+            _pull_spec(row, found.parent)  # an earlier pull ended before it had all
+            write_json(found.with_name(_SOURCE_FILE), _source(row, "", present.sha256))
         return present
     target = own_file(row)
     wanted = dataclasses.replace(hub_file_of(row), sha256=known)
     came = download(wanted, target, progress=progress)
     record_sha256(row, came.sha256, came.size_bytes)
     _pull_spec(row, target.parent)
-    write_json(target.with_name("source.json"), _source(row, came.commit, came.sha256))
+    write_json(target.with_name(_SOURCE_FILE), _source(row, came.commit, came.sha256))
     return PulledModel(
         path=target, size_bytes=came.size_bytes, sha256=came.sha256, pinned_by=pinned_by, downloaded=True
     )
@@ -90,12 +95,18 @@ def _present(path: Path, known: str, pinned_by: str) -> PulledModel:
 
 
 def _pull_spec(row: CatalogRow, folder: Path) -> None:
-    """Fetch the ``spec.json`` beside weights that the catalog has no spec for; without one the weights must say."""
+    """Fetch the ``spec.json`` beside weights that the catalog has no spec for; without one the weights must say.
+
+    What it says is as good as the weights: it too is held to the hash of the first that came.
+    """
     if row.spec is not None:
         return
     beside = "/".join([*row.file.split("/")[:-1], SPEC_FILE])
     try:
-        download(HubFile(repo=row.repo, file=beside, revision=row.revision), folder / SPEC_FILE, attempts=1)
+        known = dataclasses.replace(row, file=beside, size_bytes=None, sha256="")
+        wanted = dataclasses.replace(hub_file_of(known), sha256=first_seen_sha256(known))
+        came = download(wanted, folder / SPEC_FILE, attempts=1)
+        record_sha256(known, came.sha256, came.size_bytes)
     except HubError as error:
         if "HTTP 404" not in error.got:
             raise
