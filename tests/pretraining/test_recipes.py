@@ -23,7 +23,7 @@ from vesalius.pretraining.recipes import (
     optimisation_of,
     spec_of,
 )
-from vesalius.pretraining.settings import TeacherSettings
+from vesalius.pretraining.settings import Koleo, TeacherSettings
 from vesalius.pretraining.student_teacher import Pupil
 from vesalius.spec import VIT_BASE
 
@@ -111,7 +111,15 @@ def test_a_teachers_temperature_rises_evenly_and_then_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"batch": 1}, {"resolutions": ()}, {"drop_path": 1.0}, {"rescale": 0.5}, {"layer_decay": 0.0}]
+    "fields",
+    [
+        {"batch": 1},
+        {"batch": 4, "koleo": Koleo(group=5)},
+        {"resolutions": ()},
+        {"drop_path": 1.0},
+        {"rescale": 0.5},
+        {"layer_decay": 0.0},
+    ],
 )
 def test_recipes_that_make_no_sense_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(UsageError):

@@ -79,6 +79,8 @@ class PretrainingRecipe:
     def __post_init__(self) -> None:
         if self.batch < 2:
             raise _refused("at least two slices in a sample, to be told apart", self.batch)
+        if self.koleo.group is not None and self.koleo.group > self.batch:
+            raise _refused(f"groups within a sample of {self.batch} slices, for koleo to compare", self.koleo.group)
         if not self.resolutions:
             raise _refused("at least one resolution", self.resolutions)
         if not 0 <= self.drop_path < 1 or self.rescale < 1 or not 0 < self.layer_decay <= 1 or self.stem_rate < 0:
@@ -111,7 +113,7 @@ def optimisation_of(recipe: PretrainingRecipe, architecture: VitArchitecture) ->
 
 
 def spec_of(recipe: PretrainingRecipe, name: str) -> ModelSpec:
-    """Return what a backbone that begins at random expects of an image: MedDINOv3's constants, one channel."""
+    """Return what a backbone that begins at random expects of an image: MedDINOv3's constants."""
     size = max(resolution.global_size for resolution in recipe.resolutions)
     multiple = recipe.architecture.size_multiple
     side = math.ceil(size / multiple) * multiple
