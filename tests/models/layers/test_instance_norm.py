@@ -23,6 +23,17 @@ def test_it_is_torchs_instance_norm_and_keeps_the_layout(affine: bool) -> None:
     assert normalised.is_contiguous(memory_format=torch.channels_last_3d)
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_voxel_alone_is_its_own_mean(affine: bool) -> None:
+    norm = InstanceNorm(4, affine=affine)
+    if norm.bias is not None:
+        norm.bias.data = torch.randn(4)
+    shift = torch.zeros(4) if norm.bias is None else norm.bias.detach()
+    normalised = norm(torch.randn(2, 4, 1, 1, 1))
+    assert torch.equal(normalised, shift[None, :, None, None, None].expand(2, 4, 1, 1, 1))
+    assert torch.equal(norm.over(torch.randn(1, 4, 1, 1))(torch.zeros(0, 4, 1, 1)), torch.zeros(0, 4, 1, 1))
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-5)])
 def test_moments_of_slabs_are_those_of_the_window(dtype: torch.dtype, tolerance: float) -> None:
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -43,6 +44,11 @@ class InstanceNorm(nn.Module):
 
     def forward(self, features: Float[Tensor, "b c i j k"]) -> Float[Tensor, "b c i j k"]:
         """Normalise each window over its own voxels."""
+        if features[0, 0].numel() == 1:  # a voxel alone is its own mean, and batch norm refuses it
+            nothing = features - features
+            return (
+                nothing if self.bias is None else nothing + rearrange(self.bias, "c -> c 1 1 1").to(features.dtype)
+            )
         windows = [
             functional.batch_norm(window, None, None, self.weight, self.bias, training=True, eps=self.eps)
             for window in torch.split(features, 1)
