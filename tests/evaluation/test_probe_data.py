@@ -12,6 +12,7 @@ from training.small_list import write_list
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.read import read_list
 from vesalius.errors import FileFormatError, UsageError
+from vesalius.evaluation import probe_data
 from vesalius.evaluation.probe_data import as_hounsfield, read_probe_cases, read_probe_images
 from vesalius.spec import ModelSpec, VitArchitecture
 
@@ -71,6 +72,20 @@ def test_images_of_both_kinds_are_read_in_their_parts(tmp_path: Path, kind: str)
     assert found.judged[1].tolist() == [0, 1]
     low, high = SPEC.window_hu
     assert as_hounsfield(found.learnt[0], SPEC)[1, 0, 0] == pytest.approx(low + (high - low) / 255, abs=1e-3)
+
+
+def test_only_what_is_asked_for_is_unpacked_and_no_more_than_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = {f"{part}_images": np.zeros((2, 4, 5), np.uint8) for part in ("train", "val", "test")}
+    labels = {f"{part}_labels": np.zeros((2, 1), np.uint8) for part in ("train", "val", "test")}
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, **images, **labels, rest=np.zeros(100_000))  # type: ignore[arg-type]
+    monkeypatch.setattr(probe_data, "_MOST_BYTES", 2000)
+    assert len(read_probe_images(path).judged[0]) == 2
+    monkeypatch.setattr(probe_data, "_MOST_BYTES", 500)
+    with pytest.raises(FileFormatError, match="when unpacked"):
+        read_probe_images(path)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

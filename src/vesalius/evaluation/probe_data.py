@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Integer
+from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
 from vesalius.data.cache import Cache
@@ -26,6 +27,8 @@ Labelled = tuple[Float[Tensor, "b h w"], Integer[Tensor, " b"]]
 
 _SPLITS: Mapping[Split, tuple[str, int]] = {"training": ("train", 0), "validation": ("val", 1), "test": ("test", 2)}
 """What each part is called in the names of a file's arrays, and its number in an array of splits."""
+_MOST_BYTES = 32 << 30
+"""Of a file of images when unpacked: MedMNIST's largest has 16 GB, and a file of a few megabytes could have any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +135,7 @@ def read_probe_images(path: Path, *, split: Split = "validation", most: int | No
     """
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = _read_arrays(file, split)
         learnt, judged = (_part(arrays, part) for part in ("training", split))
         names = _class_names(arrays, torch.cat([learnt[1], judged[1]]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -148,6 +151,20 @@ def read_probe_images(path: Path, *, split: Split = "validation", most: int | No
             do="name another split",
         )
     return ProbeImages(names, (learnt[0][:most], learnt[1][:most]), judged)
+
+
+def _read_arrays(file: NpzFile, split: Split) -> dict[str, np.ndarray]:
+    """Read the arrays that are asked for; what they take when unpacked is known before any of them is."""
+    if "images" in file:
+        wanted: tuple[str, ...] = ("images", "labels", "split", "classes")
+    else:
+        words = (_SPLITS["training"][0], _SPLITS[split][0])
+        wanted = (*(f"{word}_{what}" for word in words for what in ("images", "labels")), "classes")
+    sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in file.zip.infolist()}
+    total = sum(sizes.get(name, 0) for name in wanted)
+    if total > _MOST_BYTES:
+        raise ValueError(f"arrays of {total:,} bytes when unpacked, where at most {_MOST_BYTES:,} are read")
+    return {name: file[name] for name in wanted if name in file}
 
 
 def _part(arrays: Mapping[str, np.ndarray], split: Split) -> Labelled:
