@@ -120,7 +120,7 @@ def _single(stack: Stack) -> Stack:
 
 def _lean(
     first: Frame, positions: Float64[np.ndarray, "k 3"], heights: Float64[np.ndarray, " k"]
-) -> tuple[Float64[np.ndarray, 3], tuple[str, ...]]:
+) -> tuple[Float64[np.ndarray, " 3"], tuple[str, ...]]:
     """Return how far slices move in space for each millimetre along their normal, and what to say about it.
 
     Raises:
