@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import shutil
@@ -273,6 +274,26 @@ def test_clicks_that_make_no_sense_are_refused_and_leave_nothing(
     assert part in capsys.readouterr().err
     assert not out.exists()
     assert not out.parent.exists() or list(out.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("reads", ["cli.refine.open_scan", "inference.result_labels.read_earlier_labels"])
+def test_an_input_that_cannot_be_read_is_no_matter_of_the_disk_written_to(
+    refined: Case,
+    out: Path,
+    clicking_model: Path,
+    reads: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(f"vesalius.{reads}", refuse)
+    assert refine(refined.scan, refined.clicks, out, clicking_model, "--labels", refined.earlier) != 5
+    said = capsys.readouterr().err
+    assert "Permission denied" in said
+    assert "free some space" not in said
+    assert list(out.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["", '{"clicks": []}', '{"points": []}'])

@@ -112,6 +112,12 @@ def test_a_disk_that_fails_is_a_disk_error_and_leaves_nothing(tmp_path: Path, co
     assert names(tmp_path) == []
 
 
+def test_too_little_memory_is_no_matter_of_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="memory") as caught, result_folder.disk_errors(tmp_path):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    assert not isinstance(caught.value, DiskError)
+
+
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
     """Let the system refuse files above a size, as a full disk does."""

@@ -138,15 +138,27 @@ def _refine(scan: Scan, clicks: Sequence[PointPrompt], weights: Mapping[str, str
     from vesalius.prompts.click_files import write_clicks
 
     segmenter = scan.request.load()
-    with Console().closing() as console, staged(scan.out, overwrite=overwrite) as folder:
-        console.phase("reading")
+    with Console().closing() as console:
+        console.phase("reading")  # before a folder is made: what fails here is no fault of the disk written to
         opened = open_scan(scan)
-        result = _replayed(scan, clicks, segmenter, opened.volume, journal=folder / _JOURNAL, say=console.phase)
-        console.phase("writing")
-        write_clicks(folder / _CLICKS, clicks)
-        facts = dataclasses.replace(facts_of(opened, segmenter, weights), more={"clicks": _counted(clicks)})
-        options = result_options(scan.request)
-        write_result(folder, opened.volume, result, facts, options=options, like=opened.like)
+        labels = _earlier_labels(scan, opened.volume)
+        with staged(scan.out, overwrite=overwrite) as folder:
+            result = _replayed(
+                scan, clicks, segmenter, opened.volume, labels, journal=folder / _JOURNAL, say=console.phase
+            )
+            console.phase("writing")
+            write_clicks(folder / _CLICKS, clicks)
+            facts = dataclasses.replace(facts_of(opened, segmenter, weights), more={"clicks": _counted(clicks)})
+            options = result_options(scan.request)
+            write_result(folder, opened.volume, result, facts, options=options, like=opened.like)
+
+
+def _earlier_labels(scan: Scan, volume: Volume) -> LabelMap | None:
+    """Read what is corrected; None is nothing."""
+    from vesalius.inference.result_labels import read_earlier_labels
+
+    earlier = scan.more.get("--labels")
+    return read_earlier_labels(earlier, volume) if isinstance(earlier, Path) else None
 
 
 def _replayed(
@@ -154,6 +166,7 @@ def _replayed(
     clicks: Sequence[PointPrompt],
     segmenter: Segmenter,
     volume: Volume,
+    earlier: LabelMap | None,
     *,
     journal: Path,
     say: Callable[[str], None],
@@ -164,7 +177,7 @@ def _replayed(
 
     say("clicks")
     started = time.perf_counter()
-    labels = _accepted(scan, clicks, segmenter, volume, journal)
+    labels = _accepted(scan, clicks, segmenter, volume, earlier, journal=journal)
     say("measuring")
     predicted = time.perf_counter()
     findings = measure_labels(volume, labels)
@@ -179,10 +192,16 @@ def _replayed(
 
 
 def _accepted(
-    scan: Scan, clicks: Sequence[PointPrompt], segmenter: Segmenter, volume: Volume, journal: Path
+    scan: Scan,
+    clicks: Sequence[PointPrompt],
+    segmenter: Segmenter,
+    volume: Volume,
+    earlier: LabelMap | None,
+    *,
+    journal: Path,
 ) -> LabelMap:
     """Give all clicks, look once, accept; what the session remembers is let go with it."""
-    session, _ = _open_session(scan, clicks, segmenter, volume, journal=journal)
+    session, _ = _open_session(scan, clicks, segmenter, volume, earlier, journal=journal)
     with closing(session):
         for click in clicks:
             session.add(click)
@@ -191,16 +210,20 @@ def _accepted(
 
 
 def _open_session(
-    scan: Scan, clicks: Sequence[PointPrompt], segmenter: Segmenter, volume: Volume, *, journal: Path | None
+    scan: Scan,
+    clicks: Sequence[PointPrompt],
+    segmenter: Segmenter,
+    volume: Volume,
+    labels: LabelMap | None,
+    *,
+    journal: Path | None,
 ) -> tuple[Session, ClickPlan]:
     """Open a session that keeps to the memory allowed, and say what the clicks will need in it."""
     from vesalius.inference.click_plan import plan_clicks
-    from vesalius.inference.result_labels import read_earlier_labels
     from vesalius.interactive.features import CACHE_BYTES
     from vesalius.interactive.session import Session
 
-    earlier, options = scan.more.get("--labels"), scan.request.options()
-    labels = read_earlier_labels(earlier, volume) if isinstance(earlier, Path) else None
+    options = scan.request.options()
     segmenter.check(volume, options)  # first: what is refused anyway needs no plan
     plan = plan_clicks(
         segmenter, volume, clicks, labels=labels, most_cache_bytes=CACHE_BYTES, max_bytes=options.max_memory
@@ -221,7 +244,8 @@ def _counted(clicks: Sequence[PointPrompt]) -> dict[str, dict[str, int]]:
 def _dry_run(scan: Scan, clicks: Sequence[PointPrompt], *, as_json: bool) -> int:
     """Check everything that can be without a prediction, and say what would be done and what it would need."""
     segmenter = scan.request.load()
-    session, plan = _open_session(scan, clicks, segmenter, open_scan(scan).volume, journal=None)
+    volume = open_scan(scan).volume
+    session, plan = _open_session(scan, clicks, segmenter, volume, _earlier_labels(scan, volume), journal=None)
     for click in clicks:
         session.add(click)
     counted = _counted(clicks)

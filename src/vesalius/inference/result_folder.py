@@ -9,6 +9,7 @@ What a killed run left of these, the next one puts in order.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -161,12 +162,12 @@ def disk_errors(out: Path) -> Iterator[None]:
     """Turn what the system says of a disk into an error of ours.
 
     Raises:
-        DiskError: For any error of the system while writing.
+        DiskError: For any error of the system while writing but too little memory.
     """
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # a library's complaint about what it was given, not the system's
+        if error.errno in (None, errno.ENOMEM):  # a library's complaint about what it was given; too little memory
             raise
         raise DiskError(
             expected=f"to write the result into {out}",
