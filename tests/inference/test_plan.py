@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,6 +106,25 @@ def test_what_cannot_fit_is_refused_with_sizes_and_a_way_out() -> None:
         make_plan(demand(), precision="bf16", max_bytes=GB, flops_per_second=steady)
     assert "1.0 GB" in refusal.value.expected
     assert "slab" in refusal.value.got
+
+
+def test_what_is_refused_is_the_smallest_plan_and_what_it_does_already_is_not_offered() -> None:
+    asked = replace(demand(), threads=2)
+    refused = {}
+    for precision, fallback in (("fp32", None), ("fp32", "bf16"), ("bf16", None)):
+        with pytest.raises(MemoryBudgetError) as refusal:
+            make_plan(asked, precision=precision, fallback=fallback, max_bytes=GB, flops_per_second=steady)
+        refused[precision, fallback] = refusal.value
+    assert ["bf16" in error.do for error in refused.values()] == [True, False, False]
+    for error in refused.values():
+        total, *parts = (float(size) for size in re.findall(r"([\d.]+) GB", error.got))
+        assert sum(parts) == pytest.approx(total, abs=0.05 * (1 + len(parts)))
+    heavy = replace(asked, fallback_bytes=64 * GB)  # both networks at once need more than fp32 alone
+    with pytest.raises(MemoryBudgetError) as refusal:
+        make_plan(heavy, precision="fp32", fallback="bf16", max_bytes=GB, flops_per_second=steady)
+    total, *parts = (float(size) for size in re.findall(r"([\d.]+) GB", refusal.value.got))
+    assert sum(parts) == pytest.approx(total, abs=0.05 * (1 + len(parts)))
+    assert "bf16" in refusal.value.do
 
 
 def test_seconds_follow_the_windows_and_the_processor() -> None:

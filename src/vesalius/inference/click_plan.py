@@ -31,6 +31,7 @@ from vesalius.inference.plan import (
     pass_seconds,
     peak_of,
     resident_bytes,
+    ways_out,
 )
 from vesalius.inference.points import clicks_on_model_grid, window_starts
 from vesalius.inference.segmenter import Segmenter
@@ -137,7 +138,7 @@ def plan_clicks(
         raise MemoryBudgetError(
             expected=f"at most {gigabytes(limit)} of memory",
             got=f"clicks that need {gigabytes(least)} (labels on {volume.grid.shape}, {largest_phase(needed)})",
-            do="raise --max-memory, close other programs, use --precision bf16, or crop the scan",
+            do=ways_out(precision),
         )
     cache_bytes = min(most_cache_bytes, limit - sum(needed["clicks"].values()))
     voxels, answers = math.prod(spec.window_size), sum(len(of_object) for of_object in seen_in)

@@ -196,11 +196,12 @@ def make_plan(
             if plan.peak_bytes <= limit:
                 return plan
             plans.append(plan)
-    smallest, largest = min(plan.peak_bytes for plan in plans), largest_phase(plans[-1].phases)
+    smallest = min(plans, key=lambda plan: plan.peak_bytes)
+    parts = f"labels on {demand.target.shape}, {largest_phase(smallest.phases)}"
     raise MemoryBudgetError(
         expected=f"at most {gigabytes(limit)} of memory",
-        got=f"a run that needs {gigabytes(smallest)} (labels on {demand.target.shape}, {largest})",
-        do="raise --max-memory, close other programs, use --precision bf16, or crop the scan",
+        got=f"a run that needs {gigabytes(smallest.peak_bytes)} ({parts})",
+        do=ways_out(smallest.precision),
     )
 
 
@@ -320,6 +321,17 @@ def largest_phase(phases: Mapping[str, Mapping[str, int]]) -> str:
     """Say what the phase that needs most is made of."""
     phase = max(phases.values(), key=lambda parts: sum(parts.values()))
     return ", ".join(f"{part} {gigabytes(size)}" for part, size in phase.items())
+
+
+def ways_out(precision: Precision, *more: str) -> str:
+    """Say what makes a run fit that does not.
+
+    Args:
+        precision: Of the smallest plan; where that is bf16 already, it is not offered again.
+        more: What else there is for this run.
+    """
+    smaller = ("use --precision bf16",) if precision == "fp32" else ()
+    return ", ".join(("raise --max-memory", "close other programs", *smaller, *more, "or crop the scan"))
 
 
 def gigabytes(size: int) -> str:

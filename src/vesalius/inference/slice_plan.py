@@ -30,6 +30,7 @@ from vesalius.inference.plan import (
     gigabytes,
     largest_phase,
     peak_of,
+    ways_out,
 )
 from vesalius.inference.vit_costs import image_bytes, slice_flops
 from vesalius.inference.windows import WindowLayout, spread_starts
@@ -273,7 +274,7 @@ def make_slice_plan(
     raise MemoryBudgetError(
         expected=f"at most {gigabytes(limit)} of memory",
         got=f"a run that needs {gigabytes(smallest.peak_bytes)} ({largest_phase(smallest.phases)})",
-        do="raise --max-memory, close other programs, use --precision bf16, one plane, or crop the scan",
+        do=ways_out(smallest.precision, *(("name one plane",) if len(demand.planes) > 1 else ())),
     )
 
 
