@@ -65,3 +65,10 @@ def test_a_box_holds_points_up_to_the_outer_faces_of_its_voxels() -> None:
     assert box.holds(np.array([1.5, 4.5, 8.5]))
     assert not box.holds(np.array([1.0, 4.6, 5.0]))
     assert not box.holds(np.array([0.4, 3.0, 5.0]))
+
+
+@given(masks, st.permutations([0, 1, 2]))
+def test_a_transposed_box_holds_the_same_voxels_of_the_transposed_array(mask: np.ndarray, order: list) -> None:
+    box = bounding_box(mask)
+    if box is not None:
+        assert box.transposed(tuple(order)) == bounding_box(mask.transpose(order))

@@ -74,6 +74,22 @@ def test_another_pipeline_s_overlap_would_be_noticed() -> None:
     assert (paper != bundle).mean() > 0.005
 
 
+class Anywhere(Threshold):
+    """Sees its class everywhere, most likely where the image is bright."""
+
+    def class_vectors(self, class_ids: torch.Tensor) -> torch.Tensor:
+        return super().class_vectors(class_ids).abs()
+
+
+def test_probability_is_of_the_image_and_not_of_what_fills_it_up_to_a_window() -> None:
+    spec = small_spec(vocabulary=((1, "liver"),), everything=(1,))
+    segmenter, volume = Segmenter(Anywhere(spec.architecture), spec), body((12, 30, 14), (3.0, 3.0, 3.0))
+    prepared, _ = segmenter.prepare(volume, segmenter.vocabulary.resolve([]), SegmentOptions())
+    inside = torch.sigmoid(prepared.image[prepared.content.slices] + 0.7).mean()
+    assert abs(inside - torch.sigmoid(prepared.image + 0.7).mean()) > 1e-2
+    assert segmenter.segment(volume).probability[1] == pytest.approx(float(inside), abs=1e-5)
+
+
 @pytest.mark.parametrize(
     "codes", ["".join(c) for p in itertools.permutations(["RL", "AP", "SI"]) for c in itertools.product(*p)][::7]
 )

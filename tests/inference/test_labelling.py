@@ -10,6 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from inference.other_device import DEVICE, OtherDevice
+from vesalius.geometry.boxes import Box
 from vesalius.geometry.resample import AxisMap
 from vesalius.inference.labelling import LabelMaker, Layer
 
@@ -126,6 +127,24 @@ def test_confidence_is_the_mean_probability_of_the_label_s_voxels() -> None:
     mine = (torch.tensor(LABELS)[column] == 7) & (best > 0)
     assert maker.confidence[0].mean(7) == pytest.approx(float(torch.sigmoid(best[mine]).mean()), abs=1e-6)
     assert maker.confidence[0].mean(8) is None
+
+
+@pytest.mark.parametrize("cuts", [[0, 24], [0, 3, 4, 5, 17, 24]])
+def test_confidence_leaves_out_what_fills_up_an_image(cuts: list[int]) -> None:
+    features, content = smooth_features(9), Box((4, 2, 5), (17, 15, 20))
+    maker = LabelMaker(
+        maps=maps_to((9, 8, 7)),
+        layers=[
+            Layer(class_vectors=vectors(), labels=torch.tensor(LABELS), target=np.zeros((9, 8, 7), dtype=np.uint8))
+        ],
+        content=content,
+    )
+    for start, stop in itertools.pairwise(cuts):
+        maker.feed(features[max(start - 1, 0) : stop])
+    best, column = (features[content.slices] @ vectors().T).max(dim=-1)
+    mine = (torch.tensor(LABELS)[column] == 7) & (best > 0)
+    assert int(maker.confidence[0].voxels[7]) == int(mine.sum()) > 100
+    assert maker.confidence[0].mean(7) == pytest.approx(float(torch.sigmoid(best[mine]).mean()), abs=1e-6)
 
 
 def test_half_precision_features_give_nearly_the_same_labels() -> None:

@@ -64,6 +64,12 @@ class Box:
         start, stop = self.start, self.stop
         return Box((start[0] + i, start[1] + j, start[2] + k), (stop[0] + i, stop[1] + j, stop[2] + k))
 
+    def transposed(self, order: Triple) -> Box:
+        """Return the box in an array whose axes were put into an order, as ``numpy.transpose`` does."""
+        i, j, k = order
+        start, stop = self.start, self.stop
+        return Box((start[i], start[j], start[k]), (stop[i], stop[j], stop[k]))
+
     def relative_to(self, origin: Triple) -> Box:
         """Return the same voxels, counted from ``origin``."""
         return self.moved((-origin[0], -origin[1], -origin[2]))

@@ -159,7 +159,7 @@ def _label_maker(
         if of_layer
     ]
     i, j, k = (maps[a].within(covered[a].start, covered[a].stop) for a in order)
-    return LabelMaker(maps=(i, j, k), layers=layers)
+    return LabelMaker(maps=(i, j, k), layers=layers, content=prepared.content.transposed(order))
 
 
 def _class_vectors(network: Promptable, ids: Sequence[int]) -> Float[Tensor, "o d"]:

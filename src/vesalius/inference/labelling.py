@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
+from vesalius.geometry.boxes import Box
 from vesalius.geometry.resample import AxisMap
 
 _ROWS_AT_ONCE = 1 << 15
@@ -43,7 +44,7 @@ class Layer:
 
 @dataclass
 class Confidence:
-    """Sums over the model's voxels from which a mean probability per label is made."""
+    """Sums over the model's voxels of an image from which a mean probability per label is made."""
 
     probability: Float[Tensor, " l"]
     voxels: Int[Tensor, " l"]
@@ -61,11 +62,14 @@ class LabelMaker:
     Args:
         maps: Where the target's voxels fall on the model's grid, axes in the order of the features.
         layers: What to write.
+        content: Voxels of the features, axes in their order, that confidence is counted over: not what fills up an
+            image to the size of a window. None counts all.
         shortcut: Decide uniform cells from their corners. Without it every voxel is computed (the reference).
     """
 
     maps: tuple[AxisMap, AxisMap, AxisMap]
     layers: Sequence[Layer]
+    content: Box | None = None
     shortcut: bool = True
     confidence: list[Confidence] = field(init=False)
     _fed: int = field(init=False, default=0)
@@ -90,19 +94,39 @@ class LabelMaker:
         self._fed = first + block.shape[0]
         ready = int(torch.searchsorted(self._needed, self._fed))
         self._neighbours = [(low.to(block.device), part.to(block.device)) for low, part in self._neighbours]
+        counted = self._counted(block, first, repeated).flatten()
         for layer, confidence in zip(self.layers, self.confidence, strict=True):
-            winners = self._winners(block, layer, confidence, repeated)
+            winners = self._winners(block, layer, confidence, counted)
             if ready > self._written:
                 self._write(block, winners, layer, slice(self._written, ready), first)
         self._written = max(ready, self._written)
 
+    def _counted(self, block: Float[Tensor, "p y x d"], first: int, repeated: int) -> Bool[Tensor, "p y x"]:
+        """Return which voxels of a block, whose first plane is ``first``, confidence is counted over."""
+        planes, height, width, _ = block.shape
+        content = self.content or Box((0, 0, 0), (first + planes, height, width))
+        _, y, x = content.slices
+        counted = torch.zeros(planes, height, width, dtype=torch.bool, device=block.device)
+        counted[max(content.start[0] - first, repeated) : max(content.stop[0] - first, 0), y, x] = True
+        return counted
+
     def _winners(
-        self, block: Float[Tensor, "p y x d"], layer: Layer, confidence: Confidence, repeated: int
+        self,
+        block: Float[Tensor, "p y x d"],
+        layer: Layer,
+        confidence: Confidence,
+        counted: Bool[Tensor, " m"],
     ) -> Int[Tensor, "p y x"]:
-        """Return 1 + the winning class of each model voxel, ``_UNDECIDED`` where rounding could change it."""
+        """Return 1 + the winning class of each model voxel, ``_UNDECIDED`` where rounding could change it.
+
+        Args:
+            block: Planes of features.
+            layer: Which classes compete.
+            confidence: Gets the probability of what wins.
+            counted: Whose probability counts.
+        """
         rows = block.reshape(-1, block.shape[-1])
         winners = torch.zeros(rows.shape[0], dtype=torch.int16, device=rows.device)
-        uncounted = repeated * block.shape[1] * block.shape[2]
         longest = torch.linalg.vector_norm(layer.class_vectors, dim=1).max()
         for start in range(0, rows.shape[0], _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE].float()
@@ -115,7 +139,7 @@ class LabelMaker:
             near = (logits >= (best - margin)[:, None]).sum(dim=1, dtype=torch.int16)
             certain = (near == 1) & (best > margin)
             winners[place + start] = torch.where(certain, winner, _UNDECIDED).to(torch.int16)
-            _count(confidence, layer.labels, column, best, counts=place + start >= uncounted)
+            _count(confidence, layer.labels, column, best, counts=counted[place + start])
         return winners.view(block.shape[:3])
 
     def _write(

@@ -91,7 +91,8 @@ class Segmentation:
         findings: What was found, and what to look at.
         plan: What was forecast; None where no whole scan was segmented, as after clicks.
         seconds: Phase -> seconds it took.
-        probability: Label id -> mean probability over its voxels, from which confidence is predicted.
+        probability: Label id -> mean probability over its voxels in the model's grid, from which confidence is
+            predicted; those of pieces that were taken away afterwards count too.
         unvalidated: Why the result lies outside what the model was made for; empty where it does not.
     """
 
