@@ -34,13 +34,14 @@ from vesalius.checkpoints.safetensors import read_tensors
 from vesalius.checkpoints.store import SPEC_FILE, stated_spec
 from vesalius.errors import CheckpointError
 from vesalius.models.build import build
-from vesalius.spec import ModelSpec
+from vesalius.spec import ModelSpec, VistaArchitecture, VitArchitecture
 
 OURS = "vesalius"
 
 VIT_LAYOUTS = (
     dinov3_official.LAYOUT,
     meddinov3_official.LAYOUT,
+    meddinov3_official.ENCODER,
     meddinov3_official.FLEXICT,
     timm_vit.LAYOUT,
     transformers_vit.LAYOUT,
@@ -126,8 +127,11 @@ class WeightsFile:
         else:
             assert self._state is not None
             stored = {name: self._state.tensors[name] for name in translation.used}
+        sizes = self.spec.architecture
+        encoder = sizes if isinstance(sizes, VitArchitecture | VistaArchitecture) else sizes.encoder
+        assert isinstance(encoder, VitArchitecture)  # else its tensors did not fit
         result = {}
-        for name, tensor in translation.assemble(stored).items():
+        for name, tensor in translation.assemble(stored, rope_base=encoder.rope_base).items():
             template = tensor if like is None else like[name]
             result[name] = torch.empty_like(template, device=device, requires_grad=False).copy_(tensor)
         return result

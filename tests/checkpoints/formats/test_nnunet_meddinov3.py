@@ -30,11 +30,13 @@ from vesalius.spec import MedDinoArchitecture
 WIDTH, DEPTH, CLASSES = 64, 12, 3
 
 
-def network_weights(*, taps: int = 4, registers: int = 4, classes: int = CLASSES) -> dict[str, Tensor]:
+def network_weights(
+    *, taps: int = 4, registers: int = 4, classes: int = CLASSES, depth: int = DEPTH
+) -> dict[str, Tensor]:
     shapes: dict[str, tuple[int, ...]] = {
         f"dino_encoder.{name}": shape
         for name, shape in meta_shapes(
-            width=WIDTH, depth=DEPTH, heads=2, patch=16, registers=max(registers, 1), qkv_bias=False
+            width=WIDTH, depth=depth, heads=2, patch=16, registers=max(registers, 1), qkv_bias=False
         ).items()
     }
     if not registers:
@@ -143,6 +145,32 @@ def test_the_decoder_of_one_depth_and_an_encoder_without_registers_are_read(tmp_
     assert (architecture.taps, architecture.encoder.registers) == ((11,), 0)
     assert loaded.report.missing == ("encoder.registers",)
     assert loaded.network(torch.zeros(1, 1, 16, 16)).shape == (1, CLASSES, 16, 16)
+
+
+def test_which_four_of_more_blocks_are_decoded_is_not_guessed_but_a_spec_may_say_it(tmp_path: Path) -> None:
+    path = save(tmp_path, checkpoint(depth=13))
+    with pytest.raises(CheckpointError, match="13 blocks"):
+        load_slice_model(path)
+    path = path.rename(path.with_name("model.pth"))
+    spec = load_slice_model(save(tmp_path, checkpoint())).spec
+    encoder = replace(spec.architecture.encoder, depth=13)
+    stated = replace(spec, architecture=replace(spec.architecture, encoder=encoder, taps=(1, 4, 7, 12)))
+    path.with_name("spec.json").write_text(stated.to_json())
+    assert load_slice_model(path).network.architecture.taps == (1, 4, 7, 12)
+
+
+def test_labels_that_hold_one_another_are_not_spelled_out(tmp_path: Path) -> None:
+    saved = checkpoint()
+    nested: tuple[object, ...] = ()
+    for _ in range(18):
+        nested = (nested, nested)
+    saved["init_args"]["dataset_json"]["labels"]["tumour"] = nested
+    with pytest.raises(CheckpointError) as caught:
+        load_slice_model(save(tmp_path, saved))
+    assert len(str(caught.value)) < 2000
+    saved["init_args"]["plans"]["dataset_name"] = nested
+    with pytest.raises(CheckpointError, match="a tuple where a word is expected"):
+        load_slice_model(save(tmp_path, saved))
 
 
 def test_it_becomes_a_model_of_ours(tmp_path: Path) -> None:

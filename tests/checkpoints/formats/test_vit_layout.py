@@ -243,6 +243,26 @@ def test_other_periods_are_refused(tmp_path: Path) -> None:
         load_encoder(tmp_path / "meta.pth")
 
 
+def test_periods_of_another_base_are_read_where_a_spec_says_so(tmp_path: Path) -> None:
+    state = seeded_vit(meta_shapes(**SMALL))
+    periods = state["rope_embed.periods"]
+    state["rope_embed.periods"] = 10_000 ** (torch.arange(len(periods)) / len(periods))
+    torch.save(state, tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match="rope_base"):
+        load_encoder(tmp_path / "model.pth")
+    sizes = VitArchitecture(width=128, depth=2, heads=2, patch_size=8, qkv_bias=True, rope_base=10_000.0)
+    spec = ModelSpec(name="mine", architecture=sizes, window_size=(64, 64, 1))
+    (tmp_path / "spec.json").write_text(spec.to_json())
+    assert load_encoder(tmp_path / "model.pth").spec == spec
+
+
+def test_meddinov3s_encoder_alone_is_told_from_metas_by_the_biases_that_it_lacks() -> None:
+    shapes = meta_shapes(**PUBLISHED_B, qkv_bias=False)
+    assert recognised(shapes) == ["meddinov3 encoder"]
+    spec = spec_of(translate_encoder(meddinov3_official.ENCODER, shapes))
+    assert replace(spec, provenance=MEDDINOV3_SPEC.provenance) == MEDDINOV3_SPEC
+
+
 def test_the_files_own_spec_goes_before_what_the_layout_suggests(teacher: Path) -> None:
     architecture = VitArchitecture(width=128, depth=2, heads=2, patch_size=8)
     spec = ModelSpec(name="mine", architecture=architecture, window_size=(64, 64, 1), licence="mine")

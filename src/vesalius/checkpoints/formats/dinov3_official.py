@@ -24,12 +24,15 @@ NAMES = {
 }
 """Our names -> Meta's."""
 
+MARKS = ("cls_token", "rope_embed.periods", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight")
+"""Names of every encoder of this family."""
+
 LAYOUT = VitLayout(
     name="dinov3",
     renames=NAMES,
     query_bias=Piece("attn.qkv.bias", 0, 3),
     value_bias=Piece("attn.qkv.bias", 2, 3),
-    marks=("cls_token", "rope_embed.periods", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"),
+    marks=(*MARKS, "blocks.0.attn.qkv.bias"),
     periods="rope_embed.periods",
     unused=(r"rope_embed\.periods", r"blocks\.\d+\.attn\.qkv\.bias_mask", r"local_cls_norm\.(weight|bias)"),
     norm_eps=1e-5,

@@ -12,17 +12,21 @@ from dataclasses import replace
 
 from vesalius.checkpoints.catalog import FLEXICT_SPEC, MEDDINOV3_SPEC
 from vesalius.checkpoints.formats.dinov3_official import LAYOUT as DINOV3
-from vesalius.checkpoints.formats.dinov3_official import NAMES
+from vesalius.checkpoints.formats.dinov3_official import MARKS, NAMES
 from vesalius.checkpoints.formats.vit_layout import VitLayout
 
 LAYOUT = replace(
     DINOV3,
     name="meddinov3",
     prefix="backbone.",
+    marks=MARKS,
     heads=("dino_head.", "ibot_head."),
     norm_eps=1e-6,
     specs=(MEDDINOV3_SPEC,),
 )
+
+ENCODER = replace(LAYOUT, name="meddinov3 encoder", prefix="", heads=(), lacks=("blocks.0.attn.qkv.bias",))
+"""The encoder stored by itself, with Meta's names; theirs have biases of queries and values, and it has none."""
 
 FLEXICT: VitLayout = replace(
     LAYOUT,

@@ -11,6 +11,7 @@ Trainers that start from Meta's weights are refused: they train biases of keys, 
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +28,7 @@ from vesalius.spec import MedDinoArchitecture, ModelSpec, VitArchitecture
 
 WRAPPER = "network_weights"
 _DECODER = "up_projection.decode."
-_TAPS = (2, 5, 8, 11)
+_TAPS, _DEPTH_OF_TAPS = (2, 5, 8, 11), 12
 _READ_AXES = {
     "SimpleITKIO": "SPL",
     "NibabelIO": "SPL",
@@ -66,9 +67,10 @@ class SliceTranslation:
         """Tensors of ours that the file lacks; they are empty."""
         return tuple(f"encoder.{name}" for name in self.encoder.absent)
 
-    def assemble(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def assemble(self, tensors: Mapping[str, Tensor], *, rope_base: float | None = None) -> dict[str, Tensor]:
         """Return the tensors under our names; see ``VitTranslation.assemble``."""
-        encoder = {f"encoder.{name}": tensor for name, tensor in self.encoder.assemble(tensors).items()}
+        assembled = self.encoder.assemble(tensors, rope_base=rope_base)
+        encoder = {f"encoder.{name}": tensor for name, tensor in assembled.items()}
         return encoder | {ours: tensors[name] for name, ours in self.names.items()}
 
 
@@ -116,22 +118,31 @@ def spec_of(translation: SliceTranslation, around: Mapping[str, Any]) -> ModelSp
     try:
         arguments = around["init_args"]
         plans, labels = arguments["plans"], arguments["dataset_json"]["labels"]
-        configuration = _resolved(plans["configurations"], arguments["configuration"])
+        configuration = _resolved(plans["configurations"], _word(arguments["configuration"]))
         intensities = plans["foreground_intensity_properties_per_channel"]["0"]
-        classes = {str(name): int(label) for name, label in labels.items() if not isinstance(label, list | tuple)}
+        classes = {_word(name): int(label) for name, label in labels.items() if not isinstance(label, list | tuple)}
         height, width = (int(side) for side in configuration["patch_size"])
         spacing = [float(side) for side in configuration["spacing"]][-2:]
         window = (float(intensities["percentile_00_5"]), float(intensities["percentile_99_5"]))
         mean_std = (float(intensities["mean"]), float(intensities["std"]))
         mirrored = tuple(sorted(int(axis) for axis in around.get("inference_allowed_mirroring_axes") or ()))
-        schemes, dataset = list(configuration["normalization_schemes"]), str(plans["dataset_name"])
-        reader = str(plans["image_reader_writer"])
+        schemes, dataset = (
+            [_word(one) for one in configuration["normalization_schemes"]],
+            _word(plans["dataset_name"]),
+        )
+        reader = _word(plans["image_reader_writer"])
         forward, backward = ([int(n) for n in plans[f"transpose_{way}"]] for way in ("forward", "backward"))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _no_plans(f"{type(error).__name__}: {error}") from None
-    count = translation.architecture.num_classes
+    count, depth = translation.architecture.num_classes, translation.architecture.encoder.depth
+    if translation.architecture.taps == _TAPS and depth != _DEPTH_OF_TAPS:
+        raise CheckpointError(
+            expected=f"{_DEPTH_OF_TAPS} blocks below a decoder of four depths, which are {_TAPS} of them",
+            got=f"{depth} blocks; nothing in the file says which four are decoded",
+            do="put a spec.json beside it that says its `taps`, and call the file model.pth",
+        )
     if schemes != ["CTNormalization"] or sorted(classes.values()) != list(range(count)):
-        raise _no_plans(f"{', '.join(schemes)}, and labels {dict(labels)} for {count} channels")
+        raise _no_plans(f"{', '.join(schemes)}, and labels {reprlib.repr(classes)} for {count} channels")
     vocabulary = tuple(sorted((label, name) for name, label in classes.items() if label))
     return ModelSpec(
         name=dataset,
@@ -193,11 +204,18 @@ def _resolved(configurations: Mapping[str, Any], name: str) -> dict[str, Any]:
     chain: list[str] = []
     while name not in chain:
         chain.append(name)
-        name = configurations[name].get("inherits_from", name)
+        name = _word(configurations[name].get("inherits_from", name))
     resolved: dict[str, Any] = {}
     for ancestor in reversed(chain):
         resolved |= configurations[ancestor]
     return resolved
+
+
+def _word(value: object) -> str:
+    """Return a word; lists of a file that hold one another could be spelled without end."""
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} where a word is expected")
+    return value
 
 
 def _no_plans(got: str) -> CheckpointError:

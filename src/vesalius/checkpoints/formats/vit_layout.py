@@ -19,12 +19,10 @@ from vesalius.checkpoints.header import Shape
 from vesalius.errors import CheckpointError
 from vesalius.models.build import build
 from vesalius.models.layers.rotary import periods
-from vesalius.spec import ModelSpec, VitArchitecture
+from vesalius.spec import LARGEST, ModelSpec, VitArchitecture
 
 _PERIODS_TOLERANCE = 0.01
 """Relative; rounding to bf16, in which some files keep the periods, changes them by 0.004 at most."""
-_LARGEST = {"in_channels": 64, "patch_size": 64, "width": 8192, "depth": 100, "registers": 64, "mlp_ratio": 8}
-"""Sizes up to which a network is made to compare shapes with."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,8 @@ class VitLayout:
     value_bias: Piece
     marks: tuple[str, ...]
     """Names that a file of this layout has and other files have not."""
+    lacks: tuple[str, ...] = ()
+    """Names that a file of this layout has not, and of another with the same marks has."""
     periods: str = ""
     """The name of the periods of the rotary position, where the layout stores them."""
     unused: tuple[str, ...] = ()
@@ -69,7 +69,9 @@ class VitLayout:
 
     def recognises(self, names: Iterable[str]) -> bool:
         """Say whether these are the names of a checkpoint in this layout."""
-        return {self.prefix + mark for mark in self.marks} <= set(names)
+        found = set(names)
+        has_marks = found.issuperset(self.prefix + mark for mark in self.marks)
+        return has_marks and found.isdisjoint(self.prefix + name for name in self.lacks)
 
     def pieces(self, ours: str) -> tuple[Piece, ...]:
         """Return what one of our tensors is made of, joined along the first axis."""
@@ -109,16 +111,17 @@ class VitTranslation:
         audited = self.layout.prefix + self.layout.periods
         return tuple(sorted(names | ({audited} if audited in self.dropped else set())))
 
-    def assemble(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def assemble(self, tensors: Mapping[str, Tensor], *, rope_base: float | None = None) -> dict[str, Tensor]:
         """Return the tensors under our names.
 
         Args:
             tensors: Name in the file -> tensor, of all that are ``used``.
+            rope_base: Of the network that is to be loaded, as its spec says; None is the published one.
 
         Raises:
             CheckpointError: If the file's periods are not those of our rotary position.
         """
-        self._audit_periods(tensors)
+        self._audit_periods(tensors, self.architecture.rope_base if rope_base is None else rope_base)
         assembled = {}
         for ours, pieces in self.sources.items():
             parts = [tensors[piece.name].chunk(piece.parts)[piece.part] for piece in pieces]
@@ -126,15 +129,15 @@ class VitTranslation:
             assembled[ours] = joined.reshape(self.shapes[ours])
         return assembled
 
-    def _audit_periods(self, tensors: Mapping[str, Tensor]) -> None:
+    def _audit_periods(self, tensors: Mapping[str, Tensor], rope_base: float) -> None:
         stored = tensors.get(self.layout.prefix + self.layout.periods)
         if stored is None:
             return
         sizes = self.architecture
-        ours = periods(sizes.width // sizes.heads, sizes.rope_base)
+        ours = periods(sizes.width // sizes.heads, rope_base)
         if not bool(((stored.float().cpu() / ours - 1).abs() <= _PERIODS_TOLERANCE).all()):
             raise CheckpointError(
-                expected=f"rotary periods from 1 towards {sizes.rope_base:g} in {self.layout.periods}",
+                expected=f"rotary periods from 1 towards {rope_base:g} in {self.layout.periods}",
                 got=f"{stored.flatten()[0].item():.4g} to {stored.flatten()[-1].item():.4g}",
                 do="take weights of DINOv3's ViT; others need a spec.json with their rope_base",
             )
@@ -212,7 +215,7 @@ def _infer_architecture(layout: VitLayout, shapes: Mapping[str, Shape]) -> VitAr
     width = stem[0] if len(stem) == 4 else 0
     frequencies = shapes.get(layout.prefix + layout.periods, (16,))
     depth = 0
-    while layout.pieces(f"blocks.{depth}.norm1.weight")[0].name in shapes and depth <= _LARGEST["depth"]:
+    while layout.pieces(f"blocks.{depth}.norm1.weight")[0].name in shapes and depth <= LARGEST["depth"]:
         depth += 1
     tokens = shape("registers")
     sizes = {
@@ -224,7 +227,7 @@ def _infer_architecture(layout: VitLayout, shapes: Mapping[str, Shape]) -> VitAr
         "mlp_ratio": expand[0] // width if width and len(expand) == 2 else 0,
     }
     head_width = 4 * frequencies[0] if len(frequencies) == 1 else 0
-    is_sound = head_width > 0 and width % head_width == 0 and all(sizes[name] <= _LARGEST[name] for name in sizes)
+    is_sound = head_width > 0 and width % head_width == 0 and all(sizes[name] <= LARGEST[name] for name in sizes)
     if not is_sound or min(size for name, size in sizes.items() if name != "registers") < 1:
         raise CheckpointError(
             expected=f"the stem, the blocks and the tokens of a vision transformer in the layout of {layout.name}",
