@@ -399,28 +399,6 @@ def test_a_perfect_answer_ends_the_rounds(monkeypatch: pytest.MonkeyPatch) -> No
     assert float(terms["dice"].detach()) < 1e-4
 
 
-def test_of_what_has_no_name_clicks_say_the_extent_and_the_network_as_much_as_it_is_trusted() -> None:
-    named = replace(clicked_sample().windows[0], rounds=1)
-    unnamed = replace(
-        named, clicks=tuple(replace(one, target=replace(one.target, supported=False)) for one in named.clicks)
-    )
-    network = new_network(CLICK_SPEC, seed=0)
-
-    def loss_and_gradient(window: PromptedWindow, trust: float | None) -> tuple[float, float]:
-        spec = CLICK_SPEC if trust is None else replace(CLICK_SPEC, click_reach_mm=9.0, unnamed_trust=trust)
-        features = network.point_features(window.image[None])[0].detach().requires_grad_()
-        terms = click_terms(network, features, window, loss="vesalius", spec=spec)
-        loss = terms["dice"] + terms["cross_entropy"]
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert features.grad is not None
-        return float(loss.detach()), float(features.grad.abs().sum())
-
-    untouched, silent, heard = (loss_and_gradient(unnamed, trust) for trust in (None, 0.0, 0.5))
-    assert silent[1] == 0 < heard[1]
-    assert silent[0] < untouched[0]  # a network at random knows less than where the clicks lie
-    assert loss_and_gradient(named, 0.0) == loss_and_gradient(named, None)
-
-
 def test_novel_classes_are_kept_out_of_labels_and_of_what_was_looked_for() -> None:
     labels = np.zeros((20, 20, 20), np.uint8)
     labels[:10], labels[10:] = 1, 2

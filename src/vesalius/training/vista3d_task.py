@@ -25,7 +25,6 @@ from vesalius.data.case import Case
 from vesalius.engine.task import Outcome
 from vesalius.errors import UsageError
 from vesalius.geometry.boxes import Box
-from vesalius.inference.extent import extent
 from vesalius.models.promptable import Promptable
 from vesalius.prompts.encode import ObjectClicks, encode_clicks
 from vesalius.spec import ModelSpec
@@ -113,7 +112,6 @@ class Vista3DTask:
     ) -> None:
         self._overlaps = Overlaps.of(spec.vocabulary, novel=recipe.novel)
         self._click_targets = click_targets(spec, self._overlaps)
-        self._spec = spec
         self._recipe = recipe
         _check(cases, recipe, spec, self._overlaps)
         self._cutter = WindowCutter(
@@ -215,7 +213,7 @@ class Vista3DTask:
                     watched[f"dice of {window.group}"] = float(own["dice"].detach())
                 asked |= _asked(own, present=window.question.present, loss=self._recipe.loss)
             if window.objects and clicked is not None:
-                found = click_terms(network, clicked[number], window, loss=self._recipe.loss, spec=self._spec)
+                found = click_terms(network, clicked[number], window, loss=self._recipe.loss)
                 own |= {f"click {name}": term for name, term in found.items()}
                 asked |= {f"click {name}" for name in found}
                 watched[f"click dice, round {window.rounds}"] = float(own["click dice"].detach())
@@ -282,12 +280,7 @@ def _asked(terms: Terms, *, present: int, loss: Loss) -> set[str]:
 
 
 def click_terms(
-    network: Promptable,
-    features: Float[Tensor, "d i j k"],
-    window: PromptedWindow,
-    *,
-    loss: Loss,
-    spec: ModelSpec | None = None,
+    network: Promptable, features: Float[Tensor, "d i j k"], window: PromptedWindow, *, loss: Loss
 ) -> Terms:
     """Click on a window's objects for as many rounds as it has, and compare the last answer.
 
@@ -299,47 +292,23 @@ def click_terms(
         features: What it decoded of the window.
         window: With at least one object.
         loss: As in ``mask_terms``.
-        spec: Of the network. If it trusts the network in part with what has no name, an answer is the network's
-            and the clicks' extent together, as users get it, so that the network learns what extents lack.
     """
     rng = np.random.default_rng(window.seed)
     image_map = network.point_head.image_map(features[None])
     clicks: Sequence[ObjectClicks] = window.clicks
     for _ in range(window.rounds - 1):
         with torch.no_grad():
-            found = (_answers(network, image_map.detach(), clicks, window, spec) > 0).cpu().numpy()
+            found = (_point_logits(network, image_map.detach(), clicks) > 0).cpu().numpy()
         added = [clicks_on_errors(one, mask, rng) for one, mask in zip(window.objects, found, strict=True)]
         if not any(map(len, added)):
             break
         clicks = [joined(earlier, later) for earlier, later in zip(clicks, added, strict=True)]
-    logits = _answers(network, image_map, clicks, window, spec)
+    logits = _point_logits(network, image_map, clicks)
     masks, is_known = (
         torch.from_numpy(np.stack([getattr(one, name) for one in window.objects])).to(logits.device)
         for name in ("mask", "known")
     )
     return mask_terms(sums_of_logits(logits, masks, is_known), present=len(masks), loss=loss)
-
-
-def _answers(
-    network: Promptable,
-    image_map: Float[Tensor, "1 d i2 j2 k2"],
-    clicks: Sequence[ObjectClicks],
-    window: PromptedWindow,
-    spec: ModelSpec | None,
-) -> Float[Tensor, "o i j k"]:
-    """Return what a user would see of the window: the network's logits, and extents beside them."""
-    logits = _point_logits(network, image_map, clicks)
-    if spec is None or spec.unnamed_trust is None or spec.click_reach_mm is None:
-        return logits
-    image, how = window.image[0].float().numpy(), {"first_mm": spec.click_reach_mm}
-    reach = [
-        np.zeros_like(image)
-        if one.target.supported
-        else extent(one.points_ijk, one.positive, image, spec.spacing_mm, **how)
-        for one in clicks
-    ]
-    trust = [1.0 if one.target.supported else spec.unnamed_trust for one in clicks]
-    return logits * logits.new_tensor(trust)[:, None, None, None] + torch.from_numpy(np.stack(reach)).to(logits)
 
 
 def _point_logits(
