@@ -159,6 +159,8 @@ def test_a_structure_the_model_makes_of_several_is_skipped_with_its_reason() -> 
     result = corrected(case({1: CUBE}, {1: "liver", 2: "kidney"}))
     assert [curve.scores[0].name for curve in result.curves] == ["liver"]
     assert list(result.skipped) == ["kidney"]
+    twice = evaluate_clicks(slabs(), [case({1: CUBE}, {1: "liver", 2: "kidney"})] * 2, FROM_NOTHING)
+    assert evaluation_after(twice, 0, ScoringOptions()).only_in_references == {"kidney": 2}
     assert "left kidney" in result.skipped["kidney"]
 
 
@@ -167,6 +169,16 @@ def test_what_nobody_judged_is_neither_clicked_nor_counted() -> None:
     (curve,) = corrected(one).curves
     assert curve.scores[0].truth_ml == pytest.approx(125 * 0.027)
     assert dice(curve) == [0, 1]
+
+
+def test_no_baseline_is_charged_for_what_nobody_judged() -> None:
+    rest = tuple((0, side) for side in SHAPE)
+    thin: Box = ((8, 20), (10, 12), (9, 14))  # and nothing else was judged
+    found = corrected(
+        case({9: rest, 1: thin}, {1: "liver", 9: "ignore"}, unknown=frozenset({9})), ClickProtocol(clicks=2)
+    )
+    for tool in (found.curves, found.brush, found.baseline):
+        assert 0 < max(score.found_ml for score in tool[0].scores) <= 120 * 0.027 + 1e-6
 
 
 def test_the_hand_does_not_depend_on_the_order_of_structures() -> None:

@@ -60,7 +60,7 @@ def evaluation_after(result: ClickEvaluation, clicks: int, options: ScoringOptio
     return Evaluation(
         scores=tuple(curve.after(clicks) for curve in result.curves),
         options=options,
-        only_in_references=dict.fromkeys(result.skipped, 1),
+        only_in_references=dict(result.times_skipped),
         only_in_results={},
         patients=result.patients,
     )

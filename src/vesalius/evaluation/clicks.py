@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -25,6 +26,7 @@ from vesalius.evaluation.scores import Score, ScoringOptions, score_masks
 from vesalius.evaluation.wanted import Structure, Wanted
 from vesalius.geometry.boxes import Box, bounding_box
 from vesalius.geometry.grid import Grid
+from vesalius.geometry.packed_mask import PackedMask
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.click_plan import plan_clicks
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
@@ -104,6 +106,7 @@ class ClickEvaluation:
         curves: In the session.
         baseline: The same user with balls around the clicks that never read the image, beginning with nothing.
         skipped: Classes of references that cannot be clicked by name, with why.
+        times_skipped: In how many cases.
         brush: The same user with a round brush on the same automatic result; none where the user begins with
             nothing. What clicks gain over it, they owe to the image.
         patients: Case -> whom it shows, where that is known.
@@ -113,6 +116,7 @@ class ClickEvaluation:
     curves: tuple[ClickCurve, ...]
     baseline: tuple[ClickCurve, ...]
     skipped: Mapping[str, str]
+    times_skipped: Mapping[str, int] = field(default_factory=dict)
     brush: tuple[ClickCurve, ...] = ()
     patients: Mapping[str, str] = field(default_factory=dict)
 
@@ -151,11 +155,14 @@ def evaluate_clicks(
     drawn: list[_Drawn] = []
     brush: list[ClickCurve] = []
     skipped: dict[str, str] = {}
+    times_skipped = Counter[str]()
     patients: dict[str, str] = {}
     for case in cases:
         patients |= case.patients
         wanted = Wanted.of(case, segmenter, classes=options.classes, is_new=protocol.new)
         skipped |= wanted.skipped
+        times_skipped.update(wanted.skipped.keys())
+        unjudged = PackedMask.of(np.broadcast_to(~wanted.judged, case.volume.grid.shape))
         start = None
         if protocol.start == "automatic":
             start = _automatic(case.volume, wanted.targets.values(), segmenter, everything=everything, how=how)
@@ -169,15 +176,16 @@ def evaluate_clicks(
                 curves.append(_corrected(tool, one, protocol, tolerance_mm=options.tolerance_mm))
             del session, tool  # what they remember must not be held when the next one is planned
             if start is not None:
-                stroke = _Brush(before, one.grid)
+                stroke = _Brush(before, one.grid, wanted.judged)
                 brush.append(_corrected(stroke, one, protocol, tolerance_mm=options.tolerance_mm))
-            drawn.append(_Drawn.of(one))
+            drawn.append(_Drawn.of(one, unjudged))
     baseline = [_with_balls(one, drawn, protocol, tolerance_mm=options.tolerance_mm) for one in drawn]
     return ClickEvaluation(
         protocol=protocol,
         curves=tuple(curves),
         baseline=tuple(baseline),
         skipped=skipped,
+        times_skipped=times_skipped,
         brush=tuple(brush),
         patients=patients,
     )
@@ -276,12 +284,12 @@ def _automatic(
 class _Balls:
     """Balls around the clicks."""
 
-    def __init__(self, grid: Grid, radius_mm: float) -> None:
-        self._grid, self._radius_mm = grid, radius_mm
+    def __init__(self, grid: Grid, radius_mm: float, judged: MaskArray | np.bool_) -> None:
+        self._grid, self._radius_mm, self._judged = grid, radius_mm, judged
         self._clicks: list[Click] = []
 
     def mask(self) -> MaskArray:
-        return balls(self._clicks, self._grid, self._radius_mm)
+        return np.asarray(balls(self._clicks, self._grid, self._radius_mm) & self._judged)
 
     def click(self, click: Click) -> None:
         self._clicks.append(click)
@@ -290,11 +298,11 @@ class _Balls:
 class _Brush:
     """A round brush on a mask."""
 
-    def __init__(self, mask: MaskArray, grid: Grid) -> None:
-        self._mask, self._grid = mask, grid
+    def __init__(self, mask: MaskArray, grid: Grid, judged: MaskArray | np.bool_) -> None:
+        self._mask, self._grid, self._judged = mask, grid, judged
 
     def mask(self) -> MaskArray:
-        return self._mask
+        return np.asarray(self._mask & self._judged)
 
     def click(self, click: Click) -> None:
         self._mask = brushed(self._mask, click, self._grid, BRUSH_MM)
@@ -306,27 +314,29 @@ class _Drawn:
 
     wanted: Structure
     box: Box | None
+    unjudged: PackedMask
 
     @classmethod
-    def of(cls, one: Structure) -> _Drawn:
+    def of(cls, one: Structure, unjudged: PackedMask) -> _Drawn:
         box = bounding_box(one.mask)
         mask = one.mask[box.slices].copy() if box else one.mask[:1, :1, :1].copy()
-        return cls(Structure(one.case, one.name, mask, one.grid), box)
+        return cls(Structure(one.case, one.name, mask, one.grid), box, unjudged)
 
     @property
     def volume_ml(self) -> float:
         return int(np.count_nonzero(self.wanted.mask)) * self.wanted.grid.voxel_volume_ml
 
-    def with_margin(self, margin_mm: float) -> Structure:
-        """Return the structure with so much of its scan around it."""
+    def with_margin(self, margin_mm: float) -> tuple[Structure, MaskArray]:
+        """Return the structure with so much of its scan around it, and which of these voxels were judged."""
         one = self.wanted
         if self.box is None:
-            return Structure(one.case, one.name, one.mask, one.grid.cropped(Box((0, 0, 0), (1, 1, 1))))
+            corner = Box((0, 0, 0), (1, 1, 1))
+            return Structure(one.case, one.name, one.mask, one.grid.cropped(corner)), ~self.unjudged.within(corner)
         i, j, k = (int(np.ceil(margin_mm / side)) + 1 for side in one.grid.spacing_mm)
         around = self.box.grown((i, j, k)).clipped(one.grid.shape)
         mask = np.zeros(around.shape, dtype=bool)
         mask[self.box.relative_to(around.start).slices] = one.mask
-        return Structure(one.case, one.name, mask, one.grid.cropped(around))
+        return Structure(one.case, one.name, mask, one.grid.cropped(around)), ~self.unjudged.within(around)
 
 
 def _with_balls(
@@ -336,5 +346,5 @@ def _with_balls(
     same = [other for other in all_drawn if other.wanted.name == one.wanted.name and other.volume_ml]
     others = [other.volume_ml for other in same if other is not one] or [one.volume_ml]
     radius_mm = BALL_FACTOR * ball_radius_mm(float(np.median(others)))
-    wanted = one.with_margin(radius_mm)
-    return _corrected(_Balls(wanted.grid, radius_mm), wanted, protocol, tolerance_mm=tolerance_mm)
+    wanted, judged = one.with_margin(radius_mm)
+    return _corrected(_Balls(wanted.grid, radius_mm, judged), wanted, protocol, tolerance_mm=tolerance_mm)
