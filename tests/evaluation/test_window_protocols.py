@@ -15,6 +15,7 @@ from vesalius.evaluation.window_protocols import evaluate_by_windows, segment_by
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.segmenter import SegmentOptions
 from vesalius.prompts.encode import ObjectClicks
+from vesalius.prompts.targets import ClickTarget
 
 ANY = SegmentOptions(unvalidated=True)
 SMALL = (16, 16, 16)
@@ -92,21 +93,46 @@ def test_the_oracle_keeps_what_the_truth_likes_best(monkeypatch: pytest.MonkeyPa
     assert (found["liver"] & truth["liver"]).any()
 
 
-def test_a_window_without_truth_is_left_to_the_automatic_mask(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = case(SMALL, liver=np.s_[5:8, 5:8, 5:8])
-    everything = lambda _, class_ids: torch.ones(len(class_ids), *SMALL)  # noqa: E731
-    monkeypatch.setattr(window_protocols._Window, "automatic", everything)
-    absent = np.zeros(SMALL, dtype=bool)
-    assert segment_by_windows(segmenter(), one, {"liver": absent}, "oracle", how=ANY)["liver"].all()
-    assert not segment_by_windows(segmenter(), one, {"liver": absent}, "one-click-per-window", how=ANY)[
-        "liver"
-    ].any()
+def test_a_window_without_truth_is_clicked_negatively_and_the_mask_of_fewest_voxels_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[tuple[str, tuple[int, ...], bool]] = []
+    one, absent = case(SMALL, liver=np.s_[5:8, 5:8, 5:8]), {"liver": np.zeros(SMALL, dtype=bool)}
+    part = torch.full((1, *SMALL), -1.0)
+    part[:, 2:5, 2:5, 2:5] = 1.0
+    monkeypatch.setattr(window_protocols._Window, "clicked", cubes(0, heard))  # finds nothing where it is clicked
+    for automatic, left, signs in ((part, False, [False] * 3), (-torch.ones(1, *SMALL), False, [])):
+        monkeypatch.setattr(window_protocols._Window, "automatic", lambda *_, said=automatic: said)
+        found = segment_by_windows(segmenter(), one, absent, "oracle", how=ANY)["liver"]
+        assert (found.any(), [positive for *_, positive in heard]) == (left, signs)
+        heard.clear()
+    monkeypatch.setattr(window_protocols._Window, "clicked", lambda *_: [torch.ones(SMALL)])  # sees it everywhere
+    monkeypatch.setattr(window_protocols._Window, "automatic", lambda *_: part)
+    found = segment_by_windows(segmenter(), one, absent, "oracle", how=ANY)["liver"]
+    assert np.array_equal(found, part[0].numpy() > 0)
+    assert not segment_by_windows(segmenter(), one, absent, "one-click-per-window", how=ANY)["liver"].any()
+
+
+def test_every_round_clicks_on_the_automatic_mask_alone() -> None:
+    truth, seen = np.zeros((2, *SMALL), dtype=bool)
+    truth[2:7, 2:7, 2:7] = True
+    target = ClickTarget(id=1, name="liver", supported=True, special=False, layer=None)
+    rng = np.random.default_rng(0)
+    first = window_protocols._clicks_of_round(target, seen, truth, rng, is_first=True)
+    missing = window_protocols._clicks_of_round(target, seen, truth, rng, is_first=False)
+    assert first.positive.tolist() == missing.positive.tolist() == [True]
+    assert all(2 < at < 6 for at in missing.points_ijk[0]), "where the error survives erosion"
+    seen[9:15, 2:7, 2:7] = True
+    both = window_protocols._clicks_of_round(target, seen, truth, rng, is_first=False)
+    assert both.positive.tolist() == [True, False]
+    assert truth[tuple(both.points_ijk[0].astype(int))]
+    assert (seen & ~truth)[tuple(both.points_ijk[1].astype(int))]
 
 
 @pytest.mark.parametrize("protocol", ["one-click-per-window", "oracle"])
 def test_both_run_on_a_real_network_and_leave_out_what_it_has_no_name_for(protocol: str) -> None:
     one = case((18, 16, 16), liver=np.s_[3:8, 4:9, 5:10], larynx=np.s_[10:15, 9:14, 1:6])
-    runs = [evaluate_by_windows(segmenter(), [one], protocol, how=ANY) for _ in range(2)]  # type: ignore[arg-type]
-    assert [score.name for score in runs[0].scores] == ["liver"]
-    assert runs[0].only_in_references == {"larynx": 1}
-    assert runs[0].scores == runs[1].scores
+    found = evaluate_by_windows(segmenter(), [one, one], protocol, how=ANY)  # type: ignore[arg-type]
+    assert [score.name for score in found.scores] == ["liver"] * 2
+    assert found.only_in_references == {"larynx": 2}
+    assert found.scores[0] == found.scores[1], "the same clicks every time"

@@ -5,15 +5,17 @@ once, at its centre, so that a large organ gets dozens of clicks. *Oracle* (``va
 each window and for each class the best by the truth of the automatic mask and of three rounds of clicks is kept. No
 user can do either; ``clicks.py`` has an honest budget.
 
-Preprocessing, windows and blending are the paper's. Differences: a window without truth of a class gives no vote
-for it (there the official point head says -9999, which drowns its neighbours' votes); rounds after the first add
-what ``simulate.correcting_clicks`` draws; clicks are merged with the automatic mask as users see it merged.
+Preprocessing, windows and blending are the paper's. Differences: with one click a window without truth of a class
+gives no vote for it (there the official point head says -9999, which drowns its neighbours' votes); clicks are
+merged with the automatic mask as users see it merged. Clicks of the oracle are drawn as in
+``get_next_points_auto_point``: every round anew, from what the automatic mask gets wrong.
 """
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,13 +31,14 @@ from vesalius.evaluation.references import ReferenceCase
 from vesalius.evaluation.scores import ScoringOptions, score_masks
 from vesalius.evaluation.wanted import UNNAMED, Wanted
 from vesalius.geometry.boxes import Box, Triple
+from vesalius.geometry.morphology import components, eroded
 from vesalius.geometry.resample import resample_points
 from vesalius.inference.merge import merge_clicks
 from vesalius.inference.points import compute_image_map, segment_points
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.metrics.overlap import dice
 from vesalius.prompts.encode import ObjectClicks
-from vesalius.prompts.simulate import centre_click, correcting_clicks, draw_voxels
+from vesalius.prompts.simulate import centre_click, draw_voxels
 from vesalius.prompts.targets import ClickTarget, resolve_target
 from vesalius.shapes import MaskArray
 
@@ -70,13 +73,13 @@ def evaluate_by_windows(
         GeometryError: If a reference does not lie on its scan's voxels.
     """
     options = options or ScoringOptions()
-    scores, unnamed, patients = [], dict[str, int](), dict[str, str]()
+    scores, unnamed, patients = [], Counter[str](), dict[str, str]()
     for case in cases:
         on_case(case.name)
         patients |= case.patients
         wanted = Wanted.of(case, segmenter, classes=options.classes)
         left_out = [name for name, target in wanted.targets.items() if target == UNNAMED]
-        unnamed |= dict.fromkeys([*left_out, *wanted.skipped], 1)
+        unnamed.update([*left_out, *wanted.skipped])
         truth = {one.name: one for one in wanted.structures() if one.name not in left_out}
         masks = {name: one.mask for name, one in truth.items()}
         found = segment_by_windows(segmenter, case, masks, protocol, how=how, seed=seed)
@@ -196,7 +199,7 @@ def _best(
 ) -> _Said:
     automatic = window.automatic([targets[name].id for name in inside])
     for (name, truth), logits in zip(inside.items(), automatic, strict=True):
-        yield name, _best_round(window, targets[name], truth, logits, rng) if truth.any() else logits
+        yield name, _best_round(window, targets[name], truth, logits, rng)
 
 
 def _best_round(
@@ -206,19 +209,53 @@ def _best_round(
     automatic: Float[Tensor, "i j k"],
     rng: np.random.Generator,
 ) -> Float[Tensor, "i j k"]:
-    """Return the best by the truth of the automatic logits and of those after each round of clicks."""
-    points, positive = draw_voxels(truth, 1, rng=rng, keep_away=False).astype(np.float64), np.array([True])
-    best, current = automatic, automatic
+    """Return the best by the truth of the automatic logits and of what each round of clicks makes of them."""
+    seen = _mask(automatic)
+    if not truth.any() and not seen.any():
+        return automatic
+    best, most = automatic, _merit(seen, truth)
     for number in range(_ROUNDS):
-        if number:
-            seen = _mask(current)
-            added = correcting_clicks(truth & ~seen, seen & ~truth, rng=rng)
-            points = np.concatenate([points, added.points_ijk.astype(np.float64)])
-            positive = np.concatenate([positive, added.positive])
-        current = _merged(window, ObjectClicks(target=target, points_ijk=points, positive=positive), automatic)
-        if dice(_mask(current), truth) > dice(_mask(best), truth):
-            best = current
+        clicks = _clicks_of_round(target, seen, truth, rng, is_first=number == 0)
+        logits = _merged(window, clicks, automatic)
+        merit = _merit(_mask(logits), truth)
+        if merit > most:
+            best, most = logits, merit
     return best
+
+
+def _merit(seen: MaskArray, truth: MaskArray) -> float:
+    """Return the Dice; where there is no truth, the fewer voxels the better."""
+    return dice(seen, truth) if truth.any() else -float(np.count_nonzero(seen))
+
+
+def _clicks_of_round(
+    target: ClickTarget, seen: MaskArray, truth: MaskArray, rng: np.random.Generator, *, is_first: bool
+) -> ObjectClicks:
+    """Draw the clicks of a round on the automatic mask.
+
+    Without truth, one on what was found. First, one in the truth. Then one in the largest part that is missing, or
+    where as much is in excess, one in the truth and one in the largest part of the excess.
+    """
+    missing, excess = (_largest(eroded(error, outside=True)) for error in (truth & ~seen, seen & ~truth))
+    if not truth.any():
+        added, removed = truth, seen
+    elif is_first:
+        added, removed = truth, np.zeros_like(truth)
+    elif np.count_nonzero(missing) <= np.count_nonzero(excess):
+        added, removed = truth, excess
+    else:
+        added, removed = missing, np.zeros_like(truth)
+    points = [draw_voxels(mask, 1, rng=rng, keep_away=False) for mask in (added, removed)]
+    positive = np.repeat([True, False], [len(points[0]), len(points[1])])
+    return ObjectClicks(target=target, points_ijk=np.concatenate(points).astype(np.float64), positive=positive)
+
+
+def _largest(mask: MaskArray) -> MaskArray:
+    """Return the component of most voxels; of an empty mask nothing."""
+    numbered, _ = components(mask)
+    sizes = np.bincount(numbered.ravel())
+    sizes[0] = 0
+    return np.asarray(mask & (numbered == int(sizes.argmax())))
 
 
 def _merged(window: _Window, clicks: ObjectClicks, automatic: Float[Tensor, "i j k"]) -> Float[Tensor, "i j k"]:
