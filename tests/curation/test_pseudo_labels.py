@@ -82,6 +82,24 @@ def test_a_list_gets_what_is_reliable_and_a_table_of_why(tmp_path: Path) -> None
     assert [one.state for one in resumed.outcomes] == ["there", "there"]
 
 
+def test_answers_of_a_model_or_a_list_that_says_other_things_are_made_again(tmp_path: Path) -> None:
+    listed = read_list(write_json(tmp_path, [write_scan(tmp_path, "a", answers.scan())]))
+    settings, states = ReliabilitySettings(changes=()), []
+    for window_hu, modality in ((-900.0, 900.0), "CT"), ((-200.0, 300.0), "CT"), ((-200.0, 300.0), "unknown"):
+        teacher = Teacher()
+        teacher.spec = replace(Teacher.spec, window_hu=window_hu)
+        found = curate_pseudo_labels(
+            replace(listed, modality=modality),
+            tmp_path / "pl",
+            teacher,
+            model_sha256="x",
+            settings=settings,
+            resume=True,
+        )
+        states.append(found.outcomes[0].state)
+    assert states == ["made"] * 3
+
+
 def test_noise_in_an_image_without_a_unit_is_a_part_of_what_the_model_sees(tmp_path: Path) -> None:
     class Fitted(Teacher):
         spec = replace(Teacher.spec, modality="MR", normalisation="percentiles")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -185,6 +186,23 @@ def test_the_list_that_is_read_is_not_replaced(model, tmp_path: Path, resume: bo
         curate_supervoxels(read_list(path), tmp_path / "list", model, model_sha256="x", resume=resume)
     assert path.read_bytes() == before
     assert not (tmp_path / "list").exists()
+
+
+def test_supervoxels_of_a_model_that_expects_other_things_are_made_again(
+    model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = read_list(write_json(tmp_path, [write_scan(tmp_path, "a", scan())]))
+
+    def parts_of(volume: Volume, *_: object) -> LabelMap:
+        return LabelMap(np.ones(volume.grid.shape, np.uint16), volume.grid, {})
+
+    monkeypatch.setattr(supervoxels, "supervoxels_of", parts_of)
+    states = []
+    for changes in ({}, {"dice": {"liver": 0.5}}, {"window_hu": (-200.0, 300.0)}):
+        other = replace(model, spec=replace(model.spec, **changes))
+        outcomes, _ = curate_supervoxels(listed, tmp_path / "sv", other, model_sha256="x", resume=True)
+        states.append(outcomes[0].state)
+    assert states == ["made", "there", "made"]
 
 
 def test_processes_on_one_store_write_its_list_one_after_another(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from engine.line_task import same
 from training.small_case import recipe
 from training.small_list import GRID, SPEC, write_list, write_tiny
 from training.small_slices import write_backbone
+from vesalius.checkpoints.content import file_sha256
 from vesalius.checkpoints.load import load_model, load_segmentation_model
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.read import read_list
@@ -148,6 +151,22 @@ def test_a_training_begins_with_the_weights_of_the_model_or_at_random(place: Pat
     assert torch.equal(first[name], again[name])
     assert not torch.equal(first[name], other[name])
     assert not torch.equal(first[name], given[name])
+
+
+def test_a_run_is_not_resumed_from_a_model_whose_spec_was_changed(place: Path, tmp_path: Path) -> None:
+    model, cache = tmp_path / "model", Cache(place / "cache")
+    shutil.copytree(place / "tiny", model)
+    listed = read_list(place / "data" / "list.json")
+
+    def config() -> dict[str, Any]:
+        return Course(recipe=BY_CLASSES, beginning=Beginning.of(model, BY_CLASSES), listed=listed).config(cache)
+
+    before = config()
+    assert before["model"].endswith(file_sha256(model / "model.safetensors"))
+    for change, agrees in ({"dice": {"liver": 0.5}}, True), ({"window_hu": [-200, 500]}, False):
+        said = json.loads((model / "spec.json").read_text())
+        (model / "spec.json").write_text(json.dumps({**said, **change}))
+        assert (config() == before) == agrees
 
 
 def test_at_random_the_weights_of_a_named_model_need_not_be_here() -> None:

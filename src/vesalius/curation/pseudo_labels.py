@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from vesalius.checkpoints.identity import expectations_sha256
 from vesalius.curation.jobs import Outcome, alone, carry_out, folder_name, refuse_begun, training_cases
 from vesalius.curation.new_list import refuse_foreign, write_beside
 from vesalius.curation.reliability import Change, Decision, ReliabilitySettings, judge
@@ -101,7 +102,7 @@ def curate_pseudo_labels(
             that it has already, of another model, are not.
         store: A folder, for the maps and ``decisions.csv``; the new list is written beside it, as ``<store>.json``.
         teacher: The model.
-        model_sha256: Of its weights: what is there from other weights is made again.
+        model_sha256: Of its weights: what is there from others, or from another spec, is made again.
         classes: What to ask for; nothing means everything the model names.
         settings: What is asked of an answer.
         options: How to segment.
@@ -126,7 +127,9 @@ def curate_pseudo_labels(
         facts = {
             "format": _FORMAT,
             "image": cache.sha256(case.image),
+            "modality": listed.modality,
             "model": model_sha256,
+            "expects": expectations_sha256(teacher.spec),
             "precision": teacher.precision,
             "classes": sorted(target.id for target in targets),
             "options": {name: value for name, value in asdict(options).items() if name != "max_memory"},

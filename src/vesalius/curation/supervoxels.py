@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float32, Int32, Num, UInt16
 from torch import Tensor
 
+from vesalius.checkpoints.identity import expectations_sha256
 from vesalius.checkpoints.load import Loaded
 from vesalius.curation.dense_features import FRAME, FeatureMap, dense_features
 from vesalius.curation.jobs import Outcome, alone, carry_out, folder_name, refuse_begun, training_cases
@@ -92,7 +93,7 @@ def curate_supervoxels(
         listed: The list; cases that are not for training are handed on as they are.
         store: A folder, for the maps; the new list is written beside it, as ``<store>.json``.
         model: Whose encoder is used.
-        model_sha256: Of its weights: what is there from other weights is made again.
+        model_sha256: Of its weights: what is there from others, or from another spec, is made again.
         settings: How scans are divided.
         resume: Go on in a store that is there.
         on_case: Told of every scan.
@@ -116,7 +117,7 @@ def curate_supervoxels(
 
     def key(case: ListedCase) -> str:
         facts = {"format": _FORMAT, "image": cache.sha256(case.image), "model": model_sha256, **asdict(settings)}
-        return folder_name(case, facts)
+        return folder_name(case, {**facts, "expects": expectations_sha256(model.spec)})
 
     def make(case: ListedCase, folder: Path) -> None:
         volume = read_image(case, listed.modality)

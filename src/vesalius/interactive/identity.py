@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 import vesalius
+from vesalius.checkpoints.identity import expectations_sha256
 from vesalius.errors import UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
-from vesalius.spec import ModelSpec
 
 _PLANES_AT_ONCE = 32
 
@@ -100,12 +99,6 @@ def weights_sha256(segmenter: Segmenter) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def expectations_sha256(spec: ModelSpec) -> str:
-    """Hash what of a spec decides masks: all of it but what was measured, and who made it."""
-    bare = replace(spec, name="", version="", dice={}, dice_source="", confidence={}, licence="")
-    return hashlib.sha256(replace(bare, provenance="", citation="").to_json().encode()).hexdigest()
 
 
 def _short(value: object) -> str:

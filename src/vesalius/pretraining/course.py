@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vesalius.checkpoints.identity import identity_of
 from vesalius.checkpoints.load import find_weights_of, load_encoder
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.weights import open_weights
@@ -76,7 +77,7 @@ class Beginning:
                 do="name another: `vesalius models list`",
             )
         spec = _as_stored(spec, store)
-        source = f"{spec.name}, SHA-256 {weights.report.sha256}"
+        source = f"{spec.name}, {identity_of(weights)}"
         checkpoint = Path(start) / CHECKPOINT
         if not checkpoint.is_file():
             return cls(spec=spec, backbone=weights.read(), source=source)

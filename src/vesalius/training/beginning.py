@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vesalius.checkpoints.identity import identity_of
 from vesalius.checkpoints.load import find_weights_of
 from vesalius.checkpoints.weights import open_weights
 from vesalius.data.datalists.record import DataList
@@ -30,7 +31,7 @@ class Beginning:
     Args:
         spec: What it expects and names; with a branch for each kind of prompt that the recipe teaches.
         state: The weights to begin with; None begins at random.
-        source: Which model that was: its name and the hash of its weights.
+        source: Which model that was: its name and the hash of its weights (``identity_of``).
         changes: What was chosen of names and weights that the source does not have, as plain data.
     """
 
@@ -82,7 +83,7 @@ class Beginning:
             spec = clicks_as_published(spec)
             return cls(spec=spec, state=None, source=f"the architecture of {spec.name}, at random")
         state = {prefix + name: tensor for name, tensor in weights.read().items()}
-        return cls(spec=spec, state=state, source=f"{spec.name}, SHA-256 {weights.report.sha256}")
+        return cls(spec=spec, state=state, source=f"{spec.name}, {identity_of(weights)}")
 
     def network(self, *, seed: int) -> Promptable:
         """Return the network; what no weights were given for is random.

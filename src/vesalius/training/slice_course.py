@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vesalius.checkpoints.identity import identity_of
 from vesalius.checkpoints.load import find_weights_of
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.weights import open_weights
@@ -81,7 +82,7 @@ class SliceBeginning:
         if isinstance(found.architecture, MedDinoArchitecture):
             names = (name for name in state if name.startswith(_ENCODER))
             state = {name.removeprefix(_ENCODER): state[name] for name in names}
-        return cls(spec=spec, state=state, source=f"{found.name}, SHA-256 {weights.report.sha256}")
+        return cls(spec=spec, state=state, source=f"{found.name}, {identity_of(weights)}")
 
     def network(self, recipe: SliceRecipe, *, seed: int) -> MedDino:
         """Return the network; what no weights were given for is random, from the seed.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vesalius.checkpoints.identity import identity_of
 from vesalius.checkpoints.load import find_weights_of
 from vesalius.checkpoints.weights import open_weights
 from vesalius.data.datalists.record import DataList, ListedCase
@@ -88,7 +89,7 @@ def begin(
     spec = with_classes(spec, classes, keep=options.keep_names)
     state = with_rows(weights.read(), weights.spec, spec, classes=classes, seed=options.seed)
     said = "; ".join(map(str, (*changes, *more)))
-    source = f"{weights.spec.name}, SHA-256 {weights.report.sha256}" + (f"; {said}" if said else "")
+    source = f"{weights.spec.name}, {identity_of(weights)}" + (f"; {said}" if said else "")
     known = dict(weights.spec.vocabulary)
     chosen = {
         "names": {str(label): name for label, name in spec.vocabulary},

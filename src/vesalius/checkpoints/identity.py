@@ -1,0 +1,35 @@
+"""Which model it is: by the hash of its weights, and of what of its spec decides what it answers."""
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from vesalius.checkpoints.header import SPEC_KEY, read_header
+from vesalius.checkpoints.store import SPEC_FILE, stated_spec
+from vesalius.checkpoints.weights import WeightsFile
+from vesalius.spec import ModelSpec
+
+
+def identity_of(weights: WeightsFile) -> str:
+    """Say which weights these are; and which ``spec.json`` beside them, if it expects other things than they say.
+
+    Raises:
+        CheckpointError: If a spec is damaged.
+    """
+    path, name = weights.report.path, f"SHA-256 {weights.report.sha256}"
+    beside = stated_spec(path, None)
+    if beside is None:
+        return name
+    text = read_header(path).metadata.get(SPEC_KEY) if weights.report.container == "safetensors" else None
+    expected = expectations_sha256(beside)
+    if text is not None and expectations_sha256(ModelSpec.from_json(text)) == expected:
+        return name
+    return f"{name}, {SPEC_FILE} of {expected}"
+
+
+def expectations_sha256(spec: ModelSpec) -> str:
+    """Hash what of a spec decides masks: all of it but what was measured, and who made it."""
+    bare = replace(spec, name="", version="", dice={}, dice_source="", confidence={}, licence="")
+    return hashlib.sha256(replace(bare, provenance="", citation="").to_json().encode()).hexdigest()
