@@ -469,7 +469,7 @@ def _build(kind: type[Any], fields: dict[str, Any]) -> Any:
 
 
 @cache
-def _types_of(kind: type[Any]) -> Mapping[str, Any]:
+def _types_of(kind: Any) -> Mapping[str, Any]:
     types = get_type_hints(kind)
     return {f.name: types[f.name] for f in dataclasses.fields(kind)}
 

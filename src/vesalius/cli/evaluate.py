@@ -221,7 +221,7 @@ def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | 
     from vesalius.evaluation.references import labelled, read_references
 
     listed = list_of(args, args.data)
-    split, cases = labelled(listed, args.split or (suite and suite.split))
+    split, cases = labelled(listed, args.split or (suite.split if suite else None))
     protocol = _protocol(args, suite)
     asked = {name: getattr(args, name) for name in _MODEL if getattr(args, name) is not None}
     request = Request(**asked, unvalidated=args.unvalidated)

@@ -160,6 +160,7 @@ def _read_arrays(file: NpzFile, split: Split) -> dict[str, np.ndarray]:
     else:
         words = (_SPLITS["training"][0], _SPLITS[split][0])
         wanted = (*(f"{word}_{what}" for word in words for what in ("images", "labels")), "classes")
+    assert file.zip is not None  # it is open
     sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in file.zip.infolist()}
     total = sum(sizes.get(name, 0) for name in wanted)
     if total > _MOST_BYTES:
