@@ -89,8 +89,8 @@ def segmentation_of(
         with quiet_pydicom():  # values copied from the user's headers may be odd
             return _of_volume(volume, ids, structures, sources)
     except _REFUSALS as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise _refused(f"headers that it cannot be made from ({type(error).__name__}: {reason})") from error
+        got = f"dates, times or codes of patient or study that DICOM does not know ({type(error).__name__})"
+        raise _refused(got) from error  # whose own words may quote a patient's data
 
 
 def _of_volume(
