@@ -131,14 +131,19 @@ def main() -> None:
     source.add_argument("--model", type=Path, help="a model folder")
     source.add_argument("--run", type=Path, help="a training run: its averaged weights")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=["head-neck"])
+    parser.add_argument(
+        "--sets", nargs="*", choices=SETS, default=["head-neck"], help="none: sarcomas alone, into what --out holds"
+    )
     parser.add_argument("--limit", type=int, help="only the first cases of each set")
     parser.add_argument("--clicks", type=int, default=10)
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     segmenter = segmenter_of(arguments, arguments.precision)
-    results: dict[str, object] = {"command": " ".join(["python", *sys.argv])}
+    command = " ".join(["python", *sys.argv])
+    results: dict[str, object] = {"command": command}
+    if not arguments.sets and arguments.out and arguments.out.is_file():
+        results = {**json.loads(arguments.out.read_text()), "command of sarcoma": command}
     for name in arguments.sets:
         cases = [as_case(reference) for reference in list(SETS[name](arguments.data))[: arguments.limit]]
         results[name] = measured(segmenter, cases, clicks=arguments.clicks)

@@ -31,6 +31,7 @@ SPEC = ModelSpec(
     overlap=0.25,
     click_reach_mm=15.0,
     click_pull=8.0,
+    unnamed_trust=0.0,
     vocabulary=VOCABULARY,
     single_piece=tuple(
         label for label, name in VOCABULARY if name not in ("aorta", "inferior vena cava", "esophagus")
