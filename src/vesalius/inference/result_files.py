@@ -217,8 +217,8 @@ def _label_jobs(
         if name == "dicom-seg" and not result.findings.found:
             continue  # DICOM has no segmentation without segments; the warnings say that nothing was found
         yield _job(labels, folder / _FORMAT_FILES[name], like if name == "dicom-seg" else None)
-    for layer, name in _layer_files(labels).items():
-        yield _job(layer_of(labels, layer), folder / name, None)
+    for layer, file in _layer_files(labels).items():
+        yield _job(layer_of(labels, layer), folder / file, None)
     if options.split:
         (folder / "classes").mkdir()
         labels = _in_file_order(labels)

@@ -244,7 +244,8 @@ def _seen(
     together = len(window) if plan.slices > 1 else 1
     most = max(together, plan.at_once // together * together)
     if len(flips) == 1 and len(images) <= most:
-        return network(images, slices=together).float()
+        alone: Tensor = network(images, slices=together).float()
+        return alone
     classes = network.architecture.num_classes
     total = torch.zeros(len(window), classes, *window.shape[2:], device=window.device)
     sides = _other_sides(spec, classes).to(window.device)
