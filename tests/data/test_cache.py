@@ -66,6 +66,16 @@ def test_a_disk_that_is_full_is_said(tmp_path: Path) -> None:
         Cache(tmp_path).ensure("key", fail)
 
 
+def test_a_cache_that_cannot_be_written_is_said_and_no_other_file_is_taken_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "a.nii"
+    file.write_bytes(b"one")
+    for use in (lambda cache: cache.sha256(file), lambda cache: cache.ensure("key", fill)):
+        with pytest.raises(DiskError, match="into the cache"):
+            use(Cache(file))
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
+        Cache(tmp_path / "cache").ensure("key", lambda _: (tmp_path / "elsewhere").read_bytes())
+
+
 def test_two_processes_make_it_once_and_both_find_it_complete(tmp_path: Path) -> None:
     workers = [worker(tmp_path, 0.3) for _ in range(2)]
     printed = [process.communicate(timeout=60)[0] for process in workers]

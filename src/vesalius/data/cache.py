@@ -13,7 +13,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,21 +63,30 @@ class Cache:
         if done.is_dir():
             return done
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / f".{key}.lock", timeout=-1 if wait else 0):
-                if not done.is_dir():
-                    self._make(done, make)
+            with self._written():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with FileLock(self.folder / f".{key}.lock", timeout=-1 if wait else 0):
+                    if not done.is_dir():
+                        self._make(done, make)
         except Timeout:
             return None
+        return done
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """Say that the cache cannot be written where the system refuses it, but not of files that lie elsewhere."""
+        try:
+            yield
         except OSError as error:
-            if error.errno is None:  # not the system's: a library's complaint about what it was given
+            named = [Path(name) for name in (error.filename, error.filename2) if isinstance(name, str | Path)]
+            is_elsewhere = any(self.folder not in (name, *name.parents) for name in named)
+            if isinstance(error, Timeout) or error.errno is None or is_elsewhere:
                 raise
             raise DiskError(
                 expected=f"to write into the cache {self.folder}",
                 got=error.strerror or str(error),
                 do="name a cache folder that may be written to, with enough space",
             ) from error
-        return done
 
     def _make(self, done: Path, make: Callable[[Path], None]) -> None:
         part = done.with_name(f".{done.name}.part")
@@ -95,6 +105,7 @@ class Cache:
         """Return the hash of an input, remembered for as long as sizes and times of change of its files stay.
 
         Raises:
+            DiskError: If it cannot be noted.
             FileFormatError: If it cannot be read.
             UnsafeFileError: If a detached header names a data file elsewhere.
         """
@@ -109,9 +120,10 @@ class Cache:
             if {name: noted.get(name) for name in state} == state:
                 return str(noted["sha256"])
         digest = input_sha256(path)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(note.with_name(f".{note.stem}.lock")), replacing(note) as part:
-            part.write_text(json.dumps({**state, "sha256": digest}))
+        with self._written():
+            note.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(note.with_name(f".{note.stem}.lock")), replacing(note) as part:
+                part.write_text(json.dumps({**state, "sha256": digest}))
         return digest
 
 
