@@ -454,7 +454,7 @@ def _rows_of(architecture: Architecture) -> int | None:
     return architecture.num_embeddings if architecture.class_branch else None
 
 
-def _build(kind: type[Any], fields: dict[str, Any]) -> Any:
+def _build(kind: Any, fields: dict[str, Any]) -> Any:
     """Return a dataclass of this file from plain data that may come from anybody."""
     types = _types_of(kind)
     if set(fields) - set(types):
