@@ -61,8 +61,10 @@ SENTENCES: Mapping[str, str] = {
     "{head-neck[brush][all][after 10]:.3f}). From nothing {head-neck[nothing][all][after 1]:.3f} after one click, "
     "{head-neck[nothing][all][after 3]:.3f} after 3, {head-neck[nothing][all][after 10]:.3f} after 10 (balls "
     "around the same user's clicks {head-neck[balls][all][after 1]:.3f}, {head-neck[balls][all][after 3]:.3f}, "
-    "{head-neck[balls][all][after 10]:.3f}). {sarcoma[nothing][all][n]} sarcomas, which it was never taught: "
-    "{sarcoma[nothing][all][after 5]:.2f} after 5 clicks, where balls of their usual size give "
+    "{head-neck[balls][all][after 10]:.3f}). {sarcoma[nothing][all][n]} sarcomas, which it was never taught, "
+    "and of which clicks and intensities alone are asked: {sarcoma[nothing][all][after 1]:.2f} after one click, "
+    "{sarcoma[nothing][all][after 3]:.2f} after 3, {sarcoma[nothing][all][after 5]:.2f} after 5; balls of their "
+    "usual size {sarcoma[balls][all][after 1]:.2f}, {sarcoma[balls][all][after 3]:.2f}, "
     "{sarcoma[balls][all][after 5]:.2f}",
     "cache_formats.json": "A window of {window}³ out of a prepared case of {side}³ (a busy machine): Blosc2 "
     "{stores[blosc2-zstd5][window_ms]:.0f} ms, Zarr {stores[zarr][window_ms]:.0f} ms, one compressed NumPy file "
@@ -116,9 +118,25 @@ SENTENCES: Mapping[str, str] = {
     "{seeds[0][gains][0][estimate]:.3f}, {seeds[1][gains][0][estimate]:.3f} and "
     "{seeds[2][gains][0][estimate]:.3f} more than random transformers. The size of the pixels, 1 mm, was "
     "looked at on these people first: at 1.5 mm the first seed had 0.079 over the place",
+    "pretraining_stages.json": "A toy transformer's first stage and {minutes:g} minutes of a core more: the linear "
+    "probe of 16 unseen people gives {probe[scores][7][mean][estimate]:.3f} after stage 1, "
+    "{probe[scores][5][mean][estimate]:.3f} after as many minutes more of it, "
+    "{probe[scores][3][mean][estimate]:.3f} after stage 2 (Gram anchoring) and "
+    "{probe[scores][1][mean][estimate]:.3f} after stage 3 (high resolution): no difference that 16 show",
     "promptable_vit.json": "Three structures of a scan learnt by heart by VISTA3D's heads on a toy transformer, "
     "{minutes:g} minutes of a core: by name at least {lowest[by name]:.2f}, by one click at least "
     "{lowest[by one click]:.2f} ({asked for} asked for)",
+    "stages_long.json": "A network that learnt clicks for {long minutes:g} minutes of a core, lumps painted into "
+    "its windows, and never heard of larynx, esophagus and sarcoma: five clicks as on what has no name give "
+    "{courses[long, lumps][novel, by structure][larynx][novel]:.2f}, "
+    "{courses[long, lumps][novel, by structure][esophagus][novel]:.2f} and "
+    "{courses[long, lumps][novel, by structure][sarcoma][novel]:.2f}; with no network "
+    "{courses[long, lumps][novel, by structure][larynx][novel, no network]:.2f}, "
+    "{courses[long, lumps][novel, by structure][esophagus][novel, no network]:.2f} and "
+    "{courses[long, lumps][novel, by structure][sarcoma][novel, no network]:.2f}; balls of their usual size "
+    "{courses[long, lumps][novel, by structure][larynx][novel, balls]:.2f}, "
+    "{courses[long, lumps][novel, by structure][esophagus][novel, balls]:.2f} and "
+    "{courses[long, lumps][novel, by structure][sarcoma][novel, balls]:.2f} (0.08 more than these was asked for)",
     "step_vs_monai.json": "A training step of stage 3 at full width, 128³, bf16, one thread: {ratios[step_s]:.2f} "
     "of the time and {ratios[peak_gb]:.2f} of the memory of MONAI {machine[monai]}'s model and loss "
     "({sides[vesalius][step_s]:.0f} s, {sides[vesalius][peak_gb]:.1f} GB); one of stage 1 with four objects and "
