@@ -197,12 +197,17 @@ def flipped(first: np.ndarray, second: np.ndarray) -> list[float]:
     return [round(end, 4) for end in (difference.interval.low, difference.interval.high) if end is not None]
 
 
+def labelled(cases: int) -> str:
+    """Return the name of a number of labelled cases in the results."""
+    return f"{cases} labelled"
+
+
 def summary(found: dict[int, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
     """Return Dice of each side, and what fine-tuning gains over each other one, for each number of cases."""
     result: dict[str, Any] = {}
     for cases, of_side in found.items():
         tables = {name: table(runs) for name, runs in of_side.items()}
-        result[str(cases)] = {
+        result[labelled(cases)] = {
             "dice": {name: interval(values) for name, values in tables.items()},
             "finetuned_minus": {
                 name: {
@@ -270,7 +275,7 @@ def main() -> None:
     result = summary(found)
     rows: list[list[object]] = [["cases", *names]]
     for cases in arguments.sizes:
-        of_side = result[str(cases)]["dice"]
+        of_side = result[labelled(cases)]["dice"]
         rows.append(
             [
                 cases,

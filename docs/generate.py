@@ -81,6 +81,20 @@ SENTENCES: Mapping[str, str] = {
     "{ratios[vesalius][20_objects]:.2f} and {ratios[vesalius-fp32][20_objects]:.2f}. Masks after ten clicks in "
     "one window, the head told what MONAI's is told: Dice "
     "{agreement_with_monai[vesalius-fp32][masks][block][dice]:.4f} in fp32",
+    "few_shot.json": "MSD's hippocampus MR, which no model of ours had seen, {minutes:g} minutes of a core a run, "
+    "{support_sets} support sets, {held_out_cases} cases held out: with one labelled case fine-tuned "
+    "{by_cases[1 labelled][dice][finetuned][mean]:.3f}, the same network from scratch "
+    "{by_cases[1 labelled][dice][scratch][mean]:.3f}, copied labels "
+    "{by_cases[1 labelled][dice][copied][mean]:.3f}, nnU-Net v2 {by_cases[1 labelled][dice][nnunet][mean]:.3f} "
+    "({support_sets_of_nnunet} sets); with three {by_cases[3 labelled][dice][finetuned][mean]:.3f}, "
+    "{by_cases[3 labelled][dice][scratch][mean]:.3f}, {by_cases[3 labelled][dice][copied][mean]:.3f}, "
+    "{by_cases[3 labelled][dice][nnunet][mean]:.3f}. Fine-tuned over scratch, support sets and cases drawn: "
+    "{by_cases[1 labelled][finetuned_minus][scratch][mean]:.3f} "
+    "({by_cases[1 labelled][finetuned_minus][scratch][low]:.3f} to "
+    "{by_cases[1 labelled][finetuned_minus][scratch][high]:.3f}) and "
+    "{by_cases[3 labelled][finetuned_minus][scratch][mean]:.3f} "
+    "({by_cases[3 labelled][finetuned_minus][scratch][low]:.3f} to "
+    "{by_cases[3 labelled][finetuned_minus][scratch][high]:.3f})",
     "handover.json": "From features to labels, statistics and files, {shape[0]} x {shape[1]} x {shape[2]} voxels, "
     "{classes} classes: {ours[total]:.1f} s; {voxels_that_differ} of {voxels} voxels differ from the dense "
     "computation, which takes {dense[total]:.1f} s",
