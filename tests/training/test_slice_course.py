@@ -14,7 +14,7 @@ import torch
 
 import vesalius
 from engine.line_task import same
-from training.small_list import write_list
+from training.small_list import GRID, write_list
 from training.small_slices import BACKBONE, VIT, recipe, write_backbone
 from vesalius.checkpoints.load import load_encoder, load_slice_model
 from vesalius.data.cache import Cache
@@ -140,11 +140,12 @@ def test_the_spec_says_along_which_axes_it_learnt_from_mirrored_slices(
 
 def test_of_slices_that_are_looked_at_together_the_distance_is_stated_and_learnt_with(place: Path) -> None:
     deep = recipe(slices=3, adapters=(Depth(width=4, neighbours=3),), slice_spacing_mm=6.0)
-    for chosen, millimetres, count in ((deep, 6.0, 12), (recipe(slice_spacing_mm=6.0), 0.0, 18)):
+    own = GRID.shape[2]
+    for chosen, millimetres, count in ((deep, 6.0, round(own * 4 / 6)), (recipe(slice_spacing_mm=6.0), 0.0, own)):
         begun = course(place, chosen)
         assert begun.beginning.spec.spacing_mm == (4.0, 4.0, millimetres)
         cases = prepare_list(begun.learnt, begun.beginning.spec, Cache(place / "cache"))
-        assert {case.labels.shape[2] for case in cases} == {count}, "of 18 slices, 4 mm apart"
+        assert {case.labels.shape[2] for case in cases} == {count}, f"of {own} slices, 4 mm apart"
 
 
 def test_the_backbone_of_a_model_of_slices_is_taken_without_its_decoder(place: Path, tmp_path: Path) -> None:
