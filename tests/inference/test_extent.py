@@ -51,6 +51,17 @@ def test_clicks_far_apart_mean_something_large_and_a_negative_one_a_border_half_
     assert not cut[16:].any()
 
 
+def test_two_small_things_far_apart_are_no_large_one() -> None:
+    image = np.full(SHAPE, 0.5, np.float32)
+    places = [(8, 16, 16), (32, 16, 16)]
+    both = (away_mm(places[0]) < 6) | (away_mm(places[1]) < 6)
+    one_thing = inside(places, [True, True], image)  # a way that is all alike
+    image[both] = 0.7
+    two = inside(places, [True, True], image)
+    assert two.sum() < 0.35 * one_thing.sum()
+    assert not two[18:23].any()
+
+
 def test_negative_clicks_alone_mean_nothing() -> None:
     assert not inside([(20, 16, 16), (5, 5, 5)], [False, False]).any()
 

@@ -1,9 +1,10 @@
 """Extent: how far something without a name reaches, as its clicks and the intensities around them tell it.
 
 What nobody taught a small network it draws badly, however often it is clicked on. Where its clicks lie says more:
-who clicks far apart means something large, and between clicks of unlike sign lies a border. And what is as bright
-as the surroundings is hardly part of it. Ours, not VISTA3D's; a model says in its spec how much its own logits
-count beside (``ModelSpec.unnamed_trust``), and those of VISTA3D say nothing: there the network alone is asked.
+who clicks far apart in one tissue means something large, and between clicks of unlike sign lies a border. And what
+is as bright as the surroundings is hardly part of it. Ours, not VISTA3D's; a model says in its spec how much its
+own logits count beside (``ModelSpec.unnamed_trust``), and those of VISTA3D say nothing: there the network alone is
+asked.
 
 A click is taken to lie in the middle of what is missing or too much, as users click, and as ours are simulated.
 """
@@ -11,6 +12,7 @@ A click is taken to lie in the middle of what is missing or too much, as users c
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -32,6 +34,9 @@ OF_NEAREST = 0.7
 """Radius of a positive click, as a part of the way to the nearest other one."""
 LEAST_MM, MOST_MM = 3.0, 60.0
 """Smallest and largest radius."""
+UNLIKE, STEPS = 0.05, 33
+"""Two positive clicks are on two things, and make neither larger, if most of the way between them, looked at in so
+many places, is unlike both by more than this: of the built-in model 80 HU."""
 FAR_MM = 1e6
 """Distance to a click that does not exist."""
 
@@ -127,7 +132,11 @@ def extent(
         return against
     inside, core = np.full(shape, -np.inf, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     nearest, away = np.full_like(beyond, FAR_MM), np.full_like(beyond, FAR_MM)  # positive click: in mm, in radii
-    for point, radius_mm in zip(own_ijk, _radii_mm(own_ijk, other_ijk, spacing_mm, first_mm), strict=True):
+    smooth = _smoothed(image)
+    apart_mm = _apart_mm(own_ijk, smooth, spacing_mm)
+    for point, radius_mm in zip(
+        own_ijk, _radii_mm(own_ijk, other_ijk, apart_mm, spacing_mm, first_mm), strict=True
+    ):
         mm = _distance_mm(shape, point, spacing_mm)
         np.minimum(nearest, mm, out=nearest)
         np.minimum(away, mm / radius_mm, out=away)
@@ -135,32 +144,48 @@ def extent(
         np.maximum(inside, np.minimum(1 - mm / radius_mm, (beyond - mm) / (beyond + mm + 1e-3)), out=inside)
     core *= nearest < beyond
     shell = ((away > SHELL[0]) & (away < SHELL[1])) + BESIDE * _bell(beyond, BESIDE_MM)
-    logits: np.ndarray = STRENGTH * np.clip(inside, -1, 1) + OFFSET + EVIDENCE * _evidence(image, core, shell)
+    logits: np.ndarray = STRENGTH * np.clip(inside, -1, 1) + OFFSET + EVIDENCE * _evidence(smooth, core, shell)
     return logits.astype(np.float32)
+
+
+def _apart_mm(
+    own_ijk: Float[np.ndarray, "n 3"], smooth: Float32[np.ndarray, "i j k"], spacing_mm: tuple[float, float, float]
+) -> Float[np.ndarray, "n n"]:
+    """Return how far positive clicks lie apart; infinitely, where most of the way is unlike both: two things."""
+    count, last = len(own_ijk), np.asarray(smooth.shape) - 1
+    apart = np.full((count, count), np.inf)
+    for one, other in itertools.combinations(range(count), 2):
+        way = np.linspace(own_ijk[one], own_ijk[other], STEPS)
+        i, j, k = np.clip(np.rint(way), 0, last).astype(int).T
+        seen = smooth[i, j, k]
+        unlike = np.minimum(abs(seen - seen[0]), abs(seen - seen[-1])) > UNLIKE
+        mm = float(np.linalg.norm((own_ijk[one] - own_ijk[other]) * spacing_mm))
+        if mm > 0 and unlike.mean() <= 0.5:
+            apart[one, other] = apart[other, one] = mm
+    return apart
 
 
 def _radii_mm(
     own_ijk: Float[np.ndarray, "n 3"],
     other_ijk: Float[np.ndarray, "m 3"],
+    apart_mm: Float[np.ndarray, "n n"],
     spacing_mm: tuple[float, float, float],
     first_mm: float,
 ) -> list[float]:
     """Return the radius of every positive click."""
-    own, other = own_ijk * np.asarray(spacing_mm), other_ijk * np.asarray(spacing_mm)
-    apart = np.linalg.norm(own[:, None] - own, axis=2)
-    apart[apart == 0] = np.inf
-    to_own = apart.min(axis=1)
-    to_other = np.linalg.norm(own[:, None] - other, axis=2).min(axis=1, initial=FAR_MM)
+    between = (own_ijk[:, None] - other_ijk) * np.asarray(spacing_mm)
+    to_other = np.linalg.norm(between, axis=2).min(axis=1, initial=FAR_MM)
+    to_own = apart_mm.min(axis=1)
     grown = np.where(np.isinf(to_own), first_mm, np.clip(OF_NEAREST * to_own, first_mm, MOST_MM))
     radii: list[float] = np.maximum(np.minimum(grown, to_other), LEAST_MM).tolist()
     return radii
 
 
 def _evidence(
-    image: Float32[np.ndarray, "i j k"], core: Float32[np.ndarray, "i j k"], shell: Float32[np.ndarray, "i j k"]
+    smooth: Float32[np.ndarray, "i j k"], core: Float32[np.ndarray, "i j k"], shell: Float32[np.ndarray, "i j k"]
 ) -> Float32[np.ndarray, "i j k"]:
     """Return the logarithm of how much more frequent each voxel's intensity is in the core than in the shell."""
-    bins = np.clip(_smoothed(image) * BINS, 0, BINS - 1).astype(np.int64)
+    bins = np.clip(smooth * BINS, 0, BINS - 1).astype(np.int64)
     of_core, of_shell = (_frequencies(bins, weights) for weights in (core, shell))
     ratio = np.log((of_core + DOUBT / BINS) / (of_shell + DOUBT / BINS))
     found: np.ndarray = np.clip(ratio, -CLEAREST, CLEAREST).astype(np.float32)[bins]
