@@ -598,6 +598,19 @@ def test_a_taught_task_gets_the_running_average_as_its_teacher_and_how_far_the_t
     assert all(gap > 0 for _, gap in task.gaps[1:])
 
 
+def test_samples_of_a_taught_task_are_drawn_in_full_precision(tmp_path: Path) -> None:
+    class Blurring(TaughtLineTask):
+        def draw(self, rng: np.random.Generator) -> torch.Tensor:
+            sample = super().draw(rng)
+            kinds.append(torch.nn.functional.conv1d(torch.ones(1, 1, 4), torch.ones(1, 1, 2)).dtype)
+            return sample
+
+    kinds: list[torch.dtype] = []
+    with opened(tmp_path, {}) as run:
+        train(Blurring(), line_learner(), run, settings(steps=1, precision="bf16"))
+    assert set(kinds) == {torch.float32}
+
+
 def test_a_teacher_is_asked_about_all_samples_of_a_step_before_one_is_learnt_from(tmp_path: Path) -> None:
     task, plain, chosen = TaughtLineTask(), LineTask(), settings(steps=2, windows=3)
     with opened(tmp_path / "taught", {}) as run:

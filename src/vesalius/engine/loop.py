@@ -122,7 +122,8 @@ def train(
             standing.trained_s = clock() - begun
             if not is_due and learner.step % settings.log_every == 0:
                 _report(standing, settings, run)
-            if is_due or clock() - saved >= settings.save_every_s:
+            is_late, *_ = team.gather(clock() - saved >= settings.save_every_s)  # all save together, or none
+            if is_due or is_late:
                 _save(standing, run)
                 saved = clock()
     _save(standing, run)
@@ -159,7 +160,7 @@ def _differentiated(
     if not isinstance(task, Taught):
         inquiry = Inquiry(draw, task.outcome, learner.network, look.weights, look.precision)
         return accumulated(inquiry, now, company.pool, ahead=look.ahead)
-    samples = company.each(draw, now)
+    samples = list(company.pool.map(draw, now))  # in full precision, as where they are drawn ahead
     lessons = task.lessons(learner.average, samples, company, progress=look.progress)
     known = dict(zip(now, zip(samples, lessons, strict=True), strict=True))
     outcome = task.taught_outcome
