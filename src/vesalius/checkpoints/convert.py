@@ -70,12 +70,12 @@ def convert_model(
                 got=f"one of {heads}: the tensors would fit, and their answers would be others",
                 do="convert it to our own layout",
             )
+        replaces = target.exists() and not target.parent.samefile(path.parent)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not folder.samefile(path.parent):  # of the model that was there; they would rule the new weights
-                for beside in (SPEC_FILE, GOLDEN_FILE):
-                    (folder / beside).unlink(missing_ok=True)
+            write_tensors(target, to_official(state, layout), metadata={"format": "pt"}, dtype=dtype)
+            for beside in (SPEC_FILE, GOLDEN_FILE) if replaces else ():  # of the old model; they would rule the new
+                (folder / beside).unlink(missing_ok=True)
         except OSError as error:
             raise DiskError(expected=f"to write into {folder}", got=str(error), do="name another folder") from None
-        write_tensors(target, to_official(state, layout), metadata={"format": "pt"}, dtype=dtype)
     return weights.report
