@@ -107,6 +107,13 @@ def test_new_stands_before_a_name_the_model_does_not_know(text: str) -> None:
         resolve(text)
 
 
+@pytest.mark.parametrize("text", ["L1", "T1", "C2"])
+def test_a_short_synonym_is_free_for_a_new_structure(text: str) -> None:
+    assert resolve(text).supported, "a vertebra"
+    made = resolve(f"new:{text}")
+    assert (made.name, made.supported) == (text, False)
+
+
 def test_a_new_structure_without_its_prefix_is_pointed_out() -> None:
     with pytest.raises(UnknownClassError, match="say `new:lesion`"):
         resolve("lesion", lesion=133)

@@ -23,6 +23,9 @@ NEW = "new:"
 NEW_LAYER = "new"
 """The overlap layer of such structures: they lie inside others and take nothing from them."""
 
+_SHORT = 3
+"""Characters of a synonym that may mean something else too, such as T1; a new structure may be called so."""
+
 _RESERVED_ID = 255
 """Marks "not computed" in files of the published bundle; never a label."""
 
@@ -85,7 +88,8 @@ def _new_target(name: str, vocabulary: Vocabulary, new_ids: Mapping[str, int]) -
     if not name:
         raise UsageError(expected=f"a name after `{NEW}`", got="none", do=f"say `{NEW}lesion`, for example")
     for structure in vocabulary.structures:
-        spellings = {exact_key(word) for word in (structure.name, *structure.synonyms)}
+        longer = (word for word in structure.synonyms if len(word) > _SHORT)
+        spellings = {exact_key(word) for word in (structure.name, *longer)}
         if structure.status != "unsupported" and exact_key(name) in spellings:
             raise UsageError(
                 expected=f"after `{NEW}` the name of a structure the model has no name for",
