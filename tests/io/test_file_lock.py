@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vesalius.io import file_lock
-from vesalius.io.file_lock import take_lock
+from vesalius.io.file_lock import NO_LOCKS, take_lock
 
 pytest.importorskip("fcntl", reason="file locks of POSIX")
 
@@ -52,3 +53,8 @@ def test_a_system_without_locks_keeps_nobody_off(tmp_path: Path, monkeypatch: py
     with path.open("w") as first, path.open("w") as second:
         take_lock(first)
         take_lock(second)
+
+
+def test_both_names_of_an_unsupported_operation_mean_no_locks() -> None:
+    """They are one number on Linux and two elsewhere."""
+    assert {errno.ENOTSUP, errno.EOPNOTSUPP} <= NO_LOCKS

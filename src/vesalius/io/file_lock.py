@@ -11,7 +11,7 @@ try:
 except ImportError:  # not a POSIX system: processes there are not kept off one another
     fcntl = None  # type: ignore[assignment]
 
-NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 """What ``errno`` is where a file system has no locks."""
 
 
