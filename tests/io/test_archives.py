@@ -227,6 +227,19 @@ def test_lzma_window_of_gigabytes_is_refused(tmp_path):
         list_files(path)[0].open()
 
 
+def test_what_macos_hides_in_a_zip_is_no_damage(by_hand, tmp_path):
+    folder = by_hand.save(by_hand.slices(shape=(8, 9, 4)), tmp_path / "ct")
+    members = {f"./ct/{path.name}.dcm": path.read_bytes() for path in folder.iterdir()}
+    double = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "  # AppleDouble, as the Finder adds it
+    hidden = {f"__MACOSX/ct/._{path.name}.dcm": double for path in folder.iterdir()}
+    hidden |= {"ct/.DS_Store": b"x", "ct/.out.partial/IM0000.dcm": double, "__MACOSX/note.dcm": double}
+    path = pack(tmp_path / "ct.zip", members | hidden)
+    volume = read_series(path)
+    assert volume.grid.shape == (9, 8, 4)
+    assert not volume.source.repairs
+    assert [(row.num_files, row.usable) for row in list_series(path)] == [(4, True)]
+
+
 def test_links_in_a_folder_are_followed_to_files_but_not_to_folders(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a").write_text("a")

@@ -119,8 +119,9 @@ def _unpack(packed: bytes, method: int, wanted: int) -> bytes:
 def list_files(path: Path) -> list[StoredFile]:
     """List the files of a folder (with its subfolders), of a zip, or the one file itself.
 
-    Links to folders are not followed; links to files are. Zips inside are not opened. Of a folder, what is hidden
-    (a name that begins with a dot) is left out, as it is of ``digest.input_sha256``: locks, half-written results.
+    Links to folders are not followed; links to files are. Zips inside are not opened. What is hidden (a name that
+    begins with a dot) is left out: of a folder locks and half-written results, as ``digest.input_sha256`` does;
+    of a zip, whose digest is that of the whole file, what macOS packs beside each file (``__MACOSX/._IM1.dcm``).
 
     Raises:
         FileFormatError: If there is nothing there, or the zip is damaged or encrypted.
@@ -177,8 +178,13 @@ def _list_zip(path: Path) -> list[StoredFile]:
             ZipPlace(path, member.header_offset, member.compress_size, member.compress_type, member.CRC),
         )
         for member in sorted(members, key=lambda m: m.filename)
-        if not member.is_dir()
+        if not member.is_dir() and not _is_hidden(member)
     ]
+
+
+def _is_hidden(member: zipfile.ZipInfo) -> bool:
+    parts = re.split(r"[/\\]", member.filename)
+    return parts[0] == "__MACOSX" or any(part.startswith(".") and part != "." for part in parts)
 
 
 def _check_directory_size(path: Path) -> None:
