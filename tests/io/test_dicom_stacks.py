@@ -1,4 +1,4 @@
-"""What of a series belongs to one volume: acquisitions that lie between one another do not."""
+"""What of a series belongs to one volume: acquisitions whose slices overlap do not."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from vesalius.io.dicom_series import list_series, read_series
 
 
-def series(by_hand, folder, tag, values):
-    """A series of even slices, 2 mm apart, each with a value of one tag."""
-    slices = by_hand.slices(shape=(4, 5, len(values)), step=2.0)
+def series(by_hand, folder, tag, values, **tags):
+    """A series of even slices, 2 mm apart and thick, each with a value of one tag."""
+    slices = by_hand.slices(shape=(4, 5, len(values)), step=2.0, **tags)
     for dataset, value in zip(slices, values, strict=True):
         setattr(dataset, tag, value)
         dataset.RescaleIntercept = 100 * int(value)
@@ -19,13 +19,21 @@ def series(by_hand, folder, tag, values):
 
 @pytest.mark.parametrize("tag", ["AcquisitionNumber", "TemporalPositionIdentifier"])
 def test_acquisitions_half_a_step_apart_are_two_volumes(by_hand, tmp_path, tag):
-    folder = series(by_hand, tmp_path, tag, [1, 2] * 4)
+    folder = series(by_hand, tmp_path, tag, [1, 2] * 4, SliceThickness=4)
     rows = list_series(folder)
     assert [(row.shape, row.spacing_mm[2], row.usable) for row in rows] == [((5, 4, 4), pytest.approx(4), True)] * 2
     assert all("a series that mixes volumes" in " ".join(row.reasons) for row in rows)
     one, other = (read_series(folder, series_uid=row.series_uid) for row in rows)
     assert other.grid.affine[2, 3] - one.grid.affine[2, 3] == pytest.approx(2)
     assert np.median(other.data) - np.median(one.data) > 50
+
+
+@pytest.mark.parametrize("tags", [{"SliceThickness": 2}, {"SliceThickness": None, "SpacingBetweenSlices": 4}])
+def test_acquisitions_whose_slices_touch_but_do_not_overlap_are_one_volume(by_hand, tmp_path, tags):
+    volume = read_series(series(by_hand, tmp_path, "AcquisitionNumber", [1, 2] * 4, **tags))
+    assert volume.grid.shape == (5, 4, 8)
+    (note,) = volume.source.repairs
+    assert "slices of 2 acquisitions (AcquisitionNumber) lie between one another" in note
 
 
 @pytest.mark.parametrize("values", [[1] * 8, [1] * 4 + [2] * 4, [3, 8, 1, 6, 4, 7, 2, 5]])

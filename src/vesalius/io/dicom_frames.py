@@ -130,7 +130,8 @@ class Frame:
         row_lps: Unit vector along a row, towards higher columns, LPS.
         column_lps: Unit vector down a column, towards higher rows, LPS; at a right angle to ``row_lps``.
         pixel_mm: Distance between columns, and between rows.
-        thickness_mm: Thickness, else spacing, as stated; places nothing but a slice alone. None where not stated.
+        thickness_mm: Thickness, as stated; places nothing but a slice alone. None where not stated.
+        step_mm: Spacing between slices, as stated; stands in for a thickness. None where not stated.
         slope: Stored value -> unit of the modality.
         intercept: The same.
         padding: Stored value that stands for "no data"; None where there is none.
@@ -148,6 +149,7 @@ class Frame:
     column_lps: Vector
     pixel_mm: tuple[float, float]
     thickness_mm: float | None
+    step_mm: float | None
     slope: float
     intercept: float
     padding: int | None
@@ -251,7 +253,7 @@ def _frame(tags: _Tags, number: int, file: StoredFile, layout: PixelLayout, seri
     slope, intercept, is_rescaled = _rescale(tags)
     unit = str(tags.get("RescaleType", "PixelValueTransformationSequence") or "HU").strip().upper()
     thickness = tags.number("SliceThickness", "PixelMeasuresSequence")
-    thickness = thickness or tags.number("SpacingBetweenSlices", "PixelMeasuresSequence")
+    step = tags.number("SpacingBetweenSlices", "PixelMeasuresSequence")
     return Frame(
         file=file,
         number=number,
@@ -263,6 +265,7 @@ def _frame(tags: _Tags, number: int, file: StoredFile, layout: PixelLayout, seri
         column_lps=column,
         pixel_mm=(spacing[1], spacing[0]),  # DICOM states the distance between rows first (PS3.3 10.7.1.3)
         thickness_mm=abs(thickness) if thickness else None,
+        step_mm=abs(step) if step else None,
         slope=slope,
         intercept=intercept,
         padding=_padding(tags, layout),

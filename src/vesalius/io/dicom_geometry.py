@@ -106,7 +106,7 @@ def placed(stack: Stack) -> Stack:
 
 
 def _single(stack: Stack) -> Stack:
-    thickness = stack.frames[0].thickness_mm
+    thickness = stack.frames[0].thickness_mm or stack.frames[0].step_mm
     if not thickness:
         raise DicomSeriesError(
             expected="two slices or more, or one that states its thickness",

@@ -20,6 +20,8 @@ from vesalius.io.dicom_pixels import same_voxels
 _SAME_COSINE = 5e-4
 _ACQUISITIONS = ((0, "AcquisitionNumber"), (1, "TemporalPositionIdentifier"))
 """What says that slices were taken at different times: its place in ``Frame.splitters``, and its name."""
+_OVERLAP = 1.5
+"""Slices overlap where they are this many times thicker than the step to the next one."""
 
 
 def make_stacks(frames: Iterable[Frame]) -> list[Stack]:
@@ -90,10 +92,11 @@ def _one_image_a_place(frames: list[Frame]) -> list[Stack]:
 
 
 def _interleaved_parted(ordered: Sequence[Frame], members: Sequence[Frame]) -> list[Stack]:
-    """Make one stack, or one of each acquisition where they lie between one another and are sound by themselves.
+    """Make one stack, or one of each acquisition where they overlap one another and are sound by themselves.
 
-    Two phases half a step apart make up one even stack, whose slices belong to either in turn. Acquisitions that
-    follow upon one another (a table that moves on, a number for every slice) make up one stack, as they should.
+    Two phases half a step apart make up one even stack, whose slices belong to either in turn and are twice as
+    thick as its step. Slices in turn that touch but do not overlap (MR in two packages) are one volume, as are
+    acquisitions that follow upon one another (a table that moves on, a number for every slice).
     """
     for tag, name in _ACQUISITIONS:
         parts: dict[str, list[Frame]] = {}
@@ -102,12 +105,25 @@ def _interleaved_parted(ordered: Sequence[Frame], members: Sequence[Frame]) -> l
         num_runs = 1 + sum(one.splitters[tag] != next_.splitters[tag] for one, next_ in pairwise(ordered))
         if "" in parts or num_runs == len(parts):
             continue
-        stacks = [stack for part in parts.values() for stack in _one_image_a_place(part)]
-        if all(stack.error is None and len(stack.frames) > 1 for stack in stacks):
-            return stacks
+        if _overlap(ordered, tag):
+            stacks = [stack for part in parts.values() for stack in _one_image_a_place(part)]
+            if all(stack.error is None and len(stack.frames) > 1 for stack in stacks):
+                return stacks
         note = f"slices of {len(parts)} acquisitions ({name}) lie between one another: see whether they fit"
         return [_stack(ordered, members, notes=(note,))]
     return [_stack(ordered, members)]
+
+
+def _overlap(ordered: Sequence[Frame], tag: int) -> bool:
+    """Say whether slices of different acquisitions overlap; no, where they do not state their thickness."""
+    normal = np.asarray(ordered[0].normal_lps)
+    steps = [
+        float(normal @ np.subtract(next_.position_lps, one.position_lps))
+        for one, next_ in pairwise(ordered)
+        if one.splitters[tag] != next_.splitters[tag]
+    ]
+    thinnest = min(frame.thickness_mm or 0.0 for frame in ordered)
+    return thinnest > _OVERLAP * min(steps)
 
 
 def _places(frames: Sequence[Frame]) -> list[list[Frame]]:
