@@ -42,6 +42,15 @@ def test_qform_that_disagrees_with_the_sform_is_told(qform: np.ndarray, says: li
     assert grid_of_header(header(qform, code=0), Path("a.nii"))[1] == ()
 
 
+def test_qform_of_another_space_is_told_only_where_it_is_mirrored() -> None:
+    for qform, told in ((moved(90.0), 0), (np.diag([-1.0, 1, 1, 1]) @ AFFINE, 1)):
+        two_spaces = header(qform)
+        two_spaces.set_sform(AFFINE, 4)  # MNI; the qform is the scanner's
+        grid, repairs = grid_of_header(two_spaces, Path("a.nii"))
+        assert np.allclose(grid.affine, AFFINE, atol=1e-6)
+        assert ["the qform mirrors it" in repair for repair in repairs] == [True] * told
+
+
 def test_qform_that_is_none_is_told_beside_a_sound_sform() -> None:
     odd = header(AFFINE)
     odd["quatern_b"] = 2.0

@@ -79,7 +79,11 @@ def _affine(header: Any, path: Path) -> Affine:
 
 
 def _disagreement(grid: Grid, header: Any) -> tuple[str, ...]:
-    """Say where the qform places the voxels elsewhere than the sform, whose word counts: one of them is wrong."""
+    """Say where the qform places the voxels elsewhere than the sform, whose word counts.
+
+    Forms of one code name one space, so that one of them is wrong. Forms of two codes (a template and the scanner)
+    may name two, and are told only where one mirrors the other: no two spaces of the standard do.
+    """
     if int(header["sform_code"]) <= 0 or int(header["qform_code"]) <= 0:
         return ()
     try:
@@ -91,6 +95,8 @@ def _disagreement(grid: Grid, header: Any) -> tuple[str, ...]:
     if apart_mm <= _AGREEING_VOXELS * min(grid.spacing_mm):
         return ()
     mirrored = np.linalg.det(grid.affine[:3, :3]) * np.linalg.det(other.affine[:3, :3]) < 0
+    if not mirrored and int(header["sform_code"]) != int(header["qform_code"]):
+        return ()
     what = "mirrors it, look whether left is left" if mirrored else "says another place"
     return (f"the sform was believed; the qform {what} (corners up to {apart_mm:.3g} mm apart)",)
 
