@@ -40,7 +40,7 @@ def used(
 
 
 @pytest.mark.parametrize(("copy", "codes"), [("copy.nii.gz", "RAS"), ("copy.mha", "PSL")], ids=["bytes", "voxels"])
-def test_a_scan_in_two_lists_is_refused_with_its_names(tmp_path: Path, copy: str, codes: str) -> None:
+def test_a_scan_learnt_from_in_one_list_does_not_judge_in_another(tmp_path: Path, copy: str, codes: str) -> None:
     one, again = write_scan(tmp_path / "one.nii.gz", 0), write_scan(tmp_path / copy, 0, codes=codes)
     other = write_scan(tmp_path / "other.nii.gz", 1)
     cases = (*used("a", training=[one, other]), *used("b", validation=[again]))
@@ -53,6 +53,16 @@ def test_a_scan_in_two_lists_is_refused_with_its_names(tmp_path: Path, copy: str
     require_apart(
         used("a", training=[one], validation=[again]), Cache(tmp_path / "cache")
     )  # `dataset check` says it
+
+
+@pytest.mark.parametrize("copy", ["copy.nii.gz", "copy.mha"], ids=["bytes", "voxels"])
+def test_a_scan_may_be_learnt_from_in_two_lists_and_the_log_says_so(
+    copy: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, again = write_scan(tmp_path / "one.nii.gz", 0), write_scan(tmp_path / copy, 0)
+    with caplog.at_level(logging.INFO, logger="vesalius"):
+        require_apart((*used("a", training=[one]), *used("b", training=[again])), Cache(tmp_path / "cache"))
+    assert f"one.nii.gz of a.json (training), {copy} of b.json (training)" in caplog.text
 
 
 def test_only_scans_of_one_size_and_spacing_are_read_and_each_once(
@@ -69,16 +79,24 @@ def test_only_scans_of_one_size_and_spacing_are_read_and_each_once(
 
 
 def test_a_patient_of_two_lists_may_be_learnt_from_in_both_but_not_judge(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
 ) -> None:
-    cache = Cache(tmp_path / "cache")
+    cache, who = Cache(tmp_path / "cache"), "TCGA-4Z-AA7M"
     one, two = write_scan(tmp_path / "one.nii", 0), write_scan(tmp_path / "two.nii", 1)
-    require_apart((*used("a", training=[one], patient="P7"), *used("b", training=[two], patient="P7")), cache)
+    require_apart((*used("a", training=[one], patient=who), *used("b", training=[two], patient=who)), cache)
     with pytest.raises(UsageError, match=r"one patient: one\.nii of a\.json .* two\.nii of b\.json") as caught:
-        require_apart((*used("a", training=[one], patient="P7"), *used("b", validation=[two], patient="P7")), cache)
-    assert "P7" not in str(caught.value)
+        require_apart((*used("a", training=[one], patient=who), *used("b", validation=[two], patient=who)), cache)
+    assert who not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["7", "p7", "P-12", "sub-01", "case_004"])
+def test_numbers_of_patients_are_their_list_s_own(
+    number: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = write_scan(tmp_path / "one.nii", 0), write_scan(tmp_path / "two.nii", 1)
+    cases = (*used("a", training=[one], patient=number), *used("b", validation=[two], patient=number))
     with caplog.at_level(logging.INFO, logger="vesalius"):
-        require_apart((*used("a", training=[one], patient="7"), *used("b", validation=[two], patient="7")), cache)
+        require_apart(cases, Cache(tmp_path / "cache"))
     assert "taken for two people" in caplog.text
 
 

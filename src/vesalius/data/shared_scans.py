@@ -1,4 +1,4 @@
-"""Scans that stand in several lists of one training, and patients who are learnt from in one and judge in another.
+"""Scans and patients of several lists of one training: none may be learnt from in one list and judge in another.
 
 Inside a list ``vesalius dataset check`` finds copies. Between lists a training looks itself, before it begins: at
 the files' hashes, which its cache has anyway, and at the voxels of those scans alone whose size and spacing another
@@ -9,6 +9,7 @@ list's scan has, so that headers tell most of them apart. Voxels are read once; 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -23,6 +24,8 @@ from vesalius.io.formats import read, read_grid
 _logger = logging.getLogger(__name__)
 _FORMAT = 1
 _NAMED = 4
+_NUMBER = re.compile(r"(?:[A-Za-z]{1,8}[-_ ]?)?\d+")
+"""A patient's number in a data set: ``7``, ``p7``, ``P-12``, or a subject of BIDS, ``sub-01``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +59,11 @@ def used_cases(
 
 
 def require_apart(used: Sequence[UsedCase], cache: Cache) -> None:
-    """Refuse a scan in two lists of a training, and a patient who is learnt from in one and judges in another.
+    """Refuse a scan, and a patient, learnt from in one list of a training and judging in another.
 
-    Patients are the same where two lists have one word for them. A number alone numbers the patients of its own
-    list: it is not compared, and where that might have mattered, the log says so.
+    A scan that two lists teach, each with labels of its own, is usual, and logged. Patients are the same where two
+    lists have one word for them. Numbers, as ``7`` and ``sub-07``, number the patients of their own list: they are
+    not compared, and where that might have mattered, the log says so.
 
     Args:
         used: Cases of all lists.
@@ -70,15 +74,16 @@ def require_apart(used: Sequence[UsedCase], cache: Cache) -> None:
         InputError: If a file cannot be read.
         DiskError: If the cache cannot be written.
     """
-    if pairs := list(_shared(used, lambda one: cache.sha256(one.case.image))):
-        raise _refused(pairs)
+    _refuse_torn_scans(list(_shared(used, lambda one: cache.sha256(one.case.image))))
     alike = list(_shared(used, _shape_of))
     suspects = list({id(one): one for pair in alike for one in pair}.values())
-    if pairs := list(_shared(suspects, lambda one: _voxels(one.case.image, cache))):
-        raise _refused(pairs)
+    shared = list(_shared(suspects, lambda one: _voxels(one.case.image, cache)))
+    _refuse_torn_scans(shared)
+    if shared:
+        _logger.info("scans of several lists, drawn the more often for it: %s", _named(shared))
     people = [one for one in used if one.case.patient is not None]
-    torn = [pair for pair in _shared(people, lambda one: one.case.patient) if pair[0].is_judge != pair[1].is_judge]
-    numbered = [pair for pair in torn if str(pair[0].case.patient).isdecimal()]
+    torn = _torn(list(_shared(people, lambda one: one.case.patient)))
+    numbered = [pair for pair in torn if _NUMBER.fullmatch(str(pair[0].case.patient))]
     if pairs := [pair for pair in torn if pair not in numbered]:
         raise UsageError(
             expected="every patient learnt from, or judged by",
@@ -96,6 +101,20 @@ def _shared(used: Sequence[UsedCase], key: Callable[[UsedCase], Hashable]) -> It
         found.setdefault(key(one), []).append(one)
     for some in found.values():
         yield from (pair for pair in combinations(some, 2) if pair[0].listed is not pair[1].listed)
+
+
+def _torn(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs of which one is learnt from and the other judges."""
+    return [pair for pair in pairs if pair[0].is_judge != pair[1].is_judge]
+
+
+def _refuse_torn_scans(shared: Sequence[Pair]) -> None:
+    if pairs := _torn(shared):
+        raise UsageError(
+            expected="every scan learnt from, or judged by",
+            got=f"the same voxels: {_named(pairs)}",
+            do="take it out of one of the lists, or move it, so that it is for training, or validation, in both",
+        )
 
 
 def _shape_of(one: UsedCase) -> tuple[tuple[int, float], ...]:
@@ -117,11 +136,3 @@ def _voxels(image: Path, cache: Cache) -> str:
 def _named(pairs: Sequence[Pair]) -> str:
     more = f"; and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
     return "; ".join(f"{one}, {other}" for one, other in pairs[:_NAMED]) + more
-
-
-def _refused(pairs: Sequence[Pair]) -> UsageError:
-    return UsageError(
-        expected="every scan in one list of a training",
-        got=f"the same voxels: {_named(pairs)}",
-        do="take it out of one of the lists; what was drawn in both can be one case, with `masks`",
-    )

@@ -195,7 +195,7 @@ def task_of(
         on_case: Told after each prepared case how many are done.
 
     Raises:
-        UsageError: If a scan is in two of its lists, or a patient is learnt from in one and judges in another.
+        UsageError: If a scan or a patient is learnt from in one of its lists and judges in another.
         VesaliusError: Whatever preparing may raise.
     """
     recipe, spec = course.recipe, course.spec
