@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from vesalius.errors import FileFormatError
@@ -63,7 +65,21 @@ def test_note_stays_where_gaps_are_filled(by_hand, tmp_path):
     assert any("lost: an empty file" in note for note in notes)
 
 
-def test_damaged_file_in_another_folder_is_no_matter(folder):
+def test_damaged_file_in_another_folder_is_no_matter(folder, caplog):
     (folder / "elsewhere").mkdir()
     (folder / "elsewhere" / "IM0009").touch()
     assert not read_series(folder).source.repairs
+    assert not caplog.text
+
+
+def test_damaged_file_is_told_once_and_that_of_another_series_is_counted(by_hand, folder, caplog):
+    (folder / "zeros").write_bytes(bytes(5000))
+    with caplog.at_level(logging.INFO):
+        read_series(folder)
+    assert [record.getMessage().count("damaged") for record in caplog.records] == [1]
+    by_hand.save(by_hand.slices(shape=(8, 9, 1), SeriesInstanceUID="1.9"), folder / "other")
+    (folder / "other" / "IM0000").rename(folder / "other.dcm")
+    cut_to(folder / "other.dcm", (folder / "other.dcm").stat().st_size - 20)
+    caplog.clear()
+    assert len(read_series(folder).source.repairs) == 1
+    assert "damaged files of other series beside it were left out: 1" in caplog.text

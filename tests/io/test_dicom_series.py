@@ -114,7 +114,7 @@ def test_original_series_with_most_slices_is_chosen(by_hand, tmp_path):
     by_hand.save(projection, tmp_path / "projection")
     rows = {row.series_uid: row for row in list_series(tmp_path)}
     assert [uid for uid, row in rows.items() if row.chosen] == ["1.2"]
-    assert "most slices" in rows["1.2"].reasons[0]
+    assert "MR or Hounsfield units, most slices, thinnest, lowest" in rows["1.2"].reasons[0]
     assert rows["1.3"].kind == "derived"
     assert rows["1.3"].usable
     assert (rows["1.4"].kind, rows["1.4"].usable) == ("projection", False)
@@ -242,8 +242,8 @@ def test_choosing_among_several_is_said_aloud(by_hand, tmp_path, caplog):
     by_hand.save(by_hand.slices(**SMALL, SeriesInstanceUID="1.1"), tmp_path / "a")
     by_hand.save(by_hand.slices(**SMALL, SeriesInstanceUID="1.2", SeriesDescription="thin"), tmp_path / "b")
     source = read_series(tmp_path).source
-    assert "2 usable series" in caplog.text
-    assert "2 usable series" in source.repairs[0]  # which the report shows
+    assert "one of 2 usable series was read" in caplog.text
+    assert "one of 2 usable series was read" in source.repairs[0]  # which the report shows
     caplog.clear()
     source = read_series(tmp_path, series_uid="1.2").source
     assert not caplog.text

@@ -112,12 +112,12 @@ def read_series(path: Path, *, series_uid: str | None = None, fill_gaps: bool = 
         _logger.info("%s", note)
     num_usable = sum(other.error is None for other in stacks)
     if num_usable > 1 and not series_uid:
-        note = f"{num_usable} usable series: the largest original one was read; --series names another"
+        note = f"one of {num_usable} usable series was read; --series names another"
         _logger.warning("%s", note)
         stack = replace(stack, notes=(note, *stack.notes))
-    damaged = sum(refusal.kind == "unreadable" for refusal in refusals)
-    if damaged:
-        _logger.warning("%d files beside the series are damaged and were left out", damaged)
+    num_others = _num_damaged_of_others(stack, refusals)
+    if num_others:
+        _logger.warning("damaged files of other series beside it were left out: %d", num_others)
     return Volume(data, grid, _modality(stack), _source(stack, grid))
 
 
@@ -163,8 +163,8 @@ def _choose(stacks: Sequence[Stack]) -> tuple[Stack | None, tuple[str, ...]]:
     if len(usable) == 1:
         return ranked[0], ("the only usable series",)
     why = (
-        f"chosen of {len(usable)} usable ones: original, no gaps filled, most slices, thinnest, "
-        "lowest series number, in that order"
+        f"chosen of {len(usable)} usable ones: original, no gaps filled, MR or Hounsfield units, most slices, "
+        "thinnest, lowest series number, in that order"
     )
     return ranked[0], (why,)
 
@@ -228,6 +228,13 @@ def _unknown(series_uid: str, stacks: Sequence[Stack]) -> InputError:
         got=repr(series_uid),
         do="name one as `vesalius series` lists it",
     )
+
+
+def _num_damaged_of_others(stack: Stack, refusals: Sequence[Refusal]) -> int:
+    """Count what the stack's notes do not tell: damaged files beside its slices that name another series."""
+    folders = {frame.file.path.parent for frame in stack.frames}
+    damaged = [r for r in refusals if r.kind == "unreadable" and r.file.path.parent in folders]
+    return sum(r.series.series_uid not in ("", stack.series.series_uid) for r in damaged)
 
 
 def _check_memory(grid: Grid, *, num_bytes: int) -> None:
