@@ -63,7 +63,7 @@ def test_the_sidecar_of_the_same_name_comes_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ['{"Description": "x", "SpatialReference": "orig"}', '{"liver": 1}', "[1, 2]", '{"classes": [3]}', "["],
+    ['{"Description": "x", "SpatialReference": "orig"}', '{"liver": 1}', "{}", '{"classes": []}'],
 )
 def test_a_sidecar_of_another_kind_names_nothing(content: str, tmp_path: Path) -> None:
     image = tmp_path / "sub-1_dseg.nii.gz"
@@ -72,6 +72,17 @@ def test_a_sidecar_of_another_kind_names_nothing(content: str, tmp_path: Path) -
     (tmp_path / "labels.json").write_text('{"1": "liver"}')
     assert label_table.from_sidecar(image) == {1: "liver"}
     assert label_table.sidecar_of(image) == tmp_path / "labels.json"
+
+
+@pytest.mark.parametrize(
+    "content", ["[", "[1, 2]", '{"classes": [3]}', '{"classes": "liver"}', '{"1": "liver", "Description": "x"}']
+)
+def test_a_damaged_sidecar_is_refused_and_no_other_stands_in_for_it(content: str, tmp_path: Path) -> None:
+    image = tmp_path / "sub-1_dseg.nii.gz"
+    (tmp_path / "sub-1_dseg.json").write_text(content)
+    (tmp_path / "labels.json").write_text('{"1": "liver"}')
+    with pytest.raises(FileFormatError, match=r"sub-1_dseg\.json"):
+        label_table.from_sidecar(image)
 
 
 def test_a_giant_sidecar_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

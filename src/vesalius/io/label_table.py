@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from vesalius.errors import FileFormatError
@@ -60,17 +61,15 @@ def from_extensions(contents: Iterable[bytes]) -> dict[int, str]:
 def sidecar_of(path: Path) -> Path | None:
     """Return what names the ids of a label file from beside it: ``<its name>.json``, else ``labels.json``.
 
-    A ``<its name>.json`` that is no table of names is another's: BIDS keeps there what it knows of the image.
+    A ``<its name>.json`` that names no label at all is another's: BIDS keeps there what it knows of the image. One
+    that is damaged, or names some labels and has other keys beside them, is the label file's; reading it says why.
     """
     stem = path.name[: len(path.name) - len(suffix_of(path))]
     own, common = path.with_name(f"{stem}.json"), path.with_name(_COMMON)
     if own != common and own.is_file():
-        try:
-            _parse(own)
-        except FileFormatError:
-            _logger.info("%s holds no names of labels", own.name)
-        else:
+        if not _names_nothing(own):
             return own
+        _logger.info("%s holds no names of labels", own.name)
     return common if common.is_file() else None
 
 
@@ -80,17 +79,41 @@ def from_sidecar(path: Path) -> dict[int, str]:
     Either the object ``vesalius segment`` writes (``classes``: a list of ``id``, ``name``) or ``{"1": "liver"}``.
 
     Raises:
-        FileFormatError: If it is a ``labels.json`` and cannot be understood.
+        FileFormatError: If it cannot be understood.
     """
     sidecar = sidecar_of(path)
     return {} if sidecar is None else _parse(sidecar)
 
 
+def _names_nothing(sidecar: Path) -> bool:
+    """Say whether it is an empty table, or a sound object without ``classes`` and without a label id for a key."""
+    try:
+        content = _content(sidecar)
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(content, dict):
+        return False
+    return content["classes"] == [] if "classes" in content else not any(map(_is_whole, content))
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _content(sidecar: Path) -> Any:
+    num_bytes = sidecar.stat().st_size
+    if num_bytes > _SIDECAR_BYTES:
+        raise ValueError(f"{num_bytes} bytes")
+    return json.loads(sidecar.read_text("utf-8"))
+
+
 def _parse(sidecar: Path) -> dict[int, str]:
     try:
-        if sidecar.stat().st_size > _SIDECAR_BYTES:
-            raise ValueError(f"{sidecar.stat().st_size} bytes")
-        content = json.loads(sidecar.read_text("utf-8"))
+        content = _content(sidecar)
         if isinstance(content.get("classes"), list):
             return {int(entry["id"]): str(entry["name"]) for entry in content["classes"]}
         return {int(label): str(name) for label, name in content.items()}
