@@ -178,6 +178,15 @@ def test_a_backbone_of_hounsfield_units_is_not_taught_slices_of_mr(place: Path) 
         SliceBeginning.of(place / "backbone", recipe(), listed)
 
 
+def test_the_distance_of_slices_decides_a_run_only_where_several_are_seen(place: Path) -> None:
+    cache = Cache(place / "cache")
+    flat = course(place, recipe()).config(cache)
+    assert "slice_spacing_mm" not in flat["recipe"], "runs from before there was one go on"
+    assert course(place, recipe(slice_spacing_mm=6.0)).config(cache) == flat
+    deep = recipe(slices=3, adapters=(Depth(width=4, neighbours=3),), slice_spacing_mm=6.0)
+    assert course(place, deep).config(cache)["recipe"]["slice_spacing_mm"] == 6.0
+
+
 def test_a_scan_with_only_a_model_s_answer_is_left_out_as_one_without_labels_is(tmp_path: Path) -> None:
     path = write_list(tmp_path / "data")
     content = json.loads(path.read_text())

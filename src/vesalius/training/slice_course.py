@@ -120,8 +120,11 @@ class SliceCourse:
     def config(self, cache: Cache) -> dict[str, Any]:
         """Return all that decides the result, as plain data; ``cache`` knows the hashes of the files."""
         learnt, judged = self.learnt.split("training"), self.validation_cases()
+        recipe = asdict(self.recipe)
+        if self.recipe.slices == 1:
+            del recipe["slice_spacing_mm"]  # of no use then, and runs from before there was one go on
         return {
-            "recipe": asdict(self.recipe),
+            "recipe": recipe,
             "model": self.beginning.source,
             "data": data_facts(self.listed, self.beginning.spec, cache, learnt=learnt, judged=judged),
         }
