@@ -245,6 +245,21 @@ def test_other_numbers_than_hounsfield_units_are_refused_by_a_model_that_sees_th
     prepared(path, tmp_path / "cache", replace(SPEC, modality="MR", normalisation="percentiles"))
 
 
+@pytest.mark.parametrize(("modality", "is_taken"), [("CT", True), ("XX", False)])
+def test_values_without_a_negative_one_are_taken_for_hounsfield_units_where_somebody_says_ct(
+    modality: str, is_taken: bool, write_set: Written, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_set({"a": {"image": make_case(0)[0].clip(0)}}, modality={"0": modality})
+    if is_taken:
+        (case,) = prepared(path, tmp_path / "cache")
+        assert case.image_hu is not None
+        assert np.asarray(case.image_hu).min() == 0
+        assert "a: no value is negative" in caplog.text
+        return
+    with pytest.raises(NotValidatedError, match="no value is negative"):
+        prepared(path, tmp_path / "cache")
+
+
 def test_of_an_image_without_a_unit_the_values_that_stand_for_a_window_are_kept(
     write_set: Written, tmp_path: Path
 ) -> None:

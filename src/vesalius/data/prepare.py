@@ -8,6 +8,7 @@ when a window is drawn, so a change of the window leaves the cache as it is.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from vesalius.transforms.intensity import image_window, not_hounsfield
 from vesalius.transforms.preprocess import Preprocessing, body_box, margin_box, model_grid
 
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 _FORMAT = 3
 """Grows when what is kept, or how it is made, changes."""
 _PSEUDO_FORMAT = 1
@@ -214,16 +216,21 @@ def _write(folder: Path, *, case: ListedCase, preparation: Preparation) -> None:
 
 
 def _refuse_other_units(image: Volume, case: ListedCase, spec: ModelSpec) -> None:
-    """Refuse an image whose numbers a window of Hounsfield units would squeeze into a few, or into one."""
+    """Refuse an image whose numbers a window of Hounsfield units would squeeze into a few, or into one.
+
+    What somebody says is CT may have lost its negative values, with the skull or by clipping: that is a warning.
+    """
     if spec.modality == "MR" or spec.normalisation == "percentiles":
         return
     reason = "an MR image" if image.modality == "MR" else not_hounsfield(image.data[0])
-    if reason:
+    if reason and image.modality == "CT" and not not_hounsfield(image.data[0], may_lack_negatives=True):
+        _logger.warning("%s: %s; taken for Hounsfield units, as it is said to be CT", case.name, reason)
+    elif reason:
         raise NotValidatedError(
             expected=f"Hounsfield units, which {spec.name} sees, in {case.name}",
             got=reason,
-            do="export it again as HU, or fit the model to such images (`vesalius finetune`); see "
-            "`vesalius dataset check`",
+            do="export it again as HU; if it is no CT, say so in the list's `modality`; "
+            "see `vesalius dataset check`",
         )
 
 

@@ -82,11 +82,15 @@ def count_non_finite(data: Num[np.ndarray, "*shape"]) -> int:
     return sum(int(np.count_nonzero(~np.isfinite(data[..., k]))) for k in range(data.shape[-1]))
 
 
-def not_hounsfield(data: Num[np.ndarray, "i j k"]) -> str | None:
+def not_hounsfield(data: Num[np.ndarray, "i j k"], *, may_lack_negatives: bool = False) -> str | None:
     """Say why voxel values cannot be Hounsfield units, or return None where they may be.
 
     Looks at an even sample of the voxels. Air is about -1000 HU, fat -100, water 0: an image of a body without
-    one clearly negative value is something else.
+    one clearly negative value is something else, unless negative values were cut away.
+
+    Args:
+        data: Of one channel.
+        may_lack_negatives: Do not count it as a reason that no value is negative.
     """
     steps = tuple(slice(None, None, max(1, n // _SAMPLES_PER_AXIS)) for n in data.shape)
     sample = np.asarray(data[steps], dtype=np.float32)
@@ -95,7 +99,7 @@ def not_hounsfield(data: Num[np.ndarray, "i j k"]) -> str | None:
         return f"every voxel is {low:g}"
     if high - low <= 20.0:
         return f"all values lie between {low:g} and {high:g}, as after normalisation"
-    if low >= 0.0:
+    if low >= 0.0 and not may_lack_negatives:
         return f"no value is negative ({low:g} to {high:g}): unscaled, shifted by 1024, or not CT"
     if low < -5000.0 and np.mean(sample < -5000.0) > 0.5:
         return f"most values are far below air (down to {low:g})"
