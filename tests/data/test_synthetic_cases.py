@@ -12,7 +12,7 @@ from training.small_list import SPEC
 from vesalius.data.cache import Cache
 from vesalius.data.case import UNKNOWN, Case
 from vesalius.data.synthesis import SynthesisConfig
-from vesalius.data.synthetic_cases import SYNTHETIC, grid_of, painted_cases, phantom_cases
+from vesalius.data.synthetic_cases import SYNTHETIC, _phantom_config, grid_of, painted_cases, phantom_cases
 
 COARSE = replace(
     SPEC,
@@ -84,6 +84,18 @@ def test_a_model_of_mr_gets_any_contrast_and_the_window_of_each_image(tmp_path: 
     assert max(means) - min(means) > 300  # no liver's
     assert all(case.window is not None and case.window[0] < case.window[1] for case in cases)
     assert phantom_cases(spec, Cache(tmp_path), count=1) == ()
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "seen_mm"), [((1.5, 1.5, 3.0), (440, 340, 340)), ((0.45, 0.45, 0.45), (209, 162, 162))]
+)
+def test_phantoms_of_tiny_voxels_show_less_of_a_body(
+    spacing_mm: tuple[float, float, float], seen_mm: tuple[int, int, int]
+) -> None:
+    config = _phantom_config(replace(SPEC, spacing_mm=spacing_mm), 0, 0)
+    assert config.spacing_mm == pytest.approx(spacing_mm)
+    assert np.prod(config.shape) < 61e6
+    assert np.multiply(config.shape, spacing_mm) == pytest.approx(seen_mm, abs=3)
 
 
 def test_phantoms_show_what_the_model_names_and_leave_the_rest_unknown(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ _BEYOND_MM = 30.0
 """So far a label map is taken to go on beyond its faces as it is at them: what a deformation may bring in."""
 _EXTENT_MM = (440.0, 340.0, 340.0)
 """Of a phantom, along right, anterior and superior."""
+_MOST_VOXELS = 60e6
+"""Of a phantom: where a model's voxels are so small that it would have more, its field of view is smaller."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,8 @@ def _phantom_mapping(spec: ModelSpec) -> LabelMapping:
 
 def _phantom_config(spec: ModelSpec, number: int, seed: int) -> PhantomConfig:
     right, anterior, superior = grid_of((1, 1, 1), spec).reoriented("RAS").spacing_mm
-    i, j, k = (ceil(mm / side) for mm, side in zip(_EXTENT_MM, (right, anterior, superior), strict=True))
+    part = min(1.0, (_MOST_VOXELS * right * anterior * superior / prod(_EXTENT_MM)) ** (1 / 3))
+    i, j, k = (ceil(mm * part / side) for mm, side in zip(_EXTENT_MM, (right, anterior, superior), strict=True))
     return PhantomConfig(
         shape=(i, j, k),
         spacing_mm=(right, anterior, superior),
