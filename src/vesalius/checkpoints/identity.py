@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+import json
+from dataclasses import MISSING, Field, asdict, fields
+from typing import Any
 
 from vesalius.checkpoints.header import SPEC_KEY, read_header
 from vesalius.checkpoints.store import SPEC_FILE, stated_spec
 from vesalius.checkpoints.weights import WeightsFile
 from vesalius.spec import ModelSpec
+
+_TOLD = frozenset({"name", "version", "dice", "dice_source", "confidence", "licence", "provenance", "citation"})
+"""What of a spec decides no mask."""
 
 
 def identity_of(weights: WeightsFile) -> str:
@@ -30,6 +35,15 @@ def identity_of(weights: WeightsFile) -> str:
 
 
 def expectations_sha256(spec: ModelSpec) -> str:
-    """Hash what of a spec decides masks: all of it but what was measured, and who made it."""
-    bare = replace(spec, name="", version="", dice={}, dice_source="", confidence={}, licence="")
-    return hashlib.sha256(replace(bare, provenance="", citation="").to_json().encode()).hexdigest()
+    """Hash what of a spec decides masks: all of it but what was measured, and who made it.
+
+    Fields that are as by default are left out, so that a field that specs get later changes no hash.
+    """
+    values = asdict(spec)
+    chosen = [one for one in fields(spec) if one.name not in _TOLD]
+    said = {one.name: values[one.name] for one in chosen if values[one.name] != _default_of(one)}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _default_of(field: Field[Any]) -> object:
+    return field.default if field.default_factory is MISSING else field.default_factory()
