@@ -1,7 +1,7 @@
 """``vesalius batch``: many scans, the model loaded once, one folder each; a rerun goes on where it stopped.
 
 While one scan is segmented, the next is read and the one before is written. A case's folder is complete or absent,
-and proves what it is the result of; one bad case never stops the rest. What is no scan is named, never passed over.
+and proves what it is the result of; one bad case never stops the rest. What gives no scan is named.
 """
 # SPDX-License-Identifier: Apache-2.0
 

@@ -187,6 +187,8 @@ class Vocabulary:
         names = [structure.name for structure in self.structures if structure.status == "trained"]
         if len(names) > _LISTED:
             return "see `vesalius models info MODEL`, which lists what a model names"
+        if not names:
+            return "this model names nothing: click on what you want (`vesalius refine`)"
         return f"ask for one of: {', '.join(names)}"
 
     def _refuse_shared_classes(self, structures: Iterable[Structure]) -> None:
