@@ -161,3 +161,32 @@ def test_a_plan_is_json(model: Segmenter) -> None:
     told = json.loads(json.dumps(planned.as_dict()))
     assert told["windows"] == len(planned.windows)
     assert told["peak_bytes"] == max(sum(parts.values()) for parts in told["bytes"].values())
+
+
+def test_what_has_no_name_needs_its_extent_and_where_it_is_not_trusted_no_pass_of_the_network() -> None:
+    published, half, none = (
+        segmenter(**spec)  # type: ignore[arg-type]
+        for spec in (
+            {},
+            {"click_reach_mm": 24.0, "unnamed_trust": 0.5},
+            {"click_reach_mm": 24.0, "unnamed_trust": 0.0},
+        )
+    )
+    new, far = click("new:cyst", 0, 0, 0), click("new:cyst", *(side - 1 for side in SHAPE))
+    assert "extent" not in plan(published, [new]).phases["clicks"]
+    assert "extent" not in plan(half, [click("liver", 9, 9, 9)]).phases["clicks"]
+    near = plan(half, [new]).phases["clicks"]
+    assert near["extent"] == 48 * 16**3
+    assert near["network"] == plan(published, [new]).phases["clicks"]["network"]
+    assert plan(half, [new, far]).phases["clicks"]["extent"] > near["extent"], "the box around both windows"
+    alone = plan(none, [new, far])
+    assert (alone.passes, alone.answers, alone.phases["clicks"]["remembered"]) == (0, 0, 0)
+    assert "network" not in alone.phases["clicks"]
+    assert alone.seconds < plan(half, [new, far]).seconds
+    beside = [new, far, click("liver", 0, 0, 0)]
+    mixed, session = plan(none, beside), Session(none, scan())
+    for one in beside:
+        session.add(one)
+    session.predict()
+    assert len(mixed.windows) == 2
+    assert mixed.passes == session.image_maps.misses == 1

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from vesalius.errors import MemoryBudgetError
+from vesalius.errors import MemoryBudgetError, UnknownClassError, UsageError
 from vesalius.geometry.boxes import Box, Triple, enclosing_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
@@ -35,6 +35,7 @@ from vesalius.inference.plan import (
 )
 from vesalius.inference.points import clicks_on_model_grid, window_starts
 from vesalius.inference.segmenter import Segmenter
+from vesalius.prompts.targets import resolve_target
 from vesalius.prompts.types import PointPrompt
 from vesalius.spec import PromptArchitecture
 from vesalius.transforms.preprocess import content_box, padded_grid
@@ -47,6 +48,10 @@ _HEAD_OF_PASS = 0.1
 0.095 was measured with the full width in bf16 (benchmarks/clicks_vs_monai.py, later clicks against the first)."""
 
 
+_EXTENT_BYTES = 48
+"""For a voxel of the box around an object's windows, while its extent is found: distances, weights and bins."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClickPlan:
     """What the clicks on one volume will need: a forecast.
@@ -57,7 +62,7 @@ class ClickPlan:
         model_grid: Voxels of the padded model grid.
         precision: In which the network runs.
         passes: Of the network: one for each window; one for each window and object, where fewer image maps can be
-            remembered than there are windows.
+            remembered than there are windows. None for what has no name, where the model does not trust them.
         answers: Of the head: one for each object in each window that holds a click of it.
         cache_bytes: For the session to remember with.
         phases: Phase -> part -> bytes; the peak is the largest phase.
@@ -132,7 +137,11 @@ def plan_clicks(
     content = content_box(grid, spec.window_size)
     objects = _objects(clicks, volume.grid, model_grid=model_grid, content=content)
     windows, seen_in = _windows(list(objects.values()), model_grid.shape, spec.window_size)
-    needed = _phases(segmenter, volume, labels, model_grid, objects=seen_in, held=held)
+    by_extent = [of for name, of in zip(objects, seen_in, strict=True) if _has_extent(segmenter, name)]
+    heard = [of for name, of in zip(objects, seen_in, strict=True) if not _is_silent(segmenter, name)]
+    needed = _phases(
+        segmenter, volume, labels, model_grid, objects=seen_in, by_extent=by_extent, asks=bool(heard), held=held
+    )
     least = peak_of(needed)
     if least > limit:
         raise MemoryBudgetError(
@@ -141,13 +150,16 @@ def plan_clicks(
             do=ways_out(precision),
         )
     cache_bytes = min(most_cache_bytes, limit - sum(needed["clicks"].values()))
-    voxels, answers = math.prod(spec.window_size), sum(len(of_object) for of_object in seen_in)
+    voxels, answers = math.prod(spec.window_size), sum(len(of_object) for of_object in heard)
+    maps = len({start for of_object in heard for start in of_object})
     one_map = voxels // 8 * spec.vista.width * DTYPES[precision].itemsize
-    fit = len(windows) * one_map <= bytes_for_maps(cache_bytes)
-    remembered = min(cache_bytes, len(windows) * one_map + answers * voxels * 4)
-    passes = len(windows) if fit else answers
-    speed = (flops_per_second or measure_flops_per_second)(spec.vista, precision)
-    each = pass_seconds(spec, precision, speed, direct_sums=False)
+    fit = maps * one_map <= bytes_for_maps(cache_bytes)
+    remembered = min(cache_bytes, maps * one_map + answers * voxels * 4)
+    passes = maps if fit else answers
+    each = 0.0
+    if heard:
+        speed = (flops_per_second or measure_flops_per_second)(spec.vista, precision)
+        each = pass_seconds(spec, precision, speed, direct_sums=False)
     return ClickPlan(
         windows=windows,
         window_size=spec.window_size,
@@ -159,6 +171,21 @@ def plan_clicks(
         phases={**needed, "clicks": {**needed["clicks"], "remembered": remembered}},
         seconds=SECONDS_OF_START + (passes + answers * _HEAD_OF_PASS) * each,
     )
+
+
+def _has_extent(segmenter: Segmenter, target: str) -> bool:
+    """Say whether clicks on a target tell its extent: it has no name in the model, and the spec wants it so."""
+    if segmenter.spec.unnamed_trust is None:
+        return False
+    try:
+        return not resolve_target(target, segmenter.vocabulary, segmenter.spec.vista, {}).supported
+    except (UnknownClassError, UsageError):  # of the labels that are corrected, or made of several
+        return True
+
+
+def _is_silent(segmenter: Segmenter, target: str) -> bool:
+    """Say whether the network is not asked about a target."""
+    return segmenter.spec.unnamed_trust == 0 and _has_extent(segmenter, target)
 
 
 def _objects(
@@ -197,9 +224,15 @@ def _phases(
     model_grid: Grid,
     *,
     objects: Sequence[Sequence[Triple]],
+    by_extent: Sequence[Sequence[Triple]],
+    asks: bool,
     held: int,
 ) -> dict[str, dict[str, int]]:
-    """Return what is needed with nothing remembered: phase -> part -> bytes."""
+    """Return what is needed with nothing remembered: phase -> part -> bytes.
+
+    Objects are their windows; ``by_extent`` are those whose extent is found, and ``asks`` whether the network is
+    asked about any.
+    """
     spec, precision, voxels = segmenter.spec, segmenter.precision, volume.grid.num_voxels
     image = model_grid.num_voxels * DTYPES[precision].itemsize
     shown = _shown_bytes(segmenter, labels, voxels, num_objects=len(objects))
@@ -209,14 +242,16 @@ def _phases(
     changed = min(1.0, reach / model_grid.num_voxels) * voxels * 7  # proposal, change, numbered components
     head = logits + blended + int(changed) + voxels  # the earlier mask is whole
     network = pass_bytes(spec, precision, 1, direct_sums=False)  # is done when answers come, but given back late
+    extent = _EXTENT_BYTES * max((_reach(windows, spec.window_size) for windows in by_extent), default=0)
     always = {"held already": held, "labels": shown}
     return {
         "preparing": {**always, "image": 4 * model_grid.num_voxels + image},
         "clicks": {
             **always,
             "image": image,
-            "network": network,
+            **({"network": network} if asks else {}),
             "answers": head,
+            **({"extent": extent} if extent else {}),
         },
         "measuring": {**always, "components": 5 * voxels},
     }
