@@ -123,6 +123,27 @@ def test_a_wrong_field_is_refused(name: str, value: Any) -> None:
         ModelSpec.from_json(json.dumps({**json.loads(SPEC.to_json()), name: value}))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("modality", "PET", "`modality` as one of CT, MR"),
+        ("spacing_mm", [1, 2], "`spacing_mm` as a list of 3 numbers"),
+        ("window_size", "large", "`window_size` as a list of 3 whole numbers"),
+        ("vocabulary", [[1]], "`vocabulary` as a list of 2 values"),
+        ("vocabulary", 5, "`vocabulary` as a list"),
+        ("regions", "chest", "`regions` as a list of texts"),
+        ("dice", "abc", "`dice` as an object"),
+        ("overlap", "half", "`overlap` as a finite number"),
+        ("mirror_swaps_sides", "no", "`mirror_swaps_sides` as true or false"),
+        ("name", 5, "`name` as a text"),
+    ],
+)
+def test_what_was_expected_is_said_without_names_of_python(name: str, value: Any, said: str) -> None:
+    with pytest.raises(CheckpointError) as refused:
+        ModelSpec.from_json(json.dumps({**json.loads(SPEC.to_json()), name: value}))
+    assert refused.value.expected == f"a model spec with {said}"
+
+
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400", "1" + 400 * "0"])
 @pytest.mark.parametrize("field", ["mean_std_hu", "spacing_range_mm"])
 def test_what_is_no_finite_number_is_refused(field: str, number: str) -> None:

@@ -494,10 +494,31 @@ def _read(annotation: Any, value: Any, name: str) -> Any:
     if origin is Mapping and isinstance(value, dict):
         return {key: _read(parts[1], item, name) for key, item in value.items()}
     if not _is_plain(annotation, value):
-        raise _bad_spec(f"`{name}` as {getattr(annotation, '__name__', annotation)}", reprlib.repr(value))
+        raise _bad_spec(f"`{name}` as {_in_words(annotation)}", reprlib.repr(value))
     if type(value) is int and value > LARGEST.get(name, value):
         raise _bad_spec(f"`{name}` of at most {LARGEST[name]}", reprlib.repr(value))
     return float(value) if annotation is float else value
+
+
+def _in_words(annotation: Any) -> str:
+    """Return what an annotation allows in JSON, as people say it."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return f"one of {', '.join(parts)}" if len(parts) > 1 else repr(parts[0])
+    if origin is tuple and parts[-1] is not ...:
+        return f"a list of {len(parts)} {_WORDS[parts[0]][1] if len({*parts}) == 1 else 'values'}"
+    if origin is tuple:
+        return f"a list of {_WORDS[parts[0]][1]}" if parts[0] in _WORDS else "a list"
+    return _WORDS[annotation][0] if annotation in _WORDS else "an object"
+
+
+_WORDS: Mapping[Any, tuple[str, str]] = {
+    bool: ("true or false", "truth values"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a finite number", "numbers"),
+    str: ("a text", "texts"),
+}
+"""Type -> one of it and several, as people say it."""
 
 
 def _is_plain(annotation: Any, value: Any) -> bool:
