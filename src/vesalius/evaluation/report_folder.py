@@ -12,6 +12,8 @@ RECORD = "evaluation.json"
 """Written first: with it in a folder, the other files there of its names are ours to replace."""
 SCHEMA = "vesalius evaluation 1"
 """What ``evaluation.json`` says it is."""
+_BEFORE_SCHEMA = frozenset({"vesalius", "about", "metrics", "summary", "not_compared", "scores"})
+"""Keys of an ``evaluation.json`` from before it said what it is."""
 _SHOWN = 3
 
 
@@ -44,4 +46,6 @@ def _is_ours(record: Path) -> bool:
         content = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(content, dict) and content.get("schema") == SCHEMA
+    if not isinstance(content, dict):
+        return False
+    return content.get("schema") == SCHEMA or ("schema" not in content and content.keys() >= _BEFORE_SCHEMA)
