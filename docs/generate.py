@@ -102,10 +102,10 @@ SENTENCES: Mapping[str, str] = {
     "{sides[vesalius][windows_per_second]:.1f} a second, {sides[monai][ours_to_it]:.1f} times those of MONAI's "
     "CacheDataset as VISTA3D uses it, {sides[monai-indexed][ours_to_it]:.1f} times those with class indices cached "
     "in {sides[vesalius][peak_gb]:.1f} against {sides[monai][peak_gb]:.1f} GB",
-    "slice_depth.json": "A phantom of rods whose kind only the next slice tells, on a frozen transformer, learnt by "
-    "the recipe with depth: Dice {dice[depth, neighbours shown][mean]:.2f} with adapters that see their neighbours, "
-    "{dice[depth, one slice shown][mean]:.2f} with one slice shown, {dice[lora][mean]:.2f} with LoRA and "
-    "{dice[decoder alone][mean]:.2f} with neither (chance 0.5)",
+    "slice_depth.json": "A phantom of rods whose kind only the next slice tells, on a frozen transformer, learnt "
+    "by the recipe with depth: Dice {dice[depth, neighbours shown][mean]:.2f} with adapters that see their "
+    "neighbours, {dice[depth, one slice shown][mean]:.2f} with one slice shown, {dice[lora][mean]:.2f} with LoRA "
+    "and {dice[decoder alone][mean]:.2f} with neither (chance 0.5)",
     "slices_vs_published.json": "{slices} DICOM slices at {pixels}² through MedDINOv3 (ViT-B, seeded weights, "
     "{classes} classes), one thread, beside other work: by default (bf16, no reflections) "
     "{sides[vesalius][slice_s_ratio]:.2f} of the time of the published loop in fp32 "
