@@ -217,10 +217,38 @@ def test_a_metaimage_that_does_not_say_where_it_lies_is_refused(
             formats.read(path)
 
 
-def test_a_line_without_a_value_takes_no_other_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("field", ["TransformMatrix", "Offset", "DimSize", "ElementSpacing", "ElementDataFile"])
+@pytest.mark.parametrize("before", ["Remark\n", "Name = x\nRemark\n\n \n", "Some\nRemark\n  ", "Remark\r"])
+def test_a_line_without_a_value_takes_no_other_with_it(before: str, field: str, tmp_path: Path) -> None:
     path = meta_file(tmp_path / "a.mha")
-    path.write_bytes(path.read_bytes().replace(b"TransformMatrix", b"Remark\nTransformMatrix"))
+    path.write_bytes(path.read_bytes().replace(field.encode(), f"{before}{field}".encode()))
     with pytest.raises(FileFormatError, match="Remark"):
+        formats.read(path)
+
+
+@pytest.mark.parametrize("lines", [b"Offset\n9 9 9\nName = x\n", b"NDims\n4\nName = x\n"])
+def test_a_field_without_a_sign_is_none(lines: bytes, tmp_path: Path) -> None:
+    path = meta_file(tmp_path / "a.mha")
+    path.write_bytes(path.read_bytes().replace(b"Offset", lines + b"Offset"))  # SimpleITK would believe it
+    with pytest.raises(FileFormatError, match="with the line"):
+        formats.read(path)
+
+
+def test_free_text_among_other_metadata_does_no_harm(tmp_path: Path) -> None:
+    path = meta_file(tmp_path / "a.mha")
+    text = b"Comment = scanned\non a Monday,\nwith contrast\nName = x\nTransformMatrix"
+    path.write_bytes(path.read_bytes().replace(b"TransformMatrix", text))
+    volume = formats.read(path)
+    assert (volume.data[0] == values()).all()
+    assert volume.grid.affine[:3, 3].tolist() == [-1, -2, 3]
+
+
+@pytest.mark.parametrize("odd", [b"\xa0\n", b"\x1c"])  # white space in Python, not in SimpleITK
+def test_odd_white_space_hides_no_field(odd: bytes, tmp_path: Path) -> None:
+    path = meta_file(tmp_path / "a.mha")
+    for field in (b"TransformMatrix", b"Offset"):
+        path.write_bytes(path.read_bytes().replace(field, odd + field))
+    with pytest.raises(InputError):
         formats.read(path)
 
 

@@ -1,7 +1,7 @@
 """MetaImage headers, looked at before SimpleITK opens the file: where the voxels lie, and in which file they are.
 
-SimpleITK skips what it does not know, and takes the next line for the value of a field that has none. So a header
-is believed only where both must read the same: names spelled exactly, one data file, a value for every field.
+SimpleITK skips what it does not know, and a line without ``=`` takes the next one with it. So a header is believed
+only where both must read the same: names spelled exactly, one data file, and no such line at a field that counts.
 Reference: https://itk.org/Wiki/ITK/MetaIO/Documentation
 """
 # SPDX-License-Identifier: Apache-2.0
@@ -24,6 +24,11 @@ _LAST_LINE = re.compile(
 _SPACING = ("ElementSpacing", "ElementSize")
 _AXES = ("TransformMatrix", "Orientation", "Rotation")
 _ORIGIN = ("Offset", "Origin", "Position")
+_COUNTING = ("NDims", "DimSize", "HeaderSize", "Element", "BinaryData", "CompressedData", "Object")
+_COUNTING += (*_AXES, *_ORIGIN)
+"""How the fields begin that say what and where the voxels are."""
+_BLANKS = " \t\n\r\v\f"
+"""What SimpleITK takes for white space; Python knows more."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def read_header(path: Path) -> MetaHeader:
     """Read the text of a header.
 
     Raises:
-        FileFormatError: If it does not end with ElementDataFile within 1 MiB, or a line of it is no field.
+        FileFormatError: If it does not end with ElementDataFile within 1 MiB, or a line hides a field.
         UnsafeFileError: If it names its data twice.
     """
     with path.open("rb") as file:
@@ -97,17 +102,17 @@ def check_is_placed(header: MetaHeader, path: Path) -> None:
 
 def _fields(text: bytes, path: Path) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for line in re.split(r"[\r\n]+", text.decode("latin-1")):
-        if not line.strip():
-            continue
+    lines = [line for line in re.split(r"[\r\n]+", text.decode("latin-1")) if line.strip(_BLANKS)]
+    for line, next_ in zip(lines, [*lines[1:], _LAST_NAME.decode()], strict=True):
         name, separator, value = re.match(r"([^=:]*)([=:]?)(.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
-        if not separator:
+        if separator:
+            fields[name.strip(_BLANKS)] = value.strip(_BLANKS)
+        elif line.lstrip(_BLANKS).startswith(_COUNTING) or next_.lstrip(_BLANKS).startswith(_COUNTING):
             raise FileFormatError(
                 expected="lines such as `NDims = 3` in a MetaImage header",
                 got=f"{path.name} with the line {line[:40]!r}",
                 do="get the file again, or convert it",
             )
-        fields[name.strip()] = value.strip()
     return fields
 
 
