@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from inference.slice_model import ARCHITECTURE, slice_spec
-from vesalius.errors import UsageError
+from vesalius.errors import MemoryBudgetError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.planes import Plane
 from vesalius.geometry.volume import Volume
+from vesalius.inference import segmenter, slice_spacing
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.inference.slice_spacing import as_learnt
 from vesalius.models.meddinov3 import MedDino
@@ -67,6 +68,20 @@ def test_slices_as_far_apart_as_was_learnt_or_of_a_network_that_does_not_say_sta
 @pytest.mark.parametrize(("plane", "shape"), [("axial", (16, 16, 10)), ("coronal", (16, 11, 30))])
 def test_it_is_resampled_along_the_plane_that_is_cut(plane: Plane, shape: tuple[int, int, int]) -> None:
     assert as_learnt(scan(repeat=3), SPEC, (plane,)).grid.shape == shape
+
+
+def test_the_plan_counts_the_resampled_image_and_refuses_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(*_: object) -> None:
+        raise AssertionError("interpolated")
+
+    monkeypatch.setattr(slice_spacing, "resample_linear", no)
+    monkeypatch.setattr(segmenter, "resample_points", no)
+    model, options = Segmenter(BeforeBright(DEEP), SPEC), SegmentOptions(unvalidated=True)
+    plan = model.plan(scan(repeat=3), options=options)
+    assert plan.phases["windows"]["resampled image"] == 4 * 16 * 16 * 10
+    assert "resampled image" not in model.plan(scan(), options=options).phases["windows"]
+    with pytest.raises(MemoryBudgetError):
+        model.segment(scan(repeat=3), options=replace(options, max_memory=1000))
 
 
 def test_several_planes_at_once_are_refused() -> None:

@@ -34,7 +34,7 @@ from vesalius.inference.pipelines import Compat, Pipeline, pipeline
 from vesalius.inference.plan import DTYPES, Demand, Plan, Precision, best_precision, make_plan, resident_bytes
 from vesalius.inference.review import measure
 from vesalius.inference.slice_plan import SliceDemand, SlicePlan, check_slice_spec, make_slice_plan
-from vesalius.inference.slice_spacing import as_learnt
+from vesalius.inference.slice_spacing import as_learnt, learnt_grid
 from vesalius.inference.slices import count_air, segment_slices
 from vesalius.inference.tidy import Removed, keep_largest_pieces
 from vesalius.labels.findings import Findings
@@ -351,10 +351,9 @@ class Segmenter:
                 got=f"compat {options.compat!r} with {self.spec.name}, which labels slices",
                 do="leave out --compat; --mirror --overlap 0.5 does what nnU-Net does",
             )
-        volume = as_learnt(volume, self.spec, options.planes)
         demand = SliceDemand(
             spec=self.spec,
-            grid=volume.grid,
+            grid=learnt_grid(volume.grid, self.spec, options.planes),
             planes=options.planes,
             mirror=options.mirror,
             overlap=options.overlap,
@@ -364,19 +363,22 @@ class Segmenter:
             fallback_bytes=self._half_bytes,
             device=next(self._network.parameters()).device.type,
         )
-        if not demand.takes_slices_as_they_are:
-            volume = _upright(volume)
-            demand = replace(demand, grid=volume.grid)
-        demand = replace(demand, empty=count_air(volume, demand))
+        is_slanted = not demand.takes_slices_as_they_are
+        if is_slanted:
+            demand = replace(demand, grid=_upright_grid(demand.grid))
+        resampled = 0 if demand.grid is volume.grid else 4 * demand.grid.num_voxels
+        demand = replace(demand, empty=count_air(volume, demand), resampled_bytes=resampled)
         smaller: Precision | None = "bf16" if self._reload and self.precision == "fp32" else None
         plan = make_slice_plan(demand, precision=self.precision, fallback=smaller, max_bytes=options.max_memory)
 
         def start(on_window: Callable[[bool], None]) -> Automatic:
             network = self._network_in(plan.precision)
             assert isinstance(network, MedDino)
-            return segment_slices(network, self.spec, volume, plan, targets, on_window=on_window)
+            shown = as_learnt(volume, self.spec, options.planes)
+            shown = _upright(shown) if is_slanted else shown
+            return segment_slices(network, self.spec, shown, plan, targets, on_window=on_window)
 
-        return _Run(grid=volume.grid, plan=plan, start=start)
+        return _Run(grid=demand.grid, plan=plan, start=start)
 
     def prepare(self, volume: Volume, targets: Sequence[Target], options: SegmentOptions) -> tuple[Prepared, Plan]:
         """Return the image the network sees and the plan of the run, checked before the image is made."""

@@ -147,7 +147,7 @@ class SliceDemand:
 
     Args:
         spec: The model.
-        grid: The volume's own, on which labels are wanted.
+        grid: The volume's own, or what it is resampled to first; labels are made on it.
         planes: In which to cut it; none is the model's own.
         mirror: Whether to average the reflections that the model learnt from.
         overlap: Of tiles, asked for by the user, who gets tiles of the model's window then; None leaves it to us.
@@ -155,6 +155,7 @@ class SliceDemand:
         label_bytes: Bytes of a label.
         resident_bytes: What the process holds already, input and network included.
         empty: Slices of each plane known to hold only air, by plane's number.
+        resampled_bytes: What the image takes once it is on ``grid``, beside the one that is held.
         fallback_bytes: What the network takes in the precision it may fall to, beside the one that is held.
         device: Kind of device the network is on.
     """
@@ -168,6 +169,7 @@ class SliceDemand:
     label_bytes: int
     resident_bytes: int
     empty: tuple[int, ...] = ()
+    resampled_bytes: int = 0
     fallback_bytes: int = 0
     device: str = "cpu"
 
@@ -388,6 +390,7 @@ def _phases(
     return {
         "windows": {
             **held,
+            **({"resampled image": demand.resampled_bytes} if demand.resampled_bytes else {}),
             "slices": 4 * kept * (3 * native + 2 * padded),
             "network": network,
             "logits": 4 * classes * padded * (kept + 2),

@@ -23,11 +23,11 @@ _NEAR = 0.05
 would blur."""
 
 
-def as_learnt(volume: Volume, spec: ModelSpec, planes: Sequence[Plane] = ()) -> Volume:
-    """Return a volume whose slices are as far apart as a model expects; the same where they are, or none says so.
+def learnt_grid(grid: Grid, spec: ModelSpec, planes: Sequence[Plane] = ()) -> Grid:
+    """Return a grid whose slices are as far apart as a model expects; the same where they are, or none says so.
 
     Args:
-        volume: The image.
+        grid: Of the image.
         spec: Of a network of slices; states a distance where the third of ``spacing_mm`` is not 0.
         planes: In which the volume is to be cut; none is the model's own.
 
@@ -36,17 +36,27 @@ def as_learnt(volume: Volume, spec: ModelSpec, planes: Sequence[Plane] = ()) -> 
     """
     wanted = spec.spacing_mm[2] if slices_together(spec) > 1 else 0.0
     if not wanted:
-        return volume
+        return grid
     if len(planes) > 1:
         raise UsageError(
             expected=f"one plane, of slices {wanted:g} mm apart, as {spec.name} learnt to look along them",
             got=", ".join(planes),
             do="name one of them",
         )
-    axis = _axis(volume.grid, codes_of(spec, planes[0] if planes else plane_of(spec))[2])
-    if abs(volume.grid.spacing_mm[axis] / wanted - 1) <= _NEAR:
+    axis = _axis(grid, codes_of(spec, planes[0] if planes else plane_of(spec))[2])
+    if abs(grid.spacing_mm[axis] / wanted - 1) <= _NEAR:
+        return grid
+    return grid.respaced([wanted if n == axis else 0.0 for n in range(3)])
+
+
+def as_learnt(volume: Volume, spec: ModelSpec, planes: Sequence[Plane] = ()) -> Volume:
+    """Return a volume on its ``learnt_grid``, interpolated along slices; the same where that is its own.
+
+    Arguments and errors as there.
+    """
+    target = learnt_grid(volume.grid, spec, planes)
+    if target is volume.grid:
         return volume
-    target = volume.grid.respaced([wanted if n == axis else 0.0 for n in range(3)])
     data = resample_linear(volume.data[0], volume.grid, target).numpy()
     return Volume(data[None], target, volume.modality, volume.source)
 

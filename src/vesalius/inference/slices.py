@@ -188,10 +188,16 @@ def air_slices(data: Num[np.ndarray, "i j k"], spec: ModelSpec) -> tuple[int, ..
 
 
 def count_air(volume: Volume, demand: SliceDemand) -> tuple[int, ...]:
-    """Count, for each plane asked for, the slices that hold nothing denser than air."""
-    planes = demand.planes or (plane_of(demand.spec),)
-    views = (volume.reoriented(codes_of(demand.spec, plane)) for plane in planes)
-    return tuple(len(air_slices(view.data[0], demand.spec)) for view in views)
+    """Count, for each plane asked for, the slices that hold nothing denser than air.
+
+    Of a volume that is to be resampled the same part of its slices is taken to be so afterwards: a forecast.
+    """
+    counts = []
+    for codes in (codes_of(demand.spec, plane) for plane in demand.planes or (plane_of(demand.spec),)):
+        view = volume.reoriented(codes)
+        slices, wanted = view.grid.shape[2], demand.grid.reoriented(codes).shape[2]
+        counts.append(len(air_slices(view.data[0], demand.spec)) * wanted // slices)
+    return tuple(counts)
 
 
 def _images(
