@@ -118,15 +118,34 @@ def test_every_round_clicks_on_the_automatic_mask_alone() -> None:
     truth[2:7, 2:7, 2:7] = True
     target = ClickTarget(id=1, name="liver", supported=True, special=False, layer=None)
     rng = np.random.default_rng(0)
-    first = window_protocols._clicks_of_round(target, seen, truth, rng, is_first=True)
-    missing = window_protocols._clicks_of_round(target, seen, truth, rng, is_first=False)
+    errors = window_protocols._errors(seen, truth)
+    first = window_protocols._clicks_of_round(target, seen, truth, errors, rng, is_first=True)
+    missing = window_protocols._clicks_of_round(target, seen, truth, errors, rng, is_first=False)
     assert first.positive.tolist() == missing.positive.tolist() == [True]
     assert all(2 < at < 6 for at in missing.points_ijk[0]), "where the error survives erosion"
     seen[9:15, 2:7, 2:7] = True
-    both = window_protocols._clicks_of_round(target, seen, truth, rng, is_first=False)
+    errors = window_protocols._errors(seen, truth)
+    both = window_protocols._clicks_of_round(target, seen, truth, errors, rng, is_first=False)
     assert both.positive.tolist() == [True, False]
     assert truth[tuple(both.points_ijk[0].astype(int))]
     assert (seen & ~truth)[tuple(both.points_ijk[1].astype(int))]
+
+
+def test_errors_are_looked_for_once_a_window_and_only_where_there_is_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    largest = window_protocols._largest
+    monkeypatch.setattr(window_protocols, "_largest", lambda mask: calls.append(1) or largest(mask))
+    part = torch.full((1, *SMALL), -1.0)
+    part[:, 2:5, 2:5, 2:5] = 1.0
+    monkeypatch.setattr(window_protocols._Window, "automatic", lambda *_: part)
+    monkeypatch.setattr(window_protocols._Window, "clicked", lambda *_: [torch.ones(SMALL)])
+    one = case(SMALL, liver=np.s_[5:8, 5:8, 5:8])
+    for truth, expected in (
+        ({"liver": np.zeros(SMALL, dtype=bool)}, 0),
+        ({"liver": np.ones(SMALL, dtype=bool)}, 2),
+    ):
+        segment_by_windows(segmenter(), one, truth, "oracle", how=ANY)
+        assert len(calls) == expected
 
 
 @pytest.mark.parametrize("protocol", ["one-click-per-window", "oracle"])

@@ -214,8 +214,9 @@ def _best_round(
     if not truth.any() and not seen.any():
         return automatic
     best, most = automatic, _merit(seen, truth)
+    errors = _errors(seen, truth)
     for number in range(_ROUNDS):
-        clicks = _clicks_of_round(target, seen, truth, rng, is_first=number == 0)
+        clicks = _clicks_of_round(target, seen, truth, errors, rng, is_first=number == 0)
         logits = _merged(window, clicks, automatic)
         merit = _merit(_mask(logits), truth)
         if merit > most:
@@ -228,15 +229,28 @@ def _merit(seen: MaskArray, truth: MaskArray) -> float:
     return dice(seen, truth) if truth.any() else -float(np.count_nonzero(seen))
 
 
+def _errors(seen: MaskArray, truth: MaskArray) -> tuple[MaskArray, MaskArray]:
+    """Return the largest part that is missing and the largest in excess; without truth nobody asks: empty."""
+    if not truth.any():
+        return np.zeros_like(truth), np.zeros_like(truth)
+    return _largest(eroded(truth & ~seen, outside=True)), _largest(eroded(seen & ~truth, outside=True))
+
+
 def _clicks_of_round(
-    target: ClickTarget, seen: MaskArray, truth: MaskArray, rng: np.random.Generator, *, is_first: bool
+    target: ClickTarget,
+    seen: MaskArray,
+    truth: MaskArray,
+    errors: tuple[MaskArray, MaskArray],
+    rng: np.random.Generator,
+    *,
+    is_first: bool,
 ) -> ObjectClicks:
     """Draw the clicks of a round on the automatic mask.
 
     Without truth, one on what was found. First, one in the truth. Then one in the largest part that is missing, or
     where as much is in excess, one in the truth and one in the largest part of the excess.
     """
-    missing, excess = (_largest(eroded(error, outside=True)) for error in (truth & ~seen, seen & ~truth))
+    missing, excess = errors
     if not truth.any():
         added, removed = truth, seen
     elif is_first:
