@@ -87,6 +87,30 @@ def test_a_spec_that_an_interrupted_pull_left_out_comes_with_the_next_and_is_hel
     assert path.with_name("spec.json").read_bytes() == b"{}"
 
 
+def test_weights_that_came_by_hand_need_no_network_and_their_spec_is_a_note(
+    hub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(HubError, match=r"model\.safetensors.*spec\.json from beside it"):
+        pull(ROW)
+    path = store.own_file(ROW)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"weights")
+    came = pull(ROW)
+    assert (came.path, came.downloaded) == (path, False)
+    assert "HF_HUB_OFFLINE" in came.note
+    assert "folder/spec.json" in came.note
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    hub.files["owner/tiny@main/folder/spec.json"] = b"{}"
+    assert pull(ROW).note == "", "the next pull with a network looks again"
+    assert path.with_name("spec.json").read_bytes() == b"{}"
+    for name in ("spec.json", "source.json"):
+        path.with_name(name).unlink()
+    hub.files["owner/tiny@main/folder/spec.json"] = b"[]"
+    with pytest.raises(HubError, match="do not use"):
+        pull(ROW)
+
+
 def test_a_scrambled_record_of_hashes_is_not_overlooked(hub: Any, tmp_path: Path) -> None:
     hub.files[KEY] = b"weights"
     pull(ROW)

@@ -30,6 +30,9 @@ from vesalius.checkpoints.hub_file import DEFAULT_ENDPOINT, HubFile, by_hand
 from vesalius.errors import DiskError, HubError
 from vesalius.io.file_lock import take_lock
 
+DO_NOT_USE = "do not use the file"
+"""Begins the advice where a file came, and is not what was promised."""
+
 _TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -290,5 +293,5 @@ def _not_as_promised(expected: str, got: str, where: str) -> HubError:
     return HubError(
         expected=f"{expected} from {where}",
         got=got,
-        do="do not use the file: the publisher changed it, or something on the way did; compare by hand",
+        do=f"{DO_NOT_USE}: the publisher changed it, or something on the way did; compare by hand",
     )

@@ -7,6 +7,9 @@ import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
+_SPEC = "spec.json"
+"""What weights are described by, where their repository has it."""
+
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
@@ -29,4 +32,5 @@ class HubFile:
 def by_hand(wanted: HubFile, target: Path) -> str:
     """Say how to get the file without this program, as hospitals without network need."""
     page = wanted.url(DEFAULT_ENDPOINT)
-    return f"on a machine with network download {page} and put it at {target}"
+    beside = "" if target.name == _SPEC else f", and {_SPEC} from beside it, where there is one"
+    return f"on a machine with network download {page} and put it at {target}{beside}"

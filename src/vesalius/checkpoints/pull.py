@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vesalius.checkpoints.catalog import CatalogRow
 from vesalius.checkpoints.content import file_sha256
-from vesalius.checkpoints.hub import Progress, download
+from vesalius.checkpoints.hub import DO_NOT_USE, Progress, download
 from vesalius.checkpoints.store import (
     SPEC_FILE,
     find_weights,
@@ -37,6 +37,8 @@ class PulledModel:
     """What the hash was compared with: published, first pull, or nothing yet; package where nothing is pulled."""
     downloaded: bool
     """Whether it came over the network just now."""
+    note: str = ""
+    """What is not as it should be, though the weights are there and right."""
 
 
 def pull(row: CatalogRow, *, again: bool = False, progress: Progress | None = None) -> PulledModel:
@@ -48,7 +50,8 @@ def pull(row: CatalogRow, *, again: bool = False, progress: Progress | None = No
         progress: Told how far the download is.
 
     Raises:
-        HubError: If it cannot be downloaded, or is not what was seen before.
+        HubError: If it cannot be downloaded, or is not what was seen before. Where weights are there and right, a
+            spec that cannot be fetched is a note of the result instead.
         UnknownModelError: If it should be in the package and is not.
     """
     if row.is_builtin:
@@ -60,7 +63,13 @@ def pull(row: CatalogRow, *, again: bool = False, progress: Progress | None = No
         present = _present(found, known, pinned_by)
         record_sha256(row, present.sha256, present.size_bytes)
         if found == own_file(row) and not any(found.with_name(name).exists() for name in (_SOURCE_FILE, SPEC_FILE)):
-            _pull_spec(row, found.parent)  # an earlier pull ended before it had all
+            try:
+                _pull_spec(row, found.parent)  # an earlier pull ended before it had all, or the file came by hand
+            except HubError as error:
+                if error.do.startswith(DO_NOT_USE):
+                    raise
+                note = f"the weights are there, a {SPEC_FILE} could not be looked for: {error.got}; {error.do}"
+                return dataclasses.replace(present, note=note)
             write_json(found.with_name(_SOURCE_FILE), _source(row, "", present.sha256))
         return present
     target = own_file(row)

@@ -108,6 +108,7 @@ def _pull(args: argparse.Namespace) -> int:
             "package": "part of the package: nothing was downloaded, and there is nothing to compare it with",
             "nothing": "recorded: the publisher states no SHA-256, so every later pull must equal this one",
         }[came.pinned_by],
+        *([came.note] if came.note else []),
     ]
     _say(args, answer, lines)
     return 0
