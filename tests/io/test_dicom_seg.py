@@ -13,6 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from vesalius.errors import (
+    DicomSeriesError,
     DiskError,
     FileFormatError,
     GeometryError,
@@ -23,8 +24,9 @@ from vesalius.errors import (
 )
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
-from vesalius.io import dicom_seg, dicom_writer, formats, itk, seg_frames
+from vesalius.io import dicom_seg, dicom_writer, formats, highdicom_seg, itk, seg_frames
 from vesalius.io.dicom_source import DicomSource
+from vesalius.labels.structure import Structure
 
 SHAPE = (11, 9, 7)  # 99 pixels a frame: no whole number of bytes
 NAMES = {1: "liver", 14: "left kidney", 26: "hepatic tumor", 120: "thing of ours"}
@@ -207,6 +209,26 @@ def test_without_a_dicom_series_or_without_findings_nothing_is_written(tmp_path:
     empty = LabelMap(np.zeros(SHAPE, np.uint8), grid, NAMES)
     with pytest.raises(UsageError, match="empty"):
         formats.write(empty, tmp_path / "a.seg.dcm", like=series)
+    assert not (tmp_path / "a.seg.dcm").exists()
+
+
+def test_a_structure_that_cannot_be_written_is_not_blamed_on_the_headers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = highdicom_seg._description
+
+    def refusing(number: int, structure: Structure) -> hd.seg.SegmentDescription:
+        if structure.name != "liver":
+            raise TypeError(structure.name)
+        return honest(number, structure)
+
+    monkeypatch.setattr(highdicom_seg, "_description", refusing)
+    grid = grid_of([1, 0, 0, 0, 1, 0])
+    scan = series_of(grid, tmp_path / "ct")
+    data = np.ones(scan.grid.shape, np.uint8)
+    with pytest.raises(DicomSeriesError, match=r"not for the structures found \(TypeError\)") as caught:
+        formats.write(LabelMap(data, scan.grid, {1: "spleen"}, source=scan.source), tmp_path / "a.seg.dcm")
+    assert "patient" not in str(caught.value)
     assert not (tmp_path / "a.seg.dcm").exists()
 
 

@@ -47,7 +47,11 @@ def check_headers(source_images: Sequence[Dataset]) -> None:
         if lacking:
             raise _refused(f"{lacking} of {len(source_images)} files without {tag}")
     voxel = np.ones((1, 1, 1), np.uint8)
-    segmentation_of(voxel, [1], Grid((1, 1, 1), np.eye(4)), describe({1: "liver"}), source_images)
+    try:
+        _made(voxel, [1], Grid((1, 1, 1), np.eye(4)), describe({1: "liver"}), source_images)
+    except _REFUSALS as error:
+        got = f"dates, times or codes of patient or study that DICOM does not know ({type(error).__name__})"
+        raise _refused(got) from error  # whose own words may quote a patient's data
 
 
 def _refused(got: str) -> DicomSeriesError:
@@ -71,8 +75,24 @@ def segmentation_of(
         sources: The datasets of the series, without pixels.
 
     Raises:
-        DicomSeriesError: If highdicom cannot make one from these headers.
+        DicomSeriesError: If highdicom cannot make one: from these headers, where ``check_headers`` refuses them,
+            else of these structures.
     """
+    try:
+        return _made(layer, ids, grid, structures, sources)
+    except _REFUSALS as error:
+        check_headers(sources)
+        raise DicomSeriesError(
+            expected="structures and headers that a DICOM SEG can hold",
+            got=f"headers that would do for a liver, but not for the structures found ({type(error).__name__})",
+            do="look at the names and codes of the structures, or write NIfTI or .seg.nrrd; if nothing is odd "
+            "about them, the defect is ours",
+        ) from error
+
+
+def _made(
+    layer: LabelArray, ids: list[int], grid: Grid, structures: dict[int, Structure], sources: Sequence[Dataset]
+) -> Segmentation:
     table = np.zeros(max(int(layer.max()), *ids) + 1, np.uint8 if len(ids) <= 255 else np.uint16)
     table[ids] = np.arange(1, len(ids) + 1)
     numbers = np.empty(layer.shape[::-1], table.dtype)  # [k j i]: slices of rows of columns
@@ -85,12 +105,8 @@ def segmentation_of(
         coordinate_system="PATIENT",
         frame_of_reference_uid=getattr(sources[0], "FrameOfReferenceUID", None),
     )
-    try:
-        with quiet_pydicom():  # values copied from the user's headers may be odd
-            return _of_volume(volume, ids, structures, sources)
-    except _REFUSALS as error:
-        got = f"dates, times or codes of patient or study that DICOM does not know ({type(error).__name__})"
-        raise _refused(got) from error  # whose own words may quote a patient's data
+    with quiet_pydicom():  # values copied from the user's headers may be odd
+        return _of_volume(volume, ids, structures, sources)
 
 
 def _of_volume(
