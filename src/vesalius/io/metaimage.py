@@ -24,8 +24,8 @@ _LAST_LINE = re.compile(
 _SPACING = ("ElementSpacing", "ElementSize")
 _AXES = ("TransformMatrix", "Orientation", "Rotation")
 _ORIGIN = ("Offset", "Origin", "Position")
-_COUNTING = ("NDims", "DimSize", "HeaderSize", "Element", "BinaryData", "CompressedData", "Object")
-_COUNTING += (*_AXES, *_ORIGIN)
+_COUNTING = (*_AXES, *_ORIGIN, "NDims", "DimSize", "HeaderSize", "Element", "BinaryData", "CompressedData",
+             "Object")  # fmt: skip
 """How the fields begin that say what and where the voxels are."""
 _BLANKS = " \t\n\r\v\f"
 """What SimpleITK takes for white space; Python knows more."""
