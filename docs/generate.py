@@ -106,6 +106,12 @@ SENTENCES: Mapping[str, str] = {
     "by the recipe with depth: Dice {dice[depth, neighbours shown][mean]:.2f} with adapters that see their "
     "neighbours, {dice[depth, one slice shown][mean]:.2f} with one slice shown, {dice[lora][mean]:.2f} with LoRA "
     "and {dice[decoder alone][mean]:.2f} with neither (chance 0.5)",
+    "slice_transfer.json": "Slices learnt from two labelled scans in {minutes:g} minutes of a core, "
+    "{support_sets} support sets, {measured_on} scans to measure on: mean Dice of five structures "
+    "{dice[pretrained][mean]:.3f} from a toy transformer that had learnt without labels for "
+    "{pretrained_for_min:.0f} minutes, {dice[scratch][mean]:.3f} from scratch, copied labels "
+    "{dice[copied][mean]:.3f}; pretrained over scratch {gained_over_scratch[pretrained][mean]:.3f} "
+    "({gained_over_scratch[pretrained][low]:.3f} to {gained_over_scratch[pretrained][high]:.3f})",
     "slices_vs_published.json": "{slices} DICOM slices at {pixels}² through MedDINOv3 (ViT-B, seeded weights, "
     "{classes} classes), one thread, beside other work: by default (bf16, no reflections) "
     "{sides[vesalius][slice_s_ratio]:.2f} of the time of the published loop in fp32 "
