@@ -260,6 +260,12 @@ def test_values_without_a_negative_one_are_taken_for_hounsfield_units_where_some
         prepared(path, tmp_path / "cache")
 
 
+def test_ct_that_is_shifted_by_1024_is_refused_whatever_anybody_says(write_set: Written, tmp_path: Path) -> None:
+    path = write_set({"a": {"image": make_case(0)[0] + 1024}}, modality={"0": "CT"})
+    with pytest.raises(NotValidatedError, match="shifted by 1024"):
+        prepared(path, tmp_path / "cache")
+
+
 def test_of_an_image_without_a_unit_the_values_that_stand_for_a_window_are_kept(
     write_set: Written, tmp_path: Path
 ) -> None:

@@ -82,6 +82,10 @@ def count_non_finite(data: Num[np.ndarray, "*shape"]) -> int:
     return sum(int(np.count_nonzero(~np.isfinite(data[..., k]))) for k in range(data.shape[-1]))
 
 
+_SOFTEST_BONE_HU = 500.0
+"""No body is mostly denser; soft tissue that is shifted by 1024 is."""
+
+
 def not_hounsfield(data: Num[np.ndarray, "i j k"], *, may_lack_negatives: bool = False) -> str | None:
     """Say why voxel values cannot be Hounsfield units, or return None where they may be.
 
@@ -101,6 +105,8 @@ def not_hounsfield(data: Num[np.ndarray, "i j k"], *, may_lack_negatives: bool =
         return f"all values lie between {low:g} and {high:g}, as after normalisation"
     if low >= 0.0 and not may_lack_negatives:
         return f"no value is negative ({low:g} to {high:g}): unscaled, shifted by 1024, or not CT"
+    if low >= 0.0 and np.median(sample[sample > 0.0]) > _SOFTEST_BONE_HU:
+        return f"no value is negative and most are as dense as bone (up to {high:g}): unscaled, or shifted by 1024"
     if low < -5000.0 and np.mean(sample < -5000.0) > 0.5:
         return f"most values are far below air (down to {low:g})"
     return None
