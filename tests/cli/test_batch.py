@@ -243,7 +243,11 @@ def test_killed_at_twenty_random_moments(tmp_path: Path, tiny_model: Path, make_
     killed = 0
     for trial in range(20):
         out = tmp_path / f"killed_{trial}"
-        killed += kill_and_finish(tmp_path / "scans", out, tiny_model, moments.uniform(0.02, 0.95) * duration)
+        start = time.perf_counter()
+        was_killed = kill_and_finish(tmp_path / "scans", out, tiny_model, moments.uniform(0.02, 0.95) * duration)
+        if not was_killed:  # the machine has become faster than it was at first
+            duration = min(duration, time.perf_counter() - start)
+        killed += was_killed
         assert tree(out) == whole
     assert killed >= 15, "most kills came before the end"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

@@ -145,7 +145,7 @@ def test_what_is_typed_becomes_options() -> None:
 def test_a_fine_tuning_that_was_told_to_stop_ends_with_the_weights_of_one_that_was_not(place: Path) -> None:
     def typed(run: str, *more: str) -> list[str]:
         given = words(place, "--folds", "2", "--cache", str(place / "cache"), *more, run=run)
-        given[given.index("--steps") + 1] = "24"
+        given[given.index("--steps") + 1] = "60"
         return [sys.executable, "-m", "vesalius.cli.main", *given]
 
     subprocess.run(typed("whole"), check=True, capture_output=True)
