@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from vesalius.geometry.boxes import Box, Triple
-from vesalius.inference.points import PointLogits
+from vesalius.geometry.boxes import Triple
+from vesalius.inference.points import PointLogits, window_box
 from vesalius.prompts.encode import ObjectClicks
 
 STRENGTH = 6.0
@@ -96,7 +96,7 @@ def reached(
     around = extent(clicks.points_ijk - box.start, clicks.positive, seen, spacing_mm, first_mm=first_mm)
     windows = []
     for start, window in zip(logits.starts, logits.windows, strict=True):
-        own = torch.from_numpy(around[_window(start, window.shape).relative_to(box.start).slices])
+        own = torch.from_numpy(around[window_box(start, window.shape).relative_to(box.start).slices])
         windows.append(trust * window + own)
     return PointLogits(logits.shape, logits.starts, tuple(windows))
 
@@ -232,7 +232,3 @@ def _distance_mm(
     )
     distance: np.ndarray = np.sqrt(i[:, None, None] + j[:, None] + k)
     return distance
-
-
-def _window(start: Triple, shape: torch.Size) -> Box:
-    return Box(start, (start[0] + shape[0], start[1] + shape[1], start[2] + shape[2]))

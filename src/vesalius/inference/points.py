@@ -51,7 +51,7 @@ class PointLogits:
     @property
     def box(self) -> Box:
         """The smallest box around all windows; empty where there are none."""
-        windows = (_window(start, logits.shape) for start, logits in zip(self.starts, self.windows, strict=True))
+        windows = (window_box(start, logits.shape) for start, logits in zip(self.starts, self.windows, strict=True))
         return enclosing_box(windows) or NOWHERE
 
     def blended(self) -> Float[Tensor, "i j k"]:
@@ -63,7 +63,7 @@ class PointLogits:
             return self.windows[0]
         total, weight = torch.zeros(self.box.shape), torch.zeros(self.box.shape)
         for start, logits in zip(self.starts, self.windows, strict=True):
-            window = _window(start, logits.shape)
+            window = window_box(start, logits.shape)
             i, j, k = (np.arange(a, b) for a, b in zip(window.start, window.stop, strict=True))
             share = torch.from_numpy(self._share_of(window, i[:, None, None], j[:, None], k))
             part = window.relative_to(self.box.start).slices
@@ -84,7 +84,7 @@ class PointLogits:
         """
         remaining = np.ones(np.broadcast_shapes(i.shape, j.shape, k.shape), dtype=np.float32)
         for start, logits in zip(self.starts, self.windows, strict=True):
-            remaining *= 1 - self._share_of(_window(start, logits.shape), i, j, k)
+            remaining *= 1 - self._share_of(window_box(start, logits.shape), i, j, k)
         return 1 - remaining
 
     def _share_of(self, window: Box, *places: np.ndarray) -> Float32[np.ndarray, "*shape"]:
@@ -164,7 +164,7 @@ def compute_image_map(
         NoHeadError: If the model has no click branch.
     """
     device = next(network.parameters()).device
-    window = image[_window(start, window_size).slices][None, None].to(device)
+    window = image[window_box(start, window_size).slices][None, None].to(device)
     with torch.inference_mode(), workspace():
         mapped: Tensor = network.point_head.image_map(network.point_features(window))
     return mapped
@@ -199,7 +199,7 @@ def segment_points(
         image_maps = partial(compute_image_map, network, image, window_size=window_size)
     found: list[dict[Triple, Tensor]] = [{} for _ in objects]
     for start in windows:
-        window = _window(start, window_size)
+        window = window_box(start, window_size)
         clicked = [row for row, one in enumerate(objects) if len(one.within(window))]
         if not clicked:
             continue
@@ -222,7 +222,8 @@ def _logits_of_one(
     return logits[0, 0].float().cpu()
 
 
-def _window(start: Triple, size: Sequence[int]) -> Box:
+def window_box(start: Triple, size: Sequence[int]) -> Box:
+    """Return the box of a window that starts somewhere."""
     return Box(start, (start[0] + size[0], start[1] + size[1], start[2] + size[2]))
 
 
