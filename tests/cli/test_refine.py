@@ -187,6 +187,23 @@ def test_a_result_folder_is_corrected_with_its_layers(
     assert read_labels(out / "labels.nii.gz").mask("spleen").any()
 
 
+def test_what_segment_knew_of_a_structure_goes_on_while_nobody_changes_it(
+    refined: Case, clicks: Path, tmp_path: Path, out: Path, clicking_model: Path
+) -> None:
+    before = Path(shutil.copytree(refined.out, tmp_path / "before"))
+    record = json.loads((before / "labels.json").read_text())
+    known = {"confidence": 0.5, "pieces_removed": 3, "removed_ml": 1e6}
+    record["classes"] = [entry | known for entry in record["classes"]]
+    (before / "labels.json").write_text(json.dumps(record))
+    clicks.write_text(json.dumps({"clicks": [{"target": "spleen", "positive": True, "voxel": [15, 12, 11]}]}))
+    assert refine(refined.scan, clicks, out, clicking_model, "--labels", before) == 0
+    after = json.loads((out / "labels.json").read_text())
+    found = {entry["name"]: {key: entry[key] for key in known} for entry in after["classes"]}
+    assert found["lesion"] == known
+    assert found["spleen"] == {"confidence": None, "pieces_removed": 0, "removed_ml": 0.0}
+    assert any(warning.startswith("lesion: the largest piece") for warning in after["warnings"])
+
+
 def test_fiducials_of_slicer_mean_the_same_clicks(
     refined: Case, out: Path, clicking_model: Path, tmp_path: Path
 ) -> None:

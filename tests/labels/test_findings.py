@@ -56,6 +56,11 @@ def test_numbers_that_are_not_finite_become_null():
     assert record["confidence"] is None
 
 
+def test_a_finding_is_read_as_it_was_written():
+    first = finding(mean_hu=None, snomed=None).as_dict()
+    assert Finding.of_dict(json.loads(json.dumps(first))).as_dict() == first
+
+
 def test_found_are_those_with_voxels():
     absent = finding(class_id=2, name="spleen", voxels=0, mean_hu=None, confidence=None)
     assert [f.name for f in Findings((finding(), absent)).found] == ["liver"]

@@ -177,6 +177,12 @@ def test_where_nothing_is_alike_the_names_of_a_small_model_are_told():
         Vocabulary.of([(1, "liver"), (2, "spleen")]).resolve(["vertebrae"])
 
 
+def test_the_error_counts_what_may_be_asked_for_and_not_only_what_is_made_unasked():
+    some = Vocabulary.of([(1, "liver"), (2, "spleen"), (3, "heart")], everything=[1])
+    with pytest.raises(UnknownClassError, match=r"one of the 3 classes"):
+        some.resolve(["vertebrae"])
+
+
 def test_a_name_of_another_model_is_unknown_here():
     with pytest.raises(UnknownClassError):
         VISTA3D.resolve(["mandible"])

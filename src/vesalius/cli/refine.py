@@ -172,6 +172,7 @@ def _replayed(
     say: Callable[[str], None],
 ) -> Segmentation:
     """Do what a user would, and measure what came of it."""
+    from vesalius.inference.result_labels import read_earlier_findings
     from vesalius.inference.review import measure_labels
     from vesalius.inference.segmenter import Segmentation
 
@@ -180,7 +181,9 @@ def _replayed(
     labels = _accepted(scan, clicks, segmenter, volume, earlier, journal=journal)
     say("measuring")
     predicted = time.perf_counter()
-    findings = measure_labels(volume, labels)
+    corrected = scan.more.get("--labels")
+    known = read_earlier_findings(corrected) if isinstance(corrected, Path) else ()
+    findings = measure_labels(volume, labels, earlier=known)
     return Segmentation(
         labels=labels,
         findings=findings,

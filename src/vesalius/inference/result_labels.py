@@ -11,6 +11,7 @@ from vesalius.errors import FileFormatError, GeometryError
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io.formats import read_labels
 from vesalius.io.seg_slices import with_empty_slices
+from vesalius.labels.findings import Finding
 from vesalius.labels.spelling import exact_key
 
 _WITH_ALL_LAYERS = ("labels.seg.nrrd", "labels.seg.dcm")
@@ -50,6 +51,21 @@ def read_result_labels(path: Path) -> LabelMap:
         InputError: As ``read_labels``.
     """
     return _read_folder(path) if is_result(path) else read_labels(path)
+
+
+def read_earlier_findings(path: Path) -> tuple[Finding, ...]:
+    """Read what was found when labels were made; of a label file alone nothing is known.
+
+    Raises:
+        FileFormatError: If ``labels.json`` of the folder is damaged.
+    """
+    if not is_result(path):
+        return ()
+    try:
+        record = json.loads((path / "labels.json").read_text("utf-8"))
+        return tuple(Finding.of_dict(entry) for entry in record["classes"])
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        raise _no_record(path, error) from None
 
 
 def is_result(path: Path) -> bool:
@@ -94,11 +110,7 @@ def _layer_files(folder: Path) -> dict[str, str]:
         record = json.loads((folder / "labels.json").read_text("utf-8"))
         layers = {str(layer): str(name) for layer, name in record.get("overlaps", {}).items()}
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise FileFormatError(
-            expected=f"a result of `vesalius segment` in {folder}",
-            got=f"labels.json: {error}",
-            do="name the label file itself",
-        ) from None
+        raise _no_record(folder, error) from None
     for name in layers.values():
         if Path(name).name != name or not (folder / name).is_file():
             raise FileFormatError(
@@ -107,3 +119,11 @@ def _layer_files(folder: Path) -> dict[str, str]:
                 do="give the whole folder, or name the label file itself to go on without its layers",
             )
     return layers
+
+
+def _no_record(folder: Path, error: Exception) -> FileFormatError:
+    return FileFormatError(
+        expected=f"a result of `vesalius segment` in {folder}",
+        got=f"labels.json: {error}",
+        do="name the label file itself",
+    )

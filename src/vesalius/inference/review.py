@@ -35,6 +35,7 @@ def measure(
     *,
     confidence: Callable[[Finding], float | None] = lambda _: None,
     removed: Mapping[int, Removed] | None = None,
+    earlier: Sequence[Finding] = (),
 ) -> Findings:
     """Measure every structure that was looked for, and say what a person should look at.
 
@@ -45,6 +46,8 @@ def measure(
         vocabulary: Gives colours, codes and left-right partners.
         confidence: A finding without confidence -> predicted Dice, where it can be predicted.
         removed: Label id -> pieces that were taken away already.
+        earlier: What was found before a correction. A structure that still has as many voxels keeps its
+            confidence and its count of pieces taken away, which voxels do not tell.
     """
     removed = removed or {}
     regions: dict[int, LabelRegion] = {}
@@ -72,20 +75,36 @@ def measure(
         )
         for target in sorted(targets, key=lambda target: target.id)
     ]
-    findings = tuple(replace(finding, confidence=confidence(finding)) for finding in measured)
+    known = {(finding.name, finding.voxels): finding for finding in earlier}
+    findings = tuple(
+        _with_what_was_known(replace(f, confidence=confidence(f)), known.get((f.name, f.voxels))) for f in measured
+    )
     return Findings(findings, tuple(_warnings(findings, regions, vocabulary, labels.grid)))
 
 
-def measure_labels(volume: Volume, labels: LabelMap) -> Findings:
+def measure_labels(volume: Volume, labels: LabelMap, *, earlier: Sequence[Finding] = ()) -> Findings:
     """Measure every structure a label map names, whatever model or person made it.
 
     Args:
         volume: The image, on the grid of the labels.
         labels: With names as people give them: two may be one but for their spelling.
+        earlier: As ``measure``.
     """
     vocabulary = Vocabulary.of(tuple(_told_apart(labels.names).items()))
     targets = [Target(label, name, (label,)) for label, name in labels.names.items()]
-    return measure(volume, labels, targets, vocabulary)
+    return measure(volume, labels, targets, vocabulary, earlier=earlier)
+
+
+def _with_what_was_known(finding: Finding, earlier: Finding | None) -> Finding:
+    """Return a finding with what voxels do not tell, where the structure was found before."""
+    if earlier is None:
+        return finding
+    return replace(
+        finding,
+        confidence=earlier.confidence,
+        pieces_removed=earlier.pieces_removed,
+        removed_ml=earlier.removed_ml,
+    )
 
 
 def _told_apart(names: Mapping[int, str]) -> dict[int, str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,29 @@ class Finding:
     pieces_removed: int = 0
     removed_ml: float = 0.0
 
+    @classmethod
+    def of_dict(cls, record: Mapping[str, Any]) -> Finding:
+        """Read a finding that ``as_dict`` wrote, of this or an earlier version of ours.
+
+        Raises:
+            KeyError, TypeError, ValueError: If the record is something else.
+        """
+        red, green, blue = map(int, record["colour"])
+        return cls(
+            class_id=int(record["id"]),
+            name=str(record["name"]),
+            colour=(red, green, blue),
+            snomed=None if record["snomed"] is None else str(record["snomed"]),
+            volume_ml=float(record["volume_ml"]),
+            voxels=int(record["voxels"]),
+            mean_hu=_optional(record["mean_hu"]),
+            confidence=_optional(record["confidence"]),
+            touches_border=bool(record["touches_border"]),
+            components=int(record["components"]),
+            pieces_removed=int(record.get("pieces_removed", 0)),
+            removed_ml=float(record.get("removed_ml", 0.0)),
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return the finding as a JSON object; numbers that are not finite become null."""
         return {
@@ -79,3 +103,7 @@ class Findings:
 
 def _finite(value: float | None, *, digits: int) -> float | None:
     return None if value is None or not math.isfinite(value) else round(float(value), digits)
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)

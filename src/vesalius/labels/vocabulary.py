@@ -176,8 +176,9 @@ class Vocabulary:
         spellings |= {loose_key(word): s.name for s in self.structures for word in (s.name, *s.synonyms)}
         close = difflib.get_close_matches(loose_key(name), spellings, n=5, cutoff=0.6)
         meant = list(dict.fromkeys(spellings[key] for key in close))[:3]
+        named = sum(structure.status != "unsupported" for structure in self.structures)
         return UnknownClassError(
-            expected=f"one of the {len(self.everything)} classes or {len(self.groups)} groups this model names",
+            expected=f"one of the {named} classes or {len(self.groups)} groups this model names",
             got=repr(name),
             do=f"did you mean {' or '.join(map(repr, meant))}?" if meant else self._choice(),
         )
