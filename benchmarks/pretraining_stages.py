@@ -53,7 +53,7 @@ def carried_out(stage: str, arguments: argparse.Namespace) -> Path:
     recipe, store = recipe_of(stage, arguments.minutes, arguments.seed), make_store(arguments.stage_1.parent)
     course = PretrainingCourse(
         recipe=recipe,
-        beginning=Beginning.of(run_of(AFTER[stage], arguments), store),
+        beginning=Beginning.of(run_of(AFTER[stage], arguments), recipe, store),
         store=store,
         gram=None if recipe.gram is None else arguments.stage_1,
     )

@@ -23,7 +23,7 @@ from vesalius.errors import CheckpointError, UsageError
 from vesalius.geometry.planes import ORIENTATION
 from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
 from vesalius.pretraining.recipes import PretrainingRecipe, spec_of
-from vesalius.pretraining.settings import Gram, HeadSettings
+from vesalius.pretraining.settings import Gram, HeadSettings, Resolution
 from vesalius.pretraining.task import PretrainingTask
 from vesalius.pretraining.views import Views
 
@@ -160,7 +160,7 @@ def test_a_pretraining_begins_with_a_backbone_and_fresh_heads(store: SliceStore,
     given = pupil(7)
     spec = replace(spec_of(recipe(), "given"), licence="of its own", normalisation="slice")
     write_model(tmp_path / "given", given.backbone.state_dict(), spec)
-    beginning = Beginning.of(tmp_path / "given", store)
+    beginning = Beginning.of(tmp_path / "given", recipe(), store)
     begun = beginning.pupil(recipe())
     assert same(dict(begun.backbone.state_dict()), dict(given.backbone.state_dict()))
     assert not same(dict(begun.class_head.state_dict()), dict(given.class_head.state_dict()))
@@ -175,15 +175,24 @@ def test_a_backbone_that_is_gone_on_with_expects_slices_as_the_store_has_them(tm
     manifest = json.loads((coronal.folder / MANIFEST).read_text())
     manifest["settings"] |= {"plane": "coronal", "spacing_mm": 2.5}
     (coronal.folder / MANIFEST).write_text(json.dumps(manifest))
-    given = replace(spec_of(recipe(), "given"), spacing_mm=(0.5, 0.5, 0.0))
+    given = replace(spec_of(recipe(), "given"), spacing_mm=(0.4464, 0.4464, 0.0), window_size=(896, 896, 1))
     write_model(tmp_path / "given", pupil(7).backbone.state_dict(), given)
     chosen, coronal = recipe(), SliceStore(coronal.folder)
-    for beginning in (Beginning.of(tmp_path / "given", coronal), Beginning.at_random(chosen, coronal)):
+    for beginning in (Beginning.of(tmp_path / "given", chosen, coronal), Beginning.at_random(chosen, coronal)):
         assert (beginning.spec.orientation, beginning.spec.spacing_mm) == (ORIENTATION["coronal"], (2.5, 2.5, 0.0))
-        assert beginning.spec.window_size == given.window_size
+        assert beginning.spec.window_size == (32, 32, 1), "not 896 pixels of 2.5 mm"
     manifest["settings"]["spacing_mm"] = None
     (coronal.folder / MANIFEST).write_text(json.dumps(manifest))
-    assert Beginning.of(tmp_path / "given", SliceStore(coronal.folder)).spec.spacing_mm == (0.5, 0.5, 0.0)
+    native = Beginning.of(tmp_path / "given", chosen, SliceStore(coronal.folder)).spec
+    assert (native.spacing_mm, native.window_size) == (given.spacing_mm, given.window_size)
+
+
+def test_a_later_stage_expects_windows_of_its_own_views(store: SliceStore, finished: Path) -> None:
+    assert load_encoder(finished).spec.window_size == (32, 32, 1)
+    larger = recipe(
+        resolutions=(Resolution(global_size=44, local_size=16), Resolution(global_size=40, local_size=16))
+    )
+    assert Beginning.of(finished, larger, store).spec.window_size == (48, 48, 1), "in whole patches of 8"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +214,7 @@ def test_a_stage_goes_on_from_student_and_teacher_of_the_stage_before(
     store: SliceStore, finished: Path, tmp_path: Path
 ) -> None:
     chosen = recipe(gram=Gram(), loop=replace(recipe().loop, steps=1))
-    beginning = Beginning.of(finished, store)
+    beginning = Beginning.of(finished, chosen, store)
     state = RunFolder(finished).checkpoint()
     assert state is not None
     assert same(dict(beginning.pupil(chosen).state_dict()), dict(state["network"]))
@@ -233,12 +242,12 @@ def test_a_stage_goes_on_from_student_and_teacher_of_the_stage_before(
 def test_heads_of_other_sizes_are_refused(finished: Path, store: SliceStore) -> None:
     other = recipe(class_head=HeadSettings(prototypes=HEAD.prototypes + 1, hidden=16, bottleneck=8))
     with pytest.raises(CheckpointError, match="heads of the recipe's sizes"):
-        Beginning.of(finished, store).pupil(other)
+        Beginning.of(finished, other, store).pupil(other)
 
 
 def test_a_model_that_is_no_backbone_is_refused(store: SliceStore) -> None:
     with pytest.raises(CheckpointError, match="a backbone"):
-        Beginning.of("vesalius-small", store)
+        Beginning.of("vesalius-small", recipe(), store)
 
 
 def test_one_scan_in_twenty_is_held_out_where_the_recipe_validates(store: SliceStore) -> None:

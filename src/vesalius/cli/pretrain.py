@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     recipe, store = recipe_of(args), SliceStore(args.data)
     if not args.dry_run:
         refuse_existing(args.folder, resume=args.resume)
-    beginning = Beginning.of(args.start, store) if args.start else Beginning.at_random(recipe, store)
+    beginning = Beginning.of(args.start, recipe, store) if args.start else Beginning.at_random(recipe, store)
     course = PretrainingCourse(recipe=recipe, beginning=beginning, store=store, gram=args.gram)
     if args.dry_run:
         print(json.dumps(course.config(), indent=2))

@@ -24,7 +24,7 @@ from vesalius.engine.team import ALONE, Team
 from vesalius.errors import CheckpointError, InterruptedRun, UsageError
 from vesalius.geometry.planes import ORIENTATION
 from vesalius.models.vit import Vit
-from vesalius.pretraining.recipes import PretrainingRecipe, optimisation_of, spec_of
+from vesalius.pretraining.recipes import PretrainingRecipe, optimisation_of, spec_of, window_size_of
 from vesalius.pretraining.student_teacher import Pupil
 from vesalius.pretraining.task import PretrainingTask, Split
 from vesalius.spec import ModelSpec, VitArchitecture
@@ -56,14 +56,15 @@ class Beginning:
     @classmethod
     def at_random(cls, recipe: PretrainingRecipe, store: SliceStore) -> Beginning:
         """Begin with the recipe's architecture, and expect slices as the store has them."""
-        return cls(spec=_as_stored(spec_of(recipe, "backbone"), store), source="at random")
+        return cls(spec=_as_stored(spec_of(recipe, "backbone"), recipe, store), source="at random")
 
     @classmethod
-    def of(cls, start: str | Path, store: SliceStore) -> Beginning:
+    def of(cls, start: str | Path, recipe: PretrainingRecipe, store: SliceStore) -> Beginning:
         """Begin with a backbone and fresh heads; or where the folder of a pretraining ended, with its heads.
 
-        Slices are expected as the store has them, which is how they are learnt from now; values stay normalised as
-        the backbone knows them.
+        Slices are expected as the store has them, in windows of the recipe's largest views, which is how they are
+        learnt from now; values stay normalised as the backbone knows them. A store with the scans' own spacings
+        states none: spacing and window stay the backbone's then.
 
         Raises:
             ModelError: If there is no such model, its weights are refused, or it is no backbone.
@@ -76,7 +77,7 @@ class Beginning:
                 got=f"{spec.name}, a {spec.architecture.kind} network",
                 do="name another: `vesalius models list`",
             )
-        spec = _as_stored(spec, store)
+        spec = _as_stored(spec, recipe, store)
         source = f"{spec.name}, {identity_of(weights)}"
         checkpoint = Path(start) / CHECKPOINT
         if not checkpoint.is_file():
@@ -189,11 +190,19 @@ def _write(course: PretrainingCourse, learner: Learner[Pupil], run: RunFolder, t
     write_model(run.path, {name: tensor.to(torch.device("cpu")) for name, tensor in state.items()}, spec)
 
 
-def _as_stored(spec: ModelSpec, store: SliceStore) -> ModelSpec:
-    """Return a spec that expects the plane and the spacing of a store; of one with native spacings, its own."""
+def _as_stored(spec: ModelSpec, recipe: PretrainingRecipe, store: SliceStore) -> ModelSpec:
+    """Return a spec that expects plane and spacing of a store, in windows as learnt; of native spacings, its own.
+
+    A window is kept with its spacing or not at all: 896 pixels of 0.45 mm are 0.4 m, of 1.5 mm more than a body.
+    """
     spacing_mm = store.settings.get("spacing_mm")
     spec = replace(spec, orientation=ORIENTATION[store.plane])
-    return spec if spacing_mm is None else replace(spec, spacing_mm=(float(spacing_mm), float(spacing_mm), 0.0))
+    if spacing_mm is None:
+        return spec
+    assert isinstance(spec.architecture, VitArchitecture)
+    side_mm = float(spacing_mm)
+    window_size = window_size_of(recipe, spec.architecture)
+    return replace(spec, spacing_mm=(side_mm, side_mm, 0.0), window_size=window_size)
 
 
 def _gram_teacher(source: str | Path, spec: ModelSpec, device: str) -> Vit:

@@ -114,19 +114,23 @@ def optimisation_of(recipe: PretrainingRecipe, architecture: VitArchitecture) ->
 
 def spec_of(recipe: PretrainingRecipe, name: str) -> ModelSpec:
     """Return what a backbone that begins at random expects of an image: MedDINOv3's constants."""
-    size = max(resolution.global_size for resolution in recipe.resolutions)
-    multiple = recipe.architecture.size_multiple
-    side = math.ceil(size / multiple) * multiple
     return replace(
         MEDDINOV3_SPEC,
         name=name,
         version="1",
         architecture=recipe.architecture,
-        window_size=(side, side, 1),
+        window_size=window_size_of(recipe, recipe.architecture),
         licence="",
         provenance="",
         citation="",
     )
+
+
+def window_size_of(recipe: PretrainingRecipe, architecture: VitArchitecture) -> tuple[int, int, int]:
+    """Return the size at which a backbone learns: that of the largest global views, in whole patches of its own."""
+    size, multiple = max(resolution.global_size for resolution in recipe.resolutions), architecture.size_multiple
+    side = math.ceil(size / multiple) * multiple
+    return side, side, 1
 
 
 FLEXICT_DISTORTION = Distortion(shared=True)
