@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.review import measure
 from vesalius.inference.segmenter import Segmentation
+from vesalius.labels.findings import Findings
 from vesalius.labels.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.of([(1, "liver"), (5, "right kidney"), (14, "left kidney"), (3, "spleen")])
@@ -88,6 +90,34 @@ def test_a_structure_in_pieces_is_left_out() -> None:
     found = decide(crumbled)["right kidney"]
     assert found.pieces == 2
     assert any("largest piece" in reason for reason in found.reasons)
+
+
+def test_pieces_that_a_model_took_away_by_itself_count() -> None:
+    plain = segmenter(by_intensity)
+
+    def tidied(volume: Volume) -> Segmentation:
+        answer = plain(volume)
+        lost = {"liver": 0.05, "right kidney": 0.25}  # of what the model saw
+        classes = tuple(
+            replace(one, pieces_removed=2, removed_ml=one.volume_ml * lost[one.name] / (1 - lost[one.name]))
+            if one.name in lost
+            else one
+            for one in answer.findings.classes
+        )
+        return replace(answer, findings=Findings(classes))
+
+    settings = ReliabilitySettings(changes=())
+    _, decisions = judge(scan(), tidied, VOCABULARY, settings, np.random.default_rng(0))
+    found = {one.name: one for one in decisions}
+    assert [
+        (found[name].pieces, found[name].largest_piece) for name in ("liver", "right kidney", "left kidney")
+    ] == [
+        (3, 0.95),
+        (3, 0.75),
+        (1, 1.0),
+    ]
+    assert found["liver"].is_kept
+    assert found["right kidney"].reasons == ("the largest piece is 0.75 of it, one piece is expected",)
 
 
 def test_an_answer_that_noise_changes_is_left_out() -> None:

@@ -38,7 +38,7 @@ from vesalius.transforms.intensity import hounsfield_unit
 FILE = "pseudo_label.nii.gz"
 DECISIONS = "decisions.json"
 TABLE = "decisions.csv"
-_FORMAT = 2
+_FORMAT = 3
 _CHANGES: tuple[Change, ...] = ("noise", "zoom", "mirror")
 
 

@@ -73,8 +73,8 @@ class Decision:
         class_id: Of the model's vocabulary.
         name: Of the structure.
         volume_ml: Of the answer; 0 where nothing was found.
-        pieces: In how many.
-        largest_piece: Part of it that the largest makes up.
+        pieces: In how many the model saw it, those included that were taken away from it afterwards.
+        largest_piece: Part of all of them that the largest makes up.
         agreement: Change -> Dice with the answer to the changed scan.
         reasons: Why it is left out; empty where it is kept.
     """
@@ -187,6 +187,9 @@ def _decided(
     finding: Finding, labels: LabelMap, agreement: Mapping[str, float], settings: ReliabilitySettings
 ) -> Decision:
     pieces, largest = _pieces(_mask(labels, finding.class_id)) if finding.voxels else (0, 0.0)
+    if finding.pieces_removed:  # the model's own answer is judged, not what tidying made of it
+        pieces += finding.pieces_removed
+        largest *= finding.volume_ml / (finding.volume_ml + finding.removed_ml)
     return Decision(
         class_id=finding.class_id,
         name=finding.name,
