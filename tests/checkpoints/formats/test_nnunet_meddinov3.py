@@ -123,6 +123,15 @@ def test_the_network_and_what_it_expects_are_read(tmp_path: Path) -> None:
     assert torch.equal(state["decoder.classify.weight"], weights["up_projection.decode.4.weight"])
 
 
+def test_what_is_ignored_in_training_has_no_channel_and_no_name(tmp_path: Path) -> None:
+    saved = checkpoint()
+    saved["init_args"]["dataset_json"]["labels"]["ignore"] = CLASSES
+    assert load_slice_model(save(tmp_path, saved)).spec.vocabulary == ((1, "kidney"), (2, "tumour"))
+    saved["init_args"]["dataset_json"]["labels"]["ignore"] = CLASSES + 1
+    with pytest.raises(CheckpointError, match="ignore"):
+        load_slice_model(save(tmp_path, saved))
+
+
 def test_its_answers_are_those_of_the_published_decoder_on_its_encoder(tmp_path: Path) -> None:
     saved = checkpoint()
     network = load_slice_model(save(tmp_path, saved)).network

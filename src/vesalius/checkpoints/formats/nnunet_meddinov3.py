@@ -29,6 +29,7 @@ from vesalius.spec import MedDinoArchitecture, ModelSpec, VitArchitecture
 WRAPPER = "network_weights"
 _DECODER = "up_projection.decode."
 _TAPS, _DEPTH_OF_TAPS = (2, 5, 8, 11), 12
+_IGNORED = "ignore"
 _READ_AXES = {
     "SimpleITKIO": "SPL",
     "NibabelIO": "SPL",
@@ -120,7 +121,7 @@ def spec_of(translation: SliceTranslation, around: Mapping[str, Any]) -> ModelSp
         plans, labels = arguments["plans"], arguments["dataset_json"]["labels"]
         configuration = _resolved(plans["configurations"], _word(arguments["configuration"]))
         intensities = plans["foreground_intensity_properties_per_channel"]["0"]
-        classes = {_word(name): int(label) for name, label in labels.items() if not isinstance(label, list | tuple)}
+        named = {_word(name): int(label) for name, label in labels.items() if not isinstance(label, list | tuple)}
         height, width = (int(side) for side in configuration["patch_size"])
         spacing = [float(side) for side in configuration["spacing"]][-2:]
         window = (float(intensities["percentile_00_5"]), float(intensities["percentile_99_5"]))
@@ -134,6 +135,7 @@ def spec_of(translation: SliceTranslation, around: Mapping[str, Any]) -> ModelSp
         forward, backward = ([int(n) for n in plans[f"transpose_{way}"]] for way in ("forward", "backward"))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _no_plans(f"{type(error).__name__}: {error}") from None
+    classes = _with_channels(named)
     count, depth = translation.architecture.num_classes, translation.architecture.encoder.depth
     if translation.architecture.taps == _TAPS and depth != _DEPTH_OF_TAPS:
         raise CheckpointError(
@@ -162,6 +164,15 @@ def spec_of(translation: SliceTranslation, around: Mapping[str, Any]) -> ModelSp
         licence="unknown",
         provenance=f"a checkpoint of MedDINOv3's nnU-Net trainers, configuration {arguments['configuration']}",
     )
+
+
+def _with_channels(named: Mapping[str, int]) -> dict[str, int]:
+    """Return the labels that the network answers with: of what is to be ignored in training it knows nothing.
+
+    nnU-Net's ``ignore`` is the number after those of the others, and has no channel.
+    """
+    others = {name: label for name, label in named.items() if name != _IGNORED}
+    return others if named.get(_IGNORED) == len(others) else dict(named)
 
 
 def _slice_axes(reader: str, forward: list[int], backward: list[int]) -> str:
