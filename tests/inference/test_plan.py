@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from inference.small_model import small_spec
 from vesalius.errors import MemoryBudgetError
 from vesalius.geometry.grid import Grid
 from vesalius.inference.pipelines import pipeline
-from vesalius.inference.plan import Demand, Plan, available_bytes, make_plan, window_flops
+from vesalius.inference.plan import Demand, Plan, make_plan, window_flops
 from vesalius.models.build import build
 from vesalius.spec import ModelSpec, VistaArchitecture
 
@@ -76,29 +75,6 @@ def test_what_happens_to_be_free_decides_nothing(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("vesalius.inference.plan.available_bytes", lambda: half - GB)
     with pytest.raises(MemoryBudgetError):
         make_plan(demand(), precision="fp32", fallback="bf16", flops_per_second=steady)
-
-
-@pytest.mark.parametrize(
-    ("folder", "limit", "used", "cached"),
-    [
-        (".", "memory.max", "memory.current", "inactive_file"),
-        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ],
-)
-def test_a_container_s_limit_counts_and_idle_pages_of_files_do_not_count_as_used(
-    tmp_path: Path, folder: str, limit: str, used: str, cached: str
-) -> None:
-    def written(**numbers: str) -> Path:
-        (tmp_path / folder).mkdir(exist_ok=True)
-        for name, text in {limit: "3000000", used: "2900000", "memory.stat": "anon 1\n", **numbers}.items():
-            (tmp_path / folder / name).write_text(text + "\n")
-        return tmp_path
-
-    assert available_bytes(written()) == 100_000
-    assert available_bytes(written(**{"memory.stat": f"anon 1\nactive_{cached} 5\n{cached} 2000000"})) == 2_100_000
-    assert available_bytes(written(**{used: "3000001"})) == 0
-    unlimited = {limit: "max" if folder == "." else "9223372036854771712"}
-    assert available_bytes(written(**unlimited)) > 3_000_000
 
 
 def test_what_cannot_fit_is_refused_with_sizes_and_a_way_out() -> None:

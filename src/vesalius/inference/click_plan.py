@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from vesalius.allowance import available_bytes
 from vesalius.errors import MemoryBudgetError, UnknownClassError, UsageError
 from vesalius.geometry.boxes import Box, Triple, enclosing_box
 from vesalius.geometry.grid import Grid
@@ -23,7 +24,6 @@ from vesalius.inference.plan import (
     DTYPES,
     SECONDS_OF_START,
     Precision,
-    available_bytes,
     gigabytes,
     largest_phase,
     measure_flops_per_second,

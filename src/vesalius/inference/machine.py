@@ -21,7 +21,8 @@ import torch
 from jaxtyping import Float64
 
 import vesalius
-from vesalius.inference.plan import DTYPES, Precision, available_bytes, best_precision, measure_flops_per_second
+from vesalius.allowance import available_bytes
+from vesalius.inference.plan import DTYPES, Precision, best_precision, measure_flops_per_second
 from vesalius.spec import VistaArchitecture
 
 _TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "bf16": 2e-2}

@@ -15,6 +15,7 @@ from typing import Literal
 import psutil
 import torch
 
+from vesalius.allowance import available_bytes
 from vesalius.errors import MemoryBudgetError
 from vesalius.geometry.boxes import Triple
 from vesalius.geometry.grid import Grid
@@ -40,10 +41,6 @@ with tiles for bf16, none of which was at hand."""
 _LABEL_SECONDS_PER_VOXEL = 6e-8
 _LABEL_BYTES_PER_ROW = 4 * (1 << 15)
 SECONDS_OF_START = 3.0
-
-_CGROUP_2 = ("memory.max", "memory.current", "inactive_file")
-_CGROUP_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-"""Files of a control group's limit and use, and the name of its idle file pages in ``memory.stat``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,30 +388,6 @@ def _has_fast_bf16() -> bool:
         text = flags.read_text()
         return any(flag in text.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
-
-
-def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the memory that can be used without swapping: the system's, or the container's where it is less.
-
-    Args:
-        cgroup: Where Linux says what the container may use and does, in version 2 or 1 of its control groups.
-    """
-    groups = ((cgroup, _CGROUP_2), (cgroup / "memory", _CGROUP_1))
-    free = [size for folder, names in groups if (size := _free_of_container(folder, *names)) is not None]
-    return max(0, min([int(psutil.virtual_memory().available), *free]))
-
-
-def _free_of_container(folder: Path, limit: str, used: str, idle: str) -> int | None:
-    """Return what is left of a control group's limit; None where it has none.
-
-    Pages of files that were not used lately count as used there, but give way before anything is refused.
-    """
-    try:
-        lines = (line.partition(" ") for line in (folder / "memory.stat").read_text().splitlines())
-        given_back = sum(int(value) for name, _, value in lines if name == idle)
-        return int((folder / limit).read_text()) - int((folder / used).read_text()) + given_back
-    except (OSError, ValueError):  # no such files, or a limit of "max"
-        return None
 
 
 def resident_bytes() -> int:

@@ -18,6 +18,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
+from vesalius.allowance import available_bytes
 from vesalius.errors import CheckpointError, MemoryBudgetError, UsageError
 from vesalius.geometry.affine import directions
 from vesalius.geometry.grid import Grid
@@ -26,7 +27,6 @@ from vesalius.inference.plan import (
     DTYPES,
     SECONDS_OF_START,
     Precision,
-    available_bytes,
     gigabytes,
     largest_phase,
     peak_of,

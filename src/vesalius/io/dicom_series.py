@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 
+from vesalius.allowance import available_bytes
 from vesalius.errors import DicomSeriesError, InputError, MemoryBudgetError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Modality, Volume
 from vesalius.io.archives import list_files
-from vesalius.io.dicom_damage import with_damage
+from vesalius.io.dicom_damage import with_damage, without_stray_links
 from vesalius.io.dicom_frames import Frame, Kind
 from vesalius.io.dicom_geometry import Stack
 from vesalius.io.dicom_headers import Refusal, read_header
@@ -148,6 +148,7 @@ def _scan(path: Path) -> tuple[list[Stack], list[Refusal]]:
                 refusals.append(found)
             else:
                 frames += found
+        refusals = without_stray_links(frames, refusals)
         return with_damage(make_stacks(frames), refusals), refusals
 
 
@@ -238,7 +239,7 @@ def _num_damaged_of_others(stack: Stack, refusals: Sequence[Refusal]) -> int:
 
 
 def _check_memory(grid: Grid, *, num_bytes: int) -> None:
-    needed, free = num_bytes * grid.num_voxels, psutil.virtual_memory().available
+    needed, free = num_bytes * grid.num_voxels, available_bytes()
     if needed > free:
         raise MemoryBudgetError(
             expected=f"a volume that fits into {free / 2**30:.1f} GB of free memory",

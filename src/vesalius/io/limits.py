@@ -7,8 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
+from vesalius.allowance import available_bytes
 from vesalius.errors import FileFormatError, MemoryBudgetError, UnsafeFileError
 
 _DEFLATE_MAX_RATIO = 1032
@@ -69,7 +68,7 @@ def check_claim(path: Path, *, claimed: int, stored: int, compressed: bool) -> N
         )
     if not compressed and claimed > stored:
         raise truncated(path, claimed, stored)
-    free = psutil.virtual_memory().available
+    free = available_bytes()
     if claimed > free:
         raise MemoryBudgetError(
             expected=f"a volume that fits the {free / 2**30:.1f} GiB of memory that are free",
