@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import struct
 import tracemalloc
@@ -14,6 +16,7 @@ from vesalius.errors import FileFormatError, UnsafeFileError
 from vesalius.io import archives
 from vesalius.io.archives import list_files
 from vesalius.io.dicom_series import list_series, read_series
+from vesalius.io.digest import input_sha256
 
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 
@@ -256,3 +259,19 @@ def test_folder_of_too_many_files_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MAX_FILES", 5)
     with pytest.raises(UnsafeFileError, match="at most 5 files"):
         list_files(tmp_path)
+
+
+@pytest.mark.parametrize("read", [list_files, input_sha256, read_series])
+def test_folder_that_cannot_be_looked_into_is_refused(tmp_path, monkeypatch, read):
+    (tmp_path / "ct" / "second_half").mkdir(parents=True)
+    (tmp_path / "ct" / "IM0000").write_text("a")
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("second_half"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)  # chmod stops no root
+    with pytest.raises(FileFormatError, match="second_half: Permission denied"):
+        read(tmp_path / "ct")

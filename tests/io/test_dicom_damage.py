@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from vesalius.errors import FileFormatError
+from vesalius.errors import DicomSeriesError, FileFormatError
 from vesalius.io.dicom_series import list_series, read_series
 
 SMALL = {"shape": (8, 9, 5), "step": 2.0}
@@ -83,3 +83,40 @@ def test_damaged_file_is_told_once_and_that_of_another_series_is_counted(by_hand
     caplog.clear()
     assert len(read_series(folder).source.repairs) == 1
     assert "damaged files of other series beside it were left out: 1" in caplog.text
+
+
+def break_links(folder, *names):
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(folder.parent / "not fetched" / name)
+
+
+def test_slices_that_are_dead_links_make_the_series_unusable(folder):
+    break_links(folder, "IM0003", "IM0004")  # the last ones: without them, the series looks sound
+    with pytest.raises(
+        FileFormatError, match=r"2 damaged files named like slices .*IM0003: a link that leads nowhere"
+    ):
+        read_series(folder)
+    assert [(row.kind, row.usable, row.num_files) for row in list_series(folder)] == [
+        ("volume", False, 3),
+        ("unreadable", False, 2),
+    ]
+
+
+def test_folder_of_nothing_but_dead_links_says_so(folder):
+    break_links(folder, *(path.name for path in folder.iterdir()))
+    with pytest.raises(DicomSeriesError, match="none in 5: IM0000: a link that leads nowhere"):
+        read_series(folder)
+
+
+@pytest.mark.parametrize(("name", "is_noted"), [("notes", False), ("notes.txt", False), ("scout.dcm", True)])
+def test_dead_link_called_unlike_the_slices_is_noted_only_if_called_like_dicom(folder, name, is_noted):
+    break_links(folder, name)
+    assert [name in note for note in read_series(folder).source.repairs] == [True] * is_noted
+
+
+def test_dead_link_beside_slices_of_all_kinds_of_names_is_noted(folder):
+    for number, letter in enumerate("abcde"):
+        (folder / f"IM000{number}").rename(folder / letter)
+    break_links(folder, "f")
+    assert "f: a link that leads nowhere" in read_series(folder).source.repairs[0]

@@ -92,3 +92,14 @@ def test_what_is_hidden_in_a_folder_is_neither_read_nor_hashed(tmp_path: Path) -
     (folder / ".out.partial" / "labels.nii.gz").write_bytes(b"half")
     assert input_sha256(folder) == before
     assert list_files(folder) == listed
+
+
+def test_a_link_that_leads_nowhere_counts_by_its_name(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "ct")
+    without = input_sha256(folder)
+    (folder / "c.dcm").symlink_to(tmp_path / "c.dcm")
+    dead = input_sha256(folder, leave_out=folder / "out")
+    (tmp_path / "c.dcm").write_bytes(b"three")
+    assert len({without, dead, input_sha256(folder)}) == 3
+    (folder / "loop").symlink_to(folder / "loop")
+    assert input_sha256(folder, leave_out=folder / "out") not in (without, dead)

@@ -79,9 +79,14 @@ class StoredFile:
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, struct.error) as error:
             raise FileFormatError(
                 expected="a file that can be read",
-                got=f"{self.path.name}: {error}",
+                got=f"{self.path.name}: {'a link that leads nowhere' if self.is_dead_link else error}",
                 do="check the rights of the file, or copy it again from its origin",
             ) from error
+
+    @property
+    def is_dead_link(self) -> bool:
+        """Whether it is the name of a file that is elsewhere and not there: not fetched, or moved away."""
+        return self.place is None and self.path.is_symlink() and not self.path.exists()
 
     def _inflate(self, place: ZipPlace, prefix: int | None) -> bytes:
         with place.archive.open("rb") as file:
@@ -119,12 +124,12 @@ def _unpack(packed: bytes, method: int, wanted: int) -> bytes:
 def list_files(path: Path) -> list[StoredFile]:
     """List the files of a folder (with its subfolders), of a zip, or the one file itself.
 
-    Links to folders are not followed; links to files are. Zips inside are not opened. What is hidden (a name that
-    begins with a dot) is left out: of a folder locks and half-written results, as ``digest.input_sha256`` does;
-    of a zip, whose digest is that of the whole file, what macOS packs beside each file (``__MACOSX/._IM1.dcm``).
+    Links to folders are not followed; links to files are. One that leads nowhere is listed, and cannot be opened.
+    Zips inside are not opened. What is hidden (a name that begins with a dot) is left out: of a folder locks and
+    half-written results; of a zip what macOS packs beside each file (``__MACOSX/._IM1.dcm``).
 
     Raises:
-        FileFormatError: If there is nothing there, or the zip is damaged or encrypted.
+        FileFormatError: If there is nothing there, a folder cannot be read, or the zip is damaged or encrypted.
         UnsafeFileError: If there are too many files, or the zip is built to exhaust or to escape.
     """
     if path.is_dir():
@@ -140,22 +145,32 @@ def list_files(path: Path) -> list[StoredFile]:
 
 def _walk(folder: Path) -> Iterator[StoredFile]:
     count = 0
-    for root, folders, names in os.walk(folder, followlinks=False):
+    for root, folders, names in os.walk(folder, followlinks=False, onerror=_refuse_folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             if name.startswith("."):
                 continue
-            path = Path(root, name)
+            path, num_bytes = Path(root, name), 0
             try:
                 status = path.stat()
-            except OSError:  # a dangling link
-                continue
-            if not stat.S_ISREG(status.st_mode):
-                continue
+            except OSError:  # a dead link: it may stand for a slice
+                pass
+            else:
+                if not stat.S_ISREG(status.st_mode):
+                    continue
+                num_bytes = status.st_size
             count += 1
             if count > MAX_FILES:
                 raise _unsafe(f"at most {MAX_FILES} files", "a folder with more", "name the folder of one study")
-            yield StoredFile(path, status.st_size)
+            yield StoredFile(path, num_bytes)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise FileFormatError(
+        expected="a folder whose subfolders can all be read",
+        got=f"{error.filename}: {error.strerror}",
+        do="check the rights of that folder, or name the folder of the series itself",
+    ) from error
 
 
 def _list_zip(path: Path) -> list[StoredFile]:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vesalius.errors import InputError
+from vesalius.io.archives import StoredFile
+from vesalius.io.dicom_frames import Frame
 from vesalius.io.dicom_geometry import Stack
-from vesalius.io.dicom_headers import Refusal
+from vesalius.io.dicom_headers import Refusal, is_named_like_dicom
 
 _Family: TypeAlias = tuple[Path, str]
 """A folder, and a file's name with its numbers left out: what the slices of one export have in common."""
@@ -42,6 +44,23 @@ def with_damage(stacks: Sequence[Stack], refusals: Sequence[Refusal]) -> list[St
         if refusal.series.series_uid:
             series.setdefault(_family(refusal.file.path), set()).add(refusal.series.series_uid)
     return [_marked(stack, damaged, series) for stack in stacks]
+
+
+def without_stray_links(frames: Iterable[Frame], refusals: Iterable[Refusal]) -> list[Refusal]:
+    """Leave out the dead links that lie among slices and are called like none of them: no export of a scanner's.
+
+    Where slices are called this way and that, or the link is called like DICOM, nobody can tell, and it stays.
+    """
+    families: dict[Path, set[_Family]] = {}
+    for frame in frames:
+        families.setdefault(frame.file.path.parent, set()).add(_family(frame.file.path))
+
+    def is_stray(file: StoredFile) -> bool:
+        of_slices = families.get(file.path.parent, set())
+        is_like_them = len(of_slices) != 1 or _family(file.path) in of_slices
+        return not is_like_them and file.is_dead_link and not is_named_like_dicom(file.path)
+
+    return [refusal for refusal in refusals if not is_stray(refusal.file)]
 
 
 def _family(path: Path) -> _Family:

@@ -10,6 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from io import BufferedIOBase
+from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -130,10 +131,15 @@ def _no_dicom(file: StoredFile) -> NotASliceError:
     if file.num_bytes == 0 or _holds_only_zeros(file):
         got = f"{name}: {'an empty file' if file.num_bytes == 0 else 'nothing but zeros'}"
         return NotASliceError("unreadable", got, _COPY_AGAIN, expected)
-    if file.path.suffix.lower() in _DICOM_SUFFIXES:
+    if is_named_like_dicom(file.path):
         return NotASliceError("unreadable", f"{name}: no DICOM, though named so", _COPY_AGAIN, expected)
     do = "name the zip itself" if file.path.suffix.lower() == ".zip" else "leave it out"
     return NotASliceError("not DICOM", f"{name}: no DICOM", do, expected)
+
+
+def is_named_like_dicom(path: Path) -> bool:
+    """Say whether a file's name ends as DICOM's do."""
+    return path.suffix.lower() in _DICOM_SUFFIXES
 
 
 def _holds_only_zeros(file: StoredFile) -> bool:

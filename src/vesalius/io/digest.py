@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from vesalius.errors import FileFormatError
+from vesalius.io.archives import list_files
 from vesalius.io.atomic import suffix_of
 from vesalius.io.itk import voxels_file
 
@@ -25,8 +27,8 @@ def input_sha256(path: Path, *, leave_out: Path | None = None) -> str:
         Hexadecimal SHA-256. Of a single file it is the file's own.
 
     Raises:
-        FileFormatError: If there is nothing, or it cannot be read.
-        UnsafeFileError: If a detached header names a data file elsewhere.
+        FileFormatError: If there is nothing, or it cannot be read. A link that leads nowhere counts by its name.
+        UnsafeFileError: If a detached header names a data file elsewhere, or a folder has too many files.
     """
     try:
         files = input_files(path, leave_out=leave_out)
@@ -35,7 +37,8 @@ def input_sha256(path: Path, *, leave_out: Path | None = None) -> str:
         digest = hashlib.sha256()
         for file in files:
             name = file.relative_to(path if path.is_dir() else path.parent).as_posix()
-            digest.update(f"{name}\0{_sha256(file)}\n".encode("utf-8", "surrogateescape"))
+            content = "nothing" if file.is_symlink() and not file.exists() else _sha256(file)
+            digest.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
     except OSError as error:
         raise FileFormatError(
@@ -49,16 +52,12 @@ def input_files(path: Path, *, leave_out: Path | None = None) -> list[Path]:
     """Return the files whose contents the hash of an input is of; arguments and errors are those of the hash."""
     if path.is_dir():
         left_out = leave_out.resolve() if leave_out else None
-        found = (file for file in path.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(path)))
-        return sorted(file for file in found if left_out is None or left_out not in file.resolve().parents)
+        found = [file.path for file in list_files(path)]
+        return [file for file in found if left_out is None or left_out not in Path(os.path.realpath(file)).parents]
     beside = [path.with_suffix(suffix) for suffix in _PAIRS.get(suffix_of(path), ())]
     if path.is_file() and suffix_of(path) in (".nhdr", ".mhd"):
         beside.append(voxels_file(path))
     return [path, *sorted({file for file in beside if file != path and file.is_file()})]
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _sha256(path: Path) -> str:
