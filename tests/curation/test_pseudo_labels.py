@@ -14,13 +14,14 @@ import pytest
 from curation import test_reliability as answers
 from curation.at_once import Crowd, together
 from curation.scans import write_json, write_scan
+from inference.small_model import small_network, small_spec
 from vesalius.curation import pseudo_labels
 from vesalius.curation.pseudo_labels import curate_pseudo_labels, reliable
 from vesalius.curation.reliability import Decision, ReliabilitySettings
 from vesalius.data.datalists.read import read_list
 from vesalius.errors import UnknownClassError, UsageError
 from vesalius.geometry.volume import LabelMap, Volume
-from vesalius.inference.segmenter import Segmentation, SegmentOptions
+from vesalius.inference.segmenter import Segmentation, Segmenter, SegmentOptions
 from vesalius.io.formats import read_labels
 from vesalius.labels.mapping import UNKNOWN
 from vesalius.labels.vocabulary import Vocabulary
@@ -80,6 +81,41 @@ def test_a_list_gets_what_is_reliable_and_a_table_of_why(tmp_path: Path) -> None
         resume=True,
     )
     assert [one.state for one in resumed.outcomes] == ["there", "there"]
+
+
+def test_what_is_made_of_several_classes_is_asked_for_class_by_class(tmp_path: Path) -> None:
+    class Whole(Teacher):
+        def segment(self, volume: Volume, classes: Sequence[str | int] = (), **options: object) -> Segmentation:
+            assert list(classes) == [1, 5, 14]
+            return answers.segmenter(answers.by_intensity)(volume)
+
+    listed = read_list(write_json(tmp_path, [write_scan(tmp_path, "a", answers.scan())]))
+    classes = ["kidney", "liver"]
+    found = curate_pseudo_labels(listed, tmp_path / "pl", Whole(), model_sha256="x", classes=classes)
+    (case,) = read_list(found.listed).cases
+    assert case.pseudo_label is not None
+    assert {5, 14} <= set(np.unique(read_labels(case.pseudo_label).data).tolist())
+
+
+def test_a_scan_that_the_model_accepts_does_not_fail_for_what_zooming_made_of_it(tmp_path: Path) -> None:
+    spec = small_spec(spacing_range_mm=(0.1, 5.0))
+    model = Segmenter(small_network(spec), spec)
+
+    class Narrow(Teacher):
+        def segment(
+            self, volume: Volume, classes: Sequence[str | int] = (), *, options: SegmentOptions | None = None
+        ) -> Segmentation:
+            assert options is not None
+            model.check(volume, options)
+            return answers.segmenter(answers.by_intensity)(volume)
+
+    listed = read_list(write_json(tmp_path, [write_scan(tmp_path, "a", answers.scan())]))
+    found = curate_pseudo_labels(listed, tmp_path / "pl", Narrow(), model_sha256="x")
+    assert [one.state for one in found.outcomes] == ["made"]
+    coarse = Volume(answers.scan().data, answers.Grid(answers.GRID.shape, np.diag([6.0, 6.0, 6.0, 1.0])), "CT")
+    listed = read_list(write_json(tmp_path, [write_scan(tmp_path, "b", coarse)], name="coarse"))
+    found = curate_pseudo_labels(listed, tmp_path / "other", Narrow(), model_sha256="x")
+    assert [one.state for one in found.outcomes] == ["failed"]
 
 
 def test_answers_of_a_model_or_a_list_that_says_other_things_are_made_again(tmp_path: Path) -> None:

@@ -103,7 +103,9 @@ def curate_pseudo_labels(
         store: A folder, for the maps and ``decisions.csv``; the new list is written beside it, as ``<store>.json``.
         teacher: The model.
         model_sha256: Of its weights: what is there from others, or from another spec, is made again.
-        classes: What to ask for; nothing means everything the model names.
+        classes: What to ask for; nothing means everything the model names. Of what is made of several classes
+            (``kidney``), the classes are asked for: nothing is learnt from a map of the whole, which does not say
+            which of them a voxel is.
         settings: What is asked of an answer.
         options: How to segment.
         resume: Go on in a store that is there.
@@ -117,7 +119,7 @@ def curate_pseudo_labels(
         DiskError: If it cannot be written.
     """
     settings, options = settings or ReliabilitySettings(), options or SegmentOptions()
-    targets = teacher.vocabulary.resolve(classes)
+    asked = sorted(label for target in teacher.vocabulary.resolve(classes) for label in target.members)
     cases = training_cases(listed)
     refuse_begun(store, resume=resume)
     refuse_foreign(store, listed)
@@ -131,20 +133,24 @@ def curate_pseudo_labels(
             "model": model_sha256,
             "expects": expectations_sha256(teacher.spec),
             "precision": teacher.precision,
-            "classes": sorted(target.id for target in targets),
+            "classes": asked,
             "options": {name: value for name, value in asdict(options).items() if name != "max_memory"},
             **asdict(settings),
         }
         return folder_name(case, facts)
 
     def segment(volume: Volume) -> Segmentation:
-        return teacher.segment(volume, [target.id for target in targets], options=options)
+        return teacher.segment(volume, asked, options=options)
+
+    def again(volume: Volume) -> Segmentation:
+        """Segment a changed scan, whose spacing may be just beyond what the model was made for."""
+        return teacher.segment(volume, asked, options=replace(options, unvalidated=True))
 
     def make(case: ListedCase, folder: Path) -> None:
         volume = read_image(case, listed.modality)
         rng = np.random.default_rng(int(cache.sha256(case.image)[:16], 16))
         unit = hounsfield_unit(volume.data[0], teacher.spec)
-        answer, decisions = judge(volume, segment, teacher.vocabulary, settings, rng, unit=unit)
+        answer, decisions = judge(volume, segment, teacher.vocabulary, settings, rng, again=again, unit=unit)
         if any(decision.is_kept for decision in decisions):
             write(reliable(answer, decisions, teacher.vocabulary), folder / FILE)
         text = json.dumps([decision.as_dict() for decision in decisions], indent=1)

@@ -104,6 +104,7 @@ def judge(
     settings: ReliabilitySettings,
     rng: np.random.Generator,
     *,
+    again: Segment | None = None,
     unit: float = 1.0,
 ) -> tuple[LabelMap, tuple[Decision, ...]]:
     """Segment a scan, and again after each change, and decide about every structure that was asked for.
@@ -114,6 +115,8 @@ def judge(
         vocabulary: The model's; says what is left and what is right.
         settings: What is asked of an answer.
         rng: Where the noise comes from.
+        again: Asks about changed scans; by default ``segment``. It should not refuse what only the change took out
+            of what the model was made for.
         unit: What a Hounsfield unit is in the scan's own (``transforms.intensity.hounsfield_unit``).
 
     Returns:
@@ -122,12 +125,18 @@ def judge(
     answer = segment(volume)
     agreement: dict[int, dict[str, float]] = {}
     for change in settings.changes:
-        again = _answer_to_changed(
-            change, volume, segment, vocabulary, noise=settings.noise_hu * unit, zoom=settings.zoom, rng=rng
+        changed = _answer_to_changed(
+            change,
+            volume,
+            again or segment,
+            vocabulary,
+            noise=settings.noise_hu * unit,
+            zoom=settings.zoom,
+            rng=rng,
         )
         for finding in answer.findings.found:
             label = finding.class_id
-            dice = _dice(_mask(answer.labels, label), _mask(again, label))
+            dice = _dice(_mask(answer.labels, label), _mask(changed, label))
             agreement.setdefault(label, {})[change] = dice
     decided = (
         _decided(finding, answer.labels, agreement.get(finding.class_id, {}), settings)
