@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,10 +15,12 @@ from vesalius.data.cache import Cache
 from vesalius.data.datalists.read import read_list
 from vesalius.engine.settings import LoopSettings
 from vesalius.engine.task import Validation
+from vesalius.errors import InterruptedRun
 from vesalius.models.vista3d import Vista3D
 from vesalius.training.beginning import Beginning
 from vesalius.training.course import Course
 from vesalius.training.forecast import measured_costs
+from vesalius.training.vista3d_task import Vista3DTask
 
 
 def test_steps_and_a_validation_are_timed_and_nothing_of_them_is_kept(
@@ -42,3 +46,26 @@ def test_steps_and_a_validation_are_timed_and_nothing_of_them_is_kept(
     assert all(torch.equal(tensor, before[name]) for name, tensor in (beginning.state or {}).items())
     alone = measured_costs(course, Cache(tmp_path / "data" / "cache"), judge=None, device="cpu", workers=1)
     assert alone.validation_s == 0.0
+
+
+def test_a_stop_while_steps_are_measured_says_that_nothing_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = recipe(shares={}, loop=LoopSettings(minutes=5.0, precision="fp32", validate_every=1))
+    beginning = Beginning.of(write_tiny(tmp_path / "tiny"), chosen)
+    course = Course(recipe=chosen, beginning=beginning, listed=read_list(write_list(tmp_path / "data")))
+    draw, drawn = Vista3DTask.draw, []
+
+    def stopped(task: Vista3DTask, rng: np.random.Generator) -> object:
+        drawn.append(rng)
+        if len(drawn) == 1 + chosen.loop.windows:  # in the second step
+            signal.raise_signal(signal.SIGINT)
+        return draw(task, rng)
+
+    monkeypatch.setattr(Vista3DTask, "draw", stopped)
+    with pytest.raises(InterruptedRun) as caught:
+        measured_costs(course, Cache(tmp_path / "data" / "cache"), judge=None, device="cpu", workers=1)
+    said = str(caught.value)
+    assert "not begun" in said
+    assert "nowhere" not in said
+    assert "saved" not in said

@@ -16,6 +16,7 @@ from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import RunFolder
 from vesalius.engine.task import Validation
+from vesalius.errors import InterruptedRun
 from vesalius.inference.plan import resident_bytes
 from vesalius.models.promptable import Promptable
 from vesalius.training.course import Course, task_of
@@ -59,15 +60,25 @@ def measured_costs(
         judge: Validates one case.
         device: Where the network is.
         workers: Samples worked on at once.
+
+    Raises:
+        InterruptedRun: If it was asked to stop; nothing was begun.
     """
     loop = replace(course.recipe.loop, steps=1, minutes=None, validate_every=None, patience=None)
     task = task_of(replace(course, recipe=replace(course.recipe, loop=loop)), cache, workers=workers)
     network = course.beginning.network(seed=course.recipe.loop.seed).to(device)
     learner = Learner(network, course.optimisation())
     nowhere = RunFolder(Path("nowhere"), writes=False)
-    train(task, learner, nowhere, loop, workers=workers)
-    begun = time.perf_counter()
-    train(task, learner, nowhere, replace(loop, steps=1 + _STEPS), workers=workers)
+    try:
+        train(task, learner, nowhere, loop, workers=workers)
+        begun = time.perf_counter()
+        train(task, learner, nowhere, replace(loop, steps=1 + _STEPS), workers=workers)
+    except InterruptedRun as error:  # which says that something was saved
+        raise InterruptedRun(
+            expected="to measure a few steps, to forecast the training",
+            got="a request to stop; the training was not begun",
+            do="run the same command again; cases that were prepared are kept",
+        ) from error
     step_s = (time.perf_counter() - begun) / _STEPS
     begun = time.perf_counter()
     if judge is not None:
