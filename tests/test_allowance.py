@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from vesalius.allowance import available_bytes
+from vesalius.allowance import available_bytes, usable_cores
 
 V2 = ("memory.max", "memory.current", "inactive_file")
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -81,3 +82,36 @@ def test_where_nothing_limits_what_the_system_has_is_free(
     assert free() == 123
     (tmp_path / "named").write_text("no groups\n")
     assert free() == 123
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "files"),
+    [
+        ("0::/slurm/job_1/step_0", ".", {"cpu.max": "{quota} 100000"}),
+        (
+            "3:cpu,cpuacct:/slurm/job_1/step_0",
+            "cpu",
+            {"cpu.cfs_quota_us": "{quota}", "cpu.cfs_period_us": "100000"},
+        ),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_cores_are_those_that_the_smallest_share_of_time_keeps_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, folder: str, files: dict[str, str]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    (tmp_path / "named").write_text(line + "\n")
+
+    def cores(group: str, quota: str) -> int:
+        where = tmp_path / folder / group
+        where.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (where / name).write_text(text.format(quota=quota) + "\n")
+        return usable_cores(named_in=tmp_path / "named", mounted_at=tmp_path)
+
+    assert cores("slurm/job_1/step_0", "max" if folder == "." else "-1") == 64
+    assert cores("slurm/job_1", "200000") == 2
+    assert cores(".", "9900000") == 2, "a container of 99 cores changes nothing"
+    assert cores("slurm/job_1/step_0", "120000") == 2, "a part of a core is one more"
+    assert cores("slurm", "50000") == 1
+    assert cores("slurm/job_2", "1") == 1, "another job's"

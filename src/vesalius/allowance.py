@@ -1,4 +1,4 @@
-"""What this process may use of the machine: memory that is free, as far as a control group lets it have it.
+"""What this process may use of the machine: free memory and cores, as far as control groups let it have them.
 
 Linux limits containers and the jobs of SLURM and systemd by control groups, version 2 or 1. A process stands in one
 (``/proc/self/cgroup`` names it) below others, and the limit of each counts; in a container the folder that is named
@@ -8,6 +8,8 @@ may lie outside, and what is mounted is its own.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +36,23 @@ def available_bytes(*, named_in: Path = _NAMED_IN, mounted_at: Path = _MOUNTED_A
             left = _left_of(folder, *files)
             free += [] if left is None else [left]
     return max(0, min(free))
+
+
+def usable_cores(*, named_in: Path = _NAMED_IN, mounted_at: Path = _MOUNTED_AT) -> int:
+    """Return how many cores this process may keep busy: where it may run, or its share of time where that is less.
+
+    A part of a core counts as one: with one thread less, that part would stay idle.
+
+    Args:
+        named_in: As in ``available_bytes``.
+        mounted_at: As in ``available_bytes``.
+    """
+    cores = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    for controller, files in ((None, ("cpu.max",)), ("cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us"))):
+        for folder in _groups(controller, named_in, mounted_at):
+            quota = _quota_of(folder, files)
+            cores += [] if quota is None else [max(1, math.ceil(quota))]
+    return min(cores)
 
 
 def _groups(controller: str | None, named_in: Path, mounted_at: Path) -> Iterator[Path]:
@@ -68,3 +87,17 @@ def _left_of(folder: Path, limit: str, used: str, idle: str) -> int | None:
         return int((folder / limit).read_text()) - int((folder / used).read_text()) + given_back
     except (OSError, ValueError):  # no such files, or a limit of "max"
         return None
+
+
+def _quota_of(folder: Path, files: tuple[str, ...]) -> float | None:
+    """Return the cores' worth of time that a control group has; None where it is not limited.
+
+    Args:
+        folder: Of the control group.
+        files: That hold microseconds of processor time, and of the period for which they are given.
+    """
+    try:
+        time, period = (int(word) for name in files for word in (folder / name).read_text().split())
+    except (OSError, ValueError):  # no such files, or "max"
+        return None
+    return time / period if time > 0 and period > 0 else None  # version 1 says -1 for no limit

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from vesalius.cli.main import main
+from vesalius.cli.request import Request
+from vesalius.errors import UnknownModelError
 
 
 def test_it_names_processor_memory_torch_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,3 +50,14 @@ def test_a_torch_that_is_wrong_is_code_1_and_says_what_to_do(
 @pytest.mark.parametrize("threads", ["0", "-1", "two"])
 def test_what_is_no_number_of_threads_is_refused(threads: str) -> None:
     assert main(["doctor", f"--threads={threads}"]) == 2
+
+
+def test_torch_takes_no_more_threads_than_a_container_s_share_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr("vesalius.allowance.usable_cores", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    for asked in (None, 5):
+        with pytest.raises(UnknownModelError):
+            Request(model="no such model", threads=asked).load()
+    assert taken == [2, 5]

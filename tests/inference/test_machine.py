@@ -26,6 +26,7 @@ FAST = {
     "gflops": {"fp32": 100.0, "bf16": 300.0},
     "threads": 8,
     "cores": 8,
+    "processors": 8,
     "available_bytes": 32_000_000_000,
     "gpu": "some",
 }
@@ -79,7 +80,9 @@ def test_a_wrong_convolution_is_noticed(
         ({"bf16_in_hardware": False}, "does not multiply bf16"),
         ({"gflops": {"fp32": 100.0, "bf16": 90.0}}, "hardly faster"),
         ({"threads": 2}, "2 of 8 cores"),
-        ({"cores": 2, "threads": 2}, "2 cores"),
+        ({"threads": 16}, "16 threads on 8 cores"),
+        ({"processors": 64}, "8 of 64 cores"),
+        ({"cores": 2, "threads": 2, "processors": 2}, "2 cores"),
         ({"available_bytes": 2_000_000_000}, "2.0 GB"),
         ({"gpu": None}, "no GPU"),
     ],

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vesalius.cli.request import number_of_threads
+from vesalius.cli.request import number_of_threads, threads_of
 
 if TYPE_CHECKING:
     from vesalius.inference.machine import ConvolutionCheck
@@ -28,8 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
     from vesalius.inference.machine import check_convolutions, describe_machine, slow_because
 
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
+    torch.set_num_threads(threads_of(args.threads))
     machine = describe_machine()
     reasons, checks = slow_because(machine), check_convolutions()
     if args.json:

@@ -10,7 +10,13 @@ from dataclasses import fields
 from pathlib import Path
 
 from vesalius.cli.list_options import add_list_options, list_of
-from vesalius.cli.request import add_sharding, add_training_precision, number_of_threads, training_precision
+from vesalius.cli.request import (
+    add_sharding,
+    add_training_precision,
+    number_of_threads,
+    threads_of,
+    training_precision,
+)
 from vesalius.cli.slice_training import finetune_slices, is_of_slices
 from vesalius.errors import UsageError
 from vesalius.training.finetune import FinetuneOptions
@@ -68,8 +74,6 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: If several processes shall share the training of a model of volumes.
     """
-    import torch
-
     from vesalius.data.cache import Cache
     from vesalius.inference.segmenter import choose_device
     from vesalius.training.course import refuse_existing
@@ -104,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         )
     refuse_existing(args.folder, resume=args.resume, mark=PLAN)
     device = choose_device(args.device)
-    cache, workers = Cache(args.cache or args.folder / "cache"), args.threads or torch.get_num_threads()
+    cache, workers = Cache(args.cache or args.folder / "cache"), threads_of(args.threads)
     resources = Resources(cache=cache, device=device, workers=workers)
     tuning = begin(args.model, list_of(args, args.data), options, precision=training_precision(args))
     schedule = kept_schedule(args.folder)

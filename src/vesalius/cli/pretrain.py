@@ -9,7 +9,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from vesalius.cli.request import add_sharding, number_of_threads
+from vesalius.cli.request import add_sharding, number_of_threads, threads_of
 from vesalius.pretraining.recipes import PRESETS, RECIPES, PretrainingRecipe, for_preset
 
 
@@ -60,8 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Pretrain; what comes out is a backbone: ``vesalius probe --model DIR``."""
-    import torch
-
     from vesalius.data.slices import SliceStore
     from vesalius.engine.team import joined
     from vesalius.inference.segmenter import choose_device
@@ -77,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(json.dumps(course.config(), indent=2))
         return 0
-    device, threads = choose_device(args.device), args.threads or torch.get_num_threads()
+    device, threads = choose_device(args.device), threads_of(args.threads)
     with joined(is_sharded=args.shard) as team:
         carry_out(
             course,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vesalius.cli.request import number_of_threads
+from vesalius.cli.request import number_of_threads, threads_of
 
 if TYPE_CHECKING:
     from vesalius.evaluation.frozen_features import AnyEncoder
@@ -53,8 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from vesalius.evaluation.probes import ProbeOptions
     from vesalius.io.atomic import replacing
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    torch.set_num_threads(threads_of(args.threads))
     encoder = read_encoder(args.model, taps=args.taps)
     if args.spacing:
         third = encoder.spec.spacing_mm[2]

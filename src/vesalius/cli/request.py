@@ -106,8 +106,7 @@ class Request:
 
         from vesalius.inference.segmenter import load
 
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+        torch.set_num_threads(threads_of(self.threads))
         torch.manual_seed(self.seed)
         published = self.compat is not None and self.precision == "auto"  # exactly: in the precision of its numbers
         precision = "fp32" if published else self.precision
@@ -254,6 +253,18 @@ def number_of_threads(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of threads")
     return int(text)
+
+
+def threads_of(asked: int | None) -> int:
+    """Return how many threads to compute with: as asked, or as torch chooses, on the cores that we may use.
+
+    Torch counts the cores of the machine, whatever share of their time a container or a cluster's job is given.
+    """
+    import torch
+
+    from vesalius.allowance import usable_cores
+
+    return asked or min(torch.get_num_threads(), usable_cores())
 
 
 def add_sharding(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vesalius.cli.request import training_precision
+from vesalius.cli.request import threads_of, training_precision
 from vesalius.errors import UsageError
 from vesalius.training.slice_recipes import (
     MEDDINOV3,
@@ -98,7 +98,6 @@ def _carry_out(
     at_random: bool = False,
     tensorboard: bool = False,
 ) -> None:
-    import torch
 
     from vesalius.data.cache import Cache
     from vesalius.engine.team import joined
@@ -112,7 +111,7 @@ def _carry_out(
             args.folder,
             cache=Cache(args.cache or args.folder / "cache"),
             device=choose_device(args.device),
-            workers=args.threads or torch.get_num_threads(),
+            workers=threads_of(args.threads),
             team=team,
             tensorboard=tensorboard,
         )

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.cli.list_options import add_list_options, list_of
-from vesalius.cli.request import add_sharding, add_training_precision, number_of_threads, training_precision
+from vesalius.cli.request import (
+    add_sharding,
+    add_training_precision,
+    number_of_threads,
+    threads_of,
+    training_precision,
+)
 from vesalius.cli.slice_training import SLICE_RECIPES, train_slices
 from vesalius.errors import UsageError
 from vesalius.training.recipes import STAGE_1, STAGE_2, STAGE_3, STAGE_4, VistaRecipe, for_machine, in_multiples
@@ -75,8 +81,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; what comes out is a model folder: ``vesalius segment --model DIR``."""
-    import torch
-
     from vesalius.data.cache import Cache
     from vesalius.engine.team import joined
     from vesalius.inference.segmenter import choose_device
@@ -102,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
             args.folder,
             cache=Cache(args.cache or args.folder / "cache"),
             device=choose_device(args.device),
-            workers=args.threads or torch.get_num_threads(),
+            workers=threads_of(args.threads),
             team=team,
             tensorboard=args.tensorboard,
         )

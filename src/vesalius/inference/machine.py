@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float64
 
 import vesalius
-from vesalius.allowance import available_bytes
+from vesalius.allowance import available_bytes, usable_cores
 from vesalius.inference.plan import DTYPES, Precision, best_precision, measure_flops_per_second
 from vesalius.spec import VistaArchitecture
 
@@ -124,6 +124,7 @@ def describe_machine() -> dict[str, Any]:
     speeds = {name: measure_flops_per_second(VistaArchitecture(), name) for name in DTYPES}
     return {
         **environment(),
+        "processors": os.cpu_count() or 1,
         "available_bytes": available_bytes(),
         "bf16_in_hardware": best_precision("cpu") == "bf16",
         "amx": "amx_bf16" in _processor_flags(),
@@ -145,6 +146,11 @@ def _slow_because(machine: dict[str, Any]) -> Iterator[str]:
         yield f"bf16 is hardly faster than fp32 here ({speeds['bf16']} against {speeds['fp32']} GFLOP/s)"
     if machine["threads"] < machine["cores"]:
         yield f"torch uses {machine['threads']} of {machine['cores']} cores: raise --threads or OMP_NUM_THREADS"
+    elif machine["threads"] > machine["cores"]:
+        yield f"torch uses {machine['threads']} threads on {machine['cores']} cores: they wait for each other"
+    if machine["cores"] < machine["processors"]:
+        why = "by its affinity, or by what its container or job is given"
+        yield f"this process may use {machine['cores']} of {machine['processors']} cores, {why}"
     if machine["cores"] < 4:
         yield f"{machine['cores']} cores: a large scan takes minutes with the small model, much longer with vista3d"
     if machine["available_bytes"] < _LITTLE_MEMORY:
@@ -176,13 +182,6 @@ def processor_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _processor_flags() -> frozenset[str]:
