@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from engine.line_task import LineTask, line_learner
-from inference.small_model import Threshold, small_spec
+from inference.small_model import Threshold, small_network, small_spec
+from interactive.cubes import cubes
 from vesalius.data.datalists.read import read_list
 from vesalius.data.datalists.record import DataList
 from vesalius.engine.settings import LoopSettings
@@ -20,6 +21,7 @@ from vesalius.errors import UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io.formats import write
+from vesalius.spec import VistaArchitecture
 from vesalius.training.course_data import judging_cases, labelled_validation
 from vesalius.training.validation import Judged, WholeScans
 
@@ -65,6 +67,27 @@ def test_the_picture_shows_the_first_scan(tmp_path: Path) -> None:
     assert others == []
     assert picture.dtype == np.uint8
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+
+
+def test_a_network_judged_by_clicks_alone_is_drawn_as_it_is_after_the_last_click(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[LabelMap, LabelMap]] = []
+
+    def render(_: Volume, truth: LabelMap, found: LabelMap, **how: object) -> np.ndarray:
+        drawn.append((truth, found))
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr("vesalius.training.validation.render_comparison", render)
+    architecture = VistaArchitecture(width=8, blocks_down=(1, 1), num_embeddings=8)
+    spec = small_spec(architecture=architecture)
+    with cubes():
+        found = judge(listed(tmp_path, [0, 5]), spec=spec, automatic=False, clicks=1)(small_network(spec))
+    assert list(found.pictures) == ["image-0"]
+    ((truth, shown),) = drawn
+    assert shown.names == {1: "liver"}
+    assert np.count_nonzero(truth.data == 1) == 10**3
+    assert np.count_nonzero(shown.data == 1) == 5**3  # what one click on it gives here
 
 
 def test_judging_changes_nothing(tmp_path: Path) -> None:

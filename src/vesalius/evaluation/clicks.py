@@ -130,6 +130,7 @@ def evaluate_clicks(
     everything: bool = False,
     how: SegmentOptions | None = None,
     on_structure: Callable[[str], None] = lambda _: None,
+    on_mask: Callable[[Structure, MaskArray], None] = lambda *_: None,
 ) -> ClickEvaluation:
     """Let a simulated user correct every structure of every case.
 
@@ -144,6 +145,7 @@ def evaluate_clicks(
         everything: Whether the automatic result is asked for everything, not for these structures alone.
         how: How to segment automatically.
         on_structure: Hears ``case: structure`` before each.
+        on_mask: Is shown each structure and its mask after the last click.
 
     Raises:
         NoHeadError: If the model has no click branch.
@@ -174,6 +176,7 @@ def evaluate_clicks(
                 if start is not None:
                     before = tool.mask()
                 curves.append(_corrected(tool, one, protocol, tolerance_mm=options.tolerance_mm))
+                on_mask(one, tool.mask())
             del session, tool  # what they remember must not be held when the next one is planned
             if start is not None:
                 stroke = _Brush(before, one.grid, wanted.judged)

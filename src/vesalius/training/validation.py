@@ -26,6 +26,7 @@ from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
 from vesalius.evaluation.matching import match_classes
 from vesalius.evaluation.references import ReferenceCase, read_references
 from vesalius.evaluation.scores import ScoringOptions, placed_on, score_case
+from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.plan import DTYPES
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
@@ -33,6 +34,7 @@ from vesalius.labels.vocabulary import Vocabulary
 from vesalius.models.build import optimise_for_inference
 from vesalius.models.meddinov3 import MedDino
 from vesalius.models.promptable import Promptable
+from vesalius.shapes import MaskArray
 from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import image_window
 from vesalius.views.comparison import render_comparison
@@ -130,13 +132,24 @@ class WholeScans:
                     dice[""].setdefault(score.name, []).append(score.dice)
                     by_case.setdefault(case.name, {})[score.name] = score.dice
                 if not pictures:
-                    pictures[case.name] = self._picture(case, found, vocabulary)
+                    pictures[case.name] = self._picture(case, found)
             if self.clicks:
                 protocol = ClickProtocol(clicks=self.clicks, start="nothing")
                 only = ScoringOptions(classes=tuple(names))
-                for curve in evaluate_clicks(segmenter, [case], protocol, options=only, how=_OPTIONS).curves:
+                clicked: dict[str, MaskArray] = {}
+                curves = evaluate_clicks(
+                    segmenter,
+                    [case],
+                    protocol,
+                    options=only,
+                    how=_OPTIONS,
+                    on_mask=lambda one, mask, kept=clicked: kept.update({one.name: mask}),
+                ).curves
+                for curve in curves:
                     last = curve.after(self.clicks)
                     dice["clicks, "].setdefault(last.name, []).append(last.dice)
+                if clicked and not pictures:
+                    pictures[case.name] = self._picture(case, _one_map(clicked, case.volume.grid))
         numbers = {
             f"{kind}dice of {name}": _mean(values) for kind, of in dice.items() for name, values in of.items()
         }
@@ -157,7 +170,7 @@ class WholeScans:
             return False
         return not {structure.id, *structure.parts}.isdisjoint(self.novel)
 
-    def _picture(self, case: ReferenceCase, found: LabelMap, vocabulary: Vocabulary) -> np.ndarray:
+    def _picture(self, case: ReferenceCase, found: LabelMap) -> np.ndarray:
         """Draw the result below the reference, both in the result's ids."""
         truth = placed_on(case.volume.grid, case.truth, case.name)
         table = np.zeros(max(truth.names) + 1, found.data.dtype)
@@ -165,10 +178,19 @@ class WholeScans:
             table[list(pair.truth)] = pair.found[0]
         table = np.append(table, found.data.dtype.type(0))  # of ids without a name
         renamed = LabelMap(np.take(table, truth.data, mode="clip"), truth.grid, found.names)
-        colours = {label: vocabulary.by_name(name).colour for label, name in found.names.items()}
+        shown_names = Vocabulary.of(tuple(found.names.items()))  # clicks need no name that the model has
+        colours = {label: shown_names.by_id(label).colour for label in found.names}
         window = image_window(case.volume.data[0], self.spec)
         shown = render_comparison(case.volume, renamed, found, colours=colours, window=window)
         return np.asarray(shown)
+
+
+def _one_map(masks: Mapping[str, MaskArray], grid: Grid) -> LabelMap:
+    """Return masks as one label map, later ones over earlier ones."""
+    data = np.zeros(grid.shape, np.uint16)
+    for label, mask in enumerate(masks.values(), start=1):
+        data[mask] = label
+    return LabelMap(data, grid, dict(enumerate(masks, start=1)))
 
 
 def _mean(values: Iterable[float]) -> float:
