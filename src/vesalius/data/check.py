@@ -22,18 +22,18 @@ from vesalius.data.reading import on_grid_of, read_drawn, read_image
 from vesalius.errors import GeometryError, InputError
 from vesalius.geometry.morphology import LabelRegion, label_regions
 from vesalius.geometry.volume import LabelMap, Volume
-from vesalius.hounsfield import BODY_HU, NEARLY_AIR_HU
+from vesalius.hounsfield import NEARLY_AIR_HU
 from vesalius.labels.mapping import Meaning
+from vesalius.labels.sides import SIDE_OF
 from vesalius.labels.spelling import exact_key, mirrored_name
 from vesalius.labels.vista3d import TABLE
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.transforms.intensity import not_hounsfield
+from vesalius.transforms.preprocess import body_middle_mm
 
 Kind = Literal["file", "geometry", "labels", "copy", "leak", "sides", "intensity"]
 
 _AIRY = frozenset(("airway", "trachea", "air", "sinus", "bronchus", "bronchi"))
-_SIDE_OF = {"liver": "right", "spleen": "left"}
-"""Single organs whose side is nearly certain; where it is not, the scan is mirrored or the situs inverted."""
 _NAMED = 4
 
 
@@ -251,24 +251,15 @@ def _sides(
             "sides", case, "; ".join(swapped),
             "the image is mirrored or the two names are exchanged: look at it beside another case, and correct it",
         )  # fmt: skip
-    single = {organ: right_mm[organ][1] for organ in _SIDE_OF if organ in right_mm}
+    single = {organ: right_mm[organ][1] for organ in SIDE_OF if organ in right_mm}
     if not swapped and single and image.modality == "CT":
-        middle = _middle_mm(image)
-        off = [organ for organ, at in single.items() if (at > middle) != (_SIDE_OF[organ] == "right")]
+        middle = body_middle_mm(image)
+        off = [organ for organ, at in single.items() if (at > middle) != (SIDE_OF[organ] == "right")]
         if len(off) == len(single):
             yield _look(
                 "sides", case, f"{' and '.join(off)} on the other side of the body's middle",
                 "look whether the image is mirrored",
             )  # fmt: skip
-
-
-def _middle_mm(image: Volume) -> float:
-    """Return where the middle of the body is, from left to right, in mm."""
-    steps = tuple(slice(None, None, max(1, n // 64)) for n in image.grid.shape)
-    inside = np.argwhere(image.data[0][steps] > BODY_HU)
-    if not len(inside):
-        return float(image.grid.to_world((np.array(image.grid.shape) - 1) / 2)[0])
-    return float(image.grid.to_world(inside.mean(axis=0) * [step.step for step in steps])[0])
 
 
 def _in_air(

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Num
 
 from vesalius.geometry.boxes import Box
-from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import LabelRegion, component_counts, label_regions
 from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.situs import misplaced
 from vesalius.inference.tidy import Removed
 from vesalius.labels.findings import Finding, Findings
 from vesalius.labels.plausibility import PLAUSIBLE_ML
@@ -79,7 +79,7 @@ def measure(
     findings = tuple(
         _with_what_was_known(replace(f, confidence=confidence(f)), known.get((f.name, f.voxels))) for f in measured
     )
-    return Findings(findings, tuple(_warnings(findings, regions, vocabulary, labels.grid)))
+    return Findings(findings, tuple(_warnings(findings, regions, vocabulary, volume)))
 
 
 def measure_labels(volume: Volume, labels: LabelMap, *, earlier: Sequence[Finding] = ()) -> Findings:
@@ -151,7 +151,7 @@ def mean_values(image: Num[np.ndarray, "i j k"], labels: LabelArray) -> dict[int
 
 
 def _warnings(
-    findings: Sequence[Finding], regions: Mapping[int, LabelRegion], vocabulary: Vocabulary, grid: Grid
+    findings: Sequence[Finding], regions: Mapping[int, LabelRegion], vocabulary: Vocabulary, volume: Volume
 ) -> Iterator[str]:
     found = [finding for finding in findings if finding.voxels]
     if not found:
@@ -172,18 +172,4 @@ def _warnings(
     cut = [finding.name for finding in found if finding.touches_border]
     if cut:
         yield f"reaches the edge of the scan, so volumes are of the visible part: {', '.join(cut)}"
-    yield from _swapped_sides(found, regions, vocabulary, grid)
-
-
-def _swapped_sides(
-    found: Sequence[Finding], regions: Mapping[int, LabelRegion], vocabulary: Vocabulary, grid: Grid
-) -> Iterator[str]:
-    """Warn where the left one of a pair lies to the right of the right one."""
-    right_mm = {label: grid.to_world(np.array(region.centroid_ijk))[0] for label, region in regions.items()}
-    for finding in found:
-        partner = vocabulary.left_right_partner(finding.class_id)
-        if partner is None or partner not in right_mm or not finding.name.startswith("left "):
-            continue
-        if right_mm[finding.class_id] > right_mm[partner]:
-            other = vocabulary.by_id(partner).name
-            yield f"{finding.name} lies to the right of {other}: is the scan mirrored?"
+    yield from misplaced(found, regions, vocabulary, volume)

@@ -70,6 +70,18 @@ def body_box(volume: Volume) -> Box | None:
     return bounding_box(_denser_than(volume.data[0], BODY_HU))
 
 
+def body_middle_mm(volume: Volume) -> float:
+    """Return where the middle of what is denser than air lies from left to right, in mm (RAS), by a sparse sample.
+
+    Where there is only air, it is the middle of the volume.
+    """
+    steps = tuple(slice(None, None, max(1, n // 64)) for n in volume.grid.shape)
+    inside = np.argwhere(volume.data[0][steps] > BODY_HU)
+    if not len(inside):
+        return float(volume.grid.to_world((np.array(volume.grid.shape) - 1) / 2)[0])
+    return float(volume.grid.to_world(inside.mean(axis=0) * [step.step for step in steps])[0])
+
+
 def _denser_than(data: np.ndarray, threshold: float) -> np.ndarray:
     dense = np.empty_like(data, dtype=bool)  # keeps the memory order of views
     np.greater(data, threshold, out=dense)
