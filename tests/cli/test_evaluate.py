@@ -122,6 +122,7 @@ def test_a_mixture_of_ways_is_refused(
         (("--data", "list.json", "--jitter", "1"), "--jitter"),
         (("--data", "list.json", "--published", "oracle", "--clicks", "3"), "--clicks"),
         (("--data", "list.json", "--published", "oracle", "--everything"), "--everything"),
+        (("--data", "list.json", "--published", "iterative", "--clicks", "3", "--seed", "1"), "--seed"),
         (("--data", "list.json", "--clicks", "3", "--lesions", "liver"), "--lesions"),
     ],
 )
@@ -221,3 +222,8 @@ def test_clicks_in_a_real_session(
     assert code == 0
     assert "no user can do that" in json.loads(text)["about"]["protocol"]
     assert json.loads(text)["summary"]["patients"] == 1
+    iterative = ("--published", "iterative", "--clicks", "2", "--precision", "fp32", "--json")
+    code, text, _ = run(capsys, *words[:4], *iterative)
+    assert code == 0
+    assert "up to 2 clicks by the truth" in json.loads(text)["about"]["protocol"]
+    assert len(json.loads(text)["iterative"]["best_dice_so_far"]) == 3

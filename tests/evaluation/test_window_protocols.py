@@ -118,13 +118,13 @@ def test_every_round_clicks_on_the_automatic_mask_alone() -> None:
     truth[2:7, 2:7, 2:7] = True
     target = ClickTarget(id=1, name="liver", supported=True, special=False, layer=None)
     rng = np.random.default_rng(0)
-    errors = window_protocols._errors(seen, truth)
+    errors = window_protocols.largest_errors(seen, truth)
     first = window_protocols._clicks_of_round(target, seen, truth, errors, rng, is_first=True)
     missing = window_protocols._clicks_of_round(target, seen, truth, errors, rng, is_first=False)
     assert first.positive.tolist() == missing.positive.tolist() == [True]
     assert all(2 < at < 6 for at in missing.points_ijk[0]), "where the error survives erosion"
     seen[9:15, 2:7, 2:7] = True
-    errors = window_protocols._errors(seen, truth)
+    errors = window_protocols.largest_errors(seen, truth)
     both = window_protocols._clicks_of_round(target, seen, truth, errors, rng, is_first=False)
     assert both.positive.tolist() == [True, False]
     assert truth[tuple(both.points_ijk[0].astype(int))]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,11 @@ from vesalius.errors import UsageError
 if TYPE_CHECKING:
     from vesalius.evaluation.benchmark import Evaluation
     from vesalius.evaluation.clicks import ClickProtocol
+    from vesalius.evaluation.references import ReferenceCase
     from vesalius.evaluation.scores import ScoringOptions
     from vesalius.evaluation.suites import Suite
     from vesalius.evaluation.summary import Comparison
+    from vesalius.inference.segmenter import Segmenter
 
 _MODEL = ("model", "device", "precision", "max_memory", "threads")
 _LIST = ("suite", "split", "root", "allow_outside", "channel", "modality")
@@ -130,8 +132,9 @@ def _add_clicks(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--jitter", type=float, metavar="MM", help="standard deviation of the hand; default 2")
     group.add_argument(
         "--published",
-        choices=("one-click-per-window", "oracle"),
-        help="VISTA3D's own protocols, which look at the truth: for comparison with its tables only",
+        choices=("one-click-per-window", "oracle", "iterative"),
+        help="VISTA3D's own protocols, which look at the truth: for comparison with its tables only; iterative, on "
+        "structures without a name, takes --clicks (default 80)",
     )
     group.add_argument("--seed", type=int, metavar="N", help="of the hand; default 0")
 
@@ -193,6 +196,8 @@ def _check_clicks(args: argparse.Namespace, suite: Suite | None) -> None:
     way = "an evaluation without --clicks"
     if args.published is not None:
         names, way = _NOT_PUBLISHED, f"--published {args.published}"
+        if args.published == "iterative":
+            names = (*_NOT_PUBLISHED[1:], "seed")  # nothing is drawn, and the clicks are counted
     elif clicks:
         names, way = (), "--clicks"
     given = [f"--{name}" for name in names if getattr(args, name) is not None]
@@ -237,6 +242,8 @@ def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | 
         listed = suite.applied_to(listed)
         about |= {"suite": f"{suite.title}: {suite.paper}", "beware": "; ".join(suite.remarks(len(cases)))}
     references = read_references(listed, cases, segmenter.vocabulary)
+    if args.published == "iterative":
+        return _iterative(args, segmenter, references, options, about)
     if args.published is not None:
         from vesalius.evaluation.window_protocols import evaluate_by_windows
 
@@ -265,6 +272,36 @@ def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | 
         comparison=after.compared_with(before),
         sections=click_summary.click_sections(result),
         more={"clicks": click_summary.clicks_as_dict(result)},
+    )
+
+
+def _iterative(
+    args: argparse.Namespace,
+    segmenter: Segmenter,
+    references: Iterable[ReferenceCase],
+    options: ScoringOptions,
+    about: Mapping[str, Any],
+) -> _Outcome:
+    from vesalius.evaluation.iterative_protocol import CLICKS, evaluate_iteratively
+    from vesalius.inference.segmenter import SegmentOptions
+
+    result = evaluate_iteratively(
+        segmenter,
+        references,
+        clicks=CLICKS if args.clicks is None else args.clicks,
+        options=options,
+        how=SegmentOptions(max_memory=args.max_memory, unvalidated=bool(args.unvalidated)),
+        on_structure=_say,
+    )
+    said = (
+        f"iterative: the best mask of up to {result.clicks} clicks by the truth, which empties slices without it; "
+        "no user can do that"
+    )
+    return _Outcome(
+        evaluation=result.evaluation(),
+        about={**about, "protocol": said},
+        sections=[result.section()],
+        more={"iterative": result.as_dict()},
     )
 
 

@@ -3,7 +3,7 @@
 *One click per window* (``val_multigpu_point_patch``): in each window each class that the truth has there is clicked
 once, at its centre, so that a large organ gets dozens of clicks. *Oracle* (``val_multigpu_autopoint_patch``): in
 each window and for each class the best by the truth of the automatic mask and of three rounds of clicks is kept. No
-user can do either; ``clicks.py`` has an honest budget.
+user can do either; ``clicks.py`` has an honest budget. The third published protocol is in ``iterative_protocol``.
 
 Preprocessing, windows and blending are the paper's. Differences: with one click a window without truth of a class
 gives no vote for it (there the official point head says -9999, which drowns its neighbours' votes); clicks are
@@ -214,7 +214,7 @@ def _best_round(
     if not truth.any() and not seen.any():
         return automatic
     best, most = automatic, _merit(seen, truth)
-    errors = _errors(seen, truth)
+    errors = largest_errors(seen, truth)
     for number in range(_ROUNDS):
         clicks = _clicks_of_round(target, seen, truth, errors, rng, is_first=number == 0)
         logits = _merged(window, clicks, automatic)
@@ -229,7 +229,7 @@ def _merit(seen: MaskArray, truth: MaskArray) -> float:
     return dice(seen, truth) if truth.any() else -float(np.count_nonzero(seen))
 
 
-def _errors(seen: MaskArray, truth: MaskArray) -> tuple[MaskArray, MaskArray]:
+def largest_errors(seen: MaskArray, truth: MaskArray) -> tuple[MaskArray, MaskArray]:
     """Return the largest part that is missing and the largest in excess; without truth nobody asks: empty."""
     if not truth.any():
         return np.zeros_like(truth), np.zeros_like(truth)

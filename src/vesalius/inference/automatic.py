@@ -131,7 +131,7 @@ def assign_layers(spec: ModelSpec, targets: Sequence[Target]) -> dict[str, tuple
 
 def label_dtype(targets: Sequence[Target]) -> np.dtype:
     """Return uint8 where every label fits, uint16 otherwise."""
-    return np.dtype(np.uint8 if max(target.id for target in targets) <= 255 else np.uint16)
+    return np.dtype(np.uint8 if max((target.id for target in targets), default=0) <= 255 else np.uint16)
 
 
 def _label_maker(
