@@ -123,6 +123,15 @@ def test_the_same_seed_cuts_the_same_and_every_change_is_seen() -> None:
     assert not torch.equal(first.images, other.images)
 
 
+@pytest.mark.parametrize("change", ["blur", "contrast"])
+def test_neighbouring_slices_are_blurred_and_change_their_contrast_too(change: str) -> None:
+    deep: dict[str, object] = {"slices": 3, "adapters": (Depth(neighbours=3),)}
+    plain = cut(3, **deep)
+    changed = cut(3, **deep, augmentation=replace(STILL, **{change: 1.0}))  # type: ignore[arg-type]
+    assert torch.equal(changed.labels, plain.labels)
+    assert bool((changed.images != plain.images).flatten(1).any(dim=1).all()), "each of the three"
+
+
 def test_slices_turn_in_their_plane() -> None:
     config = replace(STILL, keep_sharp=0.0, degrees=30.0)
     found = slice_map(config, (2.0, 4.0, 0.0), np.random.default_rng(0))

@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from vesalius.errors import MissingExtraError, UsageError
-from vesalius.transforms.artefacts import disturb
+from vesalius.transforms.artefacts import disturb, disturb_slices
 from vesalius.transforms.augment import Augmentation
 
 IMAGE = torch.from_numpy(np.random.default_rng(0).random((14, 12, 10), dtype=np.float32))
@@ -28,7 +28,7 @@ def disturbed(config: Augmentation, seed: int = 0) -> Tensor:
 
 def test_nothing_is_changed_or_drawn_where_nothing_is_asked() -> None:
     rng = np.random.default_rng(0)
-    assert disturb(IMAGE, Augmentation(), rng) is IMAGE
+    assert torch.equal(disturb(IMAGE, Augmentation(), rng), IMAGE)
     assert rng.random() == np.random.default_rng(0).random()
 
 
@@ -88,12 +88,38 @@ def test_what_cannot_be_meant_is_refused(wrong: dict[str, object]) -> None:
         Augmentation(**wrong)  # type: ignore[arg-type]
 
 
-def test_a_slice_is_blurred_in_its_plane_alone() -> None:
-    slice_ = IMAGE[:, :, :1].clone()
+SLICES = IMAGE[:, :, :4]
+
+
+def slices_disturbed(config: Augmentation, image: Tensor, seed: int = 0) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        blurred = disturb(slice_, Augmentation(blur=1.0, blur_voxels=(0.8, 0.8)), np.random.default_rng(0))
-    wanted = ndimage.gaussian_filter(slice_[:, :, 0].numpy(), 0.8, mode="constant", truncate=4)
+        return disturb_slices(image.clone(), config, np.random.default_rng(seed))
+
+
+def test_slices_are_blurred_in_their_plane_alone_and_all_by_one_draw() -> None:
+    config = Augmentation(blur=1.0, blur_voxels=(0.4, 1.6))
+    together = slices_disturbed(config, SLICES)
+    assert together.shape == SLICES.shape
+    for k in range(SLICES.shape[2]):
+        assert torch.allclose(
+            together[:, :, k : k + 1], slices_disturbed(config, SLICES[:, :, k : k + 1]), atol=1e-6
+        )
+    one = slices_disturbed(Augmentation(blur=1.0, blur_voxels=(0.8, 0.8)), SLICES[:, :, :1])[:, :, 0]
+    wanted = ndimage.gaussian_filter(SLICES[:, :, 0].numpy(), 0.8, mode="constant", truncate=4)
     inner = (slice(4, -4),) * 2
-    assert blurred.shape == slice_.shape
-    assert np.allclose(blurred[:, :, 0].numpy()[inner], wanted[inner], atol=0.02)
+    assert np.allclose(one.numpy()[inner], wanted[inner], atol=0.02)
+
+
+def test_the_contrast_of_slices_is_one_power_over_the_range_of_all() -> None:
+    low, high = float(SLICES.min()), float(SLICES.max())
+    wanted = ((SLICES - low) / (high - low)) ** 1.4 * (high - low) + low
+    assert torch.allclose(slices_disturbed(Augmentation(contrast=1.0, gamma=(1.4, 1.4)), SLICES), wanted, atol=1e-4)
+
+
+def test_one_slice_is_changed_as_before_there_were_several() -> None:
+    """Digits of the code that knew one slice alone: runs go on with the bits that they had."""
+    config = Augmentation(blur=1.0, contrast=1.0)
+    found = slices_disturbed(config, SLICES[:, :, :1], seed=3)
+    assert torch.equal(found, disturb(SLICES[:, :, :1].clone(), config, np.random.default_rng(3)))
+    assert found[5:8, 6, 0].tolist() == pytest.approx([0.5082967, 0.4571856, 0.4534492], abs=1e-6)

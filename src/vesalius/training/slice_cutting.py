@@ -24,7 +24,7 @@ from vesalius.data.crops import cases_by_group, draw_case, draw_centre
 from vesalius.errors import UsageError
 from vesalius.spec import ModelSpec
 from vesalius.training.slice_recipes import SliceRecipe
-from vesalius.transforms.artefacts import disturb
+from vesalius.transforms.artefacts import disturb_slices
 from vesalius.transforms.augment import Augmentation
 from vesalius.transforms.deformation import rename, renamed, sample, window_points
 from vesalius.transforms.degradation import degrade
@@ -97,8 +97,7 @@ class SliceCutter:
         if (flips & across).any():
             labels, annotated = rename(labels, self._mirrored), renamed(annotated, self._mirrored)
         image = normalise_hu_(degrade(image_hu, recipe.augmentation, rng), spec)
-        if recipe.slices == 1:
-            image = disturb(image, recipe.augmentation, rng)
+        image = disturb_slices(image, recipe.augmentation, rng)
         looked_for = torch.tensor([label in annotated for label in range(1, self._classes + 1)])
         return CutSlices(
             image.permute(2, 0, 1)[:, None].contiguous(),

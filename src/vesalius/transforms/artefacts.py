@@ -38,28 +38,48 @@ def disturb(
         MissingExtraError: If a change is asked for and MONAI is not installed.
     """
     if image.shape[2] == 1:
-        return _disturbed(image[:, :, 0], config, rng)[:, :, None]
-    return _disturbed(image, config, rng)
+        return disturb_slices(image, config, rng)
+    return _disturbed(image[None], config, rng)[0]
+
+
+def disturb_slices(
+    image: Float[Tensor, "h w k"], config: Augmentation, rng: np.random.Generator
+) -> Float[Tensor, "h w k"]:
+    """Return neighbouring slices as another scanner would have shown them, all in one way.
+
+    What is drawn is drawn once; contrast is changed over the range of all of them, and blur stays in their plane.
+
+    Args:
+        image: Intensities in 0..1, slices along the last axis.
+        config: How often, and how far.
+        rng: Where everything random comes from; as much is drawn for many slices as for one.
+
+    Raises:
+        MissingExtraError: If a change is asked for and MONAI is not installed.
+    """
+    return _disturbed(image.permute(2, 0, 1), config, rng).permute(1, 2, 0)
 
 
 def _disturbed(
     image: Float[Tensor, "*shape"], config: Augmentation, rng: np.random.Generator
 ) -> Float[Tensor, "*shape"]:
+    """Change all channels, the first axis, alike; nothing passes from one to another."""
     if config.blur and rng.random() < config.blur:
-        image = _plain(_monai().GaussianSmooth(rng.uniform(*config.blur_voxels, image.ndim).tolist())(image[None]))
+        widths = rng.uniform(*config.blur_voxels, image.ndim - 1).tolist()
+        image = _plain(_monai().GaussianSmooth(widths)(image))
     if config.contrast and rng.random() < config.contrast:
         gamma = float(np.exp(rng.uniform(*np.log(config.gamma))))
-        image = _plain(_monai().AdjustContrast(gamma)(image[None]))
+        image = _plain(_monai().AdjustContrast(gamma)(image))
     if config.field and rng.random() < config.field:
         uneven = _monai().RandBiasField(degree=3, coeff_range=(0.0, config.field_strength), prob=1.0)
         uneven.set_random_state(seed=int(rng.integers(2**32)))
-        image = _plain(uneven(image[None])).clamp(0.0, 1.0)
+        image = _plain(uneven(image)).clamp(0.0, 1.0)
     return image
 
 
 def _plain(image: Any) -> Tensor:
-    """Return MONAI's tensor without its metadata, and without its axis of channels."""
-    tensor: Tensor = image.as_tensor()[0] if hasattr(image, "as_tensor") else image[0]
+    """Return MONAI's tensor without its metadata."""
+    tensor: Tensor = image.as_tensor() if hasattr(image, "as_tensor") else image
     return tensor
 
 
