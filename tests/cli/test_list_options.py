@@ -10,7 +10,8 @@ import pytest
 
 from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.main import make_parser
-from vesalius.errors import UsageError
+from vesalius.errors import FileFormatError, UsageError
+from vesalius.evaluation.suites import suite
 
 
 def written(folder: Path) -> Path:
@@ -48,6 +49,20 @@ def test_one_fold_is_kept_for_validation(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a fold of"):
         list_of(typed("--root", str(tmp_path), "--fold", "2"), path)
     assert len(list_of(typed("--root", str(tmp_path), folds=False), path).split("training")) == 4
+
+
+def test_a_suite_says_what_ids_mean_also_where_the_labels_of_nnunet_are_regions(tmp_path: Path) -> None:
+    for folder, name in (("imagesTr", "a_0000.nii.gz"), ("labelsTr", "a.nii.gz")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).touch()
+    labels = {"background": 0, "kidney": [1, 2, 3], "masses": [2, 3], "tumor": 2}
+    content = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(FileFormatError, match="say what each id means"):
+        list_of(typed(), tmp_path)
+    listed = list_of(typed(), tmp_path, suite=suite("meddinov3-kits23"))
+    assert dict(listed.meanings) == {1: "kidney", 2: "kidney tumor", 3: "kidney cyst"}
+    assert listed.unknown == frozenset()
 
 
 @pytest.mark.parametrize("command", ["train", "finetune", "evaluate", "dataset"])

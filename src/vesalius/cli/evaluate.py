@@ -225,7 +225,7 @@ def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | 
     from vesalius.evaluation.benchmark import evaluate_model
     from vesalius.evaluation.references import labelled, read_references
 
-    listed = list_of(args, args.data)
+    listed = list_of(args, args.data, suite=suite)
     split, cases = labelled(listed, args.split or (suite.split if suite else None))
     protocol = _protocol(args, suite)
     asked = {name: getattr(args, name) for name in _MODEL if getattr(args, name) is not None}
@@ -239,7 +239,6 @@ def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | 
         "precision": segmenter.precision,
     }
     if suite is not None:
-        listed = suite.applied_to(listed)
         about |= {"suite": f"{suite.title}: {suite.paper}", "beware": "; ".join(suite.remarks(len(cases)))}
     references = read_references(listed, cases, segmenter.vocabulary)
     if args.published == "iterative":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vesalius.data.datalists.record import DataList
+    from vesalius.evaluation.suites import Suite
 
 
 def add_list_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, folds: bool = False) -> None:
@@ -30,12 +31,13 @@ def add_list_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup, 
         )
 
 
-def list_of(args: argparse.Namespace, path: Path, *, strict: bool = True) -> DataList:
+def list_of(args: argparse.Namespace, path: Path, *, suite: Suite | None = None, strict: bool = True) -> DataList:
     """Read the list that was named, as the options say.
 
     Args:
         args: What was typed.
         path: The list.
+        suite: Says what its label ids mean.
         strict: Refuse a list with missing files, or with a case or file that stands twice.
 
     Raises:
@@ -50,7 +52,10 @@ def list_of(args: argparse.Namespace, path: Path, *, strict: bool = True) -> Dat
         allow_outside=args.allow_outside,
         channel=args.channel,
         modality=args.modality,
+        meanings=None if suite is None else suite.labels,
         strict=strict,
     )
+    if suite is not None:
+        listed = suite.applied_to(listed)
     fold = getattr(args, "fold", None)
     return listed if fold is None else listed.folded(fold)

@@ -81,3 +81,7 @@ def test_a_folder_may_be_named_from_where_one_is(folder: Any, monkeypatch: pytes
     monkeypatch.chdir(folder.path)
     assert [file.exists() for file in read_list(".").cases[0].files] == [True] * 2
     assert read_list(".").name == "set"
+    kits = {1: "kidney", 2: "kidney tumor", 3: "kidney cyst"}
+    folder.json("dataset.json", {**regions, "labels": {**regions["labels"], "ignore": 4}})
+    told = read_list(folder.path, meanings=kits)
+    assert (dict(told.meanings), told.unknown) == (kits, {4})

@@ -2,8 +2,8 @@
 
 Images are ``{case}_{channel:04d}{file_ending}``, labels ``{case}{file_ending}``; ``dataset.json`` has
 ``channel_names``, ``labels`` (name -> id), ``file_ending`` and perhaps ``dataset`` with the files of every case.
-Format: nnU-Net v2, documentation/dataset_format.md. Labels that are regions (lists of ids) are refused: their names
-do not say what one id means.
+Format: nnU-Net v2, documentation/dataset_format.md. Labels that are regions (lists of ids) are refused where nobody
+says otherwise what one id means: their names do not.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -32,7 +32,14 @@ def recognises(content: Mapping[str, Any]) -> bool:
     return "channel_names" in content and "labels" in content
 
 
-def read(path: Path, content: Mapping[str, Any], root: Root, *, channel: int | None = None) -> DataList:
+def read(
+    path: Path,
+    content: Mapping[str, Any],
+    root: Root,
+    *,
+    channel: int | None = None,
+    meanings: Mapping[int, Meaning] | None = None,
+) -> DataList:
     """Read a data set.
 
     Args:
@@ -40,6 +47,7 @@ def read(path: Path, content: Mapping[str, Any], root: Root, *, channel: int | N
         content: The object in it.
         root: Where its files lie.
         channel: Which channel is the image, where there are several.
+        meanings: What label ids mean, whatever the labels are called.
 
     Raises:
         FileFormatError: If labels are regions, or the object is not what it should be.
@@ -50,7 +58,8 @@ def read(path: Path, content: Mapping[str, Any], root: Root, *, channel: int | N
     if not isinstance(names, dict) or not isinstance(content.get("file_ending", ""), str):
         raise _bad(path, "channel_names or a file_ending of another kind")
     chosen = _channel({str(key): str(name) for key, name in names.items()}, channel, path)
-    meanings, unknown = _labels(content, path)
+    if meanings is None:
+        meanings = _meanings(content, path)
     ending = content.get("file_ending", ".nii.gz")
     listed = content.get("dataset")
     cases = (
@@ -64,7 +73,7 @@ def read(path: Path, content: Mapping[str, Any], root: Root, *, channel: int | N
         format="nnunet",
         cases=tuple(cases),
         meanings=meanings,
-        unknown=unknown,
+        unknown=_ignored(content["labels"]),
         modality=modality_of(names[str(chosen)]),
     )
 
@@ -81,18 +90,17 @@ def _channel(names: Mapping[str, str], channel: int | None, path: Path) -> int:
     return channel
 
 
-def _labels(content: Mapping[str, Any], path: Path) -> tuple[dict[int, Meaning], frozenset[int]]:
-    """Return what ids mean, and those that mean that nobody judged."""
+def _meanings(content: Mapping[str, Any], path: Path) -> dict[int, Meaning]:
     labels = content["labels"]
     if "label_mapping" in content:
-        return meanings_of(content, path), _ignored(labels)
+        return meanings_of(content, path)
     if not isinstance(labels, dict) or not all(isinstance(label, int) for label in labels.values()):
         raise _bad(path, f"labels {str(labels)[:80]}")
-    meanings: dict[int, Meaning] = {a: name for name, a in labels.items() if a != 0 and name != _IGNORE}
-    return meanings, _ignored(labels)
+    return {a: name for name, a in labels.items() if a != 0 and name != _IGNORE}
 
 
 def _ignored(labels: object) -> frozenset[int]:
+    """Return the ids that mean that nobody judged."""
     label = labels.get(_IGNORE) if isinstance(labels, dict) else None
     return frozenset({label} if isinstance(label, int) else ())
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from vesalius.data.datalists.paths import Root, require_sound
 from vesalius.data.datalists.record import DataList
 from vesalius.errors import FileFormatError
 from vesalius.geometry.volume import Modality
+from vesalius.labels.mapping import Meaning
 
 _LARGEST_LIST_BYTES = 256 << 20
 _EXPECTED = "a MONAI or MSD list (.json), an nnU-Net or TotalSegmentator folder, or a folder of images and labels"
@@ -25,6 +27,7 @@ def read_list(
     allow_outside: bool = False,
     channel: int | None = None,
     modality: Modality | None = None,
+    meanings: Mapping[int, Meaning] | None = None,
     strict: bool = True,
 ) -> DataList:
     """Read a list of cases, whatever its format.
@@ -36,6 +39,8 @@ def read_list(
         allow_outside: Let paths and links leave the root.
         channel: Which channel of an nnU-Net data set is the image, where there are several.
         modality: What made the images, where the list does not say so.
+        meanings: What the label ids of an nnU-Net data set mean, where its labels need not say so: they may be
+            regions.
         strict: Refuse a list with missing files, or with a case or file that stands twice.
 
     Raises:
@@ -55,15 +60,15 @@ def read_list(
         read = totalsegmentator.read if totalsegmentator.recognises(file) else folders.read
         listed = read(file, within)
     else:
-        listed = _from_json(file, within, channel)
+        listed = _from_json(file, within, channel, meanings)
     listed = replace(listed, modality=modality or listed.modality)
     return require_sound(listed) if strict else listed
 
 
-def _from_json(file: Path, root: Root, channel: int | None) -> DataList:
+def _from_json(file: Path, root: Root, channel: int | None, meanings: Mapping[int, Meaning] | None) -> DataList:
     content = _object_in(file)
     if nnunet.recognises(content):
-        return nnunet.read(file, content, root, channel=channel)
+        return nnunet.read(file, content, root, channel=channel, meanings=meanings)
     if monai.recognises(content):
         return monai.read(file, content, root)
     raise _no_list(file, f"an object with {', '.join(list(content)[:5]) or 'nothing'} in it")
