@@ -65,6 +65,10 @@ def test_regions_are_refused_until_every_id_has_a_meaning(folder: Any) -> None:
     folder.json("dataset.json", regions)
     with pytest.raises(FileFormatError, match="label_mapping"):
         read_list(folder.path)
+    kits = {1: "kidney", 2: "kidney tumor", 3: "kidney cyst"}
+    folder.json("dataset.json", {**regions, "labels": {**regions["labels"], "ignore": 4}})
+    told = read_list(folder.path, meanings=kits)
+    assert (dict(told.meanings), told.unknown) == (kits, {4})
     folder.json("dataset.json", {**regions, "label_mapping": {"1": "liver", "2": "hepatic tumor"}})
     assert dict(read_list(folder.path).meanings) == {1: "liver", 2: "hepatic tumor"}
 
@@ -81,7 +85,3 @@ def test_a_folder_may_be_named_from_where_one_is(folder: Any, monkeypatch: pytes
     monkeypatch.chdir(folder.path)
     assert [file.exists() for file in read_list(".").cases[0].files] == [True] * 2
     assert read_list(".").name == "set"
-    kits = {1: "kidney", 2: "kidney tumor", 3: "kidney cyst"}
-    folder.json("dataset.json", {**regions, "labels": {**regions["labels"], "ignore": 4}})
-    told = read_list(folder.path, meanings=kits)
-    assert (dict(told.meanings), told.unknown) == (kits, {4})
