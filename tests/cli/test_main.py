@@ -164,6 +164,20 @@ def test_foreign_exceptions_get_the_right_code(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        type("OutOfMemoryError", (RuntimeError,), {})("Tried to allocate 20.00 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+    ids=repr,
+)
+def test_where_a_card_is_full_the_advice_is_about_the_card(error: Exception) -> None:
+    assert "--device cpu" in as_typed(error).do
+    assert "--max-memory" not in as_typed(error).do
+    assert "--max-memory" in as_typed(MemoryError()).do
+
+
 def test_a_bug_asks_for_a_report_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,7 @@ from vesalius.spec import ModelSpec, VistaArchitecture
 GB = 10**9
 
 
-def demand(num_classes: int = 5, spec: ModelSpec | None = None, side: int = 200) -> Demand:
+def demand(num_classes: int = 5, spec: ModelSpec | None = None, side: int = 200, device: str = "cpu") -> Demand:
     return Demand(
         spec=spec or ModelSpec(name="full", architecture=VistaArchitecture()),
         pipeline=pipeline(None),
@@ -32,6 +32,7 @@ def demand(num_classes: int = 5, spec: ModelSpec | None = None, side: int = 200)
         num_layers=1,
         label_bytes=1,
         resident_bytes=GB,
+        device=device,
     )
 
 

@@ -29,10 +29,14 @@ def as_typed(error: BaseException) -> VesaliusError:
             do="run the same command again; no half-written result was left",
         )
     if _is_out_of_memory(error):
+        got = _first_line(error) or "the system refused more"
+        is_card = type(error).__name__ == "OutOfMemoryError" or "cuda" in got.lower()
+        of_card = "close what else runs on the card, use --device cpu or --precision bf16, or crop the scan"
+        of_machine = "close other programs, set --max-memory, use --precision bf16, or crop the scan (--dry-run)"
         return MemoryBudgetError(
             expected="enough memory for the run",
-            got=_first_line(error) or "the system refused more",
-            do="close other programs, set --max-memory, use --precision bf16, or crop the scan (see --dry-run)",
+            got=got,
+            do=of_card if is_card else of_machine,  # --max-memory limits the machine's memory alone
         )
     if isinstance(error, OSError) and error.errno in _DISK:
         return DiskError(

@@ -83,10 +83,12 @@ class Console:
 def describe(plan: Plan | SlicePlan) -> str:
     """Say a plan in one line."""
     empty = f" ({plan.num_empty} of air, skipped)" if plan.num_empty else ""
+    card = max((sum(parts.values()) for parts in plan.card.values()), default=0)
     tight = " to keep to the memory allowed" if plan.gave_way else ""
     return (
         f"{plan.num_windows} windows{empty}, {plan.num_classes} classes, {plan.precision}{tight}, "
-        f"at most {plan.peak_bytes / 1e9:.1f} GB, about {plan.seconds:.0f} s"
+        f"at most {plan.peak_bytes / 1e9:.1f} GB{f' and {card / 1e9:.1f} GB on the card' if card else ''}, "
+        f"about {plan.seconds:.0f} s"
     )
 
 

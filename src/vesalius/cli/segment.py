@@ -71,7 +71,8 @@ def _dry_run(scan: Scan, *, as_json: bool) -> int:
         print(json.dumps({"plan": plan.as_dict()}, indent=2))
         return 0
     print(describe(plan))
-    print(*describe_bytes(plan.phases), sep="\n")
+    on_card = {f"{phase}, on the card": parts for phase, parts in plan.card.items()}
+    print(*describe_bytes({**plan.phases, **on_card}), sep="\n")
     return 0
 
 

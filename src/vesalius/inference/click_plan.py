@@ -242,7 +242,9 @@ def _phases(
     blended = reach * 8 if max(len(windows) for windows in objects) > 1 else 0
     changed = min(1.0, reach / model_grid.num_voxels) * voxels * 7  # proposal, change, numbered components
     head = logits + blended + int(changed) + voxels  # the earlier mask is whole
-    network = pass_bytes(spec, precision, 1, direct_sums=False)  # is done when answers come, but given back late
+    is_cpu = next(segmenter.network.parameters()).device.type == "cpu"
+    network = pass_bytes(spec, precision, 1, direct_sums=False, streams=is_cpu)
+    # that pass is done when answers come, but its memory is given back late
     extent = _EXTENT_BYTES * max((_reach(windows, spec.window_size) for windows in by_extent), default=0)
     always = {"held already": held, "labels": shown}
     return {

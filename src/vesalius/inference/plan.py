@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from vesalius.allowance import available_bytes
 from vesalius.errors import MemoryBudgetError
 from vesalius.geometry.boxes import Triple
 from vesalius.geometry.grid import Grid
+from vesalius.inference.card import Phases, free_bytes, parted
 from vesalius.inference.pipelines import Pipeline
 from vesalius.inference.vit_costs import as_slices, image_bytes, slice_flops
 from vesalius.inference.windows import WindowLayout, rolling_axis
@@ -31,6 +32,9 @@ DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.
 _ACTIVATIONS = 3.0
 """Peak memory of one window's pass on a processor, in feature maps of its finest level; 2.5 were measured with
 the full width at 128³ (benchmarks/big_scan.py holds the forecast against the whole run)."""
+_ACTIVATIONS_ELSEWHERE = 5.0
+"""The same where planes are not worked on a few at a time (``planes.streams``); counted on torch's ``meta`` device
+with the full width at 128³, no card was at hand."""
 _MOST_AT_ONCE = 4
 """More windows at once would cost more memory than a laptop spares; where there are more threads they share them.
 How many threads compute a window changes its rounding, so it depends on their number alone, not on free memory."""
@@ -41,6 +45,8 @@ with tiles for bf16, none of which was at hand."""
 _LABEL_SECONDS_PER_VOXEL = 6e-8
 _LABEL_BYTES_PER_ROW = 4 * (1 << 15)
 SECONDS_OF_START = 3.0
+_WHERE_THE_NETWORK_IS = ("slab", "network", "interpolation")
+"""Parts of a phase that lie on the network's device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +63,9 @@ class Plan:
         threads_each: Threads that each of them computes with; None where they run on no processor's threads.
         num_empty: Windows that hold only air and are skipped.
         num_classes: Classes that are segmented.
-        phases: Phase -> part -> bytes; the peak is the largest phase.
+        phases: Phase -> part -> bytes of the machine's memory; the peak is the largest phase.
         seconds: Forecast of the whole run.
+        card: The same of a card's own memory; nothing where the network is on none.
     """
 
     layout: WindowLayout
@@ -72,6 +79,7 @@ class Plan:
     num_classes: int
     phases: Mapping[str, Mapping[str, int]]
     seconds: float
+    card: Phases = field(default_factory=dict)
 
     @property
     def num_windows(self) -> int:
@@ -98,6 +106,7 @@ class Plan:
             "classes": self.num_classes,
             "peak_bytes": self.peak_bytes,
             "bytes": {phase: dict(parts) for phase, parts in self.phases.items()},
+            **({"card_bytes": {phase: dict(parts) for phase, parts in self.card.items()}} if self.card else {}),
             "seconds": round(self.seconds, 1),
         }
 
@@ -119,6 +128,7 @@ class Demand:
         overlap: Asked for by the user; None leaves it to the pipeline, then to the model.
         fallback_bytes: What the network takes in the precision it may fall to, beside the one that is held.
         threads: Threads that torch computes with where windows run on the processor; None elsewhere.
+        device: That the network is on.
     """
 
     spec: ModelSpec
@@ -133,6 +143,7 @@ class Demand:
     overlap: float | None = None
     threads: int | None = None
     fallback_bytes: int = 0
+    device: str = "cpu"
 
 
 def place_windows(spec: ModelSpec, pipeline: Pipeline, shape: Triple, overlap: float | None) -> WindowLayout:
@@ -174,7 +185,7 @@ def make_plan(
         flops_per_second: Measures the processor; the default times one convolution.
 
     Raises:
-        MemoryBudgetError: If even the smallest plan does not fit.
+        MemoryBudgetError: If even the smallest plan does not fit, or what it puts on a card is not free there.
     """
     limit = max_bytes if max_bytes is not None else available_bytes() + demand.resident_bytes
     ways = [(precision, torch.float16 if precision == "bf16" else torch.float32)]
@@ -191,6 +202,7 @@ def make_plan(
             asked = replace(demand, resident_bytes=held)
             plan = _plan(asked, layout, *way, speed, gave_way=way != ways[0], at_once=at_once)
             if plan.peak_bytes <= limit:
+                check_card(plan.card, demand.device, plan.precision)
                 return plan
             plans.append(plan)
     smallest = min(plans, key=lambda plan: plan.peak_bytes)
@@ -200,6 +212,24 @@ def make_plan(
         got=f"a run that needs {gigabytes(smallest.peak_bytes)} ({parts})",
         do=ways_out(smallest.precision),
     )
+
+
+def check_card(card: Phases, device: str, precision: Precision) -> None:
+    """Refuse a run that needs more of a card's memory than is free there.
+
+    Nothing gives way to it: what happens to be free must not decide a result.
+
+    Raises:
+        MemoryBudgetError: If it does.
+    """
+    free = free_bytes(device) if card else 0
+    if card and peak_of(card) > free:
+        smaller = "use --precision bf16, " if precision == "fp32" else ""
+        raise MemoryBudgetError(
+            expected=f"at most {gigabytes(free)} of the memory of {device}, which are free",
+            got=f"a run that needs {gigabytes(peak_of(card))} there ({largest_phase(card)})",
+            do=f"use --device cpu, {smaller}close what else runs on the card, or crop the scan",
+        )
 
 
 def _most_at_once(threads: int) -> int:
@@ -222,6 +252,9 @@ def _plan(
     each = pass_seconds(demand.spec, precision, speed, direct_sums=demand.pipeline.direct_sums)
     threads = demand.threads or 1
     idle = threads / (at_once * (threads // _most_at_once(threads)))  # 1 where all threads have work
+    here, on_card = parted(
+        _phases(demand, layout, precision, accumulate, at_once), demand.device, _WHERE_THE_NETWORK_IS
+    )
     per_class = voxels * _LABEL_SECONDS_PER_VOXEL * (1 + demand.num_classes / 60)
     return Plan(
         layout=layout,
@@ -233,7 +266,8 @@ def _plan(
         threads_each=demand.threads and demand.threads // _most_at_once(demand.threads),
         num_empty=demand.num_empty,
         num_classes=demand.num_classes,
-        phases=_phases(demand, layout, precision, accumulate, at_once),
+        phases=here,
+        card=on_card,
         seconds=SECONDS_OF_START + idle * windows * each + per_class,
     )
 
@@ -254,6 +288,7 @@ def _phases(
         at_once,
         direct_sums=demand.pipeline.direct_sums,
         waiting=demand.threads is not None,
+        streams=demand.device == "cpu",
     )
     planes_of_target = demand.target.num_voxels * thickness / demand.grid.shape[layout.axis]
     labelling = int(plane_voxels * thickness * 8 + planes_of_target * 14) + 8 * _LABEL_BYTES_PER_ROW * (
@@ -281,7 +316,13 @@ def _kernel_bytes(architecture: VistaArchitecture, window_size: Triple, itemsize
 
 
 def pass_bytes(
-    spec: ModelSpec, precision: Precision, at_once: int, *, direct_sums: bool, waiting: bool = False
+    spec: ModelSpec,
+    precision: Precision,
+    at_once: int,
+    *,
+    direct_sums: bool,
+    waiting: bool = False,
+    streams: bool = True,
 ) -> int:
     """Return the peak memory of windows that pass through the network at the same time, its weights aside.
 
@@ -291,14 +332,16 @@ def pass_bytes(
         at_once: Windows that run at the same time.
         direct_sums: Whether convolutions are summed directly.
         waiting: Whether one more result waits while they run, as where windows run in threads of their own.
+        streams: Whether planes are worked on a few at a time, as on a processor (``planes.streams``).
     """
     itemsize, architecture = DTYPES[precision].itemsize, spec.vista
     activation = math.prod(spec.window_size) * architecture.width * itemsize
-    maps = int(activation * (_ACTIVATIONS * at_once + waiting))
+    each = _ACTIVATIONS if streams else _ACTIVATIONS_ELSEWHERE
+    maps = int(activation * (each * at_once + waiting))
     if isinstance(architecture, PromptedVitArchitecture):
         *window, slices = spec.window_size
-        return maps + at_once * image_bytes(as_slices(architecture), window, slices, itemsize)
-    saves = winograd_serves(DTYPES[precision]) and not direct_sums
+        return maps + at_once * image_bytes(as_slices(architecture), window, slices, itemsize, depth_first=streams)
+    saves = streams and winograd_serves(DTYPES[precision]) and not direct_sums
     return maps + (_kernel_bytes(architecture, spec.window_size, itemsize) if saves else 0)
 
 

@@ -361,7 +361,7 @@ class Segmenter:
             label_bytes=label_dtype(targets).itemsize,
             resident_bytes=resident_bytes(),
             fallback_bytes=self._half_bytes,
-            device=next(self._network.parameters()).device.type,
+            device=str(next(self._network.parameters()).device),
         )
         is_slanted = not demand.takes_slices_as_they_are
         if is_slanted:
@@ -426,6 +426,7 @@ class Segmenter:
         self, volume: Volume, grid: Grid, targets: Sequence[Target], options: SegmentOptions, way: Pipeline
     ) -> Demand:
         """Return what is asked of a plan; made before the image is, which a plan counts beside what is held."""
+        device = next(self.network.parameters()).device
         return Demand(
             spec=self.spec,
             pipeline=way,
@@ -437,7 +438,8 @@ class Segmenter:
             resident_bytes=resident_bytes(),
             overlap=options.overlap,
             fallback_bytes=self._half_bytes,
-            threads=torch.get_num_threads() if next(self.network.parameters()).device.type == "cpu" else None,
+            threads=torch.get_num_threads() if device.type == "cpu" else None,
+            device=str(device),
         )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import combinations
 
@@ -23,10 +23,12 @@ from vesalius.errors import CheckpointError, MemoryBudgetError, UsageError
 from vesalius.geometry.affine import directions
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.planes import ORIENTATION, PLANES, Plane
+from vesalius.inference.card import Phases, free_bytes, parted
 from vesalius.inference.plan import (
     DTYPES,
     SECONDS_OF_START,
     Precision,
+    check_card,
     gigabytes,
     largest_phase,
     peak_of,
@@ -39,7 +41,10 @@ from vesalius.spec import Depth, MedDinoArchitecture, ModelSpec
 _WHOLE_UP_TO = 1.5
 """Sides of the model's window up to which a side of a slice is not cut."""
 _PATCHES_AT_ONCE = {"cpu": 4096, "other": 1 << 15}
-"""Patches that pass the network together; small slices are batched up to so many."""
+"""Patches that pass the network together; small slices are batched up to so many, on a device beside the processor
+as far as it has memory for them: how many pass together changes rounding at most."""
+_WHERE_THE_NETWORK_IS = ("network", "logits", "interpolation")
+"""Parts of a phase that lie on the network's device."""
 _LABEL_SECONDS = 4e-9
 """For a pixel and class: interpolation and argmax, measured beside other work."""
 
@@ -89,8 +94,9 @@ class SlicePlan:
         slices: Neighbouring slices that the network looks at together; 1 unless it was made for more.
         num_empty: Windows that hold only air and are skipped.
         num_classes: Classes that are segmented.
-        phases: Phase -> part -> bytes; the peak is the largest phase.
+        phases: Phase -> part -> bytes of the machine's memory; the peak is the largest phase.
         seconds: Forecast of the whole run.
+        card: The same of a card's own memory; nothing where the network is on none.
     """
 
     views: tuple[SliceView, ...]
@@ -103,6 +109,7 @@ class SlicePlan:
     num_classes: int
     phases: Mapping[str, Mapping[str, int]]
     seconds: float
+    card: Phases = field(default_factory=dict)
 
     @property
     def num_windows(self) -> int:
@@ -137,6 +144,7 @@ class SlicePlan:
             "classes": self.num_classes,
             "peak_bytes": self.peak_bytes,
             "bytes": {phase: dict(parts) for phase, parts in self.phases.items()},
+            **({"card_bytes": {phase: dict(parts) for phase, parts in self.card.items()}} if self.card else {}),
             "seconds": round(self.seconds, 1),
         }
 
@@ -157,7 +165,7 @@ class SliceDemand:
         empty: Slices of each plane known to hold only air, by plane's number.
         resampled_bytes: What the image takes once it is on ``grid``, beside the one that is held.
         fallback_bytes: What the network takes in the precision it may fall to, beside the one that is held.
-        device: Kind of device the network is on.
+        device: That the network is on.
     """
 
     spec: ModelSpec
@@ -249,7 +257,7 @@ def make_slice_plan(
 
     Raises:
         UsageError: If a plane is named twice, or reflections are asked of a network that learnt from none.
-        MemoryBudgetError: If even the smallest plan does not fit.
+        MemoryBudgetError: If even the smallest plan does not fit, or what it puts on a card is not free there.
     """
     if len(set(demand.planes)) < len(demand.planes):
         raise UsageError(expected="each plane once", got=", ".join(demand.planes), do="leave one out")
@@ -266,10 +274,11 @@ def make_slice_plan(
         held = demand.resident_bytes + (demand.fallback_bytes if chosen != precision else 0)
         asked = replace(demand, resident_bytes=held)
         views = tuple(_view(asked, plane, whole=whole) for plane in asked.planes or (plane_of(asked.spec),))
-        at_once = _images_at_once(asked, views) if batched else slices_together(asked.spec)
+        at_once = _images_at_once(asked, views, chosen) if batched else slices_together(asked.spec)
         speed = measure(demand.architecture.encoder.width, chosen)
         plan = replace(_plan(asked, views, chosen, at_once, speed), gave_way=bool(plans))
         if plan.peak_bytes <= limit:
+            check_card(plan.card, demand.device, plan.precision)
             return plan
         plans.append(plan)
     smallest = min(plans, key=lambda plan: plan.peak_bytes)
@@ -332,14 +341,23 @@ def _view(demand: SliceDemand, plane: Plane, *, whole: bool) -> SliceView:
     return SliceView(codes=codes, grid=grid, spacing_mm=spacing_mm, pixels=(rows, columns), layout=layout)
 
 
-def _images_at_once(demand: SliceDemand, views: Sequence[SliceView]) -> int:
-    """Return how many images pass together: by their size and the device, whole sets of neighbours."""
-    patch = demand.architecture.encoder.patch_size
+def _images_at_once(demand: SliceDemand, views: Sequence[SliceView], precision: Precision) -> int:
+    """Return how many images pass together: by their size, the device and its memory, whole sets of neighbours."""
+    patch, is_cpu = demand.architecture.encoder.patch_size, demand.device == "cpu"
     patches = max(math.prod(view.layout.window_size[:2]) // patch**2 for view in views)
-    wanted = _PATCHES_AT_ONCE["cpu" if demand.device == "cpu" else "other"] // patches
+    wanted = _PATCHES_AT_ONCE["cpu" if is_cpu else "other"] // patches
     together = slices_together(demand.spec)
     images = max(view.num_slices for view in views) * demand.flips * together
-    return max(1, min(wanted, images) // together) * together
+    sets = max(1, min(wanted, images) // together)
+    if is_cpu:
+        return sets * together
+
+    def needed(at_once: int) -> int:
+        parts = _phases(demand, views, precision, at_once)["windows"]
+        return sum(parts[part] for part in _WHERE_THE_NETWORK_IS)
+
+    free = free_bytes(demand.device)
+    return together * next((count for count in range(sets, 1, -1) if needed(count * together) <= free), 1)
 
 
 def _plan(
@@ -347,6 +365,7 @@ def _plan(
 ) -> SlicePlan:
     passes = demand.flips * _repeats(demand.spec)
     empty = demand.empty or (0,) * len(views)
+    here, on_card = parted(_phases(demand, views, precision, at_once), demand.device, _WHERE_THE_NETWORK_IS)
     seconds = SECONDS_OF_START
     for view, spared in zip(views, empty, strict=True):
         maps, attention = slice_flops(demand.architecture, (view.layout.window_size[0], view.layout.window_size[1]))
@@ -366,7 +385,8 @@ def _plan(
         slices=slices_together(demand.spec),
         num_empty=sum(spared * view.tiles for view, spared in zip(views, empty, strict=True)),
         num_classes=demand.num_classes,
-        phases=_phases(demand, views, precision, at_once),
+        phases=here,
+        card=on_card,
         seconds=seconds,
     )
 
@@ -384,7 +404,8 @@ def _phases(
     largest = max(views, key=lambda view: math.prod(view.layout.shape[:2]))
     kept = max(1, at_once // demand.flips)
     native, padded = math.prod(largest.grid.shape[:2]), math.prod(largest.layout.shape[:2])
-    network = image_bytes(demand.architecture, largest.layout.window_size[:2], at_once, itemsize)
+    window, is_cpu = largest.layout.window_size[:2], demand.device == "cpu"
+    network = image_bytes(demand.architecture, window, at_once, itemsize, depth_first=is_cpu)
     averaged = 2 * classes * voxels if len(views) > 1 else 0
     held = {"held already": demand.resident_bytes, "labels": voxels * demand.label_bytes}
     return {

@@ -12,6 +12,11 @@ from vesalius.spec import MedDinoArchitecture, PromptedVitArchitecture
 _TOKEN_MAPS = 14
 """Peak memory of a block, in maps of all its tokens: what comes in, queries, keys, values, the MLP's inner map."""
 
+_LAST_DOUBLING = 3.5
+"""Peak memory of the last doubling of whole maps, which is the largest, in maps of what comes out of it: half a map
+that goes in, one before its norm and one after it (2.5 were counted on torch's ``meta`` device), and the copy with
+channels last that the norm makes for itself, which is not seen there."""
+
 
 def as_slices(architecture: PromptedVitArchitecture) -> MedDinoArchitecture:
     """Return one branch of a network of prompts, up to its features, as the slice network that costs as much."""
@@ -21,17 +26,34 @@ def as_slices(architecture: PromptedVitArchitecture) -> MedDinoArchitecture:
 
 
 def image_bytes(
-    architecture: MedDinoArchitecture, window: tuple[int, int] | Sequence[int], at_once: int, itemsize: int
+    architecture: MedDinoArchitecture,
+    window: tuple[int, int] | Sequence[int],
+    at_once: int,
+    itemsize: int,
+    *,
+    depth_first: bool = True,
 ) -> int:
-    """Return the peak memory of images that pass the network together on a processor, its weights aside."""
+    """Return the peak memory of images that pass the network together, its weights aside.
+
+    Args:
+        architecture: Of the network.
+        window: Pixels of an image along its rows' and its columns' sides.
+        at_once: Images that pass together.
+        itemsize: Bytes of a number.
+        depth_first: Whether they are decoded so, as on a processor (``decoders.streams``); elsewhere every doubling
+            is made of whole maps.
+    """
     encoder = architecture.encoder
     height, width = window
     tokens = at_once * height * width // encoder.patch_size**2
     inside = 4 * tokens * encoder.width * _TOKEN_MAPS
     taps = 4 * tokens * encoder.width * len(architecture.taps) * 2
-    # depth first: a part of every stage at once, four times as many pixels of half the channels come out of each
     widest = encoder.width * (len(architecture.taps) if architecture.decoder == "primus" else 1)
-    doubling = itemsize * ROWS_AT_ONCE * widest * 2 * 6 + 2 * itemsize * widest**2 * 3
+    if depth_first:  # a part of every stage at once, four times as many pixels of half the channels out of each
+        doubling = itemsize * ROWS_AT_ONCE * widest * 2 * 6 + 2 * itemsize * widest**2 * 3
+    else:
+        channels = 0 if architecture.decoder == "linear" else widest // encoder.patch_size
+        doubling = int(_LAST_DOUBLING * itemsize * at_once * channels * height * width)
     logits = 2 * itemsize * at_once * architecture.num_classes * height * width
     return taps + max(inside, doubling + logits)
 
