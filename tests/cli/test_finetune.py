@@ -61,6 +61,19 @@ def test_a_dry_run_says_the_plan_and_leaves_no_run(place: Path, capsys: pytest.C
     assert not (place / "dry").exists()
 
 
+def test_a_few_shot_suite_says_what_ids_mean_and_the_first_cases_alone_are_learnt_from(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--dry-run", "--cache", str(place / "cache"), "--suite", "vista3d-word-few-shot", "--cases")
+    assert main(words(place, *few, "1", run="dry")) == 0
+    said = capsys.readouterr().out
+    assert "learns spleen (new" in said
+    assert "hepatic vein" not in said
+    assert "1 labelled case" in said
+    assert main(words(place, *few, "9", run="dry")) == 2
+    assert "1 to 3 cases" in capsys.readouterr().err
+
+
 def test_shards_are_for_what_several_processes_train(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(place, "--shard", run="sharded")) == 2
     assert "vesalius train" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import logging
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import (
@@ -21,6 +22,9 @@ from vesalius.cli.slice_training import finetune_slices, is_of_slices
 from vesalius.errors import UsageError
 from vesalius.training.finetune import FinetuneOptions
 
+if TYPE_CHECKING:
+    from vesalius.data.datalists.record import DataList
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``vesalius finetune``."""
@@ -29,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="vesalius-small", metavar="NAME|PATH", help="to begin with; default %(default)s"
     )
     parser.add_argument("--data", type=Path, required=True, metavar="LIST", help="see `vesalius dataset check`")
+    parser.add_argument(
+        "--suite", metavar="NAME", help="a paper's benchmark (vista3d-word-few-shot): what ids mean"
+    )
+    parser.add_argument(
+        "--cases", type=int, metavar="N", help="learn from the first N labelled training cases of LIST alone"
+    )
     add_list_options(parser, folds=True)
     parser.add_argument("--run", type=Path, required=True, dest="folder", metavar="DIR", help="will be a model")
     parser.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped, if there is one")
@@ -98,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     options = options_of(args)
     if is_of_slices(args.model):
         refuse_existing(args.folder, resume=args.resume)
-        finetune_slices(args, list_of(args, args.data))
+        finetune_slices(args, _listed(args))
         return 0
     if args.shard:
         raise UsageError(
@@ -110,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     cache, workers = Cache(args.cache or args.folder / "cache"), threads_of(args.threads)
     resources = Resources(cache=cache, device=device, workers=workers)
-    tuning = begin(args.model, list_of(args, args.data), options, precision=training_precision(args))
+    tuning = begin(args.model, _listed(args), options, precision=training_precision(args))
     schedule = kept_schedule(args.folder)
     if schedule is not None:
         _say(f"the plan of {args.folder} stands; what is typed of steps and minutes changes nothing")
@@ -138,6 +148,14 @@ def options_of(args: argparse.Namespace) -> FinetuneOptions:
     if args.patience is None:
         del typed["patience"]
     return FinetuneOptions(**typed)
+
+
+def _listed(args: argparse.Namespace) -> DataList:
+    """Read the list as the suite says, with as many training cases as were asked for."""
+    from vesalius.evaluation.suites import suite
+
+    listed = list_of(args, args.data, suite=None if args.suite is None else suite(args.suite))
+    return listed if args.cases is None else listed.with_first(args.cases)
 
 
 def _say(what: str) -> None:

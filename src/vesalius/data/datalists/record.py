@@ -144,6 +144,28 @@ class DataList:
         kept = [replace(c, split="validation" if c.fold == fold else "training") for c in learnt]
         return replace(self, cases=(*kept, *self.split("test"))).require_whole_patients()
 
+    def with_first(self, count: int) -> DataList:
+        """Return the list with the first labelled training cases and no other training cases.
+
+        VISTA3D's few-shot scripts choose so (``train_number``): by the list's order, not by chance.
+
+        Args:
+            count: How many.
+
+        Raises:
+            UsageError: If the list has fewer, or none is asked for.
+        """
+        labelled = [case for case in self.split("training") if case.is_labelled]
+        if not 1 <= count <= len(labelled):
+            raise UsageError(
+                expected=f"1 to {len(labelled)} cases, the labelled ones for training of {self.path.name}",
+                got=str(count),
+                do="correct the number, or leave --cases out to learn from all",
+            )
+        kept = {case.name for case in labelled[:count]}
+        cases = tuple(case for case in self.cases if case.split != "training" or case.name in kept)
+        return replace(self, cases=cases)
+
     def own_classes(self) -> tuple[tuple[int, str], ...]:
         """Return (class id, name) of what the list itself names, for a model that has no names yet; ids from 1.
 

@@ -1,0 +1,26 @@
+"""What a list can be asked for, whatever its format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.errors import UsageError
+
+
+def test_the_first_labelled_training_cases_stay_beside_what_is_validated_and_tested() -> None:
+    splits = {"v": "validation", "c": "training", "bare": "training", "a": "training", "b": "training", "t": "test"}
+    cases = tuple(
+        ListedCase(
+            name=name, split=split, image=Path(f"{name}.nii"), label=None if name == "bare" else Path("l.nii")
+        )  # type: ignore[arg-type]
+        for name, split in splits.items()
+    )
+    listed = DataList(name="a", path=Path("a.json"), format="monai", cases=cases)
+    assert [case.name for case in listed.with_first(2).cases] == ["v", "c", "a", "t"]
+    assert listed.with_first(3).split("training") == (cases[1], cases[3], cases[4])
+    for wrong in (0, 4):
+        with pytest.raises(UsageError, match="1 to 3 cases"):
+            listed.with_first(wrong)
