@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from PIL import Image
@@ -19,10 +20,11 @@ from PIL import Image
 from cli.conftest import write_scan
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.cli.main import main
-from vesalius.geometry.volume import LabelMap
+from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import load
 from vesalius.interactive.features import CACHE_BYTES
 from vesalius.interactive.session import Session
+from vesalius.io.dicom_series import write_series
 from vesalius.io.formats import read, read_labels, write
 from vesalius.models.build import build
 from vesalius.prompts.click_files import read_clicks
@@ -168,12 +170,17 @@ def test_the_journal_in_the_folder_opens_to_the_same_labels(
 
 
 def test_clicks_without_labels_begin_from_nothing(
-    scan: Path, clicks: Path, out: Path, clicking_model: Path
+    scan: Path, clicks: Path, out: Path, clicking_model: Path, tmp_path: Path
 ) -> None:
-    assert refine(scan, clicks, out, clicking_model) == 0
+    image = read(scan)
+    write_series(Volume(image.data, image.grid, "CT"), tmp_path / "ct")
+    more = ("--source", tmp_path / "ct", "--format", "nifti,dicom-seg")
+    assert refine(scan, clicks, out, clicking_model, *more) == 0
     found = read_labels(out / "labels.nii.gz")
     assert set(np.unique(found.data)) <= {0, 1}
     assert found.mask("liver").any()
+    segments = pydicom.dcmread(out / "labels.seg.dcm").SegmentSequence
+    assert {segment.SegmentAlgorithmType for segment in segments} == {"SEMIAUTOMATIC"}
 
 
 def test_a_result_folder_is_corrected_with_its_layers(

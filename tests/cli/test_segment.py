@@ -15,13 +15,16 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
 from vesalius.cli.main import main
 from vesalius.cli.request import Request, size_in_bytes
 from vesalius.errors import UsageError
+from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
+from vesalius.io.dicom_series import write_series
 from vesalius.io.formats import read, read_labels
 from vesalius.views.preview import render_preview
 
@@ -247,12 +250,13 @@ def test_a_model_that_is_not_there_is_code_4(scan: Path, out: Path, tmp_path: Pa
 def test_outside_its_field_a_model_is_refused_or_every_output_is_marked(
     tmp_path: Path, out: Path, tiny_model: Path, make_scan: MakeScan, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    image = nib.load(make_scan(tmp_path / "scan.nii.gz", shape=(9, 8, 7)))
-    scan = tmp_path / "coarse.nii.gz"
-    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), np.diag([12.0, 12.0, 12.0, 1.0])), scan)
+    image = read(make_scan(tmp_path / "scan.nii.gz", shape=(9, 8, 7)))
+    scan = tmp_path / "coarse"
+    write_series(Volume(image.data, Grid(image.grid.shape, np.diag([12.0, 12.0, 12.0, 1.0])), "CT"), scan)
     assert segment(scan, out, tiny_model) == 3
     assert "--unvalidated" in capsys.readouterr().err
-    assert segment(scan, out, tiny_model, "--unvalidated") == 0
+    asked = ("--format", "nifti,dicom-seg,seg.nrrd", "--split")
+    assert segment(scan, out, tiny_model, "--unvalidated", *asked) == 0
     reason = "voxels of 12 x 12 x 12 mm"
     for name in ("labels.json", "run.json"):
         assert json.loads((out / name).read_text())["unvalidated"] == [reason]
@@ -261,6 +265,15 @@ def test_outside_its_field_a_model_is_refused_or_every_output_is_marked(
     assert (out / "statistics.csv").read_text().splitlines()[0].endswith(",unvalidated")
     with Image.open(out / "preview.png") as picture:
         assert picture.getpixel((3, picture.height - 3)) == (163, 22, 29)
+    masks = sorted((out / "classes").iterdir())
+    assert masks
+    for file in (out / "labels.nii.gz", *masks):
+        assert nib.load(file).header["descrip"].item().startswith(b"UNVALIDATED")
+    assert b"UNVALIDATED" in (out / "labels.seg.nrrd").read_bytes()
+    segmentation = pydicom.dcmread(out / "labels.seg.dcm")
+    assert segmentation.SeriesDescription.startswith("UNVALIDATED")
+    (algorithm,) = segmentation.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+    assert algorithm.AlgorithmName == "tiny"
 
 
 def test_a_failing_disk_is_code_5_and_leaves_nothing(
@@ -317,8 +330,6 @@ def test_two_runs_on_one_folder_do_not_mix(
 
 def write_dicom(scan: Path, folder: Path) -> None:
     """Write a scan as a DICOM series."""
-    from vesalius.io.dicom_series import write_series
-
     volume = read(scan)
     write_series(Volume(volume.data, volume.grid, "CT"), folder)
 

@@ -26,6 +26,7 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io import dicom_seg, dicom_writer, formats, highdicom_seg, itk, seg_frames
 from vesalius.io.dicom_source import DicomSource
+from vesalius.io.origin import Origin
 from vesalius.labels.structure import Structure
 
 SHAPE = (11, 9, 7)  # 99 pixels a frame: no whole number of bytes
@@ -138,6 +139,24 @@ def test_codes_names_ids_and_counts(written: tuple[LabelMap, Path]) -> None:
     assert len(set(indices)) == len(indices)
 
 
+def test_a_file_says_who_made_it_and_whether_it_may_be_trusted(tmp_path: Path) -> None:
+    scan = series_of(grid_of(COSINES["axial"]), tmp_path / "ct")
+    origin = Origin(model="our\\model" + "l" * 60, version="3", is_unvalidated=True, has_clicks=True)
+    formats.write(labels_on(scan.grid), tmp_path / "a.seg.dcm", like=scan, origin=origin)
+    dataset = pydicom.dcmread(tmp_path / "a.seg.dcm")
+    assert dataset.SeriesDescription == "UNVALIDATED segmentation by Vesalius"
+    assert dataset.ContentDescription == "UNVALIDATED, outside what the model was made for"
+    assert {item.SegmentAlgorithmType for item in dataset.SegmentSequence} == {"SEMIAUTOMATIC"}
+    (algorithm,) = dataset.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+    assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("our_model" + "l" * 55, "3")
+
+
+def test_without_anything_to_say_of_its_maker_a_file_is_as_usual(written: tuple[LabelMap, Path]) -> None:
+    dataset = pydicom.dcmread(written[1])
+    assert (dataset.SeriesDescription, dataset.ContentDescription) == ("Segmentation by Vesalius", "Segmentation")
+    assert {item.SegmentAlgorithmType for item in dataset.SegmentSequence} == {"AUTOMATIC"}
+
+
 def test_what_was_written_comes_back_with_ids_names_and_overlaps(written: tuple[LabelMap, Path]) -> None:
     labels, path = written
     read = formats.read_labels(path)
@@ -176,8 +195,8 @@ def test_a_mirrored_file_is_noticed_and_not_left_behind(tmp_path: Path, monkeypa
     series = series_of(grid_of(COSINES["axial"]), tmp_path / "ct")
     honest = dicom_seg.segmentation_of
 
-    def mirrored(layer, *others):  # type: ignore[no-untyped-def]
-        return honest(layer[:, ::-1], *others)
+    def mirrored(layer, *others, **how):  # type: ignore[no-untyped-def]
+        return honest(layer[:, ::-1], *others, **how)
 
     monkeypatch.setattr(dicom_seg, "segmentation_of", mirrored)
     with pytest.raises(GeometryError, match="voxels away"):
@@ -217,10 +236,10 @@ def test_a_structure_that_cannot_be_written_is_not_blamed_on_the_headers(
 ) -> None:
     honest = highdicom_seg._description
 
-    def refusing(number: int, structure: Structure) -> hd.seg.SegmentDescription:
+    def refusing(number: int, structure: Structure, origin: Origin) -> hd.seg.SegmentDescription:
         if structure.name != "liver":
             raise TypeError(structure.name)
-        return honest(number, structure)
+        return honest(number, structure, origin)
 
     monkeypatch.setattr(highdicom_seg, "_description", refusing)
     grid = grid_of([1, 0, 0, 0, 1, 0])

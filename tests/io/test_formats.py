@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -16,6 +17,7 @@ from vesalius.errors import FileFormatError, GeometryError, UsageError, Vesalius
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io import dicom_writer, formats
+from vesalius.io.origin import Origin
 
 SHAPE = (6, 5, 4)
 GRID = Grid(SHAPE, np.array([[-0.7, 0.01, 0, 11], [0.01, 0.7, 0, -12], [0, 0, 2.5, 13], [0, 0, 0, 1.0]]))
@@ -197,6 +199,18 @@ def test_an_overlap_layer_can_be_a_file_of_its_own(tmp_path: Path) -> None:
     formats.write(formats.layer_of(labels, "cysts"), tmp_path / "overlap_cysts.nii.gz")
     read = formats.read_labels(tmp_path / "overlap_cysts.nii.gz")
     assert (read.mask("cyst") == (DATA == 1)).all()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith((".gz", ".dcm"))])
+def test_every_header_says_where_labels_are_not_validated(name: str, tmp_path: Path) -> None:
+    origin = Origin(model="small", is_unvalidated=True)
+    for file, made_by in (
+        (tmp_path / name, origin),
+        (tmp_path / f"validated_{name}", replace(origin, is_unvalidated=False)),
+    ):
+        formats.write(LABELS, file, origin=made_by)
+        assert (b"UNVALIDATED, outside what the model was made for" in file.read_bytes()) == made_by.is_unvalidated
+        assert (formats.read_labels(file).data == DATA).all()
 
 
 def test_given_names_win_over_the_files(tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ def _refine(scan: Scan, clicks: Sequence[PointPrompt], weights: Mapping[str, str
             )
             console.phase("writing")
             write_clicks(folder / _CLICKS, clicks)
-            facts = dataclasses.replace(facts_of(opened, segmenter, weights), more={"clicks": _counted(clicks)})
+            facts = facts_of(opened, segmenter, weights)
+            facts = dataclasses.replace(facts, more={"clicks": _counted(clicks)}, has_clicks=True)
             options = result_options(scan.request)
             write_result(folder, opened.volume, result, facts, options=options, like=opened.like)
 

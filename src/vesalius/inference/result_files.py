@@ -32,6 +32,7 @@ from vesalius.io.dicom_seg import RIGHT_ANGLE
 from vesalius.io.dicom_source import DicomSource
 from vesalius.io.formats import layer_of, repairs, write
 from vesalius.io.highdicom_seg import check_headers
+from vesalius.io.origin import Origin
 from vesalius.labels.findings import Finding, Findings
 from vesalius.views.preview import png_bytes, render_preview
 from vesalius.views.report import render_report
@@ -76,6 +77,7 @@ class RunFacts:
         started: ``time.perf_counter()`` at that moment.
         seconds: Seconds of the phases before the network, such as reading.
         more: What else the record says, by the names it has there.
+        has_clicks: Whether a person corrected the result.
     """
 
     input_name: str
@@ -88,6 +90,7 @@ class RunFacts:
     started: float
     seconds: Mapping[str, float] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)
+    has_clicks: bool = False
 
 
 def model_facts(segmenter: Segmenter) -> dict[str, Any]:
@@ -169,7 +172,16 @@ def write_result(
     start = time.perf_counter()
     findings = Findings(result.findings.classes, tuple(_warnings(volume, result)))
     result = dataclasses.replace(result, findings=findings)
-    jobs = [*_label_jobs(folder, result, options, like), lambda: _write_views(folder, volume, result, facts)]
+    origin = Origin(
+        model=facts.model["name"],
+        version=facts.model["version"],
+        is_unvalidated=bool(result.unvalidated),
+        has_clicks=facts.has_clicks,
+    )
+    jobs = [
+        *_label_jobs(folder, result, origin, options, like),
+        lambda: _write_views(folder, volume, result, facts),
+    ]
     with ThreadPoolExecutor(_WRITERS) as pool:  # deflating and drawing mostly happen outside the interpreter
         for job in [pool.submit(job) for job in jobs]:
             job.result()
@@ -209,26 +221,26 @@ def _warnings(volume: Volume, result: Segmentation) -> Iterator[str]:
 
 
 def _label_jobs(
-    folder: Path, result: Segmentation, options: ResultOptions, like: Volume | None
+    folder: Path, result: Segmentation, origin: Origin, options: ResultOptions, like: Volume | None
 ) -> Iterator[Callable[[], None]]:
     """Yield one job per label file; the long ones first."""
     labels = result.labels
     for name in options.formats:
         if name == "dicom-seg" and not result.findings.found:
             continue  # DICOM has no segmentation without segments; the warnings say that nothing was found
-        yield _job(labels, folder / _FORMAT_FILES[name], like if name == "dicom-seg" else None)
+        yield _job(labels, folder / _FORMAT_FILES[name], origin, like if name == "dicom-seg" else None)
     for layer, file in _layer_files(labels).items():
-        yield _job(layer_of(labels, layer), folder / file, None)
+        yield _job(layer_of(labels, layer), folder / file, origin)
     if options.split:
         (folder / "classes").mkdir()
         labels = _in_file_order(labels)
         names = file_names({finding.class_id: finding.name for finding in result.findings.classes})
         for finding in result.findings.found:
-            yield _split_job(labels, finding, folder / "classes" / f"{names[finding.class_id]}.nii.gz")
+            yield _split_job(labels, finding, folder / "classes" / f"{names[finding.class_id]}.nii.gz", origin)
 
 
-def _job(labels: LabelMap, path: Path, like: Volume | None) -> Callable[[], None]:
-    return lambda: write(labels, path, like=like)
+def _job(labels: LabelMap, path: Path, origin: Origin, like: Volume | None = None) -> Callable[[], None]:
+    return lambda: write(labels, path, like=like, origin=origin)
 
 
 def _in_file_order(labels: LabelMap) -> LabelMap:
@@ -237,10 +249,10 @@ def _in_file_order(labels: LabelMap) -> LabelMap:
     return LabelMap(np.asfortranarray(labels.data), labels.grid, labels.names, layers, labels.source)
 
 
-def _split_job(labels: LabelMap, finding: Finding, path: Path) -> Callable[[], None]:
+def _split_job(labels: LabelMap, finding: Finding, path: Path, origin: Origin) -> Callable[[], None]:
     def job() -> None:
         mask = labels.mask(finding.name).view("uint8")
-        write(LabelMap(mask, labels.grid, {1: finding.name}, source=labels.source), path)
+        write(LabelMap(mask, labels.grid, {1: finding.name}, source=labels.source), path, origin=origin)
 
     return job
 

@@ -26,6 +26,7 @@ from vesalius.io.coding import describe
 from vesalius.io.dicom_headers import DAMAGE
 from vesalius.io.dicom_source import DicomSource
 from vesalius.io.highdicom_seg import segmentation_of
+from vesalius.io.origin import Origin
 from vesalius.io.pixels import as_label_arrays, named
 from vesalius.io.pydicom_silence import quiet_pydicom
 from vesalius.io.seg_frames import frame_places, mask_of_frame, open_seg
@@ -40,8 +41,13 @@ RIGHT_ANGLE = 1e-4
 """Largest cosine between voxel axes that a DICOM SEG can hold: its readers take right angles for granted."""
 
 
-def write(labels: LabelMap, path: Path) -> None:
+def write(labels: LabelMap, path: Path, origin: Origin | None = None) -> None:
     """Write a label map whose ``source`` is a DICOM series.
+
+    Args:
+        labels: What to write.
+        path: Where to.
+        origin: Who made it.
 
     Raises:
         UsageError: If it did not come from DICOM, or nothing was found.
@@ -59,10 +65,12 @@ def write(labels: LabelMap, path: Path) -> None:
     placed = labels.reoriented(source.grid.axis_codes)  # frames are the scanner's slices where they can be
     if placed.grid.is_close(source.grid):
         placed = LabelMap(placed.data, source.grid, placed.names, placed.overlaps)
-    write_for(placed, path, source_images=source.datasets())
+    write_for(placed, path, source_images=source.datasets(), origin=origin)
 
 
-def write_for(labels: LabelMap, path: Path, *, source_images: Sequence[Dataset]) -> None:
+def write_for(
+    labels: LabelMap, path: Path, *, source_images: Sequence[Dataset], origin: Origin | None = None
+) -> None:
     """Write a label map as a DICOM SEG of the series whose datasets (without pixels) are given.
 
     Raises:
@@ -81,7 +89,7 @@ def write_for(labels: LabelMap, path: Path, *, source_images: Sequence[Dataset])
     segmentation: Any = None
     for layer, ids in zip(layers, map(sorted, regions), strict=True):
         if ids:
-            made = segmentation_of(layer, ids, labels.grid, structures, source_images)
+            made = segmentation_of(layer, ids, labels.grid, structures, source_images, origin=origin or Origin())
             segmentation = made if segmentation is None else appended(segmentation, made)
     with replacing(path) as part:
         segmentation.save_as(part)

@@ -20,13 +20,14 @@ from vesalius.io import dicom_seg, dicom_series, itk, nifti, slicer_seg
 from vesalius.io.atomic import suffix_of
 from vesalius.io.limits import check_shape
 from vesalius.io.nifti_grid import grid_of_image
+from vesalius.io.origin import Origin
 from vesalius.io.seg_slices import with_empty_slices
 from vesalius.io.source import FileSource, mend_non_finite, repairs_of
 
 Readable: TypeAlias = str | Path | Volume | SpatialImage | np.ndarray
 Format = Literal["nifti", "nrrd", "seg.nrrd", "meta", "dicom"]
 
-_WRITERS: Mapping[str, Callable[[Any, Path], None]] = {
+_WRITERS: Mapping[str, Callable[[Any, Path, str], None]] = {
     ".nii": nifti.write,
     ".nii.gz": nifti.write,
     ".nrrd": itk.write,
@@ -152,7 +153,9 @@ def read_labels(path: str | Path | LabelMap, names: Mapping[int, str] | None = N
     return LabelMap(labels.data, labels.grid, known, labels.overlaps, labels.source)
 
 
-def write(data: Volume | LabelMap, path: str | Path, *, like: Volume | None = None) -> None:
+def write(
+    data: Volume | LabelMap, path: str | Path, *, like: Volume | None = None, origin: Origin | None = None
+) -> None:
     """Write an image or a label map, in the format its name says; a file is complete or absent.
 
     ``.nii``, ``.nii.gz``, ``.nrrd`` and ``.mha`` hold one layer: of a label map the base layer
@@ -163,6 +166,8 @@ def write(data: Volume | LabelMap, path: str | Path, *, like: Volume | None = No
         path: Where to; an existing file is replaced.
         like: The volume the labels were made of: they are written on exactly its grid, and DICOM SEG takes its
             headers. Without it, what ``data`` itself came from.
+        origin: Who made the labels: DICOM SEG names model and version and says whether clicks took part; every
+            format says it where the model was used outside what it was made for.
 
     Raises:
         UsageError: If the suffix is none of these, or an image is to become DICOM.
@@ -172,12 +177,13 @@ def write(data: Volume | LabelMap, path: str | Path, *, like: Volume | None = No
     file = Path(path)
     suffix = suffix_of(file)
     placed = data if like is None else _placed_like(data, like)
+    origin = origin or Origin()
     if isinstance(placed, LabelMap) and suffix == ".seg.nrrd":
-        slicer_seg.write(placed, file)
+        slicer_seg.write(placed, file, origin.mark)
     elif isinstance(placed, LabelMap) and suffix in _DICOM_SUFFIXES:
-        dicom_seg.write(placed, file)
+        dicom_seg.write(placed, file, origin)
     elif suffix in _WRITERS:
-        _WRITERS[suffix](placed, file)
+        _WRITERS[suffix](placed, file, origin.mark)
     else:
         raise UsageError(
             expected="a name that ends in .nii, .nii.gz, .nrrd or .mha, or for labels also .seg.nrrd or .seg.dcm",

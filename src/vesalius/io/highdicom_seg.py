@@ -20,6 +20,7 @@ import vesalius
 from vesalius.errors import DicomSeriesError
 from vesalius.geometry.grid import Grid
 from vesalius.io.coding import describe
+from vesalius.io.origin import Origin
 from vesalius.io.pydicom_silence import quiet_pydicom
 from vesalius.labels.structure import Concept, Structure
 from vesalius.shapes import LabelArray
@@ -48,7 +49,7 @@ def check_headers(source_images: Sequence[Dataset]) -> None:
             raise _refused(f"{lacking} of {len(source_images)} files without {tag}")
     voxel = np.ones((1, 1, 1), np.uint8)
     try:
-        _made(voxel, [1], Grid((1, 1, 1), np.eye(4)), describe({1: "liver"}), source_images)
+        _made(voxel, [1], Grid((1, 1, 1), np.eye(4)), describe({1: "liver"}), source_images, origin=Origin())
     except _REFUSALS as error:
         got = f"dates, times or codes of patient or study that DICOM does not know ({type(error).__name__})"
         raise _refused(got) from error  # whose own words may quote a patient's data
@@ -63,7 +64,13 @@ def _refused(got: str) -> DicomSeriesError:
 
 
 def segmentation_of(
-    layer: LabelArray, ids: list[int], grid: Grid, structures: dict[int, Structure], sources: Sequence[Dataset]
+    layer: LabelArray,
+    ids: list[int],
+    grid: Grid,
+    structures: dict[int, Structure],
+    sources: Sequence[Dataset],
+    *,
+    origin: Origin,
 ) -> Segmentation:
     """Make a BINARY segmentation of one layer; segments are numbered from 1 in the order of ``ids``.
 
@@ -73,13 +80,14 @@ def segmentation_of(
         grid: Where the voxels are.
         structures: Label id -> what it stands for.
         sources: The datasets of the series, without pixels.
+        origin: Who made it: the algorithm, how automatic it was, and whether the descriptions call it unvalidated.
 
     Raises:
         DicomSeriesError: If highdicom cannot make one: from these headers, where ``check_headers`` refuses them,
             else of these structures.
     """
     try:
-        return _made(layer, ids, grid, structures, sources)
+        return _made(layer, ids, grid, structures, sources, origin=origin)
     except _REFUSALS as error:
         check_headers(sources)
         raise DicomSeriesError(
@@ -91,7 +99,13 @@ def segmentation_of(
 
 
 def _made(
-    layer: LabelArray, ids: list[int], grid: Grid, structures: dict[int, Structure], sources: Sequence[Dataset]
+    layer: LabelArray,
+    ids: list[int],
+    grid: Grid,
+    structures: dict[int, Structure],
+    sources: Sequence[Dataset],
+    *,
+    origin: Origin,
 ) -> Segmentation:
     table = np.zeros(max(int(layer.max()), *ids) + 1, np.uint8 if len(ids) <= 255 else np.uint16)
     table[ids] = np.arange(1, len(ids) + 1)
@@ -106,17 +120,18 @@ def _made(
         frame_of_reference_uid=getattr(sources[0], "FrameOfReferenceUID", None),
     )
     with quiet_pydicom():  # values copied from the user's headers may be odd
-        return _of_volume(volume, ids, structures, sources)
+        described = [_description(number, structures[label], origin) for number, label in enumerate(ids, 1)]
+        return _of_volume(volume, described, sources, origin)
 
 
 def _of_volume(
-    volume: hd.Volume, ids: list[int], structures: dict[int, Structure], sources: Sequence[Dataset]
+    volume: hd.Volume, described: list[SegmentDescription], sources: Sequence[Dataset], origin: Origin
 ) -> Segmentation:
     return Segmentation(
         source_images=[_complete(sources[0]), *sources[1:]],
         pixel_array=volume,
         segmentation_type="BINARY",
-        segment_descriptions=[_description(n, structures[label]) for n, label in enumerate(ids, 1)],
+        segment_descriptions=described,
         series_instance_uid=generate_uid(),
         series_number=_series_number(sources[0]),
         sop_instance_uid=generate_uid(),
@@ -125,8 +140,8 @@ def _of_volume(
         manufacturer_model_name=_MANUFACTURER,
         software_versions=vesalius.__version__,
         device_serial_number="0",
-        content_description="Segmentation",
-        series_description="Segmentation by Vesalius",
+        content_description=origin.mark or "Segmentation",
+        series_description=f"{'UNVALIDATED s' if origin.is_unvalidated else 'S'}egmentation by Vesalius",
         content_label="SEGMENTATION",
         omit_empty_frames=True,
     )
@@ -145,20 +160,21 @@ def _complete(header: Dataset) -> Dataset:
     return completed
 
 
-def _description(number: int, structure: Structure) -> SegmentDescription:
+def _description(number: int, structure: Structure, origin: Origin) -> SegmentDescription:
     code = structure.code
     assert code is not None, "describe() gives every structure a code"
     algorithm = hd.AlgorithmIdentificationSequence(
-        name=_MANUFACTURER,
-        version=vesalius.__version__,
+        name=_long_string(origin.model) or _MANUFACTURER,
+        version=_long_string(origin.version) or ("unknown" if origin.model else vesalius.__version__),
         family=CodedConcept("123109", "DCM", "Artificial Intelligence"),
+        source=f"{_MANUFACTURER} {vesalius.__version__}",
     )
     description = SegmentDescription(
         segment_number=number,
         segment_label=structure.name[:64],
         segmented_property_category=_coded(code.category),
         segmented_property_type=_coded(code.type),
-        algorithm_type="AUTOMATIC",
+        algorithm_type="SEMIAUTOMATIC" if origin.has_clicks else "AUTOMATIC",
         algorithm_identification=algorithm,
         tracking_uid=generate_uid(),
         tracking_id=_TRACKING.format(structure.id),
@@ -174,6 +190,11 @@ def _description(number: int, structure: Structure) -> SegmentDescription:
         int(v) for v in hd.color.CIELabColor.from_rgb(*structure.colour).value
     ]
     return description
+
+
+def _long_string(text: str) -> str:
+    """Return text as DICOM's LO holds it: 64 characters that can be printed, without the backslash, which parts values."""
+    return "".join(letter if letter.isprintable() and letter != "\\" else "_" for letter in text)[:64].strip()
 
 
 def _coded(concept: Concept) -> CodedConcept:

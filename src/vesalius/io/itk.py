@@ -106,8 +106,13 @@ def _opened(path: Path) -> tuple[sitk.ImageFileReader, Grid]:
     return reader, Grid(shape, _ras_affine(reader, path))
 
 
-def write(data: Volume | LabelMap, path: Path) -> None:
+def write(data: Volume | LabelMap, path: Path, mark: str = "") -> None:
     """Write an image or the base layer of a label map as ``.nrrd`` or ``.mha``, deflated.
+
+    Args:
+        data: What to write.
+        path: Where to.
+        mark: A line that the header says.
 
     Raises:
         DiskError: If the file cannot be written.
@@ -119,9 +124,11 @@ def write(data: Volume | LabelMap, path: Path) -> None:
         voxels = single_channel(data, path)
         voxels = voxels.astype(np.uint8) if voxels.dtype == bool else voxels
     if path.suffix.lower() == ".nrrd":
-        nrrd.write(path, [voxels], data.grid, {})
+        nrrd.write(path, [voxels], data.grid, nrrd.marked(mark))
         return
     image = _to_image(voxels, data.grid, path)
+    if mark:
+        image.SetMetaData("Comment", mark)
     with replacing(path) as part:
         try:
             sitk.WriteImage(image, str(part), useCompression=True, compressionLevel=1)

@@ -92,8 +92,13 @@ def read_labels(path: Path) -> LabelMap:
     return LabelMap(data, grid, named(names, data), source=source)
 
 
-def write(data: Volume | LabelMap, path: Path) -> None:
+def write(data: Volume | LabelMap, path: Path, mark: str = "") -> None:
     """Write an image or the base layer of a label map; ``.nii.gz`` is deflated at its fastest level.
+
+    Args:
+        data: What to write.
+        path: Where to.
+        mark: At most 79 ASCII characters for the field ``descrip``.
 
     Raises:
         DiskError: If the file cannot be written.
@@ -106,6 +111,7 @@ def write(data: Volume | LabelMap, path: Path) -> None:
         voxels, names = single_channel(data, path), None
         stored = np.dtype(np.uint8) if voxels.dtype == bool else voxels.dtype.newbyteorder("=")
     header = _header_for(data.grid, stored, data.source, path)
+    header["descrip"] = mark
     extension = b"" if names is None else _extension(label_table.to_xml(describe(names)))
     header["vox_offset"] = header.single_vox_offset + len(extension)
     with replacing(path) as part, _writer(part) as file:

@@ -27,6 +27,7 @@ _TYPE_NAMES = {
 _HEADER_BYTES = 8 << 20
 _SLAB_BYTES = 16 << 20
 _DATA_FILE = ("data file", "datafile")
+_MARK = "Vesalius_Mark"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ def read_header(path: Path) -> NrrdHeader:
             name, _, value = line.partition(":=")
             values[name.strip()] = value
     return NrrdHeader(fields, values, length)
+
+
+def marked(mark: str) -> dict[str, str]:
+    """Return the ``key:=value`` pair that says something of the whole file; none where there is nothing to say."""
+    return {_MARK: mark} if mark else {}
 
 
 def write(path: Path, layers: Sequence[np.ndarray], grid: Grid, values: Mapping[str, str]) -> None:

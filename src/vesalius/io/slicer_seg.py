@@ -25,15 +25,20 @@ from vesalius.labels.structure import Concept, Structure
 _MAX_LAYERS = 256
 
 
-def write(labels: LabelMap, path: Path) -> None:
+def write(labels: LabelMap, path: Path, mark: str = "") -> None:
     """Write a label map with all its layers.
+
+    Args:
+        labels: What to write.
+        path: Where to.
+        mark: A line that the header says.
 
     Raises:
         DiskError: If the file cannot be written.
     """
     layers = as_label_arrays(labels)
     regions = [label_regions(layer) for layer in layers]
-    values: dict[str, str] = {}
+    values = nrrd.marked(mark)
     found = [(layer, label) for layer, by_label in enumerate(regions) for label in by_label]
     structures = describe({label: labels.names.get(label, f"label {label}") for _, label in found})
     for number, (layer, label) in enumerate(found):
