@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from vesalius.cli.main import main
 from vesalius.cli.request import Request
 from vesalius.errors import UnknownModelError
+from vesalius.inference import machine
 
 
 def test_it_names_processor_memory_torch_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,6 +32,25 @@ def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert result["gflops"]["fp32"] > 0
     assert len(result["convolutions"]) == 8
     assert all(check["right"] for check in result["convolutions"])
+    assert {check["device"] for check in result["convolutions"]} == {"cpu"}
+
+
+def test_every_device_that_is_there_is_tried(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right, tried = machine.check_convolutions, []
+
+    def on_the_processor(device: str) -> list[machine.ConvolutionCheck]:
+        tried.append(device)
+        return [replace(check, device=device, difference=float(device != "cpu")) for check in right()]
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(machine, "check_convolutions", on_the_processor)
+    assert main(["doctor"]) == 1
+    assert tried == ["cpu", "cuda:0", "cuda:1"]
+    wrong = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WRONG")]
+    assert len(wrong) == 16
+    assert all("cuda:" in line for line in wrong)
 
 
 def test_a_torch_that_is_wrong_is_code_1_and_says_what_to_do(

@@ -13,11 +13,15 @@ import pytest
 import torch
 from scipy.ndimage import correlate
 
+from vesalius.errors import UnknownModelError, UsageError
+from vesalius.inference import segmenter
 from vesalius.inference.machine import (
     check_convolutions,
     convolve,
+    devices,
     environment,
     peak_resident_bytes,
+    require_right_convolutions,
     slow_because,
 )
 
@@ -72,6 +76,32 @@ def test_a_wrong_convolution_is_noticed(
         torch.nn.functional, "conv3d", lambda image, weight, **how: right(image, damage(weight), **how)
     )
     assert not any(check.is_right for check in check_convolutions())
+    with pytest.raises(UsageError, match="--device cpu"):
+        require_right_convolutions("cpu", "fp32")
+
+
+def test_a_convolution_is_made_on_the_device_that_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.dtype] = []
+
+    def refuses(image: torch.Tensor, weight: torch.Tensor, **how: Any) -> torch.Tensor:
+        assert image.device.type == weight.device.type == "meta"
+        seen.append(image.dtype)
+        raise NotImplementedError("not on this device")
+
+    monkeypatch.setattr(torch.nn.functional, "conv3d", refuses)
+    assert check_convolutions("meta", ("fp32",)) == (), "what is refused cannot be wrong in silence"
+    assert seen == [torch.float32] * 4
+    assert devices()[0] == "cpu"
+
+
+def test_a_model_is_loaded_only_on_a_device_that_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(segmenter, "require_right_convolutions", lambda *what: asked.append(what))
+    monkeypatch.setattr(segmenter, "choose_device", lambda device: device)
+    for device in ("cpu", "cuda:1"):
+        with pytest.raises(UnknownModelError):
+            segmenter.load("no such model", device=device, precision="fp32")
+    assert asked == [("cuda:1", "fp32")]
 
 
 @pytest.mark.parametrize(

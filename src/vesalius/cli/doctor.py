@@ -26,11 +26,11 @@ def run(args: argparse.Namespace) -> int:
     """Print what was found; 0 where torch adds up, 1 where it does not."""
     import torch
 
-    from vesalius.inference.machine import check_convolutions, describe_machine, slow_because
+    from vesalius.inference.machine import check_convolutions, describe_machine, devices, slow_because
 
     torch.set_num_threads(threads_of(args.threads))
     machine = describe_machine()
-    reasons, checks = slow_because(machine), check_convolutions()
+    reasons, checks = slow_because(machine), [check for device in devices() for check in check_convolutions(device)]
     if args.json:
         print(json.dumps(_as_object(machine, reasons, checks), indent=2))
     else:
@@ -46,6 +46,7 @@ def _as_object(
         "slow_because": list(reasons),
         "convolutions": [
             {
+                "device": check.device,
                 "precision": check.precision,
                 "layout": check.layout,
                 "stride": check.stride,
@@ -70,11 +71,13 @@ def _lines(machine: Mapping[str, Any], reasons: Sequence[str], checks: Sequence[
     for reason in reasons:
         yield f"slow       {reason}"
     for check in checks:
-        kind = f"{check.precision}, {check.layout}, stride {check.stride}"
+        kind = f"{check.device}, {check.precision}, {check.layout}, stride {check.stride}"
         if not check.is_right:
             off = f"is off by {check.difference:.1e}; {check.tolerance:.0e} is rounding"
             yield f"WRONG      3-D convolution ({kind}) {off}"
-    if not all(check.is_right for check in checks):
-        yield "           no result made here can be trusted: install another version of torch"
+    wrong = ", ".join(dict.fromkeys(check.device for check in checks if not check.is_right))
+    if wrong:
+        yield f"           no result made on {wrong} can be trusted: install another version of torch"
     else:
-        yield f"right      3-D convolution agrees with float64 in {len(checks)} of {len(checks)} ways"
+        where = ", ".join(dict.fromkeys(check.device for check in checks))
+        yield f"right      3-D convolution agrees with float64 in {len(checks)} of {len(checks)} ways on {where}"

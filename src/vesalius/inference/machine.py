@@ -1,7 +1,8 @@
 """The machine a run stands on: processor, memory, torch, what will be slow and why, and whether torch adds up.
 
 3-D convolutions of some torch builds were slow, hungry or silently wrong (pytorch issues 163539, 166122, 166643):
-so the one that is installed is compared with a convolution written out here in float64.
+so the one that is installed is compared with a convolution written out here in float64, on every device that is
+there; none but the processor was at hand.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -10,8 +11,10 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,14 @@ from jaxtyping import Float64
 
 import vesalius
 from vesalius.allowance import available_bytes, usable_cores
+from vesalius.errors import UsageError
 from vesalius.inference.plan import DTYPES, Precision, best_precision, measure_flops_per_second
 from vesalius.spec import VistaArchitecture
 
 _TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "bf16": 2e-2}
 """Largest difference over largest value that rounding alone explains: bf16 keeps 8 bits (4e-3 a value)."""
+_TF32_TOLERANCE = 5e-3
+"""Of fp32 beside the processor: cards multiply it with 10 bits (5e-4 a value) unless torch is told otherwise."""
 _LITTLE_MEMORY = 4e9
 _SIDE = 13
 
@@ -36,6 +42,7 @@ class ConvolutionCheck:
     """One convolution of torch against the same in float64.
 
     Args:
+        device: Where it was made.
         precision: Of the convolution.
         layout: Of its memory.
         stride: 1, or 2 as between the levels of the network.
@@ -43,6 +50,7 @@ class ConvolutionCheck:
         tolerance: What rounding explains.
     """
 
+    device: str
     precision: Precision
     layout: str
     stride: int
@@ -55,23 +63,60 @@ class ConvolutionCheck:
         return self.difference <= self.tolerance
 
 
-def check_convolutions() -> tuple[ConvolutionCheck, ...]:
-    """Compare torch's 3-D convolution with the definition, in every precision and layout the networks use."""
+def check_convolutions(
+    device: str = "cpu", precisions: Collection[Precision] = tuple(DTYPES)
+) -> tuple[ConvolutionCheck, ...]:
+    """Compare torch's 3-D convolution with the definition, in every layout and stride the networks use.
+
+    What a device says that it cannot do is left out: it would not be wrong in silence.
+
+    Args:
+        device: Where torch convolves.
+        precisions: In which.
+    """
     generator = np.random.default_rng(0)
     image = generator.standard_normal((3, _SIDE, _SIDE + 2, _SIDE + 5))
     weight = generator.standard_normal((17, 3, 3, 3, 3))
-    return tuple(
-        ConvolutionCheck(
-            precision=precision,
-            layout=layout,
-            stride=stride,
-            difference=_difference(image, weight, precision, layout, stride),
-            tolerance=_TOLERANCE[precision],
+    checks = []
+    for precision, layout, stride in product(precisions, ("contiguous", "channels last"), (1, 2)):
+        try:
+            difference = _difference(image, weight, precision, layout, stride, device=device)
+        except NotImplementedError:
+            continue
+        is_rounded_more = precision == "fp32" and device != "cpu"
+        checks.append(
+            ConvolutionCheck(
+                device=device,
+                precision=precision,
+                layout=layout,
+                stride=stride,
+                difference=difference,
+                tolerance=_TF32_TOLERANCE if is_rounded_more else _TOLERANCE[precision],
+            )
         )
-        for precision in DTYPES
-        for layout in ("contiguous", "channels last")
-        for stride in (1, 2)
-    )
+    return tuple(checks)
+
+
+@cache
+def require_right_convolutions(device: str, precision: Precision) -> None:
+    """Refuse a device whose 3-D convolution is wrong; found out once a process.
+
+    Raises:
+        UsageError: If it is.
+    """
+    wrong = [check for check in check_convolutions(device, (precision,)) if not check.is_right]
+    if wrong:
+        raise UsageError(
+            expected=f"a 3-D convolution on {device} that is off by rounding alone ({wrong[0].tolerance:.0e})",
+            got=f"one that is off by {wrong[0].difference:.1e}, with torch {torch.__version__}",
+            do="use --device cpu, or install another version of torch; `vesalius doctor` tries all devices",
+        )
+
+
+def devices() -> tuple[str, ...]:
+    """Return every device of this machine that torch can use, the processor first."""
+    cards = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return ("cpu", *cards, *(("mps",) if torch.backends.mps.is_available() else ()))
 
 
 def _difference(
@@ -80,16 +125,18 @@ def _difference(
     precision: Precision,
     layout: str,
     stride: int,
+    *,
+    device: str,
 ) -> float:
     dtype = DTYPES[precision]
     memory = torch.channels_last_3d if layout == "channels last" else torch.contiguous_format
     inputs = [torch.from_numpy(array).to(dtype) for array in (image[None], weight)]
-    laid_out, kernel = (tensor.to(memory_format=memory) for tensor in inputs)
+    laid_out, kernel = (tensor.to(device).to(memory_format=memory) for tensor in inputs)
     with torch.inference_mode():
         ours = torch.nn.functional.conv3d(laid_out, kernel, padding=1, stride=stride)
     rounded = [tensor.double().numpy() for tensor in inputs]  # the reference starts from the same numbers
     reference = convolve(rounded[0][0], rounded[1])[:, ::stride, ::stride, ::stride]
-    return float(np.abs(ours[0].double().numpy() - reference).max() / np.abs(reference).max())
+    return float(np.abs(ours[0].cpu().double().numpy() - reference).max() / np.abs(reference).max())
 
 
 def convolve(

@@ -30,6 +30,7 @@ from vesalius.inference.automatic import (
     segment_automatic,
 )
 from vesalius.inference.confidence import predicted_dice
+from vesalius.inference.machine import require_right_convolutions
 from vesalius.inference.pipelines import Compat, Pipeline, pipeline
 from vesalius.inference.plan import DTYPES, Demand, Plan, Precision, best_precision, make_plan, resident_bytes
 from vesalius.inference.review import measure
@@ -459,9 +460,13 @@ def load(
 
     Raises:
         ModelError: If the weights are refused.
+        UsageError: If the device is not there, or its 3-D convolution is wrong.
     """
     place = choose_device(device)
     chosen = best_precision(place) if precision == "auto" else precision
+
+    if place != "cpu":
+        require_right_convolutions(place, chosen)
 
     def network_in(other: Precision) -> Promptable | MedDino:
         return load_segmentation_model(source, dtype=DTYPES[other], device=place).network
