@@ -7,15 +7,17 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from training.small_list import write_list, write_tiny
+from training.small_list import SPEC, write_list, write_tiny
 from training.small_slices import recipe, write_backbone
 from vesalius.cli import slice_training, train
 from vesalius.cli.main import main, make_parser
 from vesalius.engine.settings import LoopSettings
-from vesalius.errors import UsageError
+from vesalius.errors import UnknownClassError, UsageError
 from vesalius.inference import plan
+from vesalius.training.vista3d_task import Vista3DTask, VistaSample
 
 TINY = replace(train.RECIPES["stage-3"], window_size=(16, 16, 16))
 
@@ -28,6 +30,55 @@ def test_what_is_typed_takes_the_place_of_the_recipe_s() -> None:
     loop = train.recipe_of(typed("stage-3", "--steps", "7", "--seed", "3", "--validate-every", "2")).loop
     assert (loop.steps, loop.seed, loop.validate_every, loop.patience) == (7, 3, 2, None)
     assert train.recipe_of(typed("stage-3", "--minutes", "2")).loop.progress(0, 60.0) == 0.5
+
+
+def test_windows_that_pass_together_are_typed_for_volumes_and_slices() -> None:
+    assert train.recipe_of(typed("stage-3", "--batch", "3")).batch == 3
+    slices = typed("meddinov3", "--batch", "7")
+    assert slice_training.slice_recipe_of(slices, train.typed_of(slices)).batch == 7
+    with pytest.raises(UsageError, match="at least one window"):
+        train.recipe_of(typed("stage-3", "--batch", "0"))
+
+
+def test_novel_classes_are_named_in_the_model_s_words() -> None:
+    assert train.novel_ids(("liver", "kidney"), SPEC) == (1, 2, 3)
+    assert train.novel_ids((), SPEC) == ()
+    with pytest.raises(UnknownClassError):
+        train.novel_ids(("spleen",), SPEC)
+
+
+def test_novel_classes_are_in_no_prompt_and_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "RECIPES", {"stage-3": TINY})
+    listed, model = write_list(tmp_path / "data"), write_tiny(tmp_path / "tiny")
+    content = json.loads(listed.read_text())
+    listed.write_text(json.dumps({**content, "label_mapping": {"1": "liver", "2": "left kidney"}}))
+    asked: set[int] = set()
+    learnt: set[int] = set()
+    draw = Vista3DTask.draw
+
+    def heard(task: Vista3DTask, rng: np.random.Generator) -> VistaSample:
+        sample = draw(task, rng)
+        for one in sample.windows:
+            assert one.question is not None
+            asked.update(one.question.class_ids.tolist())
+            learnt.update(one.labels.unique().tolist())
+        return sample
+
+    monkeypatch.setattr(Vista3DTask, "draw", heard)
+    words = ["train", "stage-3", "--data", str(listed), "--model", str(model), "--threads", "1", "--steps", "2"]
+    words += ["--device", "cpu", "--cache", str(tmp_path / "cache"), "--run"]
+    for run, novel in (("all", []), ("few", ["--novel", "liver"])):
+        asked.clear()
+        learnt.clear()
+        assert main([*words, str(tmp_path / run), *novel]) == 0
+        assert (1 in asked, 1 in learnt) == (run == "all", run == "all")
+        assert 2 in asked
+    assert json.loads((tmp_path / "few" / "config.json").read_text())["recipe"]["novel"] == [1]
+    capsys.readouterr()
+    assert main(["train", "meddinov3-toy", "--at-random", *words[2:], str(tmp_path / "slices"), *novel]) == 2
+    assert "--novel with a stage" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("has_bf16", [False, True])

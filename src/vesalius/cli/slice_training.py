@@ -39,7 +39,8 @@ def slice_recipe_of(args: argparse.Namespace, typed: Mapping[str, Any]) -> Slice
     recipe = slices_for_machine(SLICE_RECIPES[args.recipe], args.preset)
     if args.spacing is not None:
         recipe = replace(recipe, spacing_mm=args.spacing)
-    return replace(recipe, loop=replace(recipe.loop, **typed))
+    batch = recipe.batch if args.batch is None else args.batch
+    return replace(recipe, batch=batch, loop=replace(recipe.loop, **typed))
 
 
 def train_slices(args: argparse.Namespace, listed: DataList, typed: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from vesalius.cli.request import (
 )
 from vesalius.cli.slice_training import SLICE_RECIPES, train_slices
 from vesalius.errors import UsageError
+from vesalius.labels.vocabulary import Vocabulary
+from vesalius.spec import ModelSpec
 from vesalius.training.recipes import STAGE_1, STAGE_2, STAGE_3, STAGE_4, VistaRecipe, for_machine, in_multiples
 
 RECIPES: Mapping[str, VistaRecipe] = {
@@ -65,9 +67,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of the windows of a stage, from phantoms and from training labels deformed and painted; default: 0",
     )
+    parser.add_argument(
+        "--novel",
+        type=_names,
+        metavar="A,B",
+        help="classes of a stage that are neither asked for nor learnt from, to be clicked on later as never seen",
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="end after so many; default: the recipe's")
     parser.add_argument("--minutes", type=float, metavar="M", help="end after so many minutes instead")
     parser.add_argument("--windows", type=int, metavar="N", help="samples a step, over all processes")
+    parser.add_argument(
+        "--batch", type=int, metavar="N", help="windows in a sample, which pass the network together"
+    )
     parser.add_argument("--validate-every", type=int, metavar="N", help="steps; needs validation cases in LIST")
     parser.add_argument("--patience", type=int, metavar="N", help="end after so many validations in vain")
     parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
@@ -90,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     logging.getLogger("vesalius").setLevel(logging.INFO)
     refuse_existing(args.folder, resume=args.resume)
     if args.recipe in SLICE_RECIPES:
-        _refuse_synthetic(args)
+        _refuse_volumes_only(args)
         train_slices(args, list_of(args, only_list(args)), typed_of(args))
         return 0
     recipe = recipe_of(args)
@@ -98,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
     beginning = Beginning.of(
         args.model or DEFAULT_MODEL, recipe, at_random=args.at_random, lists=lists, spacing_mm=args.spacing
     )
+    recipe = replace(recipe, novel=novel_ids(args.novel or (), beginning.spec))
     recipe = in_multiples(recipe, beginning.spec.vista.size_multiple)
     course = Course(recipe=recipe, beginning=beginning, listed=lists[0], others=tuple(lists[1:]))
     with joined(is_sharded=args.shard) as team:
@@ -115,13 +127,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_synthetic(args: argparse.Namespace) -> None:
-    if args.synthetic is not None:
-        raise UsageError(
-            expected=f"--synthetic with a stage of volumes: {', '.join(RECIPES)}",
-            got=args.recipe,
-            do="leave it out",
-        )
+def _refuse_volumes_only(args: argparse.Namespace) -> None:
+    for name in ("synthetic", "novel"):
+        if getattr(args, name) is not None:
+            raise UsageError(
+                expected=f"--{name} with a stage of volumes: {', '.join(RECIPES)}",
+                got=args.recipe,
+                do="leave it out",
+            )
+
+
+def novel_ids(names: Sequence[str], spec: ModelSpec) -> tuple[int, ...]:
+    """Return the classes that names mean to a model; of what is made of several, each.
+
+    Raises:
+        UnknownClassError: For what the model does not name.
+    """
+    if not names:
+        return ()
+    targets = Vocabulary.of(spec.vocabulary).resolve(names)
+    return tuple(sorted(label for target in targets for label in target.members))
 
 
 def only_list(args: argparse.Namespace) -> Path:
@@ -145,7 +170,8 @@ def recipe_of(args: argparse.Namespace) -> VistaRecipe:
     recipe = for_machine(RECIPES[args.recipe], args.preset)
     if args.synthetic is not None:
         recipe = replace(recipe, synthetic=replace(recipe.synthetic, share=args.synthetic))
-    return replace(recipe, loop=replace(recipe.loop, **typed_of(args)))
+    batch = recipe.batch if args.batch is None else args.batch
+    return replace(recipe, batch=batch, loop=replace(recipe.loop, **typed_of(args)))
 
 
 def typed_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -156,3 +182,10 @@ def typed_of(args: argparse.Namespace) -> dict[str, Any]:
     if ("minutes" in typed) != ("steps" in typed):
         typed |= {"steps": None} if "minutes" in typed else {"minutes": None}
     return typed | {"precision": training_precision(args)}
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("no class is named")
+    return names
