@@ -29,6 +29,10 @@
 
 from __future__ import annotations
 
+import errno
+
+_OUT_OF_MEMORY = ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory")
+
 
 class VesaliusError(Exception):
     """An error a user can cause, in three parts.
@@ -154,3 +158,12 @@ class InterruptedRun(VesaliusError):  # noqa: N818 - an interruption is not an e
     """Stopped by the user; what was done is kept."""
 
     exit_code = 6
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Know Python's, torch's and the system's ways to say so, without importing torch."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)

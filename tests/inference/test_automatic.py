@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from monai.inferers import sliding_window_inference
 from inference.small_model import Threshold, small_network, small_spec
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
-from vesalius.inference.automatic import assign_layers
+from vesalius.inference.automatic import BASE_LAYER, Automatic, assign_layers, segment_automatic
 from vesalius.inference.pipelines import pipeline
+from vesalius.inference.plan import Plan
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.transforms.preprocess import prepare
@@ -175,3 +177,68 @@ def test_windows_of_air_are_spared_without_changing_a_label() -> None:
     air = np.zeros(data.shape[1:], dtype=bool)
     air[44:52, :34, :34] = True
     assert not result.labels.data[air].any()
+
+
+FULL = (
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+)
+
+
+@pytest.mark.parametrize("error", FULL, ids=lambda error: type(error).__name__)
+def test_where_memory_runs_out_windows_run_again_one_at_a_time_and_give_the_same(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    segmenter, volume, options = Segmenter(small_network(SPEC), SPEC), body(), SegmentOptions()
+    targets = segmenter.vocabulary.resolve(IDS)
+    prepared, plan = segmenter.prepare(volume, targets, options)
+    several = replace(plan, at_once=2, threads_each=1)
+    mapped, calls, told, failing = segmenter.network.mapped_features, [], [], {4}
+
+    def network(window: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) in failing:
+            raise error
+        return mapped(window)
+
+    def found(chosen: Plan) -> Automatic:
+        calls.clear()
+        told.clear()
+        return segment_automatic(
+            segmenter.network, SPEC, prepared, chosen, targets,
+            grid=volume.grid, pipeline=pipeline(None), on_window=told.append,
+        )  # fmt: skip
+
+    expected = found(several)
+    assert len(np.unique(expected.layers[BASE_LAYER])) > 3
+    monkeypatch.setattr(segmenter.network, "mapped_features", network)
+    again = found(several)
+    assert all(np.array_equal(again.layers[name], expected.layers[name]) for name in expected.layers)
+    assert again.confidence == expected.confidence
+    assert len(calls) > plan.num_windows - plan.num_empty == sum(told)
+    assert len(told) == plan.num_windows
+    assert "one at a time" in caplog.text
+    with pytest.raises(type(error)):
+        found(replace(several, at_once=1))
+    failing |= set(range(4, 99))
+    with pytest.raises(type(error)):
+        found(several)
+
+
+def test_another_error_of_a_window_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter, volume, calls = Segmenter(small_network(SPEC), SPEC), body(), []
+
+    def wrong(window: torch.Tensor) -> torch.Tensor:
+        calls.append(window)
+        raise RuntimeError("shape mismatch")
+
+    targets = segmenter.vocabulary.resolve(IDS)
+    prepared, plan = segmenter.prepare(volume, targets, SegmentOptions())
+    monkeypatch.setattr(segmenter.network, "mapped_features", wrong)
+    with pytest.raises(RuntimeError, match="shape"):
+        segment_automatic(
+            segmenter.network, SPEC, prepared, replace(plan, at_once=2, threads_each=1), targets,
+            grid=volume.grid, pipeline=pipeline(None),
+        )  # fmt: skip
+    assert len(calls) <= 3

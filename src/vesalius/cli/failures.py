@@ -8,14 +8,13 @@ import json
 import sys
 import traceback
 
-from vesalius.errors import DiskError, InterruptedRun, MemoryBudgetError, VesaliusError
+from vesalius.errors import DiskError, InterruptedRun, MemoryBudgetError, VesaliusError, is_out_of_memory
 from vesalius.io.plain_text import plain_text
 
 BUG = 1
 """Exit code of an exception that no user can cause."""
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG)
-_OUT_OF_MEMORY = ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory")
 
 
 def as_typed(error: BaseException) -> VesaliusError:
@@ -28,7 +27,7 @@ def as_typed(error: BaseException) -> VesaliusError:
             got="an interruption",
             do="run the same command again; no half-written result was left",
         )
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         got = _first_line(error) or "the system refused more"
         is_card = type(error).__name__ == "OutOfMemoryError" or "cuda" in got.lower()
         of_card = "close what else runs on the card, use --device cpu or --precision bf16, or crop the scan"
@@ -67,15 +66,6 @@ def report(error: BaseException, *, as_json: bool, debug: bool) -> int:
     text = f"vesalius: {typed.got}; {typed.do}" if typed.exit_code == BUG else str(typed)
     print(*map(plain_text, text.split("\n")), sep="\n", file=sys.stderr)
     return typed.exit_code
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Know Python's, torch's and the system's ways to say so, without importing torch."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from vesalius.errors import is_out_of_memory
 from vesalius.geometry.boxes import Box
 from vesalius.geometry.grid import SHORT_BY, Grid
 from vesalius.geometry.resample import AxisMap, axis_maps
@@ -27,6 +30,8 @@ from vesalius.models.layers.winograd import direct_sums
 from vesalius.models.promptable import Promptable
 from vesalius.spec import ModelSpec
 from vesalius.transforms.preprocess import Prepared
+
+_logger = logging.getLogger(__name__)
 
 BASE_LAYER = "labels"
 
@@ -57,6 +62,9 @@ def segment_automatic(
 ) -> Automatic:
     """Segment every target over a prepared volume.
 
+    Where memory runs out while several windows run at once, all run once more, one at a time: slower, and no voxel
+    changes, since each still computes with as many threads.
+
     Args:
         network: Its weights in the plan's precision.
         spec: Of the network.
@@ -67,6 +75,50 @@ def segment_automatic(
         pipeline: Ours, or a published one.
         on_window: Called after each window, with whether it ran.
     """
+    tell = _Once(on_window)
+
+    def run(chosen: Plan) -> Automatic:
+        return _segment(network, spec, prepared, chosen, targets, grid=grid, pipeline=pipeline, on_window=tell)
+
+    try:
+        return run(plan)
+    except (MemoryError, RuntimeError, OSError) as error:
+        if plan.at_once == 1 or not is_out_of_memory(error):
+            raise
+    gc.collect()  # outside the handler: what failed holds its memory as long as the error is there
+    _logger.warning("memory ran out with %d windows at once: all run again, one at a time", plan.at_once)
+    tell.begin_again()
+    return run(replace(plan, at_once=1))
+
+
+class _Once:
+    """Tells of each window once, also where windows run again."""
+
+    def __init__(self, tell: Callable[[bool], None]) -> None:
+        self._tell = tell
+        self._told = self._heard = 0
+
+    def __call__(self, has_run: bool) -> None:
+        self._heard += 1
+        if self._heard > self._told:
+            self._told = self._heard
+            self._tell(has_run)
+
+    def begin_again(self) -> None:
+        self._heard = 0
+
+
+def _segment(
+    network: Promptable,
+    spec: ModelSpec,
+    prepared: Prepared,
+    plan: Plan,
+    targets: Sequence[Target],
+    *,
+    grid: Grid,
+    pipeline: Pipeline,
+    on_window: Callable[[bool], None],
+) -> Automatic:
     wanted = grid if pipeline.interpolate else prepared.grid
     layers, dtype = assign_layers(spec, targets), label_dtype(targets)
     arrays = {
