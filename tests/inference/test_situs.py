@@ -1,4 +1,4 @@
-"""What lies where no body has it is pointed out: exchanged sides, and never in a person who is whole."""
+"""What lies where no body has it is pointed out: exchanged sides, wrong order; never in a person who is whole."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def mirrored(labels: LabelMap, modality: str = "unknown") -> tuple[Volume, Label
 
 
 def said(volume: Volume, labels: LabelMap) -> list[str]:
-    return [warning for warning in measure_labels(volume, labels).warnings if " lies " in warning]
+    return [w for w in measure_labels(volume, labels).warnings if " lies " in w or "order" in w]
 
 
 def test_a_whole_person_has_everything_in_its_place() -> None:
@@ -63,3 +63,26 @@ def test_a_scan_cut_to_one_organ_says_nothing(organ: str) -> None:
     cut = slice(int(columns[0]), int(columns[-1]) + 1)
     grid = Grid((cut.stop - cut.start, *labels.grid.shape[1:]), labels.grid.affine)  # elsewhere, both alike
     assert said(Volume(PHANTOM.data[:, cut], grid), LabelMap(labels.data[cut], grid, labels.names)) == []
+
+
+def exchanged(*pairs: tuple[str, str]) -> dict[int, str]:
+    """The phantom's names, those of each pair exchanged."""
+    other = {**dict(pairs), **{b: a for a, b in pairs}}
+    return {label: other.get(name, name) for label, name in LABELS.names.items()}
+
+
+def test_vertebrae_and_ribs_out_of_order_are_pointed_out_in_one_sentence() -> None:
+    names = exchanged(("vertebrae L2", "vertebrae L3"), ("left rib 5", "left rib 6"))
+    (sentence,) = said(PHANTOM, LabelMap(LABELS.data, LABELS.grid, names))
+    wrong = "vertebrae L3 above vertebrae L2, left rib 6 above left rib 5"
+    assert sentence == f"out of order from head to foot: {wrong}; look whether they are named rightly"
+
+
+def test_the_order_of_what_the_edge_of_the_scan_cuts_says_nothing() -> None:
+    top, bottom = (np.argwhere(LABELS.data == IDS[f"vertebrae {level}"])[:, 2] for level in ("L2", "L3"))
+    height = slice(int(bottom.min()) + 1, int(top.max()))
+    grid = Grid((*LABELS.grid.shape[:2], height.stop - height.start), LABELS.grid.affine)  # elsewhere, both alike
+    labels = LabelMap(LABELS.data[..., height], grid, exchanged(("vertebrae L2", "vertebrae L3")))
+    assert labels.mask("vertebrae L2").any()
+    assert labels.mask("vertebrae L3").any()
+    assert said(Volume(PHANTOM.data[..., height], grid, "CT"), labels) == []

@@ -1,4 +1,4 @@
-"""Where the structures of a result lie, and what no body has: a mirrored scan is told by its organs.
+"""Where the structures of a result lie, and what no body has: exchanged sides, vertebrae or ribs out of order.
 
 A model that tells sides by place names the left one of a pair rightly in a mirrored scan, too. Single organs tell:
 by their look they are found where they are.
@@ -8,6 +8,7 @@ by their look they are found where they are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import LabelRegion
 from vesalius.geometry.volume import Volume
 from vesalius.labels.findings import Finding
+from vesalius.labels.levels import HEAD_TO_FOOT
 from vesalius.labels.plausibility import PLAUSIBLE_ML
 from vesalius.labels.sides import SIDE_OF
 from vesalius.labels.spelling import exact_key
@@ -25,6 +27,8 @@ from vesalius.transforms.preprocess import body_middle_mm
 _FAR_MM = 20.0
 """From the middle of what is seen of the body, which in a scan cut to one organ is near the organ's own. In four
 whole cross-sections the liver lay 69 mm away (measured once), the spleen 85 to 108 mm."""
+_CLEARLY_MM = 10.0
+"""Less than a step from one cervical vertebra to the next; the short lowest ribs may lie nearly side by side."""
 _OTHER = {"left": "right", "right": "left"}
 
 
@@ -42,6 +46,7 @@ def misplaced(
     at_mm = {finding.class_id: _world(regions[finding.class_id], volume.grid) for finding in found}
     yield from _swapped_sides(found, at_mm, vocabulary)
     yield from _on_the_other_side(found, at_mm, volume)
+    yield from _out_of_order(found, at_mm)
 
 
 def _world(region: LabelRegion, grid: Grid) -> np.ndarray:
@@ -82,3 +87,19 @@ def _on_the_other_side(found: Sequence[Finding], at_mm: Mapping[int, np.ndarray]
         if (off_mm if SIDE_OF[organ] == "left" else -off_mm) > _FAR_MM:
             side = _OTHER[SIDE_OF[organ]]
             yield f"{organ} lies on the {side} side of the body: is the scan mirrored, or the situs inverted?"
+
+
+def _out_of_order(found: Sequence[Finding], at_mm: Mapping[int, np.ndarray]) -> Iterator[str]:
+    """Warn where of two vertebrae or ribs of a side the one with the higher number lies nearer to the head.
+
+    What reaches the edge of the scan is left out: of ribs, which slope, the visible parts lie in any order.
+    """
+    whole = {exact_key(finding.name): finding for finding in found if not finding.touches_border}
+    wrong = [
+        f"{lower.name} above {upper.name}"
+        for chain in HEAD_TO_FOOT
+        for upper, lower in pairwise(whole[key] for key in map(exact_key, chain) if key in whole)
+        if at_mm[lower.class_id][2] - at_mm[upper.class_id][2] > _CLEARLY_MM
+    ]
+    if wrong:
+        yield f"out of order from head to foot: {', '.join(wrong)}; look whether they are named rightly"

@@ -193,7 +193,7 @@ def _description(number: int, structure: Structure, origin: Origin) -> SegmentDe
 
 
 def _long_string(text: str) -> str:
-    """Return text as DICOM's LO holds it: 64 characters that can be printed, without the backslash, which parts values."""
+    """Return text as DICOM's LO holds it: 64 characters that can be printed, no backslash, which parts values."""
     return "".join(letter if letter.isprintable() and letter != "\\" else "_" for letter in text)[:64].strip()
 
 
