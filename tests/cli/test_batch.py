@@ -9,7 +9,9 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,45 @@ def test_the_model_is_loaded_once_and_not_at_all_for_finished_cases(
     assert batch(scans, tmp_path / "out", tiny_model) == 0
     assert len(loads) == 1
     assert inodes(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("is_limited", [True, False])
+def test_with_a_limit_of_memory_one_scan_is_held_at_a_time(
+    is_limited: bool, scans: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vesalius.cli import batch as command
+    from vesalius.inference.segmenter import Segmenter
+
+    opens, writes, segments = command.open_scan, command.write_scan, Segmenter.segment
+    said: list[str] = []
+    volumes: list[weakref.ref[Any]] = []
+    second_begins = threading.Event()
+
+    def opened(scan: Any) -> Any:
+        said.append("read")
+        if len(volumes) == 1:
+            second_begins.set()
+        assert not (is_limited and any(volume() for volume in volumes)), "the one before is held"
+        found = opens(scan)
+        volumes.append(weakref.ref(found.volume))
+        return found
+
+    def segmented(*args: Any, **how: Any) -> Any:
+        assert is_limited or second_begins.wait(60), "the next is not read meanwhile"
+        said.append("segmented")
+        return segments(*args, **how)
+
+    def written(*args: Any, **how: Any) -> None:
+        writes(*args, **how)
+        said.append("written")
+
+    monkeypatch.setattr(command, "open_scan", opened)
+    monkeypatch.setattr(command, "write_scan", written)
+    monkeypatch.setattr(Segmenter, "segment", segmented)
+    limit = ["--max-memory", "64GB"] if is_limited else []
+    assert batch(scans, tmp_path / "out", tiny_model, *limit) == 0
+    assert sorted(said) == sorted(["read", "segmented", "written"] * 3)
+    assert (said == ["read", "segmented", "written"] * 3) is is_limited
 
 
 def test_one_bad_case_never_stops_the_rest(

@@ -1,7 +1,8 @@
 """``vesalius batch``: many scans, the model loaded once, one folder each; a rerun goes on where it stopped.
 
-While one scan is segmented, the next is read and the one before is written. A case's folder is complete or absent,
-and proves what it is the result of; one bad case never stops the rest. What gives no scan is named.
+While one scan is segmented, the next is read and the one before is written; with a stated limit of memory one is held
+at a time, since no plan knows of another. A case's folder is complete or absent, and proves what it is the result of;
+one bad case never stops the rest. What gives no scan is named.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -88,18 +89,24 @@ class _Batch:
         return self.request.load()
 
     def run(self) -> None:
-        """Bring every case to an outcome; reads ahead and writes behind."""
+        """Bring every case to an outcome; reads ahead and writes behind where memory is not limited."""
         written: Future[None] | None = None
+        is_limited = self.request.max_memory is not None
         with _worker() as reader, _worker() as writer:
             opening = reader.submit(self._open, 0)
             for index, outcome in enumerate(self.outcomes):
                 opened = self._result_of(opening, outcome)
-                if index + 1 < len(self.scans):
+                more = index + 1 < len(self.scans)
+                if more and not is_limited:
                     opening = reader.submit(self._open, index + 1)
                 result = self._segment(index, opened) if isinstance(opened, OpenScan) else None
                 if written is not None:
                     written.result()
                 written = writer.submit(self._finish, outcome, opened, result)
+                if more and is_limited:
+                    written.result()
+                    del opening, opened, result  # nor is it held while the next is read
+                    opening = reader.submit(self._open, index + 1)
             if written is not None:
                 written.result()
 
