@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -144,8 +145,20 @@ def test_of_slices_that_are_looked_at_together_the_distance_is_stated_and_learnt
     for chosen, millimetres, count in ((deep, 6.0, round(own * 4 / 6)), (recipe(slice_spacing_mm=6.0), 0.0, own)):
         begun = course(place, chosen)
         assert begun.beginning.spec.spacing_mm == (4.0, 4.0, millimetres)
-        cases = prepare_list(begun.learnt, begun.beginning.spec, Cache(place / "cache"))
+        cases = prepare_list(begun.learnt, begun.beginning.spec, Cache(place / "cache"), keeps_plane=True)
         assert {case.labels.shape[2] for case in cases} == {count}, f"of {own} slices, 4 mm apart"
+
+
+def test_a_case_is_kept_once_with_its_own_pixels_whatever_the_spacing(place: Path, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    drawn = []
+    for spacing_mm in (4.0, 2.0, 6.0):
+        task = course(place, recipe(spacing_mm=spacing_mm)).task(cache)
+        drawn.append(task.draw(np.random.default_rng(0)).images)
+        kept = [json.loads(path.read_text())["shape"] for path in cache.folder.glob("*/case.json")]
+        assert len(kept) == 2, "as many as there are scans"
+        assert {tuple(shape[:2]) for shape in kept} <= {(GRID.shape[1], GRID.shape[0])}
+    assert len({float(images.sum()) for images in drawn}) == 3
 
 
 def test_the_backbone_of_a_model_of_slices_is_taken_without_its_decoder(place: Path, tmp_path: Path) -> None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from training.small_slices import SPEC, STILL, case, recipe
+from vesalius.data import crops
+from vesalius.data.cache import Cache
 from vesalius.data.case import UNKNOWN, Case
+from vesalius.data.crops import draw_case, draw_centre
+from vesalius.data.datalists.read import read_list
+from vesalius.data.prepare import prepare_list
 from vesalius.errors import UsageError
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.io.formats import write
 from vesalius.spec import Depth
 from vesalius.training.course_data import mirrored_ids
-from vesalius.training.slice_cutting import CutSlices, SliceCutter, slice_map
+from vesalius.training.slice_cutting import CutSlices, SliceCutter, grid_over, slice_map
 from vesalius.transforms.augment import Augmentation
 
 SIDES = {1: 2, 2: 1}
@@ -140,6 +150,101 @@ def test_slices_turn_in_their_plane() -> None:
     in_mm = np.diag([2.0, 4.0]) @ found[:2, :2] @ np.diag([1 / 2.0, 1 / 4.0])
     assert not np.allclose(in_mm, np.eye(2))
     assert abs(np.linalg.det(in_mm)) == pytest.approx(np.prod(np.linalg.svd(in_mm)[1]))
+
+
+NATIVE = (1.4, 2.6, 4.0)
+"""Millimetres of the voxels of a scan that is learnt from at 1 mm."""
+FINE = replace(SPEC, spacing_mm=(1.0, 1.0, 0.0), window_hu=(-1000.0, 1000.0), outside_hu=-1000.0)
+
+
+def in_mm(shape: tuple[int, int, int] = (30, 22, 3)) -> Case:
+    """A scan of which every voxel's value says where it is, and labels whose edges run between voxels."""
+    row, column, number = np.indices(shape) * np.reshape(NATIVE, (3, 1, 1, 1))
+    labels = np.zeros(shape, np.uint8)
+    labels[13:, :, :] = 1
+    labels[13:, 12:, :] = 2
+    image = 10.0 * row - 3.0 * column + number
+    return Case("one", "made up", image.astype(np.float32), labels, frozenset((1, 2)), spacing_mm=NATIVE)
+
+
+def test_a_window_is_brought_to_the_spec_s_spacing_as_it_is_read() -> None:
+    """Linear interpolation of a plane is exact: the values say where each pixel lies, the labels must agree."""
+    scan, seen = in_mm(), 0
+    for seed in range(30):
+        found = cut(seed, spec=FINE, of=scan)
+        values = found.images[0, 0].numpy() * 2000 - 1000
+        inside = (slice(4, -4),) * 2  # windows reach beyond the scan by an eighth of their side
+        down, right = np.diff(values, axis=0)[inside], np.diff(values, axis=1)[inside]
+        assert np.allclose(down, 10.0, atol=0.05), "1 mm from row to row"
+        assert np.allclose(right, -3.0, atol=0.05)
+        across = (found.labels[0, 4:-4, 4] > 0).numpy()
+        if 0 < across.sum() < len(across):  # the face between rows 12 and 13, seen at a column of known place
+            edge = np.argmax(across) + 4
+            column_mm = 3.0 * (cut_place(scan, seed)[1] - 7.5 + 4)
+            rows_mm = (values[edge - 1 : edge + 1, 4] + column_mm - 4.0 * cut_place(scan, seed)[2]) / 10
+            assert rows_mm[0] < 12.5 * NATIVE[0] < rows_mm[1]
+            seen += 1
+    assert seen > 3
+
+
+def cut_place(scan: Case, seed: int) -> np.ndarray:
+    """Return the middle of the window of a seed: millimetres along rows and columns, and the slice."""
+    rng = np.random.default_rng(seed)
+    grid = grid_over(scan, FINE)
+    assert grid is not None
+    chosen = draw_case({"made up": [scan]}, {"made up": 1.0}, rng)
+    centre = draw_centre(chosen, (16, 16, 1), rng, grid=grid)
+    middle_mm = (np.array(scan.labels.shape) - 1) / 2 * NATIVE
+    row, column = centre[:2] + 0.5 - (np.array(grid.shape[:2]) - 1) / 2 + middle_mm[:2]
+    return np.array([row, column, centre[2]])
+
+
+def test_a_window_is_what_a_resampled_copy_would_have_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crops, "NEAR_A_CLASS", 0.0)  # places in a copy are others, in another order
+    rng = np.random.default_rng(0)
+    grid = Grid((30, 22, 3), np.diag([*NATIVE, 1.0]))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[5:14, 4:11], labels[16:25, 9:20] = 1, 2
+    image = (np.where(labels > 0, 300, 0) + rng.normal(0, 100, grid.shape)).astype(np.int16)
+    write(Volume(image[None], grid, "CT"), tmp_path / "image.nii.gz")
+    write(LabelMap(labels, grid, {}), tmp_path / "label.nii.gz")
+    entries = [{"image": "image.nii.gz", "label": "label.nii.gz"}]
+    mapping = {"1": "left kidney", "2": "right kidney"}
+    (tmp_path / "list.json").write_text(json.dumps({"training": entries, "label_mapping": mapping}))
+    listed, cache = read_list(tmp_path / "list.json"), Cache(tmp_path / "cache")
+    spec = replace(FINE, orientation="RAS")
+    (kept,) = prepare_list(listed, spec, cache, keeps_plane=True)
+    (copied,) = prepare_list(listed, spec, cache)
+    assert kept.labels.shape == grid.shape
+    assert copied.labels.shape == (42, 57, 3)
+    for seed in range(12):
+        direct, offline = (cut(seed, spec=spec, of=one) for one in (kept, copied))
+        inside = (offline.images > 0).numpy()  # beyond the scan there is nothing, here after fading
+        assert inside.mean() > 0.6
+        apart_hu = (direct.images - offline.images).abs().numpy()[inside] * 2000
+        assert apart_hu.max() < 0.7, "the copy is rounded to whole Hounsfield units"
+        assert torch.equal(direct.labels, offline.labels)
+
+
+def test_windows_lie_at_the_classes_of_a_scan_with_other_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crops, "NEAR_A_CLASS", 1.0)
+    labels = np.zeros((30, 22, 3), np.uint8)
+    labels[25, 3, 1] = 1
+    scan = replace(in_mm(), labels=labels)
+    assert all((cut(seed, spec=FINE, of=scan).labels == 1).any() for seed in range(12))
+
+
+def test_pixels_as_large_as_the_spec_s_are_read_as_they_are() -> None:
+    assert grid_over(case(), SPEC) is None
+    assert grid_over(replace(case(), spacing_mm=(4.0, 4.00001, 7.0)), SPEC) is None
+    found, plain = cut(2, of=replace(case(), spacing_mm=(4.0, 4.0, 7.0))), cut(2)
+    assert torch.equal(found.images, plain.images)
+    deep: dict[str, object] = {"slices": 3, "adapters": (Depth(neighbours=3),)}
+    numbers = cut(1, spec=FINE, of=replace(in_mm(), image_hu=np.indices((30, 22, 3))[2] * 100), **deep)
+    heights = numbers.images[:, 0, 8, 8] * 20 - 10
+    assert torch.allclose(heights, heights.round(), atol=1e-3), "slices are not mixed with their neighbours"
 
 
 def test_classes_must_be_the_channels() -> None:

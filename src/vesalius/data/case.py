@@ -47,6 +47,7 @@ class Case:
         pseudo_labels: Class ids that a model gave, UNKNOWN where it was not sure, 0; where there are any.
         supervoxels: Numbers of parts without names, where there are any.
         disbelieved: Classes that a model found and that do not count.
+        spacing_mm: Of its voxels, where they need not be as large as the model's; None: they are.
         window: The values of an image without a unit that stand for the ends of the spec's Hounsfield window
             (``transforms.intensity.image_window``); None of Hounsfield units.
 
@@ -65,6 +66,7 @@ class Case:
     window: tuple[float, float] | None = None
     pseudo_places: Mapping[int, Integer[np.ndarray, "_ 3"]] | None = None
     disbelieved: frozenset[int] = frozenset()
+    spacing_mm: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         for layer in (self.image_hu, self.pseudo_labels, self.supervoxels):

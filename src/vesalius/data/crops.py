@@ -10,6 +10,7 @@ from jaxtyping import Float64
 
 from vesalius.data.case import Case
 from vesalius.errors import UsageError
+from vesalius.geometry.grid import Grid
 
 NEAR_A_CLASS = 0.8
 """Part of the windows that lie near a voxel of some class; the others lie anywhere."""
@@ -48,19 +49,29 @@ def draw_case(groups: Mapping[str, Sequence[Case]], shares: Mapping[str, float],
     return cases[int(rng.integers(len(cases)))]
 
 
-def draw_centre(case: Case, size: Sequence[int], rng: np.random.Generator) -> Float64[np.ndarray, " 3"]:
-    """Draw a window's centre, in voxels of the case.
+def draw_centre(
+    case: Case, size: Sequence[int], rng: np.random.Generator, *, grid: Grid | None = None
+) -> Float64[np.ndarray, " 3"]:
+    """Draw a window's centre, in voxels of the case, or of a grid over it.
 
     Mostly near a voxel of a class, each of those that people or a model found in the case as often as any other,
     and up to a third of the window from it; else anywhere. The window does not leave the scan by more than an
     eighth of its side, if it fits in it.
+
+    Args:
+        case: Where.
+        size: Voxels of the window.
+        rng: Where the choice comes from.
+        grid: Whose voxels count, window and centre alike; its world is the case's voxels. None: the case's own.
     """
-    shape, half = np.array(case.labels.shape), np.array(size) // 2
+    shape, half = np.array(case.labels.shape if grid is None else grid.shape), np.array(size) // 2
     found = (*case.present, *case.claimed)
     if found and rng.random() < NEAR_A_CLASS:
         label = found[int(rng.integers(len(found)))]
         reach = np.array(size) // 3
-        centre = case.place_of(label, rng) + rng.integers(-reach, reach + 1)
+        place = case.place_of(label, rng)
+        place = place if grid is None else np.rint(grid.to_voxel(place)).astype(np.int64)
+        centre = place + rng.integers(-reach, reach + 1)
     else:
         centre = rng.integers(0, shape)
     inner = half - np.array(size) // BEYOND

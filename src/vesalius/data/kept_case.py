@@ -15,6 +15,7 @@ from jaxtyping import Num, UInt16
 from vesalius.data.case import Case
 from vesalius.data.chunked import open_chunked, write_chunked
 from vesalius.errors import FileFormatError
+from vesalius.geometry import affine as affines
 from vesalius.geometry.morphology import label_regions
 from vesalius.labels.mapping import UNKNOWN
 from vesalius.shapes import Affine, LabelArray
@@ -99,6 +100,7 @@ def open_case(folder: Path, *, name: str, group: str, annotated: frozenset[int])
         drawn = {int(name): name for name in names if name.isdigit()}
         found = {int(name[1:]): name for name in names if name.startswith(_PSEUDO)}
         layers = {layer: open_chunked(folder / f"{layer}.b2nd") for layer in facts["layers"]}
+        spacing_mm = affines.spacing_mm(np.asarray(facts["affine"], np.float64).reshape(4, 4))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise _unreadable(folder, error) from None
     return Case(
@@ -112,6 +114,7 @@ def open_case(folder: Path, *, name: str, group: str, annotated: frozenset[int])
         supervoxels=layers.get("supervoxels"),
         window=tuple(facts["window"]) if "window" in facts else None,
         pseudo_places=KeptPlaces(folder / _PLACES_FILE, found),
+        spacing_mm=spacing_mm,
     )
 
 

@@ -1,8 +1,9 @@
 """Listed cases -> cases on a model's grid, each made once and kept in a cache that is read window by window.
 
-What is kept depends on the files' hashes, the spec's spacing and orientation, what the label ids mean, which
-classes include others, and what made the images. Images stay in their own units: Hounsfield windows are applied
-when a window is drawn, so a change of the window leaves the cache as it is.
+What is kept depends on the files' hashes, the spec's orientation and spacing (slices to train on keep the rows and
+columns of their scan, whatever the spacing), what the label ids mean, which classes include others, and what made
+the images. Images stay in their own units: Hounsfield windows are applied when a window is drawn, so a change of
+the window leaves the cache as it is.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -57,14 +58,17 @@ class Preparation:
         spec: Says spacing, orientation and vocabulary.
         mapping: What the list's label ids are in it.
         modality: The list's, for images that do not say what made them.
+        keeps_plane: Leave rows and columns of slices as many as they are, whatever the spec's spacing: a window is
+            resampled when it is cut (``training.slice_cutting``).
     """
 
     spec: ModelSpec
     mapping: LabelMapping
     modality: Modality
+    keeps_plane: bool = False
 
     @classmethod
-    def of(cls, listed: DataList, spec: ModelSpec) -> Preparation:
+    def of(cls, listed: DataList, spec: ModelSpec, *, keeps_plane: bool = False) -> Preparation:
         """Take what a list's label ids mean; where nobody drew anything, it need not say so.
 
         Raises:
@@ -74,7 +78,12 @@ class Preparation:
         vocabulary = Vocabulary.of(spec.vocabulary)
         is_read = bool(listed.meanings) or not listed.cases or any(case.is_labelled for case in listed.cases)
         mapping = listed.mapping(vocabulary) if is_read else LabelMapping.of({}, vocabulary, unknown=listed.unknown)
-        return cls(spec, mapping, listed.modality)
+        return cls(spec, mapping, listed.modality, keeps_plane)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Spacing of what is kept, in the spec's orientation; 0 leaves the voxels of an axis where they are."""
+        return (0.0, 0.0, self.spec.spacing_mm[2]) if self.keeps_plane else self.spec.spacing_mm
 
     @property
     def includes(self) -> dict[int, frozenset[int]]:
@@ -104,7 +113,7 @@ class Preparation:
         files["pseudo_names"] = case.pseudo_label and sidecar_of(case.pseudo_label)
         return {
             "format": _FORMAT,
-            "spacing_mm": self.spec.spacing_mm,
+            "spacing_mm": self.spacing_mm,
             "orientation": self.spec.orientation,
             "modality": self.modality,
             "image": cache.sha256(case.image),
@@ -125,6 +134,7 @@ def prepare_list(
     cache: Cache,
     *,
     cases: Sequence[ListedCase] | None = None,
+    keeps_plane: bool = False,
     workers: int = 1,
     on_case: Callable[[int], None] | None = None,
 ) -> tuple[Case, ...]:
@@ -135,6 +145,7 @@ def prepare_list(
         spec: The model's; its vocabulary says what may be named.
         cache: Where prepared cases are kept; several runs and processes may share it.
         cases: Which; by default those for training from which something can be learnt (``is_learnt``).
+        keeps_plane: ``Preparation.keeps_plane``.
         workers: Processes that prepare at once.
         on_case: Told after each case how many are done.
 
@@ -150,7 +161,7 @@ def prepare_list(
         DiskError: If the cache cannot be written.
     """
     vocabulary = Vocabulary.of(spec.vocabulary)
-    preparation = Preparation.of(listed, spec)
+    preparation = Preparation.of(listed, spec, keeps_plane=keeps_plane)
     looked_for = partial(listed.annotated, mapping=preparation.mapping, vocabulary=vocabulary)
     named = listed.split("training") if cases is None else cases
     chosen = [case for case in named if is_learnt(case, looked_for(case))]
@@ -205,7 +216,7 @@ def _write(folder: Path, *, case: ListedCase, preparation: Preparation) -> None:
     for layer, path in (("pseudo_labels", case.pseudo_label), ("supervoxels", case.supervoxels)):
         if path is not None:
             maps[layer] = on_grid_of(image, read_labels(path))
-    kept, target = _kept(image, drawn, preparation.spec)
+    kept, target = _kept(image, drawn, preparation)
     arrays = {"image": _image_on(kept, target)}
     for layer, labels in maps.items():
         arrays[layer] = _labels_on(_one_map(layer, labels, preparation), image.grid, target)
@@ -246,17 +257,19 @@ def _layers(labels: LabelMap) -> tuple[LabelArray, ...]:
     return (labels.data, *labels.overlaps.values())
 
 
-def _kept(image: Volume, drawn: LabelMap | None, spec: ModelSpec) -> tuple[Volume, Grid]:
-    """Return the part of an image that shows the body and what was drawn, and the model's grid over it.
+def _kept(image: Volume, drawn: LabelMap | None, preparation: Preparation) -> tuple[Volume, Grid]:
+    """Return the part of an image that shows the body and what was drawn, and the grid that is kept of it.
 
     The slices of a tilted gantry are kept whole.
     """
+    spec, spacing_mm = preparation.spec, preparation.spacing_mm
     if not is_orthogonal(image.grid):
-        return image, image.grid.upright().reoriented(spec.orientation).respaced(spec.spacing_mm)
+        return image, image.grid.upright().reoriented(spec.orientation).respaced(spacing_mm)
     layers = () if drawn is None else _layers(drawn)
     shown = (body_box(image), *(bounding_box(layer > 0) for layer in layers))
     box = enclosing_box([box for box in shown if box is not None])
-    return model_grid(image, spec, Preprocessing(), margin_box(box, image.grid) if box else None)
+    part, _ = model_grid(image, spec, Preprocessing(), margin_box(box, image.grid) if box else None)
+    return part, part.grid.respaced(spacing_mm)
 
 
 def _image_on(image: Volume, target: Grid) -> Num[np.ndarray, "i j k"]:

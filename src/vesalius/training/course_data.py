@@ -77,7 +77,13 @@ def require_modality(lists: Iterable[DataList], spec: ModelSpec, *, do: str) -> 
 
 
 def data_facts(
-    listed: DataList, spec: ModelSpec, cache: Cache, *, learnt: Sequence[ListedCase], judged: Iterable[ListedCase]
+    listed: DataList,
+    spec: ModelSpec,
+    cache: Cache,
+    *,
+    learnt: Sequence[ListedCase],
+    judged: Iterable[ListedCase],
+    keeps_plane: bool = False,
 ) -> dict[str, Any]:
     """Return all of a list that decides what is learnt, as plain data: contents of files and what they mean.
 
@@ -87,9 +93,10 @@ def data_facts(
         cache: Where prepared cases are kept; it knows the hashes of their files.
         learnt: Cases that are learnt from, as they are learnt.
         judged: Cases that judge.
+        keeps_plane: ``Preparation.keeps_plane``.
     """
     vocabulary = Vocabulary.of(spec.vocabulary)
-    preparation = Preparation.of(listed, spec)
+    preparation = Preparation.of(listed, spec, keeps_plane=keeps_plane)
 
     def facts(cases: Iterable[ListedCase]) -> dict[str, Any]:
         return {

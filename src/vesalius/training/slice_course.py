@@ -126,7 +126,9 @@ class SliceCourse:
         return {
             "recipe": recipe,
             "model": self.beginning.source,
-            "data": data_facts(self.listed, self.beginning.spec, cache, learnt=learnt, judged=judged),
+            "data": data_facts(
+                self.listed, self.beginning.spec, cache, learnt=learnt, judged=judged, keeps_plane=True
+            ),
         }
 
     @property
@@ -147,7 +149,7 @@ class SliceCourse:
     ) -> Task[MedDino, SliceSample]:
         """Return what is learnt, its cases prepared or found prepared; one that validates, if the recipe does."""
         spec, recipe, held_out = self.beginning.spec, self.recipe, self.validation_cases()
-        cases = prepare_list(self.learnt, spec, cache, workers=workers, on_case=on_case)
+        cases = prepare_list(self.learnt, spec, cache, keeps_plane=True, workers=workers, on_case=on_case)
         task = MedDinoTask(cases, spec, recipe=recipe, mirrored=mirrored_ids(spec))
         if not held_out:
             return task

@@ -1,7 +1,8 @@
 """Cut training windows of slices out of cached volumes, and change them: place, shape, contrast, resolution, sides.
 
 nnU-Net resamples and unpacks every slice to the training's resolution beforehand (204 GB for KiTS23 at 896 pixels).
-Here a window is read straight out of the compressed case at the spec's spacing, turned and scaled as it is read.
+Here a case keeps the rows and columns of its scan, and a window is read straight out of it: brought to the spec's
+spacing, turned and scaled by one interpolation, at the places where a resampled copy would have had its voxels.
 Everything random comes from one generator. The changes are nnU-Net's; the work is done as for volumes, by what
 ``benchmarks/augmentation.py`` chose. A deliberate difference: four in five windows lie at a class
 (``crops.NEAR_A_CLASS``), each as often as another, not one in three.
@@ -22,6 +23,7 @@ from torch import Tensor
 from vesalius.data.case import Case
 from vesalius.data.crops import cases_by_group, draw_case, draw_centre
 from vesalius.errors import UsageError
+from vesalius.geometry.grid import Grid
 from vesalius.spec import ModelSpec
 from vesalius.training.slice_recipes import SliceRecipe
 from vesalius.transforms.artefacts import disturb_slices
@@ -29,6 +31,9 @@ from vesalius.transforms.augment import Augmentation
 from vesalius.transforms.deformation import rename, renamed, sample, window_points
 from vesalius.transforms.degradation import degrade
 from vesalius.transforms.intensity import normalise_hu_
+
+_AS_LARGE = 1e-4
+"""Part by which pixels may differ and count as equally large: over 500 of them a twentieth of one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +55,8 @@ class SliceCutter:
     """Cases to cut slices from.
 
     Args:
-        cases: On the spec's grid, slices along the last axis.
+        cases: In the spec's orientation, slices along the last axis, at the spec's spacing along that; within them
+            at ``Case.spacing_mm``, if that is stated, else at the spec's, too.
         spec: Says orientation, spacing, normalisation and classes, whose ids are numbered from 1 without a gap.
         recipe: Says everything else.
         mirrored: Class id -> the id it becomes when left and right are swapped, or UNKNOWN.
@@ -84,12 +90,14 @@ class SliceCutter:
         """Draw a case, cut a window of slices from it, and change it."""
         recipe, spec = self._recipe, self._spec
         case = draw_case(self._groups, self._shares, rng)
-        centre = draw_centre(case, self._size, rng)
+        grid = grid_over(case, spec)
+        centre = draw_centre(case, self._size, rng, grid=grid)
         flips, across = rng.random(2) < recipe.mirror, np.array([code in "LR" for code in spec.orientation[:2]])
         if not renamed(case.annotated, self._mirrored):  # in a mirror nothing that was looked for has a name
             flips &= ~across
         signs = np.array([*np.where(flips, -1.0, 1.0), 1.0])
         points = window_points(centre, slice_map(recipe.augmentation, spec.spacing_mm, rng) * signs, self._size)
+        points = points if grid is None else _in_case(points, grid, case.labels.shape)
         labels = sample(case.labels, points, nearest=True, outside=0.0).to(torch.uint8)
         assert case.image_hu is not None
         image_hu = sample(case.image_hu, points, nearest=False, outside=spec.outside_hu)
@@ -104,6 +112,30 @@ class SliceCutter:
             labels.long().permute(2, 0, 1).contiguous(),
             torch.cat([torch.ones(1, dtype=torch.bool), looked_for]),
         )
+
+
+def grid_over(case: Case, spec: ModelSpec) -> Grid | None:
+    """Return the grid of the spec's spacing over the slices of a case, its world being the case's voxels.
+
+    It is the grid to which the case would be resampled (``Grid.respaced``). None: the case lies on it already.
+    """
+    if case.spacing_mm is None:
+        return None
+    factors = np.array([*(np.asarray(spec.spacing_mm[:2]) / case.spacing_mm[:2]), 1.0])
+    if np.allclose(factors, 1.0, rtol=_AS_LARGE, atol=0.0):
+        return None
+    return Grid(case.labels.shape, np.eye(4)).respaced(factors)
+
+
+def _in_case(points: Float[Tensor, "i j k 3"], grid: Grid, shape: tuple[int, ...]) -> Float[Tensor, "i j k 3"]:
+    """Return points of a grid over a case in the case's voxels; beyond the last centres, up to the faces, these."""
+    places = torch.empty_like(points)
+    for axis, sides in enumerate(shape):
+        factor, offset = float(grid.affine[axis, axis]), float(grid.affine[axis, 3])
+        place = points[..., axis] * factor + offset
+        is_within = (place >= -0.5) & (place <= sides - 0.5)
+        places[..., axis] = torch.where(is_within, place.clamp(0, sides - 1), place)
+    return places
 
 
 def slice_map(

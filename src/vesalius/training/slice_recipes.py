@@ -3,8 +3,9 @@
 Paper: Li et al. 2025, arXiv:2509.02379; numbers from its code (``meddinov3_base_primus_multiscale_Trainer`` in
 nnU-Net 2.5.2). Rates are absolute, as published ones are. Deliberate differences: norms, biases, LayerScale and
 tokens do not decay; the rate rises first and is smaller in blocks nearer to the input; the running average of the
-weights is what is kept; bf16, not fp16; each sample drops a branch by itself; a list is resampled slice by slice
-when it is first read, not to 896 pixels on disk; a model chosen by its validation is not scored on the same cases.
+weights is what is kept; bf16, not fp16; each sample drops a branch by itself; slices keep their pixels on disk and
+are resampled as windows are cut, not to 896 pixels beforehand; a model chosen by its validation is not scored on
+the same cases.
 """
 # SPDX-License-Identifier: Apache-2.0
 
