@@ -146,6 +146,19 @@ def test_lean_by_rounding_is_no_tilt(by_hand, tmp_path):
     assert is_orthogonal(read_series(by_hand.save(slices, tmp_path)).grid, tolerance=1e-9)
 
 
+@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize(("off", "is_said"), [(5e-5, False), (1.5e-3, True)])
+def test_direction_cosines_that_were_mended_by_more_than_their_rounding_are_told(
+    by_hand, tmp_path, off, is_said, count
+):
+    slices = by_hand.slices(shape=(8, 9, count), ImageOrientationPatient=[1, off, 0, 0, 1, 0])
+    volume = read_series(by_hand.save(slices, tmp_path))
+    assert is_orthogonal(volume.grid, tolerance=1e-9)
+    notes = [note for note in volume.source.repairs if "direction cosines" in note]
+    assert len(notes) == is_said
+    assert all("off by 1.5e-03" in note for note in notes)
+
+
 # -- steps
 
 

@@ -129,6 +129,7 @@ class Frame:
         position_lps: Centre of the first pixel, LPS mm.
         row_lps: Unit vector along a row, towards higher columns, LPS.
         column_lps: Unit vector down a column, towards higher rows, LPS; at a right angle to ``row_lps``.
+        cosines_off: How far both, as stated, were from being so: the largest error of a length or of their product.
         pixel_mm: Distance between columns, and between rows.
         thickness_mm: Thickness, as stated; places nothing but a slice alone. None where not stated.
         step_mm: Spacing between slices, as stated; stands in for a thickness. None where not stated.
@@ -147,6 +148,7 @@ class Frame:
     position_lps: Vector
     row_lps: Vector
     column_lps: Vector
+    cosines_off: float
     pixel_mm: tuple[float, float]
     thickness_mm: float | None
     step_mm: float | None
@@ -249,7 +251,7 @@ def _frame(tags: _Tags, number: int, file: StoredFile, layout: PixelLayout, seri
         )
     if min(spacing) <= 0 or max(spacing) > 1000:
         raise _bad_tag("PixelSpacing", "millimetres above 0")
-    row, column = _orthonormal(orientation)
+    row, column, off = _orthonormal(orientation)
     slope, intercept, is_rescaled = _rescale(tags)
     unit = str(tags.get("RescaleType", "PixelValueTransformationSequence") or "HU").strip().upper()
     thickness = tags.number("SliceThickness", "PixelMeasuresSequence")
@@ -263,6 +265,7 @@ def _frame(tags: _Tags, number: int, file: StoredFile, layout: PixelLayout, seri
         position_lps=(position[0], position[1], position[2]),
         row_lps=row,
         column_lps=column,
+        cosines_off=off,
         pixel_mm=(spacing[1], spacing[0]),  # DICOM states the distance between rows first (PS3.3 10.7.1.3)
         thickness_mm=abs(thickness) if thickness else None,
         step_mm=abs(step) if step else None,
@@ -276,8 +279,8 @@ def _frame(tags: _Tags, number: int, file: StoredFile, layout: PixelLayout, seri
     )
 
 
-def _orthonormal(orientation: tuple[float, ...]) -> tuple[Vector, Vector]:
-    """Check the two direction cosines and mend their rounding (Gram-Schmidt)."""
+def _orthonormal(orientation: tuple[float, ...]) -> tuple[Vector, Vector, float]:
+    """Check the two direction cosines and mend their rounding (Gram-Schmidt); also return how far they were off."""
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     off = float(np.abs([lengths[0] - 1, lengths[1] - 1, row @ column]).max())
@@ -286,7 +289,8 @@ def _orthonormal(orientation: tuple[float, ...]) -> tuple[Vector, Vector]:
     row = row / lengths[0]
     column = column - (column @ row) * row
     column = column / np.linalg.norm(column)
-    return (float(row[0]), float(row[1]), float(row[2])), (float(column[0]), float(column[1]), float(column[2]))
+    mended_row = (float(row[0]), float(row[1]), float(row[2]))
+    return mended_row, (float(column[0]), float(column[1]), float(column[2])), off
 
 
 def _rescale(tags: _Tags) -> tuple[float, float, bool]:

@@ -9,6 +9,7 @@ because only the user can know whether that is right.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +29,8 @@ _STRAIGHT_PIXELS = 0.1
 """Nor further sideways than this part of a pixel."""
 _UPRIGHT_PIXELS = 0.05
 """A stack that leans less than this over all its slices stands upright, and leans by rounding."""
+_ROUNDED_COSINES = 1e-4
+"""What four decimals leave of direction cosines; more is mended too, but said."""
 _MAX_TILT_DEGREES = 60.0
 _WIDEST_GAP_STEPS = 4.0
 """Gaps wider than this many steps are never filled: too much would be made up."""
@@ -83,6 +86,7 @@ def placed(stack: Stack) -> Stack:
         DicomSeriesError: If the slices lie on no grid, not even with gaps.
     """
     frames = stack.frames
+    stack = replace(stack, notes=(*stack.notes, *_cosines_note(frames)))
     positions = np.array([frame.position_lps for frame in frames])  # [k 3]
     if len(frames) == 1:
         return _single(stack)
@@ -154,6 +158,13 @@ def _lean(
             do="name another series",
         )
     return lean, (f"slices lean by {degrees:.1f} degrees (gantry tilt): the voxel grid is sheared, as scanned",)
+
+
+def _cosines_note(frames: Sequence[Frame]) -> tuple[str, ...]:
+    off = max(frame.cosines_off for frame in frames)
+    if off > _ROUNDED_COSINES:
+        return (f"direction cosines were off by {off:.1e} from unit vectors at a right angle: mended",)
+    return ()
 
 
 def _thickness_note(first: Frame, step: float) -> tuple[str, ...]:
