@@ -1,8 +1,8 @@
 """``vesalius batch``: many scans, the model loaded once, one folder each; a rerun goes on where it stopped.
 
-While one scan is segmented, the next is read and the one before is written; with a stated limit of memory one is held
-at a time, since no plan knows of another. A case's folder is complete or absent, and proves what it is the result of;
-one bad case never stops the rest. What gives no scan is named.
+While one scan is segmented, the next is read and the one before is written; with a stated limit of memory one is
+held at a time, since no plan knows of another. A case's folder is complete or absent, and proves what it is the
+result of; one bad case never stops the rest. What gives no scan is named.
 """
 # SPDX-License-Identifier: Apache-2.0
 
