@@ -30,6 +30,20 @@ def test_a_copy_in_the_hubs_own_cache_is_used(hub: Any, tmp_path: Path) -> None:
     assert hub.requests == []
 
 
+@pytest.mark.parametrize("name", ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"])
+def test_a_cache_that_a_cluster_shares_is_looked_into(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "shared" / "models--owner--tiny" / "snapshots" / "aaa" / "folder" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_text("weights")
+    assert store.find_weights(ROW) is None
+    monkeypatch.setenv(name, str(tmp_path / "shared"))
+    assert store.find_weights(ROW) == file
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "elsewhere"))
+    assert store.find_weights(ROW) is None
+
+
 def test_what_is_not_here_is_said_with_the_line_to_type() -> None:
     with pytest.raises(UnknownModelError, match="vesalius models pull vista3d") as caught:
         store.require_weights(find_row("vista3d"))

@@ -3,7 +3,7 @@
 Below ``HF_HOME`` (by default ``~/.cache/huggingface``): ``vesalius/<name>/`` holds a model, ``vesalius/pins.json``
 the hash of every file on its first pull. Where a publisher states no hash this is trust on first use: what came
 first is what every later pull must equal, on this machine. A copy that another program put into the hub's own cache
-is found too, so that nothing is downloaded twice.
+(``HF_HUB_CACHE``, by default ``hub`` below ``HF_HOME``) is found too, so that nothing is downloaded twice.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -33,6 +33,14 @@ def hub_home() -> Path:
     return Path(cache).expanduser() / "huggingface"
 
 
+def hub_cache() -> Path:
+    """The folder in which other programs keep what they got from the hub, which clusters often share."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):  # the second is what the first was called before
+        if cache := os.environ.get(name):
+            return Path(cache).expanduser()
+    return hub_home() / "hub"
+
+
 def model_folder(row: CatalogRow) -> Path:
     """The folder in which a model is looked for, and into which ``pull`` puts it."""
     if row.is_builtin:
@@ -53,7 +61,7 @@ def find_weights(row: CatalogRow) -> Path | None:
         return own
     if row.is_builtin:
         return None
-    repository = hub_home() / "hub" / ("models--" + row.repo.replace("/", "--"))
+    repository = hub_cache() / ("models--" + row.repo.replace("/", "--"))
     snapshots = sorted(repository.glob(f"snapshots/*/{row.file}"))
     current = repository / "refs" / row.revision
     if current.is_file():
