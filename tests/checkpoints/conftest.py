@@ -86,6 +86,11 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
+    def do_CONNECT(self) -> None:
+        """Refuse a tunnel, as a proxy that is asked for one may."""
+        self.hub.requests.append((f"CONNECT {self.path}", ""))
+        self.send_error(403)
+
     def do_GET(self) -> None:
         hub, path = self.hub, unquote(self.path)
         hub.requests.append((path, self.headers.get("Range") or ""))

@@ -211,6 +211,26 @@ def test_an_endpoint_that_is_no_http_address_is_refused(
         fetch(WANTED, target)
 
 
+def test_a_proxy_of_the_environment_is_asked_instead_of_the_hub(
+    hub: Any, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, hub.endpoint)  # a proxy is asked for whole addresses; the hub answers to any key
+    hub.files[f"http://hub.invalid/{KEY}"] = CONTENT
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+    assert fetch(WANTED, target).sha256 == SHA256
+    assert only(target)
+    target.unlink()
+    hub.requests.clear()
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    with pytest.raises(HubError, match="Tunnel connection failed") as caught:
+        fetch(WANTED, target, attempts=1)
+    assert "proxy" in caught.value.do
+    assert hub.requests == [("CONNECT hub.invalid:443", "")]
+
+
 def test_two_downloads_of_one_file_do_not_mix(hub: Any, target: Path) -> None:
     fcntl = pytest.importorskip("fcntl", reason="file locks of POSIX")
     target.parent.mkdir()
