@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from training.small_list import write_list
-from training.small_slices import recipe, write_backbone
+from training.small_slices import BACKBONE, VIT, recipe, write_backbone
+from vesalius.checkpoints.safetensors import write_model
 from vesalius.cli import slice_training, train
 from vesalius.cli.main import main
+from vesalius.models.build import build
+from vesalius.training.slice_recipes import as_wide
 
 
 @pytest.fixture
@@ -61,6 +64,44 @@ def test_a_backbone_with_heads_for_prompts_is_fine_tuned_as_a_model_of_volumes(
     assert main(["segment", scan, "-o", str(place / "out"), "--model", str(place / "tuned"), "--unvalidated"]) == 0
     found = json.loads((place / "out" / "labels.json").read_text())
     assert [one["name"] for one in found["classes"]] == ["liver"]
+
+
+def test_on_a_processor_a_backbone_of_large_windows_sees_as_much_of_a_body_unless_told_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = write_list(tmp_path / "data", training=1, validation=0)
+    large = replace(BACKBONE, window_size=(512, 512, 1), spacing_mm=(0.5, 0.5, 0.0))
+    write_model(tmp_path / "backbone", build(VIT).state_dict(), large)
+    how = ["--model", str(tmp_path / "backbone"), "--data", str(listed), "--threads", "1", "--device", "cpu"]
+    how += ["--steps", "1", "--cache", str(tmp_path / "cache")]
+    for number, (words, spacing_mm, said) in enumerate(
+        [
+            (["finetune"], 2.0, "128 x 128 pixels of 2 mm: 256 x 256 mm"),
+            (["finetune", "--spacing", "0.5"], 0.5, "128 x 128 pixels of 0.5 mm: 64 x 64 mm"),
+            (["train", "meddinov3-frozen", "--batch", "1"], 2.0, "128 x 128 pixels of 2 mm: 256 x 256 mm"),
+        ]
+    ):
+        run = tmp_path / f"run-{number}"
+        assert main([*words, *how, "--run", str(run)]) == 0
+        assert said in capsys.readouterr().err
+        spec = json.loads((run / "spec.json").read_text())
+        assert (spec["spacing_mm"][:2], spec["window_size"][:2]) == ([spacing_mm] * 2, [128, 128])
+
+
+def test_windows_that_the_machine_can_bear_stay_as_they_are() -> None:
+    for planned, limited, wanted in (
+        (None, (128, 128), ((16, 16), None)),
+        ((32, 48), (32, 48), ((32, 48), None)),
+        ((256, 128), (128, 128), ((128, 128), 8.0)),
+    ):
+        found = as_wide(recipe(window_size=limited), BACKBONE, planned=planned)
+        assert (found.window_size, found.spacing_mm) == wanted
+
+
+def test_the_voxels_of_a_model_of_volumes_are_not_stated(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["finetune", "--data", str(place / "data" / "list.json"), "--run", str(place / "run")]
+    assert main([*words, "--model", "vesalius-small", "--spacing", "1.5"]) == 2
+    assert "leave --spacing out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--folds", "--patience"])

@@ -70,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"validations in vain; default {usual.patience}; models of volumes only",
     )
     how.add_argument("--preset", choices=("cpu", "gpu", "cluster"), default="cpu", help="default: %(default)s")
+    how.add_argument("--spacing", type=float, metavar="MM", help="of a slice's pixels; models of slices only")
     how.add_argument("--seed", type=int, default=usual.seed, metavar="N", help="default: %(default)s")
     how.add_argument("--cache", type=Path, metavar="DIR", help="of prepared cases; default: DIR/cache")
     how.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     """Say the plan, train, and say whether it helped; DIR is then a model: ``vesalius segment --model DIR``.
 
     Raises:
-        UsageError: If several processes shall share the training of a model of volumes.
+        UsageError: If several processes shall share the training of a model of volumes, or its voxels are stated.
     """
     from vesalius.data.cache import Cache
     from vesalius.inference.segmenter import choose_device
@@ -115,6 +116,12 @@ def run(args: argparse.Namespace) -> int:
             expected="a backbone or a model of slices with --shard",
             got=f"{args.model}, of volumes, which one process fine-tunes",
             do="leave --shard and torchrun out, or use `vesalius train`",
+        )
+    if args.spacing is not None:
+        raise UsageError(
+            expected="a backbone or a model of slices with --spacing",
+            got=f"{args.model}, of volumes, whose voxels are fitted to the list's scans",
+            do="leave --spacing out",
         )
     refuse_existing(args.folder, resume=args.resume, mark=PLAN)
     device = choose_device(args.device)

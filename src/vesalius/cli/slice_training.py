@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from vesalius.training.slice_recipes import (
 
 if TYPE_CHECKING:
     from vesalius.data.datalists.record import DataList
+    from vesalius.spec import ModelSpec
 
 SLICE_RECIPES: Mapping[str, SliceRecipe] = {
     "meddinov3": MEDDINOV3,
@@ -51,7 +53,8 @@ def train_slices(args: argparse.Namespace, listed: DataList, typed: Mapping[str,
         listed: The list.
         typed: What was typed of the loop.
     """
-    _carry_out(args, listed, slice_recipe_of(args, typed), at_random=args.at_random, tensorboard=args.tensorboard)
+    recipe = _as_wide(args, slice_recipe_of(args, typed), SLICE_RECIPES[args.recipe])
+    _carry_out(args, listed, recipe, at_random=args.at_random, tensorboard=args.tensorboard)
 
 
 def is_of_slices(model: str | Path) -> bool:
@@ -84,11 +87,30 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
             got=f"{args.model}, of slices",
             do="leave it out: a decoder for the list's structures begins anew, in one training without validations",
         )
-    recipe = slices_for_machine(MEDDINOV3 if args.freeze == "none" else MEDDINOV3_FROZEN, args.preset)
+    planned = MEDDINOV3 if args.freeze == "none" else MEDDINOV3_FROZEN
+    recipe = slices_for_machine(planned, args.preset)
+    if args.spacing is not None:
+        recipe = replace(recipe, spacing_mm=args.spacing)
     length = {"minutes": args.minutes, "steps": None} if args.steps is None else {"steps": args.steps}
     loop = replace(recipe.loop, seed=args.seed, precision=training_precision(args), **length)
-    recipe = replace(recipe, loop=loop)
-    _carry_out(args, listed, recipe)
+    _carry_out(args, listed, _as_wide(args, replace(recipe, loop=loop), planned))
+
+
+def _as_wide(args: argparse.Namespace, recipe: SliceRecipe, planned: SliceRecipe) -> SliceRecipe:
+    """Keep the field of view where the machine's windows are smaller, unless a spacing was typed."""
+    from vesalius.training.course_data import spec_of
+    from vesalius.training.slice_recipes import TOY_SPEC, as_wide
+
+    if args.spacing is not None:
+        return recipe
+    return as_wide(recipe, spec_of(args.model) if args.model else TOY_SPEC, planned=planned.window_size)
+
+
+def view_words(spec: ModelSpec) -> str:
+    """Say how much of a slice a model sees at once."""
+    (height, width), (row_mm, column_mm) = spec.window_size[:2], spec.spacing_mm[:2]
+    pixel = f"{row_mm:.3g} mm" if row_mm == column_mm else f"{row_mm:.3g} x {column_mm:.3g} mm"
+    return f"{height} x {width} pixels of {pixel}: {height * row_mm:.0f} x {width * column_mm:.0f} mm"
 
 
 def _carry_out(
@@ -107,6 +129,8 @@ def _carry_out(
 
     beginning = SliceBeginning.of(args.model, recipe, listed, at_random=at_random)
     with joined(is_sharded=args.shard) as team:
+        if team.is_first:
+            print(f"windows of {view_words(beginning.spec)} of a slice", file=sys.stderr)
         carry_out_slices(
             SliceCourse(recipe=recipe, beginning=beginning, listed=listed),
             args.folder,
