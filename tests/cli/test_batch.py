@@ -87,6 +87,24 @@ def test_every_scan_gets_its_folder_and_its_row(scans: Path, tmp_path: Path, tin
     assert len({row["liver (ml)"] for row in rows} | {row["spleen (ml)"] for row in rows}) > 2, "different scans"
 
 
+def test_names_in_another_encoding_than_utf_8_are_written_out(
+    tmp_path: Path, tiny_model: Path, make_scan: MakeScan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "scans", tmp_path / "out"
+    make_scan(folder / os.fsdecode(b"m\xfcller.nii.gz"), shape=(18, 16, 14))
+    (folder / os.fsdecode(b"\xe9mpty")).mkdir()
+    (folder / os.fsdecode(b"\xf8.nii.gz")).write_text("no scan")
+    assert batch(folder, out, tiny_model) == 3
+    assert {(row["status"], Path(row["input"]).name) for row in summary(out)} == {
+        ("done", r"m\udcfcller.nii.gz"), ("failed", r"\udcf8.nii.gz"), ("left out", r"\udce9mpty"),
+    }  # fmt: skip
+    assert r"m\udcfcller.nii.gz" in (out / "m_ller" / "report.html").read_text(encoding="utf-8")
+    assert (
+        json.loads((out / "m_ller" / "run.json").read_text())["input"].encode(errors="surrogateescape")[1] == 0xFC
+    )
+    assert r"\udce9mpty: holds neither" in capsys.readouterr().err
+
+
 def test_a_batch_gives_what_segment_gives(scans: Path, tmp_path: Path, tiny_model: Path) -> None:
     batch(scans, tmp_path / "out", tiny_model, "--split")
     words = [str(scans / "case_1.nii.gz"), "-o", str(tmp_path / "alone"), "--model", str(tiny_model)]

@@ -70,7 +70,9 @@ def write_summary(out: Path, outcomes: Sequence[Outcome], left_out: Sequence[Lef
     writer.writeheader()
     writer.writerows(rows)
     with replacing(out / "summary.csv") as part:
-        part.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+        part.write_text(
+            text.getvalue(), encoding="utf-8", errors="backslashreplace", newline="\n"
+        )  # names of files
 
 
 def _row_of_result(folder: Path) -> dict[str, Any]:

@@ -341,5 +341,6 @@ def _series_of(volume: Volume) -> dict[str, str] | None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    """Write UTF-8; bytes of another encoding, which names of files may hold, are written out by their numbers."""
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         file.write(text)
