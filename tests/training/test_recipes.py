@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 import pytest
 
 from training.small_case import CLICK_SPEC, recipe
+from vesalius.checkpoints.catalog import VISTA3D_SPEC
 from vesalius.engine.learner import Learner
 from vesalius.engine.optim import rate_factor
 from vesalius.errors import UsageError
@@ -63,6 +64,17 @@ def test_a_stage_is_the_one_before_and_its_differences() -> None:
     assert differing(STAGE_3, STAGE_4) == {"loop", "pseudo_labels"}
     assert differing(VESALIUS_SMALL_BEGIN, VESALIUS_SMALL) == {"window_size", "shares", "optimisation", "loop"}
     assert VESALIUS_SMALL.shares.keys() == VESALIUS_SMALL_BEGIN.shares.keys() == VESALIUS_SMALL.mirror.keys()
+
+
+def test_stages_drift_and_coarsen_as_far_as_published() -> None:
+    """There: scale and shift even within a tenth of the window, low resolution down to 0.3, one window in five."""
+    low, high = VISTA3D_SPEC.window_hu
+    augmentation = STAGE_1.augmentation
+    assert augmentation.drift_factor == (0.9, 1.1)
+    assert augmentation.drift_hu == pytest.approx(0.1 * (high - low) / math.sqrt(3), rel=0.01)
+    assert augmentation.coarseness == pytest.approx((1.0, 1 / 0.3), rel=0.02)
+    assert {augmentation.drift, augmentation.low_resolution, augmentation.noise} == {0.2}
+    assert STAGE_4.augmentation == augmentation
 
 
 def test_stages_freeze_what_vista3d_s_freeze() -> None:

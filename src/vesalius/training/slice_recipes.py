@@ -172,8 +172,8 @@ MEDDINOV3 = SliceRecipe(
 """MedDINOv3's fine-tuning: all of the network learns, the backbone at a tenth of the rate.
 
 Command: ``vesalius train meddinov3 --model BACKBONE --data LIST --run DIR --preset gpu``. Time and score: not
-measured; of a toy backbone, ``MEDDINOV3_TOY`` is. The paper gives 1000 epochs of 250 steps, and Dice 87.38 on AMOS22
-(test images were in its pretraining).
+measured; of a toy backbone, ``MEDDINOV3_TOY`` is. The paper gives 1000 epochs of 250 steps, and Dice 87.38 on
+AMOS22 (test images were in its pretraining).
 """
 
 MEDDINOV3_FROZEN = replace(MEDDINOV3, adapters=(Lora(rank=8),), drop_path=0.0)
@@ -187,9 +187,9 @@ MEDDINOV3_DEPTH = replace(MEDDINOV3_FROZEN, adapters=(Lora(rank=8), Depth()), sl
 """The same, and each block looks along five neighbouring slices, 3 mm apart: a third dimension for a frozen 2-D
 backbone. (That distance is a choice between thin and thick scans, and was not compared with others.)
 
-Command: as before it, with ``meddinov3-depth``. Time and score on scans: not measured. That it looks along depth was:
-phantoms that no single slice tells apart, 400 steps of this recipe made small on a random backbone, Dice 0.99, and 0.50
-where one slice at a time is shown (``benchmarks/results/slice_depth.json``).
+Command: as before it, with ``meddinov3-depth``. Time and score on scans: not measured. That it looks along depth
+was: phantoms that no single slice tells apart, 400 steps of this recipe made small on a random backbone, Dice 0.99,
+and 0.50 where one slice at a time is shown (``benchmarks/results/slice_depth.json``).
 """
 
 MEDDINOV3_TOY = replace(
@@ -209,9 +209,10 @@ down, and a loss that wakes small classes. After 470 steps from two scans of hea
 mean Dice of 0.22 without it, brainstem and cord none at all, and of 0.40 with it
 (``benchmarks/slice_transfer.py``). What that and ``benchmarks/slice_steps.py`` differ from.
 
-Command: ``vesalius train meddinov3-toy --model BACKBONE --data LIST --run DIR``. Time: its minutes. Score: three minutes
-of one core from two scans of head and neck, five such sets, 16 others: five structures 0.506 from a backbone
-pretrained for 25 minutes, 0.483 from scratch, copied labels 0.154 (``benchmarks/results/slice_transfer.json``).
+Command: ``vesalius train meddinov3-toy --model BACKBONE --data LIST --run DIR``. Time: its minutes. Score: three
+minutes of one core from two scans of head and neck, five such sets, 16 others: five structures 0.506 from a
+backbone pretrained for 25 minutes, 0.483 from scratch, copied labels 0.154
+(``benchmarks/results/slice_transfer.json``).
 """
 
 TOY_SPEC = replace(
