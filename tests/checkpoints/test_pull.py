@@ -47,6 +47,37 @@ def test_a_publisher_who_swaps_the_file_is_refused(hub: Any) -> None:
     assert not path.exists()
 
 
+def test_all_files_are_of_the_commit_that_the_branch_was_when_the_weights_first_came(hub: Any) -> None:
+    hub.redirect_to = "storage"  # where the hub says the commit
+    for revision in ("main", "c0ffee"):
+        hub.files[f"owner/tiny@{revision}/folder/model.safetensors"] = b"weights"
+        hub.files[f"owner/tiny@{revision}/folder/spec.json"] = b"{}"
+    hub.files["owner/tiny@main/folder/spec.json"] = b"[]"  # the branch moved between the two requests
+    path = pull(ROW).path
+    asked = [request for request, _ in hub.requests if "/resolve/" in request]
+    assert asked == [
+        "/owner/tiny/resolve/main/folder/model.safetensors",
+        "/owner/tiny/resolve/c0ffee/folder/spec.json",
+    ]
+    assert path.with_name("spec.json").read_bytes() == b"{}"
+    hub.files[KEY] = b"wEights"
+    assert pull(ROW, again=True).path.read_bytes() == b"weights"
+    for name in ("spec.json", "source.json"):
+        path.with_name(name).unlink()
+    assert not pull(ROW).downloaded
+    assert path.with_name("spec.json").read_bytes() == b"{}", "also of a pull that was interrupted"
+    assert json.loads(path.with_name("source.json").read_text())["commit"] == "c0ffee"
+
+
+def test_a_commit_is_recorded_where_an_earlier_pull_did_not_say_it(hub: Any) -> None:
+    hub.files[KEY] = b"weights"
+    pull(ROW)
+    assert store.first_seen_commit(ROW) == ""
+    hub.redirect_to = "storage"
+    pull(ROW, again=True)
+    assert store.first_seen_commit(ROW) == "c0ffee"
+
+
 def test_a_changed_file_on_disk_is_refused(hub: Any) -> None:
     hub.files[KEY] = b"weights"
     pull(ROW).path.write_bytes(b"wEights")

@@ -34,8 +34,8 @@ class CatalogRow:
     repo: str = ""
     """Hub repository; empty for a model inside the package."""
     revision: str = "main"
-    """Branch, tag or commit of the repository. A branch can move: the hash below, or the one recorded on the first
-    pull, is what pins the weights."""
+    """Branch, tag or commit of the repository. A branch can move: the commit that it was on the first pull is
+    asked for ever after, and the hash below, or the one recorded on the first pull, is what pins the weights."""
     file: str = "model.safetensors"
     size_bytes: int | None = None
     """Exact size of the file, where it is known."""

@@ -1,4 +1,8 @@
-"""Brings a model onto this machine, once, and holds it to its hash: the published one, or the first pull's."""
+"""Brings a model onto this machine, once, and holds it to its hash: the published one, or the first pull's.
+
+A branch can move between two requests and between two pulls: the commit that it was when the weights first came is
+the one of which all other files are asked for, and of which they are asked for again.
+"""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -13,10 +17,11 @@ from vesalius.checkpoints.hub import DO_NOT_USE, Progress, download
 from vesalius.checkpoints.store import (
     SPEC_FILE,
     find_weights,
+    first_seen_commit,
     first_seen_sha256,
     hub_file_of,
     own_file,
-    record_sha256,
+    record_first_seen,
     require_weights,
     write_json,
 )
@@ -46,7 +51,7 @@ def pull(row: CatalogRow, *, again: bool = False, progress: Progress | None = No
 
     Args:
         row: A row of the catalog.
-        again: Download even if it is there; the hash must stay the same.
+        again: Download even if it is there, of the commit that came first; the hash must stay the same.
         progress: Told how far the download is.
 
     Raises:
@@ -61,23 +66,26 @@ def pull(row: CatalogRow, *, again: bool = False, progress: Progress | None = No
     found = None if again else find_weights(row)
     if found is not None:
         present = _present(found, known, pinned_by)
-        record_sha256(row, present.sha256, present.size_bytes)
+        record_first_seen(row, present.sha256, present.size_bytes)
         if found == own_file(row) and not any(found.with_name(name).exists() for name in (_SOURCE_FILE, SPEC_FILE)):
             try:
-                _pull_spec(row, found.parent)  # an earlier pull ended before it had all, or the file came by hand
+                _pull_spec(
+                    row, found.parent, first_seen_commit(row)
+                )  # an earlier pull ended before it had all, or the file came by hand
             except HubError as error:
                 if error.do.startswith(DO_NOT_USE):
                     raise
                 note = f"the weights are there, a {SPEC_FILE} could not be looked for: {error.got}; {error.do}"
                 return dataclasses.replace(present, note=note)
-            write_json(found.with_name(_SOURCE_FILE), _source(row, "", present.sha256))
+            write_json(found.with_name(_SOURCE_FILE), _source(row, first_seen_commit(row), present.sha256))
         return present
-    target = own_file(row)
-    wanted = dataclasses.replace(hub_file_of(row), sha256=known)
+    target, first = own_file(row), first_seen_commit(row)
+    wanted = dataclasses.replace(hub_file_of(row), sha256=known, revision=first or row.revision)
     came = download(wanted, target, progress=progress)
-    record_sha256(row, came.sha256, came.size_bytes)
-    _pull_spec(row, target.parent)
-    write_json(target.with_name(_SOURCE_FILE), _source(row, came.commit, came.sha256))
+    commit = first or came.commit
+    record_first_seen(row, came.sha256, came.size_bytes, commit=commit)
+    _pull_spec(row, target.parent, commit)
+    write_json(target.with_name(_SOURCE_FILE), _source(row, commit, came.sha256))
     return PulledModel(
         path=target, size_bytes=came.size_bytes, sha256=came.sha256, pinned_by=pinned_by, downloaded=True
     )
@@ -103,19 +111,26 @@ def _present(path: Path, known: str, pinned_by: str) -> PulledModel:
     )
 
 
-def _pull_spec(row: CatalogRow, folder: Path) -> None:
+def _pull_spec(row: CatalogRow, folder: Path, commit: str) -> None:
     """Fetch the ``spec.json`` beside weights that the catalog has no spec for; without one the weights must say.
 
     What it says is as good as the weights: it too is held to the hash of the first that came.
+
+    Args:
+        row: The model's.
+        folder: In which its weights are.
+        commit: That the weights came from; where no hub said it, the row's revision is asked for.
     """
     if row.spec is not None:
         return
     beside = "/".join([*row.file.split("/")[:-1], SPEC_FILE])
     try:
         known = dataclasses.replace(row, file=beside, size_bytes=None, sha256="")
-        wanted = dataclasses.replace(hub_file_of(known), sha256=first_seen_sha256(known))
+        wanted = dataclasses.replace(
+            hub_file_of(known), sha256=first_seen_sha256(known), revision=commit or row.revision
+        )
         came = download(wanted, folder / SPEC_FILE, attempts=1)
-        record_sha256(known, came.sha256, came.size_bytes)
+        record_first_seen(known, came.sha256, came.size_bytes, commit=commit)
     except HubError as error:
         if "HTTP 404" not in error.got:
             raise

@@ -1,7 +1,7 @@
-"""Where downloaded models are kept, and the hashes they were first seen with.
+"""Where downloaded models are kept, and the hashes and commits they were first seen with.
 
 Below ``HF_HOME`` (by default ``~/.cache/huggingface``): ``vesalius/<name>/`` holds a model, ``vesalius/pins.json``
-the hash of every file on its first pull. Where a publisher states no hash this is trust on first use: what came
+the hash of every file on its first pull, and the commit that its revision was then. Where a publisher states no hash this is trust on first use: what came
 first is what every later pull must equal, on this machine. A copy that another program put into the hub's own cache
 (``HF_HUB_CACHE``, by default ``hub`` below ``HF_HOME``) is found too, so that nothing is downloaded twice.
 """
@@ -124,11 +124,18 @@ def first_seen_sha256(row: CatalogRow) -> str:
     return str(_read_pins().get(_pin_key(row), {}).get("sha256", ""))
 
 
-def record_sha256(row: CatalogRow, sha256: str, size_bytes: int) -> None:
-    """Record the hash of a file on its first pull; what is recorded stays."""
+def first_seen_commit(row: CatalogRow) -> str:
+    """Return the commit that a file's revision was on its first pull to this machine, or nothing."""
+    return str(_read_pins().get(_pin_key(row), {}).get("commit", ""))
+
+
+def record_first_seen(row: CatalogRow, sha256: str, size_bytes: int, *, commit: str = "") -> None:
+    """Record the hash of a file on its first pull, and its commit where that is known; what is recorded stays."""
     pins = _read_pins()
-    if _pin_key(row) not in pins:
-        pins[_pin_key(row)] = {"sha256": sha256, "size_bytes": size_bytes}
+    known = pins.get(_pin_key(row), {})
+    came = {"sha256": sha256, "size_bytes": size_bytes, **({"commit": commit} if commit else {})}
+    if came.keys() - known.keys():
+        pins[_pin_key(row)] = {**came, **known}
         write_json(_pins_file(), pins)
 
 
