@@ -68,10 +68,8 @@ def pull(row: CatalogRow, *, again: bool = False, progress: Progress | None = No
         present = _present(found, known, pinned_by)
         record_first_seen(row, present.sha256, present.size_bytes)
         if found == own_file(row) and not any(found.with_name(name).exists() for name in (_SOURCE_FILE, SPEC_FILE)):
-            try:
-                _pull_spec(
-                    row, found.parent, first_seen_commit(row)
-                )  # an earlier pull ended before it had all, or the file came by hand
+            try:  # an earlier pull ended before it had all, or the file came by hand
+                _pull_spec(row, found.parent, first_seen_commit(row))
             except HubError as error:
                 if error.do.startswith(DO_NOT_USE):
                     raise
