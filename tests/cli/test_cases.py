@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +82,50 @@ def test_a_link_to_nothing_is_a_case_that_will_fail(tmp_path: Path) -> None:
         link.parent.mkdir(exist_ok=True)
         link.symlink_to("absent")
     assert [case.name for case in list_cases(tmp_path).cases] == ["gone", "p"]
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders called ``closed`` cannot be looked into, not even by root, whom no rights keep out."""
+
+    def guarded(honest: Callable[[str | Path], object]) -> Callable[[str | Path], object]:
+        def look(path: str | Path) -> object:
+            if Path(path).name == "closed":
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return honest(path)
+
+        return look
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, guarded(getattr(os, name)))
+
+
+@pytest.mark.usefixtures("closed")
+def test_a_folder_that_cannot_be_looked_into_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir()
+    with pytest.raises(FileFormatError, match="closed: Permission denied"):
+        list_cases(tmp_path / "closed")
+
+
+@pytest.mark.usefixtures("closed")
+def test_a_folder_deeper_down_that_cannot_be_looked_into_is_named(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii.gz", tmp_path / "p" / "closed" / "1.dcm", tmp_path / "q" / "s" / "ct.nii")
+    (tmp_path / "q" / "s" / "closed").mkdir()
+    why = {one.path.name: one.why for one in list_cases(tmp_path).left_out}
+    assert why["p"].startswith("closed in it cannot be looked into (Permission denied); what is seen holds neither")
+    assert why["q"].startswith(
+        "s/closed in it cannot be looked into (Permission denied); what is seen holds images"
+    )
+
+
+@pytest.mark.usefixtures("closed")
+def test_a_series_with_a_folder_that_cannot_be_looked_into_is_a_case_that_will_fail(tmp_path: Path) -> None:
+    touch(tmp_path / "p" / "closed" / "1.dcm", tmp_path / "p" / "2.dcm")
+    (tmp_path / "p" / "2.dcm").write_bytes(bytes(128) + b"DICM")
+    ((case,), left_out) = (list_cases(tmp_path).cases, list_cases(tmp_path).left_out)
+    assert (case.path, left_out) == (tmp_path / "p", ())
+    with pytest.raises(FileFormatError, match="closed: Permission denied"):
+        read(case.path)
 
 
 def test_a_folder_that_is_a_series_is_refused_with_the_command_to_type(tmp_path: Path, make_scan: MakeScan) -> None:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vesalius.errors import InputError, UsageError
+from vesalius.errors import FileFormatError, InputError, UsageError
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip")
 _NO_IMAGE = (".seg.nrrd", ".seg.nii.gz", ".seg.nii")
@@ -53,12 +53,21 @@ def look_through(folder: Path, *, leave_out: Path | None) -> Iterator[Case | Lef
         leave_out: A folder in it that is passed over: the results.
 
     Raises:
+        FileFormatError: If the folder cannot be looked into.
         UsageError: If the folder itself holds DICOM files.
     """
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.resolve() == leave_out:
+    try:
+        entries = [(path, path.is_dir()) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    except OSError as error:
+        raise FileFormatError(
+            expected="a folder of scans that can be looked into",
+            got=f"{folder}: {error.strerror}",
+            do="check the rights of the folder",
+        ) from None
+    for path, is_folder in entries:
+        if path.resolve() == leave_out:
             continue
-        if path.is_dir():
+        if is_folder:
             yield from _of_subfolder(path, leave_out)
         elif path.name.lower().endswith(_NO_IMAGE):
             yield LeftOut(path=path, why="a segmentation, by its name")
@@ -96,22 +105,25 @@ def _of_depths(folder: Path, leave_out: Path | None) -> Case | LeftOut:
     if _is_result(folder):
         return LeftOut(path=folder, why="a result of vesalius")
     deeper: Path | None = None
-    for path in _files_below(folder, leave_out):
+    closed: list[OSError] = []
+    for path in _files_below(folder, leave_out, closed.append):
         if _is_image(path):
             deeper = deeper or path
         elif _is_dicom(path):
-            return Case(name=folder.name, path=folder)
-    if deeper is None:
-        return LeftOut(path=folder, why="holds neither an image nor DICOM")
-    found = deeper.relative_to(folder).as_posix()
-    return LeftOut(
-        path=folder, why=f"holds images in folders of its own only, such as {found}: name them in a list"
-    )
+            return Case(name=folder.name, path=folder)  # which is refused where it holds a folder that is closed
+    why = "holds neither an image nor DICOM"
+    if deeper is not None:
+        found = deeper.relative_to(folder).as_posix()
+        why = f"holds images in folders of its own only, such as {found}: name them in a list"
+    if closed:
+        within = Path(closed[0].filename).relative_to(folder).as_posix()
+        why = f"{within} in it cannot be looked into ({closed[0].strerror}); what is seen {why}"
+    return LeftOut(path=folder, why=why)
 
 
-def _files_below(folder: Path, leave_out: Path | None) -> Iterator[Path]:
-    """Yield what lies in a folder at any depth, but not what is hidden or in results."""
-    for where, folders, names in os.walk(folder):
+def _files_below(folder: Path, leave_out: Path | None, on_closed: Callable[[OSError], object]) -> Iterator[Path]:
+    """Yield what lies in a folder at any depth, but not what is hidden or in results; tell of closed folders."""
+    for where, folders, names in os.walk(folder, onerror=on_closed):
         here = Path(where)
         folders[:] = sorted(
             name
