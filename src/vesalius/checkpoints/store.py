@@ -1,10 +1,10 @@
 """Where downloaded models are kept, and the hashes and commits they were first seen with.
 
 Below ``HF_HOME`` (by default ``~/.cache/huggingface``): ``vesalius/<name>/`` holds a model, ``vesalius/pins.json``
-the hash of every file on its first pull, and the commit that its revision was then. Where a publisher states no hash
-this is trust on first use: what came first is what every later pull must equal, on this machine. A copy that another
-program put into the hub's own cache (``HF_HUB_CACHE``, by default ``hub`` below ``HF_HOME``) is found too, so that
-nothing is downloaded twice.
+the hash of every file on its first pull, and the commit that its revision was then. Where a publisher states no
+hash this is trust on first use: what came first is what every later pull must equal, on this machine. A copy that
+another program put into the hub's own cache (``HF_HUB_CACHE``, by default ``hub`` below ``HF_HOME``) is found too,
+so that nothing is downloaded twice.
 """
 # SPDX-License-Identifier: Apache-2.0
 
