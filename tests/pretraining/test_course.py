@@ -19,7 +19,7 @@ from vesalius.checkpoints.load import load_encoder
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.data.slices import MANIFEST, SliceStore
 from vesalius.engine.run import RunFolder
-from vesalius.errors import CheckpointError, UsageError
+from vesalius.errors import CheckpointError, FileFormatError, UsageError
 from vesalius.geometry.planes import ORIENTATION
 from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
 from vesalius.pretraining.recipes import PretrainingRecipe, spec_of
@@ -256,6 +256,15 @@ def test_one_scan_in_twenty_is_held_out_where_the_recipe_validates(store: SliceS
     assert list(split.learnt) == list(range(4, 12))
     without = recipe(loop=replace(recipe().loop, validate_every=None))
     assert list(course(store, without).split().learnt) == list(range(12))
+
+
+def test_slices_that_were_replaced_after_curation_are_refused(tmp_path: Path) -> None:
+    made = write_store(tmp_path / "store")
+    pixels = made.shard(1).folder / "pixels.npy"
+    np.save(pixels, np.load(pixels) + 1)
+    with pytest.raises(FileFormatError, match=r"pixels\.npy of case-1"):
+        carry_out(course(made), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_store_in_the_same_run_is_refused(store: SliceStore, finished: Path, tmp_path: Path) -> None:

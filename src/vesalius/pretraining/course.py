@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +29,8 @@ from vesalius.pretraining.recipes import PretrainingRecipe, optimisation_of, spe
 from vesalius.pretraining.student_teacher import Pupil
 from vesalius.pretraining.task import PretrainingTask, Split
 from vesalius.spec import ModelSpec, VitArchitecture
+
+_logger = logging.getLogger(__name__)
 
 _ONE_IN = 20
 """One in so many scans is not learnt from where validations want slices to look at."""
@@ -155,9 +158,12 @@ def carry_out(
         clock: Seconds, by which minutes are counted.
 
     Raises:
+        FileFormatError: If slices are not those that were curated; before anything is learnt.
         VesaliusError: Whatever reading, training and writing may raise.
     """
     recipe, spec = course.recipe, course.beginning.spec
+    if team.is_first:
+        _check(course.store)
     gram_teacher = None if course.gram is None else _gram_teacher(course.gram, spec, device)
     task = PretrainingTask(course.store, course.split(), spec, recipe=recipe, gram_teacher=gram_teacher)
     pupil = course.beginning.pupil(recipe).to(device)
@@ -172,6 +178,13 @@ def carry_out(
             _write(course, learner, run, team)
             raise
         _write(course, learner, run, team)
+
+
+def _check(store: SliceStore) -> None:
+    """Read the whole store once: slices that were put in after curation were compared with no evaluation case."""
+    began = time.monotonic()
+    scans = sum(1 for _ in store.check())
+    _logger.info("the slices of %d scans are those that were curated (%.0f s)", scans, time.monotonic() - began)
 
 
 def _write(course: PretrainingCourse, learner: Learner[Pupil], run: RunFolder, team: Team) -> None:
