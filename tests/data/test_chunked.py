@@ -41,6 +41,16 @@ def test_any_box_comes_back_exactly(path: Path, starts: tuple[int, ...], size: i
     assert np.array_equal(stored[box], DATA[box])
 
 
+def test_what_is_read_by_slices_lies_in_flat_blocks(path: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat.b2nd"
+    write_chunked(flat, DATA, is_flat=True)
+    stored = open_chunked(flat)
+    assert np.array_equal(np.asarray(stored), DATA)
+    assert np.array_equal(stored[:, :, 17:19], DATA[:, :, 17:19])
+    blosc2 = importlib.import_module("blosc2")
+    assert (blosc2.open(str(flat)).blocks, blosc2.open(str(path)).blocks) == ((64, 35, 4), (32, 32, 32))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_other_number_types_are_kept(tmp_path: Path, dtype: type) -> None:
     data = np.random.default_rng(0).integers(0, 200, (3, 4, 5)).astype(dtype)

@@ -21,6 +21,9 @@ CHUNK_SIDE = 64
 """Voxels of a chunk's side: what is decompressed at least."""
 BLOCK_SIDE = 32
 """Voxels of a block's side, the unit inside a chunk that a read can do with."""
+FLAT_BLOCK = (64, 64, 4)
+"""The same of an array that is read by slices along its last axis: of a cube of 32 voxels one in 32 would be used.
+Windows of 896 pixels from slices of 512 were cut in 69 to 87 ms, from cubes in 91 to 140 (one core, one run)."""
 
 
 class ChunkedArray:
@@ -47,15 +50,21 @@ class ChunkedArray:
         return self[tuple(slice(None) for _ in self.shape)].astype(dtype or self.dtype, copy=False)
 
 
-def write_chunked(path: Path, data: np.ndarray) -> None:
+def write_chunked(path: Path, data: np.ndarray, *, is_flat: bool = False) -> None:
     """Write an array, in chunks, losslessly.
+
+    Args:
+        path: The file.
+        data: Three axes.
+        is_flat: It will be read by slices along the last axis, one or a few at once.
 
     Raises:
         MissingExtraError: If Blosc2 is not installed.
     """
     blosc2 = _blosc2()
     chunks = tuple(min(CHUNK_SIDE, side) for side in data.shape)
-    blocks = tuple(min(BLOCK_SIDE, side) for side in chunks)
+    wanted = FLAT_BLOCK if is_flat else (BLOCK_SIDE,) * data.ndim
+    blocks = tuple(min(block, side) for block, side in zip(wanted, chunks, strict=True))
     settings = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "nthreads": 1}
     blosc2.asarray(
         np.ascontiguousarray(data), urlpath=str(path), mode="w", chunks=chunks, blocks=blocks, cparams=settings

@@ -61,6 +61,7 @@ def keep_case(
     affine: Affine,
     modality: str,
     window: tuple[float, float] | None = None,
+    is_flat: bool = False,
 ) -> None:
     """Fill the folder of one case; ``case.json`` says what is in it.
 
@@ -70,12 +71,13 @@ def keep_case(
         affine: Of their voxels.
         modality: What made the image.
         window: ``Case.window``.
+        is_flat: It will be read by slices along the last axis.
 
     Raises:
         MissingExtraError: If Blosc2 is not installed.
     """
     for layer, array in arrays.items():
-        write_chunked(folder / f"{layer}.b2nd", array)
+        write_chunked(folder / f"{layer}.b2nd", array, is_flat=is_flat)
     places = {str(label): at for label, at in _places(arrays["labels"])}
     if "pseudo_labels" in arrays:
         places |= {f"{_PSEUDO}{label}": at for label, at in _places(arrays["pseudo_labels"])}

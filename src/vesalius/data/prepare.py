@@ -223,7 +223,8 @@ def _write(folder: Path, *, case: ListedCase, preparation: Preparation) -> None:
     arrays.setdefault("labels", np.zeros(target.shape, np.uint8))
     is_own = preparation.spec.normalisation == "percentiles"
     window = image_window(image.data[0], preparation.spec) if is_own else None
-    keep_case(folder, arrays, affine=target.affine, modality=image.modality, window=window)
+    is_flat = preparation.keeps_plane
+    keep_case(folder, arrays, affine=target.affine, modality=image.modality, window=window, is_flat=is_flat)
 
 
 def _refuse_other_units(image: Volume, case: ListedCase, spec: ModelSpec) -> None:
