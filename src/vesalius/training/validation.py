@@ -25,7 +25,8 @@ from vesalius.evaluation.benchmark import askable
 from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
 from vesalius.evaluation.matching import match_classes
 from vesalius.evaluation.references import ReferenceCase, read_references
-from vesalius.evaluation.scores import ScoringOptions, placed_on, score_case
+from vesalius.evaluation.scores import Score, ScoringOptions, placed_on, score_case
+from vesalius.evaluation.wanted import Structure
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.plan import DTYPES
@@ -134,20 +135,9 @@ class WholeScans:
                 if not pictures:
                     pictures[case.name] = self._picture(case, found)
             if self.clicks:
-                protocol = ClickProtocol(clicks=self.clicks, start="nothing")
-                only = ScoringOptions(classes=tuple(names))
-                clicked: dict[str, MaskArray] = {}
-                curves = evaluate_clicks(
-                    segmenter,
-                    [case],
-                    protocol,
-                    options=only,
-                    how=_OPTIONS,
-                    on_mask=lambda one, mask, kept=clicked: kept.update({one.name: mask}),
-                ).curves
-                for curve in curves:
-                    last = curve.after(self.clicks)
-                    dice["clicks, "].setdefault(last.name, []).append(last.dice)
+                scores, clicked = self._clicked(segmenter, case, names)
+                for score in scores:
+                    dice["clicks, "].setdefault(score.name, []).append(score.dice)
                 if clicked and not pictures:
                     pictures[case.name] = self._picture(case, _one_map(clicked, case.volume.grid))
         numbers = {
@@ -155,6 +145,25 @@ class WholeScans:
         }
         kinds = [_mean(map(_mean, of.values())) for of in dice.values() if of]
         return Validation(_mean(kinds), numbers, pictures, by_case)
+
+    def _clicked(
+        self, segmenter: Segmenter, case: ReferenceCase, names: list[str]
+    ) -> tuple[tuple[Score, ...], dict[str, MaskArray]]:
+        """Return the scores and the masks after the last click, by name."""
+        masks: dict[str, MaskArray] = {}
+
+        def keep(one: Structure, mask: MaskArray) -> None:
+            masks[one.name] = mask
+
+        result = evaluate_clicks(
+            segmenter,
+            [case],
+            ClickProtocol(clicks=self.clicks, start="nothing"),
+            options=ScoringOptions(classes=tuple(names)),
+            how=_OPTIONS,
+            on_mask=keep,
+        )
+        return tuple(curve.after(self.clicks) for curve in result.curves), masks
 
     def _references(self, vocabulary: Vocabulary) -> Iterator[ReferenceCase]:
         """Read the cases of every list; of several, names say which list a case is of."""
