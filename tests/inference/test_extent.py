@@ -76,6 +76,13 @@ def test_clicks_far_apart_mean_something_large_and_a_negative_one_a_border_half_
     assert not cut[16:].any()
 
 
+def test_clicks_that_lie_broad_mean_something_wider_than_clicks_along_a_line() -> None:
+    """The same middle click, and two others as far from it: how far it reaches along the third axis."""
+    line = inside([(11, 16, 16), (20, 16, 16), (29, 16, 16)], [True] * 3)
+    corner = inside([(11, 16, 16), (20, 16, 16), (20, 25, 16)], [True] * 3)
+    assert corner[20, 16].sum() > line[20, 16].sum()
+
+
 def test_two_small_things_far_apart_are_no_large_one() -> None:
     image = np.full(SHAPE, 0.5, np.float32)
     places = [(8, 16, 16), (32, 16, 16)]

@@ -37,6 +37,9 @@ NEAR_MM = 8.0
 OF_NEAREST, BESIDE_ITS_OWN_MM = 0.8, 18.0
 """Radius of a click as a part of the way to the nearest other one: so far only if all that is alike, or if the way
 is as short as this: such a click lies at the border of what is there, and widens it."""
+WIDER = 0.2
+"""Where three or more clicks lie as broad as long, their radii grow by this part, and less where they lie along a
+line: something broad is rounder than the tubes between its clicks."""
 LEAST_MM, MOST_MM = 3.0, 60.0
 """Smallest and largest radius; a negative click that is nearer makes it smaller."""
 ALIKE, MOSTLY, LAYER_MM = 0.03, 0.6, 4.0
@@ -225,7 +228,7 @@ def _radii_mm(
     """Return the radius of every positive click."""
     between = (own_ijk[:, None] - other_ijk) * np.asarray(spacing_mm)
     to_other = np.linalg.norm(between, axis=2).min(axis=1, initial=FAR_MM)
-    radii = []
+    radii, broad = [], 1 + WIDER * _breadth(own_ijk * spacing_mm)
     for point, way_mm, most_mm in zip(own_ijk, apart_mm.min(axis=1), to_other, strict=True):
         alike_mm = _alike_mm(point, smooth, spacing_mm)
         if np.isinf(way_mm):
@@ -234,8 +237,16 @@ def _radii_mm(
             radius_mm = max(NEAR_MM, min(OF_NEAREST * way_mm, MOST_MM))
             if way_mm > BESIDE_ITS_OWN_MM:
                 radius_mm = min(radius_mm, max(NEAR_MM, alike_mm))
-        radii.append(max(min(radius_mm, float(most_mm)), LEAST_MM))
+        radii.append(max(min(broad * radius_mm, float(most_mm)), LEAST_MM))
     return radii
+
+
+def _breadth(points_mm: Float[np.ndarray, "n 3"]) -> float:
+    """Return how broad a cloud of points is for its length: 0 of a line, 1 of a disc."""
+    if len(points_mm) < 3:
+        return 0.0
+    longest, second, _ = np.linalg.svd(points_mm - points_mm.mean(axis=0), compute_uv=False)
+    return float(second / longest) if longest else 0.0
 
 
 def _alike_mm(
