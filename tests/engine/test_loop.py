@@ -251,6 +251,20 @@ def test_a_run_asked_to_stop_saves_before_it_validates(tmp_path: Path) -> None:
     assert len(task.judged) == 1
 
 
+def test_a_request_to_stop_in_the_last_step_is_passed_on_though_nothing_is_left_to_do(tmp_path: Path) -> None:
+    """Whoever trains several times, as folds do, must not begin the next one."""
+
+    def before(drawn: int) -> None:
+        if drawn == 9:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(InterruptedRun):
+        run_in(tmp_path, LineTask(before), settings(steps=10))
+    again = LineTask()
+    learner, _ = run_in(tmp_path, again, settings(steps=10))
+    assert (learner.step, again.drawn) == (10, [])
+
+
 def test_a_task_that_cannot_validate_is_refused_where_it_should(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="LineTask without a validate"):
         run_in(tmp_path, LineTask(), settings(validate_every=4))

@@ -74,7 +74,8 @@ def train(
         team: The processes that train together, each with a learner of the same network and its own ``workers``.
 
     Raises:
-        InterruptedRun: If SIGTERM or SIGINT came; the step in hand was finished and saved.
+        InterruptedRun: If SIGTERM or SIGINT came; the step in hand was finished and saved. It may be the last one:
+            then a second call has nothing left to do.
         UsageError: If gradients were infinite or undefined for ``PATIENCE`` steps in a row, the task should
             validate and cannot, or there are more processes than windows.
         CheckpointError: If the run's checkpoint is not one of this learner.
@@ -128,6 +129,8 @@ def train(
                 saved = clock()
     _save(standing, run)
     _finish(standing, run)
+    if requested:  # whoever trains again after this is to stop too
+        raise _interrupted(requested, run)
 
 
 def _drawn(task: Task[Trained, Sample] | Taught[Trained, Sample, Lesson], seed: Seed) -> Sample:
