@@ -134,6 +134,15 @@ def test_options_that_would_count_for_nothing_are_named_and_refused(
     assert f"got:      {named}\n" in error
 
 
+def test_a_protocol_about_names_is_refused_for_a_suite_of_what_has_none(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--data", folders / "list.json", "--suite", "vista3d-kits", "--published", "oracle")
+    code, _, error = run(capsys, *words)
+    assert code == 2
+    assert "--published iterative" in error
+
+
 def test_a_class_whose_lesions_nobody_compared_is_named(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, _, said = run(capsys, folders / "good", folders / "truth", "--lesions", "spleen,splen")
     assert "lesions were not counted, because no such class was compared: splen\n" in said

@@ -196,6 +196,12 @@ def _check_clicks(args: argparse.Namespace, suite: Suite | None) -> None:
     way = "an evaluation without --clicks"
     if args.published is not None:
         names, way = _NOT_PUBLISHED, f"--published {args.published}"
+        if args.published != "iterative" and suite is not None and suite.kind == "new":
+            raise UsageError(
+                expected=f"a protocol for structures without a name, as those of {suite.name} are",
+                got=f"--published {args.published}, which is about classes that a model names",
+                do="take --published iterative, or none for an honest count of clicks",
+            )
         if args.published == "iterative":
             names = (*_NOT_PUBLISHED[1:], "seed")  # nothing is drawn, and the clicks are counted
     elif clicks:
