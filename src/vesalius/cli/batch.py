@@ -183,7 +183,7 @@ def _dry_run(
             plans[scan.out.name] = {"error": failure.as_dict()}
             words, code = f"failed: {failure.got}", max(code, failure.exit_code)
         if not as_json:
-            print(f"{scan.out.name}: {plain_text(words)}")
+            print(plain_text(f"{scan.out.name}: {words}"))
     if as_json:
         print(json.dumps({"plans": plans, "left_out": _as_plain(left_out)}, indent=2))
     return code

@@ -14,6 +14,7 @@ from vesalius.cli import request as requests
 from vesalius.cli.progress import Console, describe, describe_bytes
 from vesalius.cli.scan import Scan, check_dicom_options, identify_weights, open_scan, write_scan
 from vesalius.errors import UsageError
+from vesalius.io.plain_text import plain_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,12 +85,12 @@ def print_result(out: Path, *, is_done: bool, as_json: bool) -> None:
         print(json.dumps(_as_object(out, run, labels, is_done=is_done), indent=2))
         return
     if is_done:
-        print(f"{out} already holds the result of this input and command; --overwrite makes it anew")
+        print(plain_text(f"{out} already holds the result of this input and command; --overwrite makes it anew"))
     found = [finding for finding in labels["classes"] if finding["voxels"]]
     print(f"{len(found)} of {len(labels['classes'])} structures found in {run['duration_s']:.1f} s")
     for warning in labels["warnings"]:
         print(f"look at this: {warning}", file=sys.stderr)
-    print(f"{out / 'report.html'}")
+    print(plain_text(f"{out / 'report.html'}"))
 
 
 def _as_object(out: Path, run: dict[str, Any], labels: dict[str, Any], *, is_done: bool) -> dict[str, Any]:
