@@ -21,8 +21,8 @@ import pytest
 from PIL import Image
 
 from vesalius.cli.main import main
-from vesalius.cli.segment import print_result
 from vesalius.cli.request import Request, size_in_bytes
+from vesalius.cli.segment import print_result
 from vesalius.errors import UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
@@ -439,7 +439,7 @@ def test_a_second_run_that_changes_nothing_is_quick_to_say_so(
     assert time.perf_counter() - start < 60
 
 
-def test_a_folder_whose_name_is_no_utf_8_is_told_readably(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_whose_name_is_no_utf_8_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / os.fsdecode(b"m\xfcller")
     out.mkdir()
     (out / "run.json").write_text('{"duration_s": 1.0}')
