@@ -37,11 +37,14 @@ class Costs:
         step_s: Seconds of one step, the mean of three after one that is not counted.
         validation_s: Seconds to segment and measure one validated case; 0 where none is.
         peak_bytes: Largest resident memory of the process so far, which has now prepared, learnt and validated.
+        card_bytes: Most that these steps and the validation held on a CUDA card at once; 0 elsewhere. No card was
+            at hand to try it.
     """
 
     step_s: float
     validation_s: float
     peak_bytes: int
+    card_bytes: int = 0
 
 
 def measured_costs(
@@ -69,6 +72,9 @@ def measured_costs(
     network = course.beginning.network(seed=course.recipe.loop.seed).to(device)
     learner = Learner(network, course.optimisation())
     nowhere = RunFolder(Path("nowhere"), writes=False)
+    is_card = torch.device(device).type == "cuda"
+    if is_card:
+        torch.cuda.reset_peak_memory_stats(device)
     try:
         train(task, learner, nowhere, loop, workers=workers)
         begun = time.perf_counter()
@@ -85,7 +91,8 @@ def measured_costs(
         with torch.no_grad():
             judge(learner.average)
     validation_s = time.perf_counter() - begun if judge else 0.0
-    return Costs(step_s=step_s, validation_s=validation_s, peak_bytes=_peak_bytes())
+    card_bytes = torch.cuda.max_memory_allocated(device) if is_card else 0
+    return Costs(step_s=step_s, validation_s=validation_s, peak_bytes=_peak_bytes(), card_bytes=card_bytes)
 
 
 def _peak_bytes() -> int:

@@ -48,3 +48,10 @@ def test_the_plan_says_why_nothing_is_held_out_and_what_judges_then(
     cases = (*found.cases[:training], *(replace(case, split="test") for case in found.cases[training:]))
     tuning = begin(place / "tiny", replace(found, cases=cases), FinetuneOptions(folds=0))
     assert said in list(plan_lines(tuning, SHORT))
+
+
+def test_memory_of_a_card_is_told_beside_the_machine_s(place: Path) -> None:
+    tuning = begin(place / "tiny", listed(place, 2), FinetuneOptions(folds=0))
+    here, there = (list(plan_lines(tuning, replace(SHORT, card_bytes=size)))[-1] for size in (0, 5_200_000_000))
+    assert "card" not in here
+    assert there == f"{here}, 5.2 GB of the card"

@@ -45,7 +45,8 @@ def plan_lines(tuning: Finetuning, schedule: Schedule) -> Iterator[str]:
     yield _judgement(tuning, people)
     often = f", validated every {schedule.validate_every}" if tuning.validated else ""
     yield f"{schedule.steps} steps each at most{often}, {schedule.step_s:.2f} s a step as measured"
-    yield f"about {_minutes(schedule.seconds)} in all, {schedule.peak_bytes / 1e9:.1f} GB at the peak"
+    on_card = f", {schedule.card_bytes / 1e9:.1f} GB of the card" if schedule.card_bytes else ""
+    yield f"about {_minutes(schedule.seconds)} in all, {schedule.peak_bytes / 1e9:.1f} GB at the peak{on_card}"
 
 
 def _judgement(tuning: Finetuning, people: int) -> str:

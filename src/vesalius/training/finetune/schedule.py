@@ -35,6 +35,7 @@ class Schedule:
         step_s: Seconds of a step, as measured.
         seconds: What all of it will take, as forecast.
         peak_bytes: Resident memory at the peak, as measured over a few steps and a validation.
+        card_bytes: The same of a CUDA card; 0 elsewhere.
     """
 
     steps: int
@@ -42,6 +43,7 @@ class Schedule:
     step_s: float
     seconds: float
     peak_bytes: int
+    card_bytes: int = 0
 
 
 def schedule_of(tuning: Finetuning, costs: Costs, options: FinetuneOptions) -> Schedule:
@@ -63,6 +65,7 @@ def schedule_of(tuning: Finetuning, costs: Costs, options: FinetuneOptions) -> S
         step_s=costs.step_s,
         seconds=seconds,
         peak_bytes=costs.peak_bytes,
+        card_bytes=costs.card_bytes,
     )
 
 
