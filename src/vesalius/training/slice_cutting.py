@@ -124,7 +124,8 @@ def grid_over(case: Case, spec: ModelSpec) -> Grid | None:
     factors = np.array([*(np.asarray(spec.spacing_mm[:2]) / case.spacing_mm[:2]), 1.0])
     if np.allclose(factors, 1.0, rtol=_AS_LARGE, atol=0.0):
         return None
-    return Grid(case.labels.shape, np.eye(4)).respaced(factors)
+    rows, columns, slices = case.labels.shape
+    return Grid((rows, columns, slices), np.eye(4)).respaced(factors)
 
 
 def _in_case(points: Float[Tensor, "i j k 3"], grid: Grid, shape: tuple[int, ...]) -> Float[Tensor, "i j k 3"]:
