@@ -60,8 +60,8 @@ def convert_model(
         origin = f"{weights.spec.provenance}; converted from {path.name} ({weights.report.format})"
         spec = dataclasses.replace(weights.spec, provenance=origin.removeprefix("; "))
         write_model(folder, state, spec, dtype=dtype)
-        if isinstance(spec.architecture, VistaArchitecture):
-            write_golden(folder)
+        (folder / GOLDEN_FILE).unlink(missing_ok=True)  # of a model that was replaced
+        write_golden(folder)
     else:
         heads = weights.spec.vista.point_heads  # a backbone is refused, which has no such layout
         if weights.spec.vista.point_branch and heads != VistaArchitecture().point_heads:

@@ -19,10 +19,14 @@ from torch import Tensor
 
 from vesalius.checkpoints.formats.vista3d_official import to_official
 from vesalius.checkpoints.header import read_header
-from vesalius.checkpoints.load import load_model
+from vesalius.checkpoints.load import load_any
 from vesalius.checkpoints.safetensors import read_tensors, write_tensors
+from vesalius.checkpoints.slice_probe import slice_answers, taps_of, transformers_answers
 from vesalius.errors import CheckpointError, MissingExtraError
+from vesalius.models.build import AnyNetwork
+from vesalius.models.meddinov3 import MedDino
 from vesalius.models.vista3d import Vista3D
+from vesalius.models.vit import Vit
 from vesalius.spec import ModelSpec, VistaArchitecture
 
 GOLDEN_FILE = "golden.safetensors"
@@ -120,6 +124,39 @@ def monai_answers(official: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, 
     return {"class_logits": class_logits[:, 0].float(), "point_logits": point_logits[:, 0].float()}
 
 
+def answers_of(network: AnyNetwork, spec: ModelSpec, *, brighter_by: float = 0.0) -> dict[str, Tensor]:
+    """Return what a network answers to its probe; of heads for prompts on a backbone nothing, for want of one."""
+    match network:
+        case Vista3D():
+            return our_answers(network, spec, brighter_by=brighter_by)
+        case Vit() | MedDino():
+            return slice_answers(network, spec, brighter_by=brighter_by)
+        case _:
+            return {}
+
+
+def peer_of(network: AnyNetwork) -> str:
+    """Return what the library is called that a network is compared with."""
+    return "MONAI" if isinstance(network, Vista3D) else "transformers"
+
+
+def peer_difference(network: AnyNetwork, spec: ModelSpec, ours: Mapping[str, Tensor]) -> float:
+    """Return how far our answers are from those of another library's network with the same weights.
+
+    Raises:
+        MissingExtraError: If it is not installed, or has no such network.
+    """
+    if isinstance(network, Vista3D):
+        return monai_difference(network, spec, ours)
+    if not isinstance(network, Vit):
+        raise MissingExtraError(
+            expected="a published network with the same decoder",
+            got="none; transformers has the backbone alone",
+            do="compare the backbone that it began with",
+        )
+    return difference(ours, transformers_answers(network, taps_of(network)))
+
+
 def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
     """Return the largest relative difference, max|a - b| / max|b|, over all answers; infinite if one is not finite.
 
@@ -144,8 +181,8 @@ class Golden:
     """Answers kept beside weights."""
 
     answers: Mapping[str, Tensor]
-    from_monai: float | None
-    """How far they were from MONAI's when they were written; ``None`` if that could not be asked."""
+    from_peer: float | None
+    """How far they were from the other library's when they were written; ``None`` if that could not be asked."""
 
 
 def monai_difference(network: Vista3D, spec: ModelSpec, ours: Mapping[str, Tensor]) -> float:
@@ -170,17 +207,22 @@ def _sizes(spec: ModelSpec) -> VistaArchitecture:
 
 
 def write_golden(folder: Path) -> None:
-    """Keep today's answers of a model folder beside its weights, and how far they are from MONAI's.
+    """Keep today's answers of a model folder beside its weights, and how far they are from the other library's.
+
+    Of a network that has no probe nothing is kept.
 
     Raises:
         CheckpointError: If the folder holds no sound model.
         DiskError: If it cannot be written.
     """
-    model = load_model(folder)
-    answers = our_answers(model.network, model.spec)
+    model = load_any(folder)
+    answers = answers_of(model.network, model.spec)
+    if not answers:
+        return
     metadata = {"format": "pt", "torch": str(torch.__version__), "weights_sha256": model.report.sha256}
     try:
-        metadata["from_monai"] = f"{monai_difference(model.network, model.spec, answers):.3e}"
+        apart = peer_difference(model.network, model.spec, answers)
+        metadata[f"from_{peer_of(model.network).lower()}"] = f"{apart:.3e}"
     except MissingExtraError as error:
         metadata["not_compared"] = error.got
     write_tensors(folder / GOLDEN_FILE, answers, metadata=metadata)
@@ -199,8 +241,8 @@ def read_golden(weights: Path, sha256: str) -> Golden | None:
     if header.metadata.get("weights_sha256") != sha256:
         return None
     answers = read_tensors(path, {name: name for name in header.tensors}, header=header)
-    said = header.metadata.get("from_monai")
-    return Golden(answers=answers, from_monai=_difference_said(path, said) if said else None)
+    said = header.metadata.get("from_monai") or header.metadata.get("from_transformers")
+    return Golden(answers=answers, from_peer=_difference_said(path, said) if said else None)
 
 
 def _difference_said(path: Path, said: str) -> float:
@@ -210,7 +252,7 @@ def _difference_said(path: Path, said: str) -> float:
         number = math.nan
     if not 0 <= number < math.inf:
         raise CheckpointError(
-            expected=f"in {path} a number that says how far its answers were from MONAI's",
+            expected=f"in {path} a number that says how far its answers were from another library's",
             got=repr(said[:40]),
             do="delete it; `vesalius models convert` writes it anew",
         )

@@ -17,11 +17,10 @@ import torch
 
 from vesalius.checkpoints.catalog import BUILTIN, CATALOG, CatalogRow
 from vesalius.checkpoints.load import Loaded, find_weights_of, load_any
-from vesalius.checkpoints.probe import TOLERANCE, difference, monai_difference, our_answers, read_golden
+from vesalius.checkpoints.probe import TOLERANCE, answers_of, difference, peer_difference, peer_of, read_golden
 from vesalius.checkpoints.store import first_seen_sha256
 from vesalius.errors import MissingExtraError, ModelError
 from vesalius.models.build import AnyNetwork
-from vesalius.models.vista3d import Vista3D
 from vesalius.spec import ModelSpec
 
 _ROUNDING = 2.0**-20
@@ -80,10 +79,7 @@ def verify(source: str | Path) -> Verification:
         checks.append(Check("keys", "failed", f"{error.expected}; got {error.got}"))
     else:
         checks += [Check("keys", "passed", model.report.summary()), _check_values(model)]
-        if isinstance(model.network, Vista3D):
-            checks.append(_check_answers(model.network, model.spec, model.report.path, sha256))
-        else:
-            checks.append(Check("answers", "unknown", "a network of slices; nothing installed answers alike"))
+        checks.append(_check_answers(model.network, model.spec, model.report.path, sha256))
     return Verification(
         path=path, size_bytes=size, sha256=sha256, md5=md5, checks=tuple(checks), verdict=_verdict(checks)
     )
@@ -136,32 +132,34 @@ def _check_values(model: Loaded[AnyNetwork]) -> Check:
     return Check("values", "passed", "all finite")
 
 
-def _check_answers(network: Vista3D, spec: ModelSpec, path: Path, sha256: str) -> Check:
-    """Compare our network with MONAI's on the same weights, and with answers kept beside them."""
-    ours = our_answers(network, spec)
+def _check_answers(network: AnyNetwork, spec: ModelSpec, path: Path, sha256: str) -> Check:
+    """Compare our network with another library's on the same weights, and with answers kept beside them."""
+    ours, peer = answers_of(network, spec), peer_of(network)
+    if not ours:
+        return Check("answers", "unknown", "heads for prompts on a backbone; nothing that is known answers alike")
     said, worst, has_peer = [], 0.0, False
     golden = read_golden(path, sha256)
     if golden is not None:
         apart = difference(ours, golden.answers)
-        # Whoever made the file wrote beside it how far it was from MONAI's: only of our own models is that proof.
-        has_peer = golden.from_monai is not None and path.resolve().is_relative_to(BUILTIN)
-        worst = max(apart, golden.from_monai or 0.0)
+        # Whoever made the file wrote beside it how far it was from the peer's: only of our own models a proof.
+        has_peer = golden.from_peer is not None and path.resolve().is_relative_to(BUILTIN)
+        worst = max(apart, golden.from_peer or 0.0)
         was = (
-            "never compared with MONAI"
-            if golden.from_monai is None
-            else f"then {golden.from_monai:.1e} from MONAI's, as it says"
+            f"never compared with {peer}"
+            if golden.from_peer is None
+            else f"then {golden.from_peer:.1e} from {peer}'s, as it says"
         )
         said.append(f"{apart:.1e} from the answers kept beside it ({was})")
     try:
-        apart = monai_difference(network, spec, ours)
+        apart = peer_difference(network, spec, ours)
     except MissingExtraError as error:
-        said.append(f"not compared with MONAI now: {error.got}; {error.do}")
+        said.append(f"not compared with {peer} now: {error.got}; {error.do}")
     else:
         has_peer, worst = True, max(apart, worst)
-        said.append(f"{apart:.1e} from MONAI's network")
+        said.append(f"{apart:.1e} from {peer}'s network")
     outcome: Outcome = "failed" if worst > TOLERANCE else "passed" if has_peer else "unknown"
     if outcome == "failed":
-        wobble = difference(our_answers(network, spec, brighter_by=_ROUNDING), ours)
+        wobble = difference(answers_of(network, spec, brighter_by=_ROUNDING), ours)
         if worst <= 10 * wobble:
             outcome = "unknown"
             said.append(f"these weights amplify rounding: {_ROUNDING:.0e} in the image becomes {wobble:.1e}")

@@ -18,7 +18,10 @@ from torch import Tensor
 from parity.published_decoder import PatchDecode
 from parity.seeded_vit import meta_shapes, seeded_vit
 from vesalius.checkpoints.convert import convert_model
+from vesalius.checkpoints.header import read_header
 from vesalius.checkpoints.load import load_encoder, load_model, load_slice_model
+from vesalius.checkpoints.safetensors import read_tensors, write_tensors
+from vesalius.checkpoints.verify import verify
 from vesalius.errors import CheckpointError, UnsafeCheckpointError
 from vesalius.geometry.grid import Grid
 from vesalius.inference.segmenter import Segmenter
@@ -121,6 +124,19 @@ def test_the_network_and_what_it_expects_are_read(tmp_path: Path) -> None:
     )
     assert torch.equal(state["decoder.stages.2.norm.bias"], weights["up_projection.decode.2.1.bias"])
     assert torch.equal(state["decoder.classify.weight"], weights["up_projection.decode.4.weight"])
+
+
+def test_a_segmenter_of_slices_is_held_to_the_answers_that_its_conversion_kept(tmp_path: Path) -> None:
+    convert_model(save(tmp_path, checkpoint()), tmp_path / "ours")
+    golden = tmp_path / "ours" / "golden.safetensors"
+    header = read_header(golden)
+    assert sorted(header.tensors) == ["logits", "tokens_11", "tokens_2", "tokens_5", "tokens_8"]
+    found = verify(tmp_path / "ours")
+    assert found.verdict == "incomplete", "a decoder has no peer"
+    assert "0.0e+00 from the answers kept beside it" in found.checks[-1].detail
+    answers = read_tensors(golden, {name: name for name in header.tensors}, header=header)
+    write_tensors(golden, {**answers, "logits": answers["logits"] * 1.01}, metadata=header.metadata)
+    assert verify(tmp_path / "ours").verdict == "failed"
 
 
 def test_what_is_ignored_in_training_has_no_channel_and_no_name(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +14,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from parity.seeded_vit import meta_shapes, seeded_vit
+from vesalius.checkpoints import probe
 from vesalius.checkpoints.catalog import DINOV3_SPECS, FLEXICT_SPEC, MEDDINOV3_SPEC
 from vesalius.checkpoints.convert import convert_model
 from vesalius.checkpoints.formats import dinov3_official, meddinov3_official, timm_vit, transformers_vit
 from vesalius.checkpoints.formats.vit_layout import VitLayout, spec_of, translate_encoder
-from vesalius.checkpoints.header import Shape
+from vesalius.checkpoints.header import Shape, read_header
 from vesalius.checkpoints.load import load_encoder, load_model
-from vesalius.checkpoints.safetensors import write_model
+from vesalius.checkpoints.probe import GOLDEN_FILE
+from vesalius.checkpoints.safetensors import read_tensors, write_model, write_tensors
+from vesalius.checkpoints.slice_probe import slice_answers, to_transformers
 from vesalius.checkpoints.verify import verify
 from vesalius.checkpoints.weights import VIT_LAYOUTS, open_weights
 from vesalius.errors import CheckpointError, NoHeadError, UsageError
+from vesalius.models.build import build
+from vesalius.models.vit import Vit
 from vesalius.spec import ModelSpec, VitArchitecture
 
 SMALL = {"width": 128, "depth": 2, "heads": 2, "patch": 8}
@@ -288,10 +294,53 @@ def test_a_converted_backbone_keeps_its_preset_and_its_answers(teacher: Path, tm
         convert_model(teacher, tmp_path / "ours")
 
 
-def test_a_backbone_that_is_whole_is_called_incomplete_since_nothing_here_answers_alike(teacher: Path) -> None:
+def test_a_backbone_is_held_to_the_answers_that_its_conversion_kept(teacher: Path, tmp_path: Path) -> None:
+    convert_model(teacher, tmp_path / "ours")
+    golden = tmp_path / "ours" / GOLDEN_FILE
+    header = read_header(golden)
+    assert sorted(header.tensors) == ["tokens_0", "tokens_1"]
+    found = verify(tmp_path / "ours")
+    assert found.verdict != "failed"
+    assert "0.0e+00 from the answers kept beside it" in found.checks[-1].detail
+    answers = read_tensors(golden, {name: name for name in header.tensors}, header=header)
+    answers["tokens_0"][0, 3] *= 1.01
+    write_tensors(golden, answers, metadata=header.metadata)
+    assert verify(tmp_path / "ours").verdict == "failed"
+
+
+def test_a_backbone_that_no_other_library_answered_with_is_incomplete(
+    teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
     found = verify(teacher)
     assert {check.name: check.outcome for check in found.checks}["keys"] == "passed"
     assert found.verdict == "incomplete"
+    assert "pip install transformers" in found.checks[-1].detail
+
+
+@pytest.mark.parametrize(("apart", "verdict"), [(1.0, "sound"), (1.01, "failed")])
+def test_a_backbone_that_the_other_library_answers_alike_is_sound(
+    teacher: Path, monkeypatch: pytest.MonkeyPatch, apart: float, verdict: str
+) -> None:
+    """The other library is played here; the test below asks it, where it is installed."""
+
+    def played(network: Vit, taps: tuple[int, ...]) -> dict[str, Tensor]:
+        spec = ModelSpec(name="played", architecture=network.architecture, window_size=(8, 8, 1))
+        return {name: tensor * apart for name, tensor in slice_answers(network, spec).items()}
+
+    monkeypatch.setattr(probe, "transformers_answers", played)
+    assert verify(teacher).verdict == verdict
+
+
+def test_transformers_answers_as_our_network_does(teacher: Path) -> None:
+    pytest.importorskip("transformers")
+    assert verify(teacher).verdict == "sound"
+
+
+def test_our_names_become_those_of_transformers() -> None:
+    network = build(VitArchitecture(width=128, depth=4, heads=2, patch_size=8, qkv_bias=True))
+    found = {name: list(tensor.shape) for name, tensor in to_transformers(network.state_dict()).items()}
+    assert found == NAMES["transformers"]
 
 
 def test_a_load_in_bf16_keeps_norms_in_fp32(teacher: Path) -> None:
