@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from engine.line_task import same, without_times
 from pretraining.small_store import HEAD, TINY, pupil, recipe, write_store
 from vesalius.checkpoints.load import load_encoder
 from vesalius.checkpoints.safetensors import write_model
-from vesalius.data.slices import MANIFEST, SliceStore
+from vesalius.data.slices import MANIFEST, SliceStore, sha256_of
 from vesalius.engine.run import RunFolder
 from vesalius.errors import CheckpointError, FileFormatError, UsageError
 from vesalius.geometry.planes import ORIENTATION
@@ -265,6 +266,28 @@ def test_slices_that_were_replaced_after_curation_are_refused(tmp_path: Path) ->
     with pytest.raises(FileFormatError, match=r"pixels\.npy of case-1"):
         carry_out(course(made), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_was_found_as_curated_is_read_again_only_where_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write_store(tmp_path / "store")
+    read: list[str] = []
+
+    def noting(path: Path) -> str:
+        read.append(path.parent.name)
+        return sha256_of(path)
+
+    monkeypatch.setattr("vesalius.data.slices.sha256_of", noting)
+    carry_out(course(made), tmp_path / "run")
+    assert len(set(read)) == len(made.cases)
+    read.clear()
+    carry_out(course(made), tmp_path / "run")
+    assert not read
+    changed = made.shard(1).folder / "pixels.npy"
+    os.utime(changed, ns=(1, 1))
+    carry_out(course(made), tmp_path / "run")
+    assert set(read) == {changed.parent.name}
 
 
 def test_another_store_in_the_same_run_is_refused(store: SliceStore, finished: Path, tmp_path: Path) -> None:
