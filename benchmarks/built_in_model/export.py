@@ -1,4 +1,4 @@
-"""Write the trained weights as the model inside the package: 16-bit weights, spec, and a card of measurements.
+"""Write the trained weights as the model inside the package: 16-bit weights, spec, answers, a card of measurements.
 
 ::
 
@@ -22,6 +22,7 @@ from clicks import SHOWN, after
 from evaluate import BY_RULE, FIVE, UNIONS, outcomes
 from specification import SPEC
 
+from vesalius.checkpoints.probe import write_golden
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.inference.confidence import Expectation, fit_expectations
 from vesalius.spec import ModelSpec
@@ -193,6 +194,7 @@ def main() -> None:
     state = torch.load(arguments.run / "last.pt", weights_only=True)["average"]
     write_model(arguments.to, state, spec, dtype=torch.float16)
     size = (arguments.to / "model.safetensors").stat().st_size
+    write_golden(arguments.to)
     if results is not None:
         (arguments.to / "MODEL_CARD.md").write_text(card(spec, results, size))
     print(f"{size / 1e6:.2f} MB; everything: {[spec.names[label] for label in spec.everything]}")

@@ -133,6 +133,18 @@ def test_without_monai_the_line_to_type_is_said(
     assert "never compared" in alone.checks[-1].detail
 
 
+def test_the_model_inside_the_package_is_sound_with_monai_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its point head has one head of attention, where MONAI's has four unless it is told."""
+    folder = verification.BUILTIN / "vesalius-small"
+    asked = verify(folder)
+    assert asked.verdict == "sound"
+    assert "from MONAI's network" in asked.checks[-1].detail
+    for name in [name for name in sys.modules if name.split(".")[0] == "monai"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "monai", None)
+    assert verify(folder).verdict == "sound"
+
+
 def test_a_network_that_answers_otherwise_than_it_did_fails(converted: Path, tmp_path: Path) -> None:
     shutil.copytree(converted, tmp_path / "ours")
     golden = tmp_path / "ours" / GOLDEN_FILE
