@@ -146,6 +146,16 @@ SENTENCES: Mapping[str, str] = {
     "promptable_vit.json": "Three structures of a scan learnt by heart by VISTA3D's heads on a toy transformer, "
     "{minutes:g} minutes of a core: by name at least {lowest[by name]:.2f}, by one click at least "
     "{lowest[by one click]:.2f} ({asked for} asked for)",
+    "stages.json": "VISTA3D's stages from nothing, {minutes:g} minutes of a core a course, two seeds, five structures "
+    "of the head on 16 scans: all four stages {courses[four stages][automatic][mean]:.2f}, without painted scans "
+    "{courses[without synthesis][automatic][mean]:.2f}, without supervoxels "
+    "{courses[without supervoxels][automatic][mean]:.2f}, stages 1 and 3 alone "
+    "{courses[stages 1 and 3][automatic][mean]:.2f}, everything at once {courses[at once][automatic][mean]:.2f}; "
+    "after five clicks {courses[four stages][automatic and 5 clicks][mean]:.2f}, "
+    "{courses[without synthesis][automatic and 5 clicks][mean]:.2f}, "
+    "{courses[without supervoxels][automatic and 5 clicks][mean]:.2f}, "
+    "{courses[stages 1 and 3][automatic and 5 clicks][mean]:.2f}, "
+    "{courses[at once][automatic and 5 clicks][mean]:.2f}",
     "stages_long.json": "A network that learnt clicks for {long minutes:g} minutes of a core, lumps painted into "
     "its windows, and never heard of larynx, esophagus and sarcoma: five clicks as on what has no name give "
     "{courses[long, lumps][novel, by structure][larynx][novel]:.2f}, "
