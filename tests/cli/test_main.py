@@ -178,6 +178,12 @@ def test_where_a_card_is_full_the_advice_is_about_the_card(error: Exception) -> 
     assert "--max-memory" in as_typed(MemoryError()).do
 
 
+def test_what_may_not_be_looked_at_is_no_bug_of_ours() -> None:
+    found = as_typed(PermissionError(13, "Permission denied", "/closed/scan.nii.gz"))
+    assert found.exit_code == 3
+    assert "/closed/scan.nii.gz" in found.expected
+
+
 def test_a_bug_asks_for_a_report_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ import json
 import sys
 import traceback
 
-from vesalius.errors import DiskError, InterruptedRun, MemoryBudgetError, VesaliusError, is_out_of_memory
+from vesalius.errors import DiskError, InputError, InterruptedRun, MemoryBudgetError, VesaliusError, is_out_of_memory
 from vesalius.io.plain_text import plain_text
 
 BUG = 1
@@ -42,6 +42,12 @@ def as_typed(error: BaseException) -> VesaliusError:
             expected="to write to the disk",
             got=error.strerror or str(error),
             do="free some space or name another folder with -o",
+        )
+    if isinstance(error, PermissionError):
+        return InputError(
+            expected=f"to be allowed to use {error.filename or 'every file named'}",
+            got=error.strerror or str(error),
+            do="ask whoever owns it, or name another",
         )
     return VesaliusError(
         expected="the program to know what to do",
