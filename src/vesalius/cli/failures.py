@@ -8,7 +8,14 @@ import json
 import sys
 import traceback
 
-from vesalius.errors import DiskError, InputError, InterruptedRun, MemoryBudgetError, VesaliusError, is_out_of_memory
+from vesalius.errors import (
+    DiskError,
+    InputError,
+    InterruptedRun,
+    MemoryBudgetError,
+    VesaliusError,
+    is_out_of_memory,
+)
 from vesalius.io.plain_text import plain_text
 
 BUG = 1
