@@ -22,6 +22,7 @@ from vesalius.spec import ModelSpec, VitArchitecture
 
 _PATCHES = (3, 5)
 """Rows and columns of patches: unlike, so that rows that are taken for columns are seen."""
+_INSTALL = 'pip install "transformers>=5"'
 
 
 def probe_slices(architecture: VitArchitecture, *, count: int = 1) -> Float[Tensor, "b c h w"]:
@@ -80,7 +81,8 @@ def transformers_answers(network: Vit, taps: Sequence[int]) -> dict[str, Tensor]
         taps: Which blocks are asked.
 
     Raises:
-        MissingExtraError: If transformers is not installed.
+        MissingExtraError: If transformers 5 is not installed: version 4 names the blocks otherwise, and some of its
+            releases hand out the last hidden state normed, so that other names alone would not do.
     """
     try:
         library = importlib.import_module("transformers")
@@ -89,7 +91,7 @@ def transformers_answers(network: Vit, taps: Sequence[int]) -> dict[str, Tensor]
         raise MissingExtraError(
             expected="transformers with DINOv3, to compare with",
             got="an environment without it",
-            do="pip install transformers",
+            do=_INSTALL,
         ) from None
     sizes = network.architecture
     settings = configure(
@@ -107,7 +109,14 @@ def transformers_answers(network: Vit, taps: Sequence[int]) -> dict[str, Tensor]
     )
     with torch.random.fork_rng(devices=[]):
         peer = make(settings).eval()
-    peer.load_state_dict(to_transformers(network.state_dict()), strict=True)
+    weights = to_transformers(network.state_dict())
+    if strange := sorted(weights.keys() ^ peer.state_dict().keys()):
+        raise MissingExtraError(
+            expected="DINOv3 under the names of transformers 5, to compare with",
+            got=f"transformers {library.__version__}, which names tensors otherwise ({strange[0]})",
+            do=_INSTALL,
+        )
+    peer.load_state_dict(weights, strict=True)
     states = peer(probe_slices(sizes), output_hidden_states=True).hidden_states
     return {f"tokens_{tap}": peer.norm(states[tap + 1]).float() for tap in taps}
 

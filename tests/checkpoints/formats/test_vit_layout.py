@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -315,7 +316,35 @@ def test_a_backbone_that_no_other_library_answered_with_is_incomplete(
     found = verify(teacher)
     assert {check.name: check.outcome for check in found.checks}["keys"] == "passed"
     assert found.verdict == "incomplete"
-    assert "pip install transformers" in found.checks[-1].detail
+    assert 'pip install "transformers>=5"' in found.checks[-1].detail
+
+
+def test_a_transformers_that_names_the_blocks_otherwise_is_no_crash(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 4 has DINOv3, too: its blocks are ``layer.0``, those of version 5 ``model.layer.0``."""
+    ours = to_transformers(load_encoder(teacher).network.state_dict())
+
+    class Version4(torch.nn.Module):
+        def __init__(self, settings: object) -> None:
+            super().__init__()
+
+        def state_dict(self) -> dict[str, Tensor]:
+            return {name.removeprefix("model."): tensor for name, tensor in ours.items()}
+
+        def load_state_dict(self, weights: dict[str, Tensor], *, strict: bool) -> None:
+            assert strict
+            if weights.keys() != self.state_dict().keys():
+                raise RuntimeError("Missing key(s) in state_dict")
+
+    library = SimpleNamespace(DINOv3ViTModel=Version4, DINOv3ViTConfig=dict, __version__="4.57.1")
+    monkeypatch.setitem(sys.modules, "transformers", library)
+    found = verify(teacher)
+    assert found.verdict == "incomplete"
+    assert "transformers 4.57.1, which names tensors otherwise (layer.0." in found.checks[-1].detail
+    assert 'pip install "transformers>=5"' in found.checks[-1].detail
+    convert_model(teacher, tmp_path / "ours")
+    assert "4.57.1" in read_header(tmp_path / "ours" / GOLDEN_FILE).metadata["not_compared"]
 
 
 @pytest.mark.parametrize(("apart", "verdict"), [(1.0, "sound"), (1.01, "failed")])
