@@ -83,6 +83,22 @@ def test_clicks_that_lie_broad_mean_something_wider_than_clicks_along_a_line() -
     assert corner[20, 16].sum() > line[20, 16].sum()
 
 
+def test_a_negative_click_on_the_way_between_two_others_cuts_it() -> None:
+    """And one beside it takes its own side alone."""
+    image = walled((8, 16, 16), (32, 16, 16))
+    ends = [(8.0, 16.0, 16.0), (32.0, 16.0, 16.0)]
+    whole = inside(ends, [True, True], image)
+    assert whole[8:33, 16, 16].all()
+    for middle in ((20.0, 16.0, 16.0), (20.0, 16.5, 16.0)):
+        cut = inside([*ends, middle], [True, True, False], image)
+        assert cut[8, 16, 16]
+        assert cut[32, 16, 16]
+        assert not cut[18:23].any()
+    beside = inside([*ends, (20.0, 18.0, 16.0)], [True, True, False], image)
+    assert beside[20, 15, 16]
+    assert not beside[20, 18, 16]
+
+
 def test_two_small_things_far_apart_are_no_large_one() -> None:
     image = np.full(SHAPE, 0.5, np.float32)
     places = [(8, 16, 16), (32, 16, 16)]

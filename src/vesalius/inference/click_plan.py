@@ -48,9 +48,9 @@ _HEAD_OF_PASS = 0.1
 0.095 was measured with the full width in bf16 (benchmarks/clicks_vs_monai.py, later clicks against the first)."""
 
 
-_EXTENT_BYTES = 56
-"""For a voxel of the box around an object's windows, while its extent is found: 52 were measured for distances,
-weights and bins at 64 and 96 voxels a side, and 4 are the image in full precision."""
+_EXTENT_BYTES = 68
+"""For a voxel of the box around an object's windows, while its extent is found: 49 to 64 were measured for
+distances, weights and bins, with 2 to 20 clicks in boxes of 64 to 128 voxels a side; 4 are the image in fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,10 @@ NEAR_MM = 8.0
 OF_NEAREST, BESIDE_ITS_OWN_MM = 0.8, 18.0
 """Radius of a click as a part of the way to the nearest other one: so far only if all that is alike, or if the way
 is as short as this: such a click lies at the border of what is there, and widens it."""
+NEIGHBOURS = 4
+"""Nearest clicks to which each has a tube: of five clicks all, of many not the square of their number."""
+CUT = 0.3
+"""A negative click that is nearer to the line between two others than this part of its radius leaves no tube."""
 WIDER = 0.2
 """Where three or more clicks lie as broad as long, their radii grow by this part, and less where they lie along a
 line: something broad is rounder than the tubes between its clicks."""
@@ -129,18 +133,26 @@ class _Tube:
     ) -> tuple[Float32[np.ndarray, "i j k"], Float32[np.ndarray, "i j k"]]:
         """Return how far the line is from each voxel of a box, and the tube's radius beside it, in mm."""
         start_ijk, end_ijk = self.ends_ijk
-        way = (end_ijk - start_ijk) * spacing_mm
+        way = ((end_ijk - start_ijk) * spacing_mm).tolist()
         i, j, k = (
             ((np.arange(*ends) - at) * mm).astype(np.float32)
             for ends, at, mm in zip(zip(box.start, box.stop, strict=True), start_ijk, spacing_mm, strict=True)
         )
         along = (i * way[0])[:, None, None] + (j * way[1])[:, None] + k * way[2]
-        squared = float(way @ way)
-        part = np.clip(along / max(squared, 1e-6), 0, 1).astype(np.float32)
+        squared = sum(side**2 for side in way)
+        part = np.clip(along / max(squared, 1e-6), 0, 1)
         own = (i**2)[:, None, None] + (j**2)[:, None] + k**2
-        mm = np.sqrt(np.maximum(own - 2 * part * along + part**2 * squared, 0))
+        mm = np.sqrt(np.maximum(own + part * (part * squared - 2 * along), 0))
         first, last = self.radii_mm
-        return mm.astype(np.float32), (first + (last - first) * part).astype(np.float32)
+        return mm, first + (last - first) * part
+
+    def is_cut(self, point_ijk: Float[np.ndarray, " 3"], spacing_mm: tuple[float, float, float]) -> bool:
+        """Whether a negative click lies so near to the line that nothing is to be left on either side of it."""
+        start, end, point = (np.asarray(one) * spacing_mm for one in (*self.ends_ijk, point_ijk))
+        way = end - start
+        part = float(np.clip((point - start) @ way / max(float(way @ way), 1e-6), 0, 1))
+        first, last = self.radii_mm
+        return float(np.linalg.norm(start + part * way - point)) < CUT * (first + (last - first) * part)
 
 
 def extent(
@@ -151,9 +163,10 @@ def extent(
 ) -> Float32[np.ndarray, "i j k"]:
     """Return logits of what clicks mean, above 0 inside.
 
-    A positive click reaches as far as its radius, along the way to each other one on the same thing, and to where a
-    negative one is nearer. Intensities that are more frequent there than around it and near negative clicks raise
-    the logits, others lower them. Where every click is negative nothing is inside, and intensities say nothing.
+    A positive click reaches as far as its radius, along the way to others on the same thing, and to where a
+    negative one is nearer; a negative one on that way cuts it. Intensities that are more frequent there than around
+    it and near negative clicks raise the logits, others lower them. Where every click is negative nothing is inside,
+    and intensities say nothing.
 
     Args:
         points_ijk: At least one click, in voxels of the image; it may lie outside.
@@ -193,12 +206,20 @@ def _tubes(
     smooth: Float32[np.ndarray, "i j k"],
     spacing_mm: tuple[float, float, float],
 ) -> Iterator[_Tube]:
-    """Yield a ball around every positive click, and a tube from each to every other one on the same thing."""
+    """Yield a ball around every positive click, and tubes to the nearest others on its thing, but what is cut."""
     apart_mm = _apart_mm(own_ijk, smooth, spacing_mm)
     radii = _radii_mm(own_ijk, other_ijk, apart_mm, smooth, spacing_mm)
-    for one, other in itertools.combinations_with_replacement(range(len(own_ijk)), 2):
-        if one == other or np.isfinite(apart_mm[one, other]):
-            yield _Tube((own_ijk[one], own_ijk[other]), (radii[one], radii[other]))
+    nearest = np.argsort(apart_mm, axis=1, kind="stable")[:, :NEIGHBOURS].tolist()
+    pairs = {
+        (min(one, other), max(one, other)) for one, some in enumerate(nearest) for other in some if one != other
+    }
+    for one, other in sorted({(one, one) for one in range(len(own_ijk))} | pairs):
+        tube = _Tube((own_ijk[one], own_ijk[other]), (radii[one], radii[other]))
+        is_tube = np.isfinite(apart_mm[one, other]) and not any(
+            tube.is_cut(point, spacing_mm) for point in other_ijk
+        )
+        if one == other or is_tube:
+            yield tube
 
 
 def _apart_mm(
@@ -237,7 +258,7 @@ def _radii_mm(
             radius_mm = max(NEAR_MM, min(OF_NEAREST * way_mm, MOST_MM))
             if way_mm > BESIDE_ITS_OWN_MM:
                 radius_mm = min(radius_mm, max(NEAR_MM, alike_mm))
-        radii.append(max(min(broad * radius_mm, float(most_mm)), LEAST_MM))
+        radii.append(float(max(min(broad * radius_mm, most_mm), LEAST_MM)))
     return radii
 
 
