@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vesalius.inference.click_plan import ClickPlan
     from vesalius.inference.segmenter import Segmentation, Segmenter
     from vesalius.interactive.session import Session
+    from vesalius.labels.findings import Finding
     from vesalius.prompts.types import PointPrompt
 
 _CLICKS, _JOURNAL = "clicks.json", "session.jsonl"
@@ -141,10 +142,10 @@ def _refine(scan: Scan, clicks: Sequence[PointPrompt], weights: Mapping[str, str
     with Console().closing() as console:
         console.phase("reading")  # before a folder is made: what fails here is no fault of the disk written to
         opened = open_scan(scan)
-        labels = _earlier_labels(scan, opened.volume)
+        earlier = _earlier(scan, opened.volume)
         with staged(scan.out, overwrite=overwrite) as folder:
             result = _replayed(
-                scan, clicks, segmenter, opened.volume, labels, journal=folder / _JOURNAL, say=console.phase
+                scan, clicks, segmenter, opened.volume, earlier, journal=folder / _JOURNAL, say=console.phase
             )
             console.phase("writing")
             write_clicks(folder / _CLICKS, clicks)
@@ -154,12 +155,22 @@ def _refine(scan: Scan, clicks: Sequence[PointPrompt], weights: Mapping[str, str
             write_result(folder, opened.volume, result, facts, options=options, like=opened.like)
 
 
-def _earlier_labels(scan: Scan, volume: Volume) -> LabelMap | None:
-    """Read what is corrected; None is nothing."""
-    from vesalius.inference.result_labels import read_earlier_labels
+@dataclasses.dataclass(frozen=True)
+class _Earlier:
+    """What is corrected; nothing, where clicks begin with nothing."""
 
-    earlier = scan.more.get("--labels")
-    return read_earlier_labels(earlier, volume) if isinstance(earlier, Path) else None
+    labels: LabelMap | None = None
+    findings: Sequence[Finding] = ()
+
+
+def _earlier(scan: Scan, volume: Volume) -> _Earlier:
+    """Read what is corrected, all of it before anybody clicks."""
+    from vesalius.inference.result_labels import read_earlier_findings, read_earlier_labels
+
+    place = scan.more.get("--labels")
+    if not isinstance(place, Path):
+        return _Earlier()
+    return _Earlier(read_earlier_labels(place, volume), read_earlier_findings(place))
 
 
 def _replayed(
@@ -167,24 +178,21 @@ def _replayed(
     clicks: Sequence[PointPrompt],
     segmenter: Segmenter,
     volume: Volume,
-    earlier: LabelMap | None,
+    earlier: _Earlier,
     *,
     journal: Path,
     say: Callable[[str], None],
 ) -> Segmentation:
     """Do what a user would, and measure what came of it."""
-    from vesalius.inference.result_labels import read_earlier_findings
     from vesalius.inference.review import measure_labels
     from vesalius.inference.segmenter import Segmentation
 
     say("clicks")
     started = time.perf_counter()
-    labels = _accepted(scan, clicks, segmenter, volume, earlier, journal=journal)
+    labels = _accepted(scan, clicks, segmenter, volume, earlier.labels, journal=journal)
     say("measuring")
     predicted = time.perf_counter()
-    corrected = scan.more.get("--labels")
-    known = read_earlier_findings(corrected) if isinstance(corrected, Path) else ()
-    findings = measure_labels(volume, labels, earlier=known)
+    findings = measure_labels(volume, labels, earlier=earlier.findings)
     return Segmentation(
         labels=labels,
         findings=findings,
@@ -249,7 +257,7 @@ def _dry_run(scan: Scan, clicks: Sequence[PointPrompt], *, as_json: bool) -> int
     """Check everything that can be without a prediction, and say what would be done and what it would need."""
     segmenter = scan.request.load()
     volume = open_scan(scan).volume
-    session, plan = _open_session(scan, clicks, segmenter, volume, _earlier_labels(scan, volume), journal=None)
+    session, plan = _open_session(scan, clicks, segmenter, volume, _earlier(scan, volume).labels, journal=None)
     for click in clicks:
         session.add(click)
     counted = _counted(clicks)

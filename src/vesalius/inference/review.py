@@ -46,8 +46,8 @@ def measure(
         vocabulary: Gives colours, codes and left-right partners.
         confidence: A finding without confidence -> predicted Dice, where it can be predicted.
         removed: Label id -> pieces that were taken away already.
-        earlier: What was found before a correction. A structure that still has as many voxels keeps its
-            confidence and its count of pieces taken away, which voxels do not tell.
+        earlier: What was found before a correction. A structure of the same voxels, as far as their number, pieces
+            and mean tell, keeps its confidence and its count of pieces taken away, which voxels do not tell.
     """
     removed = removed or {}
     regions: dict[int, LabelRegion] = {}
@@ -75,9 +75,10 @@ def measure(
         )
         for target in sorted(targets, key=lambda target: target.id)
     ]
-    known = {(finding.name, finding.voxels): finding for finding in earlier}
+    known = {_seen(finding): finding for finding in earlier}
     findings = tuple(
-        _with_what_was_known(replace(f, confidence=confidence(f)), known.get((f.name, f.voxels))) for f in measured
+        _with_what_was_known(replace(finding, confidence=confidence(finding)), known.get(_seen(finding)))
+        for finding in measured
     )
     return Findings(findings, tuple(_warnings(findings, regions, vocabulary, volume)))
 
@@ -93,6 +94,12 @@ def measure_labels(volume: Volume, labels: LabelMap, *, earlier: Sequence[Findin
     vocabulary = Vocabulary.of(tuple(_told_apart(labels.names).items()))
     targets = [Target(label, name, (label,)) for label, name in labels.names.items()]
     return measure(volume, labels, targets, vocabulary, earlier=earlier)
+
+
+def _seen(finding: Finding) -> tuple[str, int, int, float | None]:
+    """Return what tells whether a structure is as it was; the mean as exactly as ``labels.json`` states it."""
+    mean = finding.mean_hu
+    return finding.name, finding.voxels, finding.components, None if mean is None else round(mean, 1)
 
 
 def _with_what_was_known(finding: Finding, earlier: Finding | None) -> Finding:

@@ -188,7 +188,7 @@ MEDDINOV3_DEPTH = replace(MEDDINOV3_FROZEN, adapters=(Lora(rank=8), Depth()), sl
 backbone. (That distance is a choice between thin and thick scans, and was not compared with others.)
 
 Command: as before it, with ``meddinov3-depth``. Time and score on scans: not measured. That it looks along depth
-was: phantoms that no single slice tells apart, 400 steps of this recipe made small on a random backbone, Dice 0.99,
+was: phantoms that no single slice tells apart, 400 steps of this recipe made small on a random backbone, Dice 0.98,
 and 0.50 where one slice at a time is shown (``benchmarks/results/slice_depth.json``).
 """
 
