@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -45,12 +46,48 @@ def test_every_device_that_is_there_is_tried(
         return [replace(check, device=device, difference=float(device != "cpu")) for check in right()]
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "some card")
     monkeypatch.setattr(machine, "check_convolutions", on_the_processor)
     assert main(["doctor"]) == 1
     assert tried == ["cpu", "cuda:0", "cuda:1"]
     wrong = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WRONG")]
     assert len(wrong) == 16
     assert all("cuda:" in line for line in wrong)
+
+
+def test_it_does_not_die_of_a_device_and_says_what_that_refuses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = torch.nn.functional.conv3d
+
+    def refuses(image: torch.Tensor, weight: torch.Tensor, **how: Any) -> torch.Tensor:
+        if image.device.type == "meta":
+            raise RuntimeError("Conv3D is not supported here")
+        return right(image, weight, **how)
+
+    def nameless() -> str:
+        raise RuntimeError("CUDA unknown error")
+
+    monkeypatch.setattr(torch.nn.functional, "conv3d", refuses)
+    monkeypatch.setattr(machine, "devices", lambda: ("cpu", "meta"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", nameless)
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("refused")] == [
+        f"refused    3-D convolution (meta, {precision}): Conv3D is not supported here"
+        for precision in ("fp32", "bf16")
+    ]
+    assert lines[-1] == "right      3-D convolution agrees with float64 in 8 of 16 ways on cpu"
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["convolutions"]
+    assert {
+        (check["device"], check["right"], check["refused"], check["difference"] is None) for check in found
+    } == {
+        ("cpu", True, None, False),
+        ("meta", None, "Conv3D is not supported here", True),
+    }
 
 
 def test_a_torch_that_is_wrong_is_code_1_and_says_what_to_do(

@@ -89,9 +89,55 @@ def test_a_convolution_is_made_on_the_device_that_is_asked_about(monkeypatch: py
         raise NotImplementedError("not on this device")
 
     monkeypatch.setattr(torch.nn.functional, "conv3d", refuses)
-    assert check_convolutions("meta", ("fp32",)) == (), "what is refused cannot be wrong in silence"
+    checks = check_convolutions("meta", ("fp32",))
+    assert not any(check.is_wrong for check in checks), "what is refused cannot be wrong in silence"
     assert seen == [torch.float32] * 4
     assert devices()[0] == "cpu"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotImplementedError("no such kernel\nfrom a long trace"),
+        TypeError("BFloat16 is not supported on MPS"),
+        RuntimeError("Conv3D is not supported on MPS"),
+        RuntimeError("The NVIDIA driver on your system is too old"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_device_refuses_is_neither_right_nor_wrong(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = torch.nn.functional.conv3d
+
+    def refuses(image: torch.Tensor, weight: torch.Tensor, **how: Any) -> torch.Tensor:
+        if image.dtype == torch.bfloat16:
+            raise error
+        return right(image, weight, **how)
+
+    monkeypatch.setattr(torch.nn.functional, "conv3d", refuses)
+    checks = check_convolutions()
+    found = {(check.precision, check.is_right, check.is_wrong, check.refused) for check in checks}
+    assert found == {("fp32", True, False, ""), ("bf16", False, False, str(error).partition("\n")[0])}
+    require_right_convolutions.__wrapped__("cpu", "bf16")
+
+
+def test_memory_that_runs_out_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **how: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.nn.functional, "conv3d", fails)
+    with pytest.raises(torch.OutOfMemoryError):
+        check_convolutions()
+
+
+@pytest.mark.parametrize(("is_there", "cards"), [(True, ["cuda:0", "cuda:1"]), (False, [])])
+def test_cards_that_torch_counts_but_cannot_use_are_no_devices(
+    is_there: bool, cards: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: is_there)
+    assert [device for device in devices() if device.startswith("cuda")] == cards
 
 
 def test_a_model_is_loaded_only_on_a_device_that_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:

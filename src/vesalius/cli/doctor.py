@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was found; 0 where torch adds up, 1 where it does not."""
+    """Print what was found; 0 where torch adds up wherever a device does not refuse, 1 where it does not."""
     import torch
 
     from vesalius.inference.machine import check_convolutions, describe_machine, devices, slow_because
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_as_object(machine, reasons, checks), indent=2))
     else:
         print("\n".join(_lines(machine, reasons, checks)))
-    return 0 if all(check.is_right for check in checks) else 1
+    return 0 if any(check.is_right for check in checks) and not any(check.is_wrong for check in checks) else 1
 
 
 def _as_object(
@@ -52,7 +52,8 @@ def _as_object(
                 "stride": check.stride,
                 "difference": check.difference if check.difference < float("inf") else None,
                 "tolerance": check.tolerance,
-                "right": check.is_right,
+                "right": None if check.refused else check.is_right,
+                "refused": check.refused or None,
             }
             for check in checks
         ],
@@ -72,12 +73,14 @@ def _lines(machine: Mapping[str, Any], reasons: Sequence[str], checks: Sequence[
         yield f"slow       {reason}"
     for check in checks:
         kind = f"{check.device}, {check.precision}, {check.layout}, stride {check.stride}"
-        if not check.is_right:
+        if check.is_wrong:
             off = f"is off by {check.difference:.1e}; {check.tolerance:.0e} is rounding"
             yield f"WRONG      3-D convolution ({kind}) {off}"
-    wrong = ", ".join(dict.fromkeys(check.device for check in checks if not check.is_right))
+    for device, precision, why in dict.fromkeys((c.device, c.precision, c.refused) for c in checks if c.refused):
+        yield f"refused    3-D convolution ({device}, {precision}): {why}"
+    wrong = ", ".join(dict.fromkeys(check.device for check in checks if check.is_wrong))
     if wrong:
         yield f"           no result made on {wrong} can be trusted: install another version of torch"
-    else:
-        where = ", ".join(dict.fromkeys(check.device for check in checks))
-        yield f"right      3-D convolution agrees with float64 in {len(checks)} of {len(checks)} ways on {where}"
+    elif right := [check for check in checks if check.is_right]:
+        where = ", ".join(dict.fromkeys(check.device for check in right))
+        yield f"right      3-D convolution agrees with float64 in {len(right)} of {len(checks)} ways on {where}"

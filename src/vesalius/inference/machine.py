@@ -8,6 +8,7 @@ there; none but the processor was at hand.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -25,7 +26,7 @@ from jaxtyping import Float64
 
 import vesalius
 from vesalius.allowance import available_bytes, usable_cores
-from vesalius.errors import UsageError
+from vesalius.errors import UsageError, is_out_of_memory
 from vesalius.inference.plan import DTYPES, Precision, best_precision, measure_flops_per_second
 from vesalius.spec import VistaArchitecture
 
@@ -48,6 +49,7 @@ class ConvolutionCheck:
         stride: 1, or 2 as between the levels of the network.
         difference: Largest difference over largest value.
         tolerance: What rounding explains.
+        refused: Why the device did not make it, in torch's words, and then the difference is NaN; empty if it did.
     """
 
     device: str
@@ -56,11 +58,17 @@ class ConvolutionCheck:
     stride: int
     difference: float
     tolerance: float
+    refused: str = ""
 
     @property
     def is_right(self) -> bool:
         """Whether it adds up; NaN does not."""
         return self.difference <= self.tolerance
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it was made and does not add up."""
+        return not self.refused and not self.is_right
 
 
 def check_convolutions(
@@ -68,21 +76,27 @@ def check_convolutions(
 ) -> tuple[ConvolutionCheck, ...]:
     """Compare torch's 3-D convolution with the definition, in every layout and stride the networks use.
 
-    What a device says that it cannot do is left out: it would not be wrong in silence.
+    What a device refuses is neither right nor wrong: it would not be wrong in silence.
 
     Args:
         device: Where torch convolves.
         precisions: In which.
+
+    Raises:
+        RuntimeError: If memory runs out, as torch says it; a device's other errors are refusals.
     """
     generator = np.random.default_rng(0)
     image = generator.standard_normal((3, _SIDE, _SIDE + 2, _SIDE + 5))
     weight = generator.standard_normal((17, 3, 3, 3, 3))
     checks = []
     for precision, layout, stride in product(precisions, ("contiguous", "channels last"), (1, 2)):
+        difference, refused = math.nan, ""
         try:
             difference = _difference(image, weight, precision, layout, stride, device=device)
-        except NotImplementedError:
-            continue
+        except (TypeError, RuntimeError) as error:  # NotImplementedError is one of these
+            if is_out_of_memory(error):
+                raise
+            refused = str(error).strip().partition("\n")[0] or type(error).__name__
         is_rounded_more = precision == "fp32" and device != "cpu"
         checks.append(
             ConvolutionCheck(
@@ -92,6 +106,7 @@ def check_convolutions(
                 stride=stride,
                 difference=difference,
                 tolerance=_TF32_TOLERANCE if is_rounded_more else _TOLERANCE[precision],
+                refused=refused,
             )
         )
     return tuple(checks)
@@ -104,7 +119,7 @@ def require_right_convolutions(device: str, precision: Precision) -> None:
     Raises:
         UsageError: If it is.
     """
-    wrong = [check for check in check_convolutions(device, (precision,)) if not check.is_right]
+    wrong = [check for check in check_convolutions(device, (precision,)) if check.is_wrong]
     if wrong:
         raise UsageError(
             expected=f"a 3-D convolution on {device} that is off by rounding alone ({wrong[0].tolerance:.0e})",
@@ -115,7 +130,8 @@ def require_right_convolutions(device: str, precision: Precision) -> None:
 
 def devices() -> tuple[str, ...]:
     """Return every device of this machine that torch can use, the processor first."""
-    cards = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0  # counted under too old a driver, too
+    cards = [f"cuda:{number}" for number in range(count)]
     return ("cpu", *cards, *(("mps",) if torch.backends.mps.is_available() else ()))
 
 
@@ -238,5 +254,8 @@ def _processor_flags() -> frozenset[str]:
 
 def _gpu_name() -> str | None:
     if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
+        try:
+            return str(torch.cuda.get_device_name())
+        except RuntimeError:  # a card that is there and does not start
+            return "a CUDA card that does not say its name"
     return "Apple GPU (MPS)" if torch.backends.mps.is_available() else None
