@@ -165,8 +165,8 @@ def extent(
 
     A positive click reaches as far as its radius, along the way to others on the same thing, and to where a
     negative one is nearer; a negative one on that way cuts it. Intensities that are more frequent there than around
-    it and near negative clicks raise the logits, others lower them. Where every click is negative nothing is inside,
-    and intensities say nothing.
+    it and near negative clicks raise the logits, others lower them. Where every click is negative nothing is
+    inside, and intensities say nothing.
 
     Args:
         points_ijk: At least one click, in voxels of the image; it may lie outside.
