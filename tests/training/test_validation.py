@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from vesalius.data.datalists.record import DataList
 from vesalius.engine.settings import LoopSettings
 from vesalius.engine.task import Validating, Validation
 from vesalius.errors import UsageError
+from vesalius.evaluation.clicks import ClickEvaluation, evaluate_clicks
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.io.formats import write
@@ -88,6 +91,33 @@ def test_a_network_judged_by_clicks_alone_is_drawn_as_it_is_after_the_last_click
     assert shown.names == {1: "liver"}
     assert np.count_nonzero(truth.data == 1) == 10**3
     assert np.count_nonzero(shown.data == 1) == 5**3  # what one click on it gives here
+
+
+def test_clicked_masks_are_not_kept_one_by_one_and_not_at_all_where_nothing_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    maps: list[weakref.ref[Any]] = []
+
+    def watched(*args: Any, on_mask: Any, **how: Any) -> ClickEvaluation:
+        masks: list[weakref.ref[Any]] = []
+
+        def shown(one: object, mask: np.ndarray) -> None:
+            on_mask(one, mask)
+            masks.append(weakref.ref(mask))
+
+        done = evaluate_clicks(*args, on_mask=shown, **how)
+        kept.append(sum(mask() is not None for mask in masks))
+        if hasattr(on_mask, "__self__"):
+            maps.append(weakref.ref(on_mask.__self__))
+        return done
+
+    monkeypatch.setattr("vesalius.training.validation.evaluate_clicks", watched)
+    spec = small_spec(architecture=VistaArchitecture(width=8, blocks_down=(1, 1), num_embeddings=8))
+    with cubes():
+        judge(listed(tmp_path, [0, 5]), spec=spec, automatic=False, clicks=1)(small_network(spec))
+    assert kept == [0, 0]
+    assert len(maps) == 1, "the first scan is drawn, no other"
 
 
 def test_judging_changes_nothing(tmp_path: Path) -> None:

@@ -135,11 +135,11 @@ class WholeScans:
                 if not pictures:
                     pictures[case.name] = self._picture(case, found)
             if self.clicks:
-                scores, clicked = self._clicked(segmenter, case, names)
-                for score in scores:
+                drawn = None if pictures else _OneMap(case.volume.grid)
+                for score in self._clicked(segmenter, case, names, drawn):
                     dice["clicks, "].setdefault(score.name, []).append(score.dice)
-                if clicked and not pictures:
-                    pictures[case.name] = self._picture(case, _one_map(clicked, case.volume.grid))
+                if drawn is not None and drawn.names:
+                    pictures[case.name] = self._picture(case, drawn.labels())
         numbers = {
             f"{kind}dice of {name}": _mean(values) for kind, of in dice.items() for name, values in of.items()
         }
@@ -147,23 +147,18 @@ class WholeScans:
         return Validation(_mean(kinds), numbers, pictures, by_case)
 
     def _clicked(
-        self, segmenter: Segmenter, case: ReferenceCase, names: list[str]
-    ) -> tuple[tuple[Score, ...], dict[str, MaskArray]]:
-        """Return the scores and the masks after the last click, by name."""
-        masks: dict[str, MaskArray] = {}
-
-        def keep(one: Structure, mask: MaskArray) -> None:
-            masks[one.name] = mask
-
+        self, segmenter: Segmenter, case: ReferenceCase, names: list[str], drawn: _OneMap | None
+    ) -> tuple[Score, ...]:
+        """Return the scores after the last click; masks are kept in what is to be drawn, if anything is."""
         result = evaluate_clicks(
             segmenter,
             [case],
             ClickProtocol(clicks=self.clicks, start="nothing"),
             options=ScoringOptions(classes=tuple(names)),
             how=_OPTIONS,
-            on_mask=keep,
+            on_mask=_forget if drawn is None else drawn.add,
         )
-        return tuple(curve.after(self.clicks) for curve in result.curves), masks
+        return tuple(curve.after(self.clicks) for curve in result.curves)
 
     def _references(self, vocabulary: Vocabulary) -> Iterator[ReferenceCase]:
         """Read the cases of every list; of several, names say which list a case is of."""
@@ -194,12 +189,24 @@ class WholeScans:
         return np.asarray(shown)
 
 
-def _one_map(masks: Mapping[str, MaskArray], grid: Grid) -> LabelMap:
-    """Return masks as one label map, later ones over earlier ones."""
-    data = np.zeros(grid.shape, np.uint16)
-    for label, mask in enumerate(masks.values(), start=1):
-        data[mask] = label
-    return LabelMap(data, grid, dict(enumerate(masks, start=1)))
+class _OneMap:
+    """Masks as one label map, later ones over earlier ones: a mask each would be gigabytes of a large scan."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.names: dict[int, str] = {}
+        self._data, self._grid = np.zeros(grid.shape, np.uint16), grid
+
+    def add(self, one: Structure, mask: MaskArray) -> None:
+        label = len(self.names) + 1
+        self.names[label] = one.name
+        self._data[mask] = label
+
+    def labels(self) -> LabelMap:
+        return LabelMap(self._data, self._grid, self.names)
+
+
+def _forget(one: Structure, mask: MaskArray) -> None:
+    """Keep nothing of a mask."""
 
 
 def _mean(values: Iterable[float]) -> float:
