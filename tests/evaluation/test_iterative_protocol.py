@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from evaluation.test_window_protocols import ANY, SMALL, case
+from evaluation.test_window_protocols import ANY, SMALL, case, falling
 from interactive.small_session import segmenter
 from vesalius.errors import UsageError
 from vesalius.evaluation import iterative_protocol
@@ -91,3 +92,14 @@ def test_a_real_network_is_asked_window_by_window_also_about_what_it_has_no_name
         assert dice == sorted(dice)
     with pytest.raises(UsageError, match="at least one click"):
         evaluate_iteratively(segmenter(), [one], clicks=0)
+
+
+def test_a_plan_that_fell_to_bf16_is_clicked_in_by_a_network_in_bf16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = case(SMALL, liver=np.s_[3:8, 4:9, 5:10])
+    model, tight, half = falling(tmp_path, one, (), monkeypatch)
+    found = evaluate_iteratively(model, [one], clicks=2, how=tight)
+    assert len(found.curves[0].scores) > 1
+    assert found.curves == evaluate_iteratively(half, [one], clicks=2, how=ANY).curves
+    assert model.precision == "fp32"

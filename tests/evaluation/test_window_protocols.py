@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from interactive.small_session import scan, segmenter
+from vesalius.checkpoints.safetensors import write_model
 from vesalius.evaluation import window_protocols
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.evaluation.window_protocols import evaluate_by_windows, segment_by_windows
 from vesalius.geometry.volume import LabelMap
-from vesalius.inference.segmenter import SegmentOptions
+from vesalius.inference.segmenter import Segmenter, SegmentOptions, load
 from vesalius.prompts.encode import ObjectClicks
 from vesalius.prompts.targets import ClickTarget
 
@@ -29,6 +32,24 @@ def case(shape: tuple[int, int, int], **boxes: tuple[slice, slice, slice]) -> Re
         data[box] = label
     names = {label: name.replace("_", " ") for label, name in enumerate(boxes, start=1)}
     return ReferenceCase(name="one", volume=volume, truth=LabelMap(data, volume.grid, names))
+
+
+def falling(
+    folder: Path, one: ReferenceCase, classes: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Segmenter, SegmentOptions, Segmenter]:
+    """Return a model in fp32 with so little memory that its plan falls to bf16, and the same model in bf16."""
+    monkeypatch.setattr("vesalius.inference.segmenter.best_precision", lambda _: "fp32")
+    monkeypatch.setattr("vesalius.inference.segmenter.resident_bytes", lambda: 10**8)
+    small = segmenter()
+    write_model(folder / "small", small.network.state_dict(), small.spec)
+    model, half = (load(folder / "small", precision=p, device="cpu") for p in ("auto", "bf16"))
+    asked, tight = model.vocabulary.resolve(classes) if classes else (), replace(ANY, compat="paper")
+    _, plan = model.prepare(one.volume, asked, tight)
+    while plan.precision == "fp32":
+        tight = replace(tight, max_memory=plan.peak_bytes - 1)
+        _, plan = model.prepare(one.volume, asked, tight)
+    assert plan.gave_way
+    return model, tight, half
 
 
 def cubes(half: int, heard: list[tuple[str, tuple[int, ...], bool]]) -> Clicked:
@@ -155,3 +176,14 @@ def test_both_run_on_a_real_network_and_leave_out_what_it_has_no_name_for(protoc
     assert [score.name for score in found.scores] == ["liver"] * 2
     assert found.only_in_references == {"larynx": 2}
     assert found.scores[0] == found.scores[1], "the same clicks every time"
+
+
+@pytest.mark.parametrize("protocol", ["one-click-per-window", "oracle"])
+def test_windows_of_a_plan_that_fell_to_bf16_are_seen_by_a_network_in_bf16(
+    protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = case(SMALL, liver=np.s_[3:8, 4:9, 5:10])
+    model, tight, half = falling(tmp_path, one, ["liver"], monkeypatch)
+    found = evaluate_by_windows(model, [one], protocol, how=tight)  # type: ignore[arg-type]
+    assert found.scores == evaluate_by_windows(half, [one], protocol, how=ANY).scores  # type: ignore[arg-type]
+    assert model.precision == "fp32"

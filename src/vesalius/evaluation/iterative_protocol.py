@@ -40,6 +40,7 @@ from vesalius.inference.points import compute_image_map, segment_points, window_
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.interactive.features import CACHE_BYTES, TensorCache
 from vesalius.metrics.overlap import dice
+from vesalius.models.promptable import Promptable
 from vesalius.prompts.encode import ObjectClicks
 from vesalius.prompts.simulate import Click, centre_click
 from vesalius.prompts.targets import ClickTarget, resolve_target
@@ -205,7 +206,7 @@ def _emptied(seen: MaskArray, truth: MaskArray, grid: Grid) -> MaskArray:
 class _ClickedScan:
     """A scan as the network sees it, which remembers what does not depend on clicks."""
 
-    segmenter: Segmenter
+    network: Promptable
     image: Float[Tensor, "i j k"]
     grid: Grid
     plan: Plan
@@ -218,7 +219,7 @@ class _ClickedScan:
     ) -> _ClickedScan:
         prepared, plan = segmenter.prepare(case.volume, (), replace(how, compat="paper", overlap=None))
         return cls(
-            segmenter=segmenter,
+            network=segmenter.network_for(plan),
             image=prepared.image,
             grid=prepared.grid,
             plan=plan,
@@ -228,7 +229,7 @@ class _ClickedScan:
 
     def logits(self, clicks: Sequence[Click]) -> Float32[np.ndarray, "i j k"]:
         """Return the blended logits of the windows that hold a click."""
-        network, layout = self.segmenter.network, self.plan.layout
+        network, layout = self.network, self.plan.layout
         told = ObjectClicks(
             target=self.target,
             points_ijk=np.array([click.point_ijk for click in clicks]),

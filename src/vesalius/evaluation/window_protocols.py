@@ -37,6 +37,7 @@ from vesalius.inference.merge import merge_clicks
 from vesalius.inference.points import compute_image_map, segment_points
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.metrics.overlap import dice
+from vesalius.models.promptable import Promptable
 from vesalius.prompts.encode import ObjectClicks
 from vesalius.prompts.simulate import centre_click, draw_voxels
 from vesalius.prompts.targets import ClickTarget, resolve_target
@@ -120,11 +121,12 @@ def segment_by_windows(
     options = replace(how or SegmentOptions(), compat="paper", overlap=None)
     asked = vocabulary.resolve([target.id for target in targets.values()])
     prepared, plan = segmenter.prepare(case.volume, asked, options)
+    network = segmenter.network_for(plan)
     grids = case.volume.grid, prepared.grid
     there = {name: resample_points(mask.view(np.uint8), *grids, nearest=True) > 0 for name, mask in truth.items()}
     votes = {name: torch.zeros(plan.layout.shape) for name in truth}
     for start in (start for _, _, starts in plan.layout.rows() for start in starts):
-        window = _Window(segmenter, prepared.image, start, plan.layout.window_size)
+        window = _Window(network, prepared.image, start, plan.layout.window_size)
         inside = {name: mask[window.box.slices] for name, mask in there.items()}
         rng = np.random.default_rng([seed, zlib.crc32(case.name.encode()), *start])
         said = _one_click(window, targets, inside) if protocol != "oracle" else _best(window, targets, inside, rng)
@@ -142,7 +144,7 @@ def segment_by_windows(
 class _Window:
     """A window of the model's grid, and what the network says there."""
 
-    segmenter: Segmenter
+    network: Promptable
     image: Float[Tensor, "i j k"]
     start: Triple
     size: Triple
@@ -154,25 +156,24 @@ class _Window:
 
     @cached_property
     def image_map(self) -> Float[Tensor, "1 d i2 j2 k2"]:
-        return compute_image_map(self.segmenter.network, self.image, self.start, self.size)
+        return compute_image_map(self.network, self.image, self.start, self.size)
 
     def clicked(self, objects: Sequence[ObjectClicks]) -> list[Float[Tensor, "i j k"]]:
         """Return the logits of clicked objects; their clicks are in voxels of the window."""
-        network, origin = self.segmenter.network, np.asarray(self.start)
+        origin = np.asarray(self.start)
         moved = [replace(one, points_ijk=one.points_ijk + origin) for one in objects]
         maps = {self.start: self.image_map}
         found = segment_points(
-            network, self.image, moved, [self.start], window_size=self.size, image_maps=maps.__getitem__
+            self.network, self.image, moved, [self.start], window_size=self.size, image_maps=maps.__getitem__
         )
         return [one.windows[0] for one in found]
 
     def automatic(self, class_ids: list[int]) -> Float[Tensor, "o i j k"]:
         """Return the logits of classes."""
-        network = self.segmenter.network
-        device = next(network.parameters()).device
+        device = next(self.network.parameters()).device
         part = self.image[self.box.slices][None, None].to(device)
         with torch.inference_mode():
-            return network.class_logits(part, torch.tensor(class_ids, device=device))[0].float().cpu()
+            return self.network.class_logits(part, torch.tensor(class_ids, device=device))[0].float().cpu()
 
 
 _Said = Iterator[tuple[str, Float[Tensor, "i j k"]]]

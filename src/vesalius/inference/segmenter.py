@@ -336,8 +336,7 @@ class Segmenter:
         prepared, plan = self.prepare(upright, targets, options)
 
         def start(on_window: Callable[[bool], None]) -> Automatic:
-            network, way = self._network_in(plan.precision), pipeline(options.compat)
-            assert not isinstance(network, MedDino)
+            network, way = self.network_for(plan), pipeline(options.compat)
             return segment_automatic(
                 network, self.spec, prepared, plan, targets, grid=upright.grid, pipeline=way, on_window=on_window
             )
@@ -402,6 +401,19 @@ class Segmenter:
             demand = replace(demand, num_empty=count_empty(prepared, plan, self.spec))
             plan = make_plan(demand, precision=chosen, max_bytes=limit)
         return prepared, replace(plan, gave_way=plan.gave_way or first.gave_way)
+
+    def network_for(self, plan: Plan) -> Promptable:
+        """Return the network that sees an image of ``prepare``, in the precision that its plan chose.
+
+        Where that is not ours, one is loaded for this run alone.
+
+        Raises:
+            CheckpointError: If it labels slices.
+        """
+        _ = self.network  # says so
+        network = self._network_in(plan.precision)
+        assert not isinstance(network, MedDino)
+        return network
 
     def prepare_whole(self, volume: Volume) -> Prepared:
         """Return the image the network sees of the whole volume: a click may lie where no body was found."""
