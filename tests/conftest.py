@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import ipaddress
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,6 @@ install()
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
 
-_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -43,17 +44,48 @@ def _no_power_cuts() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_network() -> Iterator[None]:
-    """Nothing here needs a network: whoever connects to another machine fails, also where one would answer."""
-    connect = socket.socket.connect
+    """Nothing here needs a network: whoever reaches for another machine fails, also where one would answer.
 
-    def near(own: socket.socket, address: Any) -> None:
-        if own.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in _THIS_MACHINE:
-            raise AssertionError(f"a connection to {address[0]} was tried")
-        connect(own, address)
-
+    Watched are ``connect``, ``connect_ex``, ``sendto`` and ``getaddrinfo`` in this process.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", near)
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, _near(getattr(socket.socket, name)))
+        patch.setattr(socket, "getaddrinfo", _near_name(socket.getaddrinfo))
         yield
+
+
+def _near(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a socket's method, of which an address is the last argument, for this machine only."""
+
+    @functools.wraps(method)
+    def near(own: socket.socket, *args: Any) -> Any:
+        if own.family in (socket.AF_INET, socket.AF_INET6):
+            _refuse_others(args[-1][0])
+        return method(own, *args)
+
+    return near
+
+
+def _near_name(look_up: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``getaddrinfo`` for this machine only; None and "" are no machine's name."""
+
+    @functools.wraps(look_up)
+    def near(host: bytes | str | None, *args: Any, **how: Any) -> Any:
+        if host:
+            _refuse_others(host.decode() if isinstance(host, bytes) else host)
+        return look_up(host, *args, **how)
+
+    return near
+
+
+def _refuse_others(host: str) -> None:
+    try:
+        is_here = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_here = host.lower() in ("localhost", socket.gethostname().lower())
+    if not is_here:
+        raise AssertionError(f"a connection to {host} was tried")
 
 
 @pytest.fixture(scope="session")
