@@ -99,7 +99,7 @@ def test_a_store_goes_on_and_gives_the_same(tmp_path: Path) -> None:
         curate(tmp_path, settings=replace(NATIVE, plane="coronal"), resume=True)
     second = curate(tmp_path, resume=True)
     assert len(second) == 2 * len(first)
-    assert sorted(second.check()) == ["a", "b"]
+    assert len(list(second.check())) == len(second.cases) == 2
     assert sorted(json.loads((tmp_path / "store" / MANIFEST).read_text())) == sorted(
         ("format", "settings", "excluded", "refused", "shards")
     )

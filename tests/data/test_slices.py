@@ -73,7 +73,7 @@ def test_threads_and_processes_may_share_it(tmp_path: Path) -> None:
 
 
 def test_a_sound_store_passes_its_check(tmp_path: Path) -> None:
-    assert list(SliceStore(write_store(tmp_path)).check()) == ["case a", "case b"]
+    assert list(SliceStore(write_store(tmp_path)).check()) == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["pixels.npy", "pictures.npy", "shard.json"])

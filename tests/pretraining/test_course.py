@@ -22,7 +22,7 @@ from vesalius.data.slices import MANIFEST, SliceStore, sha256_of
 from vesalius.engine.run import RunFolder
 from vesalius.errors import CheckpointError, FileFormatError, UsageError
 from vesalius.geometry.planes import ORIENTATION
-from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
+from vesalius.pretraining.course import CHECKED, Beginning, PretrainingCourse, carry_out
 from vesalius.pretraining.recipes import PretrainingRecipe, spec_of
 from vesalius.pretraining.settings import Gram, HeadSettings, Resolution
 from vesalius.pretraining.task import PretrainingTask
@@ -288,6 +288,39 @@ def test_what_was_found_as_curated_is_read_again_only_where_it_changed(
     os.utime(changed, ns=(1, 1))
     carry_out(course(made), tmp_path / "run")
     assert set(read) == {changed.parent.name}
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, FileFormatError])
+def test_what_was_found_as_curated_before_a_check_ended_early_is_not_read_again(
+    end: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write_store(tmp_path / "store", cases=4)
+    folders = [made.shard(number).folder for number in range(4)]
+    bad, pixels = folders[2] / "pixels.npy", np.load(folders[2] / "pixels.npy")
+    read: list[str] = []
+    stops = end is KeyboardInterrupt
+
+    def noting(path: Path) -> str:
+        read.append(path.parent.name)
+        if stops and path == bad:
+            raise KeyboardInterrupt
+        return sha256_of(path)
+
+    monkeypatch.setattr("vesalius.data.slices.sha256_of", noting)
+    if not stops:
+        np.save(bad, pixels + 1)
+    with pytest.raises(end):
+        carry_out(course(made), tmp_path / "run")
+    assert list(json.loads((made.folder / CHECKED).read_text())) == [folder.name for folder in folders[:2]]
+    stops = False
+    np.save(bad, pixels)
+    read.clear()
+    os.utime(folders[0] / "pixels.npy", ns=(1, 1))
+    carry_out(course(made), tmp_path / "run")
+    assert set(read) == {folders[number].name for number in (0, 2, 3)}, "the second is known, the first has changed"
+    read.clear()
+    carry_out(course(made), tmp_path / "run")
+    assert not read
 
 
 def test_another_store_in_the_same_run_is_refused(store: SliceStore, finished: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 ``curation.slice_factory`` makes it; nothing here writes. A store is a folder::
 
     manifest.json            settings, the shards to learn from with their hashes, what was refused and why
+    checked.json             of shards found as curated, sizes and times of change then (``pretraining.course``)
     shards/<key>/shard.json  one scan: its slices, their size and spacing, the hashes of the two files beside it
     shards/<key>/pixels.npy  Hounsfield units, int16 [n h w]
     shards/<key>/pictures.npy  small pictures of the slices, by which they are known again (``data.likeness``)
@@ -236,10 +237,10 @@ class SliceStore:
         return found
 
     def check(self, *, but: Collection[str] = ()) -> Iterator[str]:
-        """Compare everything on disk with the manifest, and yield the name of each scan that is sound.
+        """Compare everything on disk with the manifest, and yield the key of each shard that is sound.
 
         Args:
-            but: Shards that are not looked at.
+            but: Keys of shards that are not looked at.
 
         Raises:
             FileFormatError: At the first file that is not the one the manifest was written for.
@@ -251,7 +252,7 @@ class SliceStore:
             if sha256_of(folder / "shard.json") != digest:
                 raise _damaged(folder, f"shard.json of {case}, whose contents have changed")
             Shard.read(folder).check()
-            yield case
+            yield key
 
 
 @lru_cache(maxsize=_SHARDS_AT_HAND)

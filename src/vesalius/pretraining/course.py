@@ -187,23 +187,32 @@ def carry_out(
 def _check(store: SliceStore) -> None:
     """Compare the store with its manifest: slices put in after curation were compared with no evaluation case.
 
-    What was found sound is noted beside the manifest with sizes and times of change, and not read again while they
-    stay: three million slices are 1.5 TB, and other processes wait.
+    What was found sound is noted beside the manifest with sizes and times of change, also if the check ends early,
+    and not read again while they stay: three million slices are 1.5 TB, and other processes wait.
     """
     began, note, state = time.monotonic(), store.folder / CHECKED, store.state()
     try:
         known = json.loads(note.read_text("utf-8"))
     except (OSError, ValueError):
         known = {}
-    same = {key for key, facts in state.items() if isinstance(known, dict) and known.get(key) == facts}
-    scans = sum(1 for _ in store.check(but=same))
-    _logger.info("%d scans of the store are as curated (%.0f s)", scans, time.monotonic() - began)
-    if scans:
-        try:
-            with replacing(note) as part:
-                part.write_text(json.dumps(state), "utf-8")
-        except DiskError as error:  # a store that may only be read is looked at again next time
-            _logger.info("not noted: %s", error)
+    same = {key: facts for key, facts in state.items() if isinstance(known, dict) and known.get(key) == facts}
+    sound = dict(same)
+    try:
+        for key in store.check(but=same):
+            sound[key] = state[key]
+        scans = len(sound) - len(same)
+        _logger.info("%d scans of the store are as curated (%.0f s)", scans, time.monotonic() - began)
+    finally:
+        if len(sound) > len(same):
+            _note(note, sound)
+
+
+def _note(path: Path, sound: Mapping[str, object]) -> None:
+    try:
+        with replacing(path) as part:
+            part.write_text(json.dumps(sound), "utf-8")
+    except DiskError as error:  # a store that may only be read is looked at again next time
+        _logger.info("not noted: %s", error)
 
 
 def _write(course: PretrainingCourse, learner: Learner[Pupil], run: RunFolder, team: Team) -> None:
