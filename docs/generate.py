@@ -149,7 +149,8 @@ SENTENCES: Mapping[str, str] = {
     "{minutes:g} minutes of a core: by name at least {lowest[by name]:.2f}, by one click at least "
     "{lowest[by one click]:.2f} ({asked for} asked for)",
     "stages.json": "VISTA3D's stages from nothing, {minutes:g} minutes of a core a course, two seeds, five "
-    "structures of the head on 16 scans: all four stages {courses[four stages][automatic][mean]:.2f}, without painted scans "
+    "structures of the head on 16 scans: all four stages {courses[four stages][automatic][mean]:.2f}, without "
+    "painted scans "
     "{courses[without synthesis][automatic][mean]:.2f}, without supervoxels "
     "{courses[without supervoxels][automatic][mean]:.2f}, stages 1 and 3 alone "
     "{courses[stages 1 and 3][automatic][mean]:.2f}, everything at once {courses[at once][automatic][mean]:.2f}; "
