@@ -114,8 +114,8 @@ def monai_answers(official: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, 
             feature_size=sizes.width, n_classes=sizes.num_embeddings, last_supported=sizes.last_supported
         )
         for part in points.modules():  # always four there; their number is in no weight's shape
-            if hasattr(part, "num_heads"):
-                part.num_heads = sizes.point_heads
+            if "num_heads" in vars(part):
+                vars(part)["num_heads"] = sizes.point_heads
         network = VISTA3D(image_encoder=encoder, class_head=classes, point_head=points)
     network.load_state_dict(official, strict=True, assign=True)
     network.eval()
