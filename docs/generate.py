@@ -110,9 +110,9 @@ SENTENCES: Mapping[str, str] = {
     "and {dice[decoder alone][mean]:.2f} with neither (chance 0.5)",
     "slice_steps.json": "The paper's steps on slices of heads, {minutes:g} minutes of a core a step, seeds: "
     "{seeds}, {measured_on} scans to measure on, mean Dice of five structures: "
-    "plain transformer {dice[plain][mean]:.3f}, features of four depths {dice[depths][mean]:.3f}, fused {dice[fused][mean]:.3f}, 1.75 times the pixels "
-    "{dice[resolution][mean]:.3f}, pretrained {dice[pretrained][mean]:.3f}, nnU-Net 2-D in the same time "
-    "{dice[nnunet][mean]:.3f}",
+    "plain transformer {dice[plain][mean]:.3f}, features of four depths {dice[depths][mean]:.3f}, fused "
+    "{dice[fused][mean]:.3f}, 1.75 times the pixels {dice[resolution][mean]:.3f}, pretrained "
+    "{dice[pretrained][mean]:.3f}, nnU-Net 2-D in the same time {dice[nnunet][mean]:.3f}",
     "slice_transfer.json": "Slices learnt from two labelled scans in {minutes:g} minutes of a core, "
     "{support_sets} support sets, {measured_on} scans to measure on: mean Dice of five structures "
     "{dice[pretrained][mean]:.3f} from a toy transformer that had learnt without labels for "
