@@ -28,6 +28,7 @@ passed, signals, validations. The first process reads and writes the run folder,
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -161,6 +162,9 @@ def joined(*, is_sharded: bool = False) -> Iterator[Team]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
+    # optimisers import it at their first step; imported while processes are joined (torch 2.13), it keeps gloo's threads
+    # after they part, and a thread that is met by Python's end aborts the process
+    importlib.import_module("torch._dynamo")
     has_gpu = torch.cuda.is_available()
     if has_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
