@@ -389,7 +389,7 @@ def main() -> None:
         print(json.dumps(side(options)))
         return
     runs = [(seed, name, options.minutes) for seed in range(options.seeds) for name in SIDES]
-    runs += [(0, name, options.long) for name in LONG] if options.long else []
+    runs += [(seed, name, options.long) for seed in range(options.seeds) for name in LONG if options.long]
     runs = [run for run in runs if options.only is None or run[1] in options.only]
     shared = ["--folder", str(options.folder), "--cases", str(options.cases), "--encoder", str(options.encoder)]
     (divided,) = sides.each_once(options.folder, __file__, [("", "supervoxels", shared)], jobs=1)
