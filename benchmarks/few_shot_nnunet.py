@@ -3,9 +3,10 @@
 Its schedule is shortened to end with the processor minutes that the others have: iterations until the time is over,
 the learning rate falling with the time as it does with epochs, no validation on the way. Everything else is its
 own: fingerprint, plan, preprocessing, augmentation, loss, optimiser, deep supervision, sliding window, mirroring at
-the end. (Of so few small cases it plans a batch of two windows, its smallest.)
+the end. (Of so few small cases it plans a batch of two windows, its smallest; of slices one for a GPU, well over a
+hundred, which in minutes of a processor makes a handful of steps: ``--batch`` writes another into its plan.)
 
-    PYTHON-OF-NNUNET few_shot_nnunet.py FOLDER --minutes M [--configuration 2d]
+    PYTHON-OF-NNUNET few_shot_nnunet.py FOLDER --minutes M [--configuration 2d] [--batch 4]
 
 ``FOLDER/case.json`` says what to learn from and what to predict: those scripts write it.
 """
@@ -31,12 +32,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True, help="of the processor")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--configuration", choices=("2d", "3d_fullres"), default="3d_fullres")
+    parser.add_argument("--batch", type=int, help="windows a step, instead of what it plans")
     arguments = parser.parse_args()
     asked = json.loads((arguments.folder / "case.json").read_text())
     _prepare_environment(arguments.folder)
     _write_dataset(arguments.folder / "raw" / DATASET, asked)
     configuration = arguments.configuration
-    plans = _plan(arguments.folder / "preprocessed" / DATASET / "nnUNetPlans.json", configuration)
+    plans = _plan(arguments.folder / "preprocessed" / DATASET / "nnUNetPlans.json", configuration, batch=arguments.batch)
     trained, iterations = _train(60 * arguments.minutes, configuration, seed=arguments.seed)
     _predict(trained, asked["predict"], arguments.folder / "found")
     plan = plans["configurations"][configuration]
@@ -64,8 +66,8 @@ def _write_dataset(folder: Path, asked: dict[str, Any]) -> None:
     (folder / "dataset.json").write_text(json.dumps({**about, "file_ending": ".nii.gz"}))
 
 
-def _plan(path: Path, configuration: str) -> dict[str, Any]:
-    """Take the fingerprint, plan and preprocess; return the plan."""
+def _plan(path: Path, configuration: str, *, batch: int | None) -> dict[str, Any]:
+    """Take the fingerprint, plan and preprocess; return the plan, with another batch if one is given."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprints,
         plan_experiments,
@@ -76,6 +78,9 @@ def _plan(path: Path, configuration: str) -> dict[str, Any]:
     plan_experiments([1])
     preprocess_dataset(1, configurations=(configuration,), num_processes=(1,))
     plans: dict[str, Any] = json.loads(path.read_text())
+    if batch is not None:
+        plans["configurations"][configuration]["batch_size"] = batch
+        path.write_text(json.dumps(plans))
     return plans
 
 

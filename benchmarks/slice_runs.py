@@ -145,8 +145,19 @@ def awake(beginning: SliceBeginning) -> SliceBeginning:
     return replace(beginning, spec=spec)
 
 
-def by_nnunet(listed: DataList, *, minutes: float, folder: Path, python: Path, seed: int) -> dict[str, Any]:
-    """Have nnU-Net's 2-D configuration train and predict in its own Python, and measure."""
+def by_nnunet(
+    listed: DataList, *, minutes: float, folder: Path, python: Path, seed: int, batch: int | None = None
+) -> dict[str, Any]:
+    """Have nnU-Net's 2-D configuration train and predict in its own Python, and measure.
+
+    Args:
+        listed: What to learn from and what to measure on.
+        minutes: Of the processor, for the training.
+        folder: Where it works.
+        python: Its own.
+        seed: Of the training.
+        batch: Windows a step; None: as it plans.
+    """
     from vesalius.geometry.volume import LabelMap
     from vesalius.io.formats import read_labels, write
 
@@ -165,6 +176,7 @@ def by_nnunet(listed: DataList, *, minutes: float, folder: Path, python: Path, s
     asked = {"labels": LABELS | {str(ignored): "ignore"}, "channel": "CT"}
     (folder / "case.json").write_text(json.dumps(asked | {"learn": files["training"], "predict": files["test"]}))
     words = [str(folder), "--minutes", str(minutes), "--configuration", "2d", "--seed", str(seed)]
+    words += [] if batch is None else ["--batch", str(batch)]
     done = sides.run_with(python, "few_shot_nnunet.py", *words, log=folder / "log.txt")
     names = {int(label): name for label, name in LABELS.items()}
 

@@ -7,6 +7,7 @@
 ``pretrained``  the backbone of ``pretraining_works.py`` in its place
 ``nnunet``      nnU-Net v2's 2-D configuration by its own package, its schedule shortened to the same minutes
                 (its planner cuts across the coarsest axis, which in these scans is not the body's: it may)
+``nnunet, batch``  the same with as many windows a step as the others have, in place of those it plans for a GPU
 
 A random transformer learns at one rate in all its layers, a pretrained one at less in the first.
 
@@ -39,7 +40,7 @@ from few_shot import interval, table
 if TYPE_CHECKING:
     from vesalius.training.slice_recipes import SliceRecipe
 
-SIDES = ("plain", "depths", "fused", "resolution", "pretrained", "nnunet")
+SIDES = ("plain", "depths", "fused", "resolution", "pretrained", "nnunet", "nnunet, batch")
 FINER = 1.75
 """Pixels of the high resolution for one of the other, along each side."""
 
@@ -75,13 +76,14 @@ def side(arguments: argparse.Namespace) -> None:
     names = slice_runs.names_of("train")[: arguments.cases], slice_runs.names_of("val")[: arguments.judged]
     listed = slice_runs.listed_for(*names, place)
     begun = time.process_time()
-    if arguments.side == "nnunet":
+    if arguments.side.startswith("nnunet"):
         answer = slice_runs.by_nnunet(
             listed,
             minutes=arguments.minutes,
             folder=place / "nnunet",
             python=arguments.nnunet,
             seed=arguments.seed,
+            batch=arguments.batch if arguments.side.endswith("batch") else None,
         )
     else:
         backbone = arguments.backbone
@@ -132,7 +134,7 @@ def main() -> None:
         side(arguments)
         return
     is_there = {"pretrained": arguments.backbone is not None, "nnunet": arguments.nnunet.is_file()}
-    names = [name for name in SIDES if is_there.get(name, True)]
+    names = [name for name in SIDES if is_there.get(name.split(",")[0], True)]
     runs = [(name, seed) for seed in range(arguments.seeds) for name in names]
 
     def words(seed: int) -> list[str]:
@@ -144,7 +146,7 @@ def main() -> None:
     answers = sides.each_once(arguments.folder, __file__, asked, jobs=arguments.jobs)
     found = dict(zip(runs, answers, strict=True))
     tables = {name: table([found[name, seed] for seed in range(arguments.seeds)]) for name in names}
-    ours = [name for name in names if name != "nnunet"]
+    ours = [name for name in names if not name.startswith("nnunet")]
     dice = {name: interval(values) for name, values in tables.items()}
     gained = {later: interval(tables[later] - tables[earlier]) for earlier, later in pairwise(ours)}
     rows: list[list[object]] = [["step", "Dice (95 %)", "more than the one before"]]

@@ -4,7 +4,8 @@
 ``scratch``     the network at random, LayerScale 1, all layers at one rate
 ``pretrained``  the same network with the backbone of ``pretraining_works.py``, all of it learning
 ``frozen``      that backbone as it is, with LoRA beside its maps, and the decoder
-``nnunet``      nnU-Net v2's 2-D configuration by its own package (``slice_steps.py``), if it is there
+``nnunet``      nnU-Net v2's 2-D configuration by its own package (``slice_steps.py``), if it is there, with as many
+                windows a step as the others
 
     python benchmarks/slice_transfer.py --backbone runs/pretraining_works/seed-0
 
@@ -68,6 +69,7 @@ def side(arguments: argparse.Namespace) -> None:
             folder=place / "nnunet",
             python=arguments.nnunet,
             seed=arguments.set,
+            batch=arguments.batch,
         )
     else:
         answer = slice_runs.learnt(
