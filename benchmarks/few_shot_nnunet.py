@@ -38,7 +38,8 @@ def main() -> None:
     _prepare_environment(arguments.folder)
     _write_dataset(arguments.folder / "raw" / DATASET, asked)
     configuration = arguments.configuration
-    plans = _plan(arguments.folder / "preprocessed" / DATASET / "nnUNetPlans.json", configuration, batch=arguments.batch)
+    planned = arguments.folder / "preprocessed" / DATASET / "nnUNetPlans.json"
+    plans = _plan(planned, configuration, batch=arguments.batch)
     trained, iterations = _train(60 * arguments.minutes, configuration, seed=arguments.seed)
     _predict(trained, asked["predict"], arguments.folder / "found")
     plan = plans["configurations"][configuration]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference.other_device import DEVICE, OtherDevice, moved
+from other_device import DEVICE, OtherDevice, moved
 from inference.slice_model import blobs, slice_network, slice_spec
 from interactive.small_session import click, scan, segmenter
 from vesalius.geometry.grid import Grid

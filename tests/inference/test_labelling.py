@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from inference.other_device import DEVICE, OtherDevice
+from other_device import DEVICE, OtherDevice
 from vesalius.geometry.boxes import Box
 from vesalius.geometry.resample import AxisMap
 from vesalius.inference.labelling import LabelMaker, Layer

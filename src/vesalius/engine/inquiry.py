@@ -23,6 +23,7 @@ from vesalius.engine.drawing import Seed
 from vesalius.engine.optim import learning_parameters
 from vesalius.engine.settings import Precision
 from vesalius.engine.task import Outcome
+from vesalius.engine.wide import widest
 
 Trained = TypeVar("Trained", bound=nn.Module)
 Sample = TypeVar("Sample")
@@ -73,7 +74,11 @@ def accumulated(
     total: Gradients = ()
     everyone: list[Numbers] = []
     for gradients, numbers in _in_order(inquiry, seeds, pool, ahead=ahead):
-        total = added(total, gradients) if everyone else [None if g is None else _wide(g) for g in gradients]
+        total = (
+            added(total, gradients)
+            if everyone
+            else [None if g is None else g.to(widest(g.device)) for g in gradients]
+        )
         everyone.append(numbers)
     return total, everyone
 
@@ -84,10 +89,6 @@ def mean(total: Gradients, count: int, like: Sequence[Tensor]) -> Gradients:
         None if gradient is None else (gradient / count).to(tensor.dtype)
         for gradient, tensor in zip(total, like, strict=True)
     ]
-
-
-def _wide(gradient: Tensor) -> Tensor:
-    return gradient if gradient.device.type == "mps" else gradient.double()  # which MPS does not have
 
 
 def _in_order(

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from vesalius.engine.settings import Optimisation, Part
+from vesalius.engine.wide import widest
 from vesalius.errors import UsageError
 
 SMALLEST, LARGEST = 0.005, 0.2
@@ -100,7 +101,7 @@ def shorten(parameters: Iterable[nn.Parameter], longest: float) -> float:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:
         return 0.0
-    wide = torch.float32 if gradients[0].device.type == "mps" else torch.float64  # which MPS does not have
+    wide = widest(gradients[0].device)
     norms = torch.stack([torch.linalg.vector_norm(gradient, dtype=wide) for gradient in gradients])
     norm = float(torch.linalg.vector_norm(norms))
     factor = longest / (norm + 1e-6)

@@ -41,6 +41,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from vesalius.engine.wide import widest
 from vesalius.errors import InterruptedRun
 
 Thing = TypeVar("Thing")
@@ -130,7 +131,7 @@ class Team:
         """
         if self.size == 1:
             return gradients
-        kind = torch.float32 if like[0].device.type == "mps" else torch.float64
+        kind = widest(like[0].device)
         present = torch.tensor([gradient is not None for gradient in gradients], dtype=kind, device=like[0].device)
         parts = [
             torch.zeros_like(tensor, dtype=kind) if gradient is None else gradient.to(kind)

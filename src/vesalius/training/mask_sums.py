@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from vesalius.engine.wide import widest
+
 Logits = Float[Tensor, "o i j k"]
 Masks = Bool[Tensor, "o i j k"]
 
@@ -117,8 +119,7 @@ class _Compared(torch.autograd.Function):
         kind = features.device.type
         ctx.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else features.dtype
         ctx.save_for_backward(features, vectors, targets, known)
-        wide = torch.float32 if kind == "mps" else torch.float64
-        total = torch.zeros(8, len(vectors), dtype=wide, device=features.device)
+        total = torch.zeros(8, len(vectors), dtype=widest(features.device), device=features.device)
         with torch.autocast(kind, enabled=False):
             for _, _, part in _parts(features, vectors.to(ctx.dtype), targets, known):
                 total += torch.stack(part.sums())
