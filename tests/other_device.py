@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
@@ -49,6 +49,12 @@ class Elsewhere(Tensor):
 
     def data_ptr(self) -> int:
         return self.here.data_ptr()
+
+    def tolist(self) -> list[Any]:
+        return self.here.tolist()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:  # a checkpoint is read on the processor
+        return self.here.__reduce_ex__(protocol)
 
     @classmethod
     def __torch_dispatch__(cls, function: OpOverload, types: object, args: Any = (), kwargs: Any = None) -> Any:
@@ -85,17 +91,6 @@ class OtherDevice(TorchDispatchMode):
         return _run(function, args, kwargs or {})
 
 
-@torch.inference_mode()
-def moved(network: nn.Module) -> nn.Module:
-    """Move a network to the device, in place, to be asked in inference mode; ``to(DEVICE)`` moves what learns."""
-    for module in network.modules():
-        for name, weight in module.named_parameters(recurse=False):
-            module.register_parameter(name, nn.Parameter(Elsewhere(weight.detach()), requires_grad=False))
-        for name, buffer in module.named_buffers(recurse=False):
-            module.register_buffer(name, Elsewhere(buffer))
-    return network
-
-
 def _autocast(kind: str, *args: Any, enabled: bool = True, **kwargs: Any) -> AbstractContextManager[object]:
     if kind != DEVICE.type:
         return _real_autocast(kind, *args, enabled=enabled, **kwargs)
@@ -120,8 +115,10 @@ def _run(function: OpOverload, args: Any, kwargs: Any) -> Any:
         is_elsewhere = asked.type == DEVICE.type
     if name == "aten::copy_":
         is_elsewhere = isinstance(args[0], Elsewhere)
-    result = function(*tree_map(_unwrapped, args), **tree_map(_unwrapped, kwargs))
-    return tree_map(lambda leaf: Elsewhere(leaf) if is_elsewhere and isinstance(leaf, Tensor) else leaf, result)
+    lasts = is_elsewhere and function.is_view and not any(t.is_inference() for t in tensors)
+    with torch.inference_mode(False) if lasts and torch.is_inference_mode_enabled() else nullcontext():
+        result = function(*tree_map(_unwrapped, args), **tree_map(_unwrapped, kwargs))
+        return tree_map(lambda leaf: Elsewhere(leaf) if is_elsewhere and isinstance(leaf, Tensor) else leaf, result)
 
 
 def _together(name: str, args: Any, tensors: list[Tensor]) -> list[Tensor]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from other_device import DEVICE, OtherDevice, moved
 from inference.slice_model import blobs, slice_network, slice_spec
 from interactive.small_session import click, scan, segmenter
+from other_device import DEVICE, OtherDevice
 from vesalius.geometry.grid import Grid
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.interactive.session import Session
@@ -35,9 +35,9 @@ def test_class_prompts_and_clicks_of_a_session() -> None:
     volume, found = scan((18, 20, 17)), {}
     for device in ("cpu", "other"):
         model = segmenter(click_reach_mm=12.0, click_pull=0.02)
-        if device == "other":
-            moved(model.network)
         with OtherDevice():
+            if device == "other":
+                model.network.to(DEVICE)
             session = Session(model, volume)
             session.add(ClassPrompt(target="liver"))
             session.add(click("spleen", 9, 10, 8))
@@ -54,8 +54,7 @@ def test_class_prompts_and_clicks_of_a_session() -> None:
 def test_slices(options: SegmentOptions) -> None:
     spec, volume = slice_spec(), blobs(Grid((20, 18, 5), np.diag([-2.0, -2.0, 3.0, 1.0])))
     here = Segmenter(slice_network(spec), spec).segment(volume, options=options).labels.data
-    network = moved(slice_network(spec))
     with OtherDevice():
-        there = Segmenter(network, spec).segment(volume, options=options).labels.data
+        there = Segmenter(slice_network(spec).to(DEVICE), spec).segment(volume, options=options).labels.data
     assert len(np.unique(here)) > 2
     assert (here == there).mean() > 0.999

@@ -33,7 +33,7 @@ def adapt(encoder: Vit, *plans: AdapterPlan, generator: torch.Generator | None =
         generator: Where their first values come from; None is torch's own.
 
     Returns:
-        The same encoder; only the adapters' parameters learn.
+        The same encoder, where it was; only the adapters' parameters learn.
 
     Raises:
         UsageError: If there is no plan, two are for one place, or the encoder has adapters already.
@@ -62,7 +62,7 @@ def adapt(encoder: Vit, *plans: AdapterPlan, generator: torch.Generator | None =
                 _attach_depth(encoder, plan, generator)
             case _:
                 assert_never(plan)
-    return encoder
+    return encoder.to(encoder.class_token.device)  # new factors were made on the processor
 
 
 def has_adapters(encoder: Vit) -> bool:

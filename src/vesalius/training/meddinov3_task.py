@@ -74,7 +74,7 @@ class MedDinoTask:
     def outcome(self, network: MedDino, sample: SliceSample) -> Outcome:
         """Label the sample's slices, and compare."""
         device = next(network.parameters()).device
-        generator = torch.Generator(device).manual_seed(sample.seed)
+        generator = torch.Generator().manual_seed(sample.seed)  # the processor's: the same draws on every device
         images, labels, looked_for = (part.to(device) for part in (sample.images, sample.labels, sample.looked_for))
         logits = network(images, slices=self._recipe.slices, generator=generator).float()
         terms = {
