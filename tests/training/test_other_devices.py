@@ -34,6 +34,7 @@ from vesalius.training.beginning import Beginning
 from vesalius.training.course import Course, carry_out
 from vesalius.training.meddinov3_task import MedDinoTask
 from vesalius.training.networks import new_network
+from vesalius.training.prompt_sampling import ClassQuestion
 from vesalius.training.recipes import ClickPrompting, Loss
 from vesalius.training.vista3d_task import PromptedWindow, Vista3DTask, VistaSample
 
@@ -77,10 +78,11 @@ def prompted(loss: Loss, *, rounds: int) -> tuple[Vista3DTask, VistaSample]:
 
 
 def unsure(window: PromptedWindow) -> PromptedWindow:
-    assert window.question is not None
-    where = torch.zeros(window.labels.shape, dtype=torch.bool)
-    where[:4] = True
-    return replace(window, question=replace(window.question, claimed=frozenset({1, 2}), unsure=where))
+    labels, where = window.labels.clone(), torch.zeros(window.labels.shape, dtype=torch.bool)
+    labels[:6], where[:4] = 5, True  # people drew a liver, the model looked in it for tumours
+    class_ids, is_looked_for = torch.tensor([5, 6, 2]), torch.tensor([True, True, False])
+    question = ClassQuestion(class_ids, 1, is_looked_for, frozenset({6}), where)
+    return replace(window, labels=labels, question=question)
 
 
 def test_windows_that_are_prompted(monkeypatch: pytest.MonkeyPatch) -> None:

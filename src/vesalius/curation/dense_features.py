@@ -145,6 +145,7 @@ class _View:
         self, encoder: Vit | PromptedVit, spec: ModelSpec, scan_hu: Volume3, codes: str, spacing_mm: float
     ) -> None:
         self._encode = encoder.slice_tokens if isinstance(encoder, PromptedVit) else encoder
+        self._device = next(encoder.parameters()).device
         self._spec = spec
         self._order, self._flips = axes_between(FRAME, codes)
         self._slices = _turned(scan_hu, self._order, self._flips)  # [h w n]
@@ -165,7 +166,7 @@ class _View:
             )
             image = normalise_hu_(some, self._spec).permute(2, 0, 1)[:, None]
             image = functional.interpolate(image, size=self._size, mode="bilinear", antialias=True)
-            found.append(self._encode(image)[0].feature_map.float())
+            found.append(self._encode(image.to(self._device))[0].feature_map.float().cpu())
         return torch.cat(found)
 
     def features(self, reduction: Reduction) -> Float[Tensor, "c x y z"]:
@@ -202,8 +203,8 @@ def _of_windows(
 
     def encoded(window: _Window) -> Float[Tensor, "d x y z"]:
         part = image[window][None, None].contiguous(memory_format=torch.channels_last_3d)
-        found: Tensor = network.encoder(part.to(network.encoder.first_conv.weight.dtype))[_LEVEL][0]
-        return found.float()
+        found: Tensor = network.encoder(part.to(network.encoder.first_conv.weight))[_LEVEL][0]
+        return found.float().cpu()
 
     windows = list(_windows(padded, spec.window_size, stride))
     some = [encoded(windows[n]).flatten(1)[:, ::7].T for n in _evenly(len(windows), _SAMPLED_WINDOWS)]

@@ -97,7 +97,7 @@ class SliceEncoder:
         found = []
         for first in range(0, len(slices), SLICES_AT_ONCE):
             images = self._normalised(read_slices(case, slices[first : first + SLICES_AT_ONCE]))
-            found.append(torch.cat([tap.feature_map for tap in self._tokens(images)], dim=1).float())
+            found.append(torch.cat([tap.feature_map for tap in self._tokens(images)], dim=1).float().cpu())
         return torch.cat(found)
 
     @torch.inference_mode()
@@ -108,12 +108,12 @@ class SliceEncoder:
         for first in range(0, len(images), SLICES_AT_ONCE):
             taps = self._tokens(images[first : first + SLICES_AT_ONCE])
             parts = [part for tap in taps for part in (tap.class_token, tap.patches.mean(dim=1))]
-            found.append(torch.cat(parts, dim=1))
-        return torch.cat(found).float()
+            found.append(torch.cat(parts, dim=1).float().cpu())
+        return torch.cat(found)
 
     def _tokens(self, images: Float[Tensor, "k 1 h w"]) -> list[VitTokens]:
         encode = self.network.slice_tokens if isinstance(self.network, PromptedVit) else self.network
-        found: list[VitTokens] = encode(images, self.taps)
+        found: list[VitTokens] = encode(images.to(next(self.network.parameters()).device), self.taps)
         return found
 
     def _normalised(self, slices_hu: Float[Tensor, "h w k"]) -> Float[Tensor, "k 1 h w"]:
@@ -180,8 +180,8 @@ class VolumeEncoder:
 
     def _encoded(self, window: Float[Tensor, "i j k"]) -> Float[Tensor, "d y x z"]:
         """Return the features of a window, all levels at the stride of the coarsest."""
-        kind = self.network.first_conv.weight.dtype
-        levels = self.network(window[None, None].to(kind).contiguous(memory_format=torch.channels_last_3d))
+        seen = window[None, None].to(self.network.first_conv.weight)
+        levels = self.network(seen.contiguous(memory_format=torch.channels_last_3d))
         strides = [window.shape[0] // level.shape[2] for level in levels]
         return torch.cat(
             [
@@ -189,7 +189,7 @@ class VolumeEncoder:
                 for level, stride in zip(levels, strides, strict=True)
             ],
             dim=1,
-        )[0]
+        )[0].cpu()
 
 
 @dataclass(frozen=True)
