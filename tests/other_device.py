@@ -2,8 +2,9 @@
 
 Its tensors say that they lie on ``lazy``, a device of torch's own that asks for no hardware; what is computed with
 them is computed by the processor. Refused are operations on tensors of both sides (a tensor without axes may be
-anywhere unless tensors are joined, an index may be on the processor), and float64, which MPS does not have. Unlike
-torch's ``meta`` device it has values: what it answers can be compared, and code that looks at numbers goes on.
+anywhere unless tensors are joined, an index may be on the processor), float64, which MPS does not have, and what
+torch 2.6, the oldest that is asked for, lacks on MPS; but for transposed 3-D convolutions, which came with 2.8.
+Unlike torch's ``meta`` device it has values: they can be compared, and code that looks at numbers goes on.
 
 Torch knows no autocast for the device: whoever turns it off there is heard, whoever turns it on is refused.
 """
@@ -25,6 +26,15 @@ DEVICE = torch.device("lazy")
 _CROSSES = {"aten::_to_copy", "aten::copy_"}
 _INDEXES = {"aten::index.Tensor", "aten::index_put_", "aten::_index_put_impl_"}
 _JOINS = {"aten::cat", "aten::stack"}
+_LACKS = {
+    "aten::_linalg_svd",
+    "aten::_upsample_bicubic2d_aa",
+    "aten::avg_pool3d",
+    "aten::grid_sampler_3d",
+    "aten::max_pool3d_with_indices",
+    "aten::special_entr",
+    "aten::upsample_trilinear3d",
+}
 
 _real_autocast, _real_is_enabled = torch.autocast, torch.is_autocast_enabled
 
@@ -109,6 +119,8 @@ def _run(function: OpOverload, args: Any, kwargs: Any) -> Any:
     asked = next((leaf for leaf in leaves if isinstance(leaf, torch.device)), None)
     is_elsewhere = any(isinstance(t, Elsewhere) for t in tensors)
     name = function.name().removesuffix(".default")
+    if is_elsewhere and name in _LACKS:
+        raise NotImplementedError(f"{name} is not implemented for the device")
     if is_elsewhere and name not in _CROSSES and any(_is_astray(t, name) for t in _together(name, args, tensors)):
         raise RuntimeError(f"{name}: expected all tensors to be on the same device")
     if asked is not None:

@@ -185,11 +185,11 @@ class VolumeEncoder:
         strides = [window.shape[0] // level.shape[2] for level in levels]
         return torch.cat(
             [
-                functional.avg_pool3d(level.float(), strides[-1] // stride)
+                functional.avg_pool3d(level.float().cpu(), strides[-1] // stride)
                 for level, stride in zip(levels, strides, strict=True)
             ],
             dim=1,
-        )[0].cpu()
+        )[0]
 
 
 @dataclass(frozen=True)

@@ -419,7 +419,7 @@ def measure_flops_per_second(architecture: PromptArchitecture, precision: Precis
 def best_precision(device: str) -> Precision:
     """Return bf16 where the device multiplies it in hardware, fp32 elsewhere."""
     if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if device == "cpu" and _has_fast_bf16() else "fp32"
 
 
