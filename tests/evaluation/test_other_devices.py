@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 from evaluation.test_frozen_features import SLICES, VOLUMES, scan
-from evaluation.test_window_protocols import ANY, SMALL, case
 from interactive.small_session import segmenter
 from other_device import DEVICE, Elsewhere, OtherDevice
 from vesalius.evaluation.frozen_features import AnyEncoder, SliceEncoder, VolumeEncoder
-from vesalius.evaluation.window_protocols import evaluate_by_windows
+from vesalius.evaluation.window_protocols import _Window
 from vesalius.models.build import build
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit
@@ -39,13 +37,11 @@ def test_frozen_features_are_those_of_the_processor(spec: ModelSpec) -> None:
         torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
 
 
-def test_a_published_protocol_asks_by_name_and_by_clicks_there() -> None:
-    one, found = case(SMALL, liver=np.s_[2:7, 2:7, 2:7]), []
-    for is_elsewhere in (False, True):
-        model = segmenter()
-        with OtherDevice():
-            if is_elsewhere:
-                model.network.to(DEVICE)
-            found.append(evaluate_by_windows(model, [one], "oracle", how=ANY).scores[0].dice)
-    assert found[0] > 0
-    assert found[1] == pytest.approx(found[0], abs=0.01)
+def test_a_window_of_a_published_protocol_is_asked_for_classes_there() -> None:
+    image, model = torch.rand(20, 16, 18, generator=torch.Generator().manual_seed(1)), segmenter()
+    start, size = (4, 0, 2), model.spec.window_size
+    here = _Window(model.network, image, start, size).automatic([1, 2])
+    with OtherDevice():
+        there = _Window(model.network.to(DEVICE), image, start, size).automatic([1, 2])
+    assert not isinstance(there, Elsewhere)
+    torch.testing.assert_close(here, there, atol=1e-3, rtol=1e-3)
