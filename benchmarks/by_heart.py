@@ -3,26 +3,41 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import sides
 from vesalius.data.case import Case
+from vesalius.engine.learner import Learner
+from vesalius.engine.loop import train
+from vesalius.engine.run import opened
 from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.models.build import optimise_for_inference
-from vesalius.models.prompted_vit import PromptedVit
-from vesalius.models.vista3d import Vista3D
+from vesalius.models.promptable import Promptable
 from vesalius.spec import ModelSpec
+from vesalius.training.recipes import VistaRecipe
+from vesalius.training.vista3d_task import Vista3DTask
 from vesalius.transforms.augment import Augmentation
 
 STILL = Augmentation(keep_sharp=1.0, cut=0.0, low_resolution=0.0, noise=0.0, drift=0.0)
 """What is learnt by heart must not change."""
+
+
+def learn(network: Promptable, spec: ModelSpec, case: Case, recipe: VistaRecipe, folder: Path) -> int:
+    """Teach a network one case in a run of its own, have it end as its running average, and return the steps."""
+    learner = Learner(network, recipe.optimisation)
+    with opened(folder, asdict(recipe)) as run:
+        train(Vista3DTask([case], spec, recipe=recipe), learner, run, recipe.loop, clock=time.process_time)
+    network.load_state_dict(learner.average.state_dict())
+    return learner.step
 
 
 def reference(case: Case, spec: ModelSpec) -> ReferenceCase:
@@ -36,7 +51,7 @@ def reference(case: Case, spec: ModelSpec) -> ReferenceCase:
     return ReferenceCase(name=case.name, volume=volume, truth=LabelMap(truth, grid, drawn))
 
 
-def measure(network: Vista3D | PromptedVit, spec: ModelSpec, case: Case) -> dict[str, dict[str, float]]:
+def measure(network: Promptable, spec: ModelSpec, case: Case) -> dict[str, dict[str, float]]:
     """Return name -> Dice by name, and by one click from nothing."""
     segmenter = Segmenter(optimise_for_inference(network), spec)
     how = SegmentOptions(unvalidated=True)

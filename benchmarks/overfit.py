@@ -20,23 +20,18 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from by_heart import STILL, measure, report
+from by_heart import STILL, learn, measure, report
 
 sys.path.insert(0, str(Path(__file__).parent / "built_in_model"))
 from specification import SPEC
 
 from vesalius.data.case import load_case
-from vesalius.engine.learner import Learner
-from vesalius.engine.loop import train
-from vesalius.engine.run import opened
 from vesalius.engine.settings import LoopSettings, Optimisation, Part
 from vesalius.training.networks import grown_network, new_network
 from vesalius.training.recipes import AUTOMATIC, ClassPrompting, ClickPrompting, VistaRecipe, frozen
-from vesalius.training.vista3d_task import Vista3DTask
 
 ENOUGH = 0.95
 
@@ -84,11 +79,8 @@ def main() -> None:
     for name, chosen in recipes(arguments.minutes).items():
         if chosen.teaches_clicks and spec is not SPEC:
             spec, network = SPEC, grown_network(SPEC, network.state_dict(), seed=0)
-        learner = Learner(network, chosen.optimisation)
-        with opened(arguments.run / name.replace(", ", "-").replace(" ", "-"), asdict(chosen)) as run:
-            train(Vista3DTask([case], spec, recipe=chosen), learner, run, chosen.loop, clock=time.process_time)
-        network.load_state_dict(learner.average.state_dict())
-        steps[name] = learner.step
+        folder = arguments.run / name.replace(", ", "-").replace(" ", "-")
+        steps[name] = learn(network, spec, case, chosen, folder)
     found = measure(network, replace(SPEC, window_size=(48, 48, 48)), case)
     about = {"case": case.name, "steps": steps, "minutes": arguments.minutes}
     report("overfit", found, about, enough=ENOUGH)
