@@ -117,17 +117,16 @@ def assert_alike(here: Sequence[Tensor], there: Sequence[Tensor], *, tolerance: 
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
-@pytest.mark.parametrize("learns", [False, True])
-def test_answers_and_gradients_are_those_of_the_processor(name: str, learns: bool) -> None:
+def test_answers_and_gradients_are_those_of_the_processor(name: str) -> None:
     network, ask = network_of(name)
-    here = answered(network, ask, CPU, learns=learns)
+    here = answered(network, ask, CPU, learns=True)
     with OtherDevice():
-        there = answered(network.to(DEVICE), ask, DEVICE, learns=learns)
+        there = answered(network.to(DEVICE), ask, DEVICE, learns=True)
     assert_alike(here, there, tolerance=1e-3)
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "vit"])
-def test_in_half_precision_too(name: str) -> None:
+@pytest.mark.parametrize("name", ["vista3d", "meddinov3, fused", "prompts on a vit"])
+def test_answers_without_gradients_in_half_precision(name: str) -> None:
     network, ask = network_of(name)
     here = answered(optimise_for_inference(network, dtype=torch.bfloat16), ask, CPU, learns=False)
     with OtherDevice():
