@@ -11,6 +11,7 @@ from pydicom import dcmread, encaps
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     RLELossless,
 )
@@ -112,6 +113,28 @@ def test_uncompressed_transfer_syntaxes(by_hand, tmp_path, syntax):
         if syntax == ExplicitVRBigEndian:
             dataset.PixelData = RAMP.astype(">i2").tobytes()
     assert np.array_equal(read_series(by_hand.save(slices, tmp_path)).data[0, :, :, 1], RAMP.T)
+
+
+def syntax_element(syntax):
+    """The file's statement of its transfer syntax."""
+    value = syntax.encode() + b"\0" * (len(syntax) % 2)
+    return b"\x02\x00\x10\x00UI" + len(value).to_bytes(2, "little") + value
+
+
+@pytest.mark.parametrize("stated", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_a_length_is_not_taken_for_a_representation_whatever_the_file_states(by_hand, tmp_path, syntax, stated):
+    pixels = np.arange(205 * 205).reshape(205, 205) % 999 + 1  # 0x14852 bytes, as text RH
+    for k in range(2):
+        dataset = by_hand.slice(pixels, (0, 0, k))
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.add_new("DataSetTrailingPadding", "OB", bytes(64))  # so that pixels read shifted are all there
+        dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+        content = (tmp_path / "a.dcm").read_bytes()
+        assert content.count(syntax_element(syntax)) == 1
+        (tmp_path / f"{k}.dcm").write_bytes(content.replace(syntax_element(syntax), syntax_element(stated)))
+    (tmp_path / "a.dcm").unlink()
+    assert np.array_equal(read_series(tmp_path).data[0, :, :, 1], pixels.T)
 
 
 def test_run_length_coded_slices(by_hand, tmp_path):

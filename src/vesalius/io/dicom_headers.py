@@ -41,6 +41,7 @@ _COPY_AGAIN = "copy the file again from its origin"
 
 _IMPLICIT, _EXPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_PIXEL_REPRESENTATIONS = (b"OB", b"OW", b"UN")
 COMPRESSED = {
     "1.2.840.10008.1.2.5": "RLE",
     "1.2.840.10008.1.2.4.50": "JPEG baseline",
@@ -194,12 +195,17 @@ def _begins_like_dicom(head: bytes) -> bool:
 
 
 def _pixel_element(stream: BufferedIOBase) -> PixelElement | None:
-    """Read tag, representation and length of the element where pydicom stopped."""
+    """Read tag, representation and length of the element where pydicom stopped.
+
+    The bytes say whether it names a representation, and not the transfer syntax, which some writers state wrongly:
+    all that pixels can have begin with O or U, which are odd, and where there is none the length stands in that
+    place, lowest byte first, and is even (PS3.5 7.1.1).
+    """
     head = stream.read(12)
     order = ">" if head[:4] == b"\x7f\xe0\x00\x10" else "<"
     if head[:4] not in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10") or len(head) < 8:
         return None
-    is_explicit = head[4:6].isalpha() and head[4:6].isupper()
+    is_explicit = head[4:6] in _PIXEL_REPRESENTATIONS
     if is_explicit and len(head) < 12:
         return None
     (length,) = struct.unpack(f"{order}L", head[8:12] if is_explicit else head[4:8])
