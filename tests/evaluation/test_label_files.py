@@ -37,6 +37,15 @@ def test_folders_are_paired_by_name_across_formats_and_result_folders(tmp_path: 
     assert [pair.found.name for pair in pairs] == ["a.nii.gz", "b"]
 
 
+def test_folders_whose_ids_one_table_beside_the_files_names_are_no_results(tmp_path: Path) -> None:
+    folders = found, truth = tmp_path / "found", tmp_path / "truth"
+    for folder in folders:
+        for name in ("a.nii.gz", "b.nii.gz"):
+            written(folder / name, BOX)
+        (folder / "labels.json").write_text('{"1": "liver"}')
+    assert [pair.name for pair in pair_files(found, truth)] == ["a", "b"]
+
+
 def test_a_reference_without_a_result_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "found" / "a.nii.gz", BOX)
     for name in ("a", "b", "c"):

@@ -14,6 +14,7 @@ from vesalius.io.seg_slices import with_empty_slices
 from vesalius.labels.findings import Finding
 from vesalius.labels.spelling import exact_key
 
+_BASE = "labels.nii.gz"
 _WITH_ALL_LAYERS = ("labels.seg.nrrd", "labels.seg.dcm")
 
 
@@ -69,8 +70,12 @@ def read_earlier_findings(path: Path) -> tuple[Finding, ...]:
 
 
 def is_result(path: Path) -> bool:
-    """Say whether a folder is one that ``vesalius segment`` wrote."""
-    return (path / "labels.json").is_file()
+    """Say whether a folder is one that ``vesalius segment`` wrote.
+
+    A ``labels.json`` alone does not tell: beside many label files it is the table of their ids.
+    """
+    files = ((path / name).is_file() for name in (_BASE, *_WITH_ALL_LAYERS))
+    return (path / "labels.json").is_file() and any(files)
 
 
 def _check_names(path: Path, labels: LabelMap) -> None:
@@ -85,18 +90,18 @@ def _check_names(path: Path, labels: LabelMap) -> None:
 
 
 def _read_folder(folder: Path) -> LabelMap:
-    if not (folder / "labels.nii.gz").is_file():
+    if not (folder / _BASE).is_file():
         for name in _WITH_ALL_LAYERS:
             if (folder / name).is_file():
                 return read_labels(folder / name)
-    base = read_labels(folder / "labels.nii.gz")
+    base = read_labels(folder / _BASE)
     layers, names = {}, dict(base.names)
     for layer, name in _layer_files(folder).items():
         labels = read_labels(folder / name)
         if not labels.grid.is_close(base.grid):
             raise GeometryError(
                 expected="all layers of a result on the same voxels",
-                got=f"{name}, which lies elsewhere than labels.nii.gz",
+                got=f"{name}, which lies elsewhere than {_BASE}",
                 do="give the folder as `vesalius segment` wrote it",
             )
         layers[layer] = labels.data
