@@ -134,6 +134,21 @@ def test_a_slice_model_s_windows_lie_where_they_were_cut() -> None:
     assert torch.allclose(found[1, -len(coarsest) :, :4, 3:6], coarsest, atol=1e-5)
 
 
+def test_an_image_without_a_unit_is_shown_as_training_shows_it_and_stays_as_it_is() -> None:
+    torch.manual_seed(0)
+    spec = replace(VOLUMES, modality="MR", normalisation="percentiles")
+    low, high = spec.window_hu
+    in_hu = scan()
+    measured = (np.asarray(in_hu.image_hu, np.float32) - low) / (high - low) * 1800 + 200
+    case = replace(in_hu, image_hu=measured.copy(), window=(200.0, 2000.0))
+    for encoder in (
+        VolumeEncoder(build(spec.vista).eval().encoder, spec),
+        SliceEncoder(build(VIT).eval(), spec, (1,)),
+    ):
+        torch.testing.assert_close(encoder.of_slices(case, [3, 12]), encoder.of_slices(in_hu, [3, 12]))
+    assert np.array_equal(np.asarray(case.image_hu), measured)
+
+
 def test_places_know_the_place_and_nothing_else() -> None:
     one = scan()
     other = Case("another", "made up", np.zeros((20, 28, 18), np.int16), np.ones_like(one.labels), frozenset({1}))

@@ -31,7 +31,7 @@ from vesalius.models.segresnet import Encoder
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit, VitTokens
 from vesalius.spec import Architecture, MedDinoArchitecture, ModelSpec, PromptedVitArchitecture, VitArchitecture
-from vesalius.transforms.intensity import normalise_hu_
+from vesalius.transforms.intensity import as_hounsfield_, normalise_hu_
 
 SLICES_AT_ONCE = 8
 LEAST_PATCHES = 8
@@ -96,7 +96,7 @@ class SliceEncoder:
         """Return features of every patch of some slices."""
         found = []
         for first in range(0, len(slices), SLICES_AT_ONCE):
-            images = self._normalised(read_slices(case, slices[first : first + SLICES_AT_ONCE]))
+            images = self._normalised(read_slices(case, slices[first : first + SLICES_AT_ONCE], self.spec))
             found.append(torch.cat([tap.feature_map for tap in self._tokens(images)], dim=1).float().cpu())
         return torch.cat(found)
 
@@ -151,8 +151,7 @@ class VolumeEncoder:
             wanted = [number for number in slices if start <= number < start + k]
             if not wanted:
                 continue
-            slab = torch.from_numpy(np.asarray(image[:, :, start : start + k], dtype=np.float32))
-            slab = normalise_hu_(slab, self.spec)
+            slab = normalise_hu_(_in_hounsfield(image[:, :, start : start + k], case, self.spec), self.spec)
             missing = (0, k - slab.shape[2], 0, width - slab.shape[1], 0, height - slab.shape[0])
             slab = functional.pad(slab, missing, value=float(slab.min()))
             planes = torch.cat(
@@ -304,10 +303,14 @@ def enlarged(images: Float[Tensor, "b h w"], patch: int) -> Float[Tensor, "b y x
     return functional.interpolate(images[:, None], size=size, mode="bilinear")[:, 0]
 
 
-def read_slices(case: Case, slices: Sequence[int]) -> Float[Tensor, "h w k"]:
-    """Return slices of a case in Hounsfield units."""
-    image = _case_image(case)
-    return torch.from_numpy(np.asarray(image[:, :, list(slices)], dtype=np.float32))
+def read_slices(case: Case, slices: Sequence[int], spec: ModelSpec) -> Float[Tensor, "h w k"]:
+    """Return slices of a case in Hounsfield units, those of an image without a unit as the spec has them."""
+    return _in_hounsfield(_case_image(case)[:, :, list(slices)], case, spec)
+
+
+def _in_hounsfield(part: np.ndarray, case: Case, spec: ModelSpec) -> Float[Tensor, "h w k"]:
+    values = torch.from_numpy(np.array(part, dtype=np.float32))
+    return values if case.window is None else as_hounsfield_(values, case.window, spec.window_hu)
 
 
 def _case_image(case: Case) -> np.ndarray:
