@@ -238,6 +238,7 @@ def test_two_downloads_of_one_file_do_not_mix(hub: Any, target: Path) -> None:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(HubError, match="another process"):
             fetch(WANTED, target)
+        assert target.with_name("weights.bin.part").exists()  # that has no byte yet, and is the other's
     assert hub.requests == []
     fetch(WANTED, target)
     assert only(target)

@@ -247,20 +247,21 @@ def _check(transfer: _Transfer, target: Path) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def _locked(part: Path) -> Iterator[IO[bytes]]:
-    try:
-        with part.open("r+b" if part.exists() else "w+b") as file:
-            try:
-                take_lock(file)  # where there are none, two pulls at once are caught by size and hash only
-            except BlockingIOError:
-                raise HubError(
-                    expected=f"to be the only download of {part.name}",
-                    got="another process is downloading it",
-                    do="wait for it to finish",
-                ) from None
+    with part.open("r+b" if part.exists() else "w+b") as file:
+        try:
+            take_lock(file)  # where there are none, two pulls at once are caught by size and hash only
+        except BlockingIOError:
+            raise HubError(
+                expected=f"to be the only download of {part.name}",
+                got="another process is downloading it",
+                do="wait for it to finish",
+            ) from None
+        try:
             yield file
-    finally:
-        if part.exists() and part.stat().st_size == 0:
-            part.unlink()
+        finally:
+            file.close()  # which frees it: some systems remove no open file
+            if part.exists() and part.stat().st_size == 0:
+                part.unlink()
 
 
 @contextlib.contextmanager
