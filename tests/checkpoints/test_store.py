@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,24 @@ def test_what_is_not_here_is_said_with_the_line_to_type() -> None:
     assert "huggingface.co/nvidia/NV-Segment-CT/resolve/main/vista3d_pretrained_model/model.safetensors" in str(
         caught.value
     )
+
+
+def test_what_several_pulls_at_once_saw_first_is_all_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = store._read_pins
+
+    def read_slowly() -> Any:
+        pins = read()
+        time.sleep(0.01)  # longer than it takes the others to read
+        return pins
+
+    monkeypatch.setattr(store, "_read_pins", read_slowly)
+    rows = [find_row(f"owner/{name}") for name in "abc"]
+    with ThreadPoolExecutor(len(rows)) as pulls:
+        for done in [pulls.submit(store.record_first_seen, row, row.repo, 1) for row in rows]:
+            done.result()
+    assert [store.first_seen_sha256(row) for row in rows] == ["owner/a", "owner/b", "owner/c"]
 
 
 def test_every_hub_model_is_kept_in_a_folder_of_its_own() -> None:

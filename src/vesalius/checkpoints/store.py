@@ -14,6 +14,8 @@ import json
 import os
 from pathlib import Path
 
+from filelock import FileLock
+
 from vesalius.checkpoints.catalog import BUILTIN, CatalogRow
 from vesalius.checkpoints.content import refuse_pickled_text
 from vesalius.checkpoints.header import SPEC_KEY, Header
@@ -131,13 +133,23 @@ def first_seen_commit(row: CatalogRow) -> str:
 
 
 def record_first_seen(row: CatalogRow, sha256: str, size_bytes: int, *, commit: str = "") -> None:
-    """Record the hash of a file on its first pull, and its commit where that is known; what is recorded stays."""
-    pins = _read_pins()
-    known = pins.get(_pin_key(row), {})
+    """Record the hash of a file on its first pull, and its commit where that is known; what is recorded stays.
+
+    Raises:
+        DiskError: If it cannot be written.
+    """
     came = {"sha256": sha256, "size_bytes": size_bytes, **({"commit": commit} if commit else {})}
-    if came.keys() - known.keys():
-        pins[_pin_key(row)] = {**came, **known}
-        write_json(_pins_file(), pins)
+    if not came.keys() - _read_pins().get(_pin_key(row), {}).keys():
+        return  # nothing to note: the folder need not be writable
+    path = _pins_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.stem}.lock")):  # else what two pulls at once note, one of them loses
+            pins = _read_pins()
+            pins[_pin_key(row)] = {**came, **pins.get(_pin_key(row), {})}
+            write_json(path, pins)
+    except OSError as error:
+        raise _not_writable(path, error) from None
 
 
 def _pins_file() -> Path:
@@ -174,8 +186,10 @@ def write_json(path: Path, content: object) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DiskError(
-            expected=f"to write {path}", got=str(error), do="set HF_HOME to a folder you may write to"
-        ) from None
+        raise _not_writable(path, error) from None
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _not_writable(path: Path, error: OSError) -> DiskError:
+    return DiskError(expected=f"to write {path}", got=str(error), do="set HF_HOME to a folder you may write to")
