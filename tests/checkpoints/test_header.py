@@ -58,6 +58,7 @@ def test_a_file_of_the_reference_library_is_read(tmp_path: Path) -> None:
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 DAMAGED: dict[str, object] = {
     "a type nobody knows": {"a": {**ENTRY, "dtype": "F128"}},
+    "a type that is a list": {"a": {**ENTRY, "dtype": []}},
     "a shape that does not fill its bytes": {"a": {**ENTRY, "shape": [3]}},
     "a negative side": {"a": {**ENTRY, "shape": [-2]}},
     "a side that is a truth value": {"a": {**ENTRY, "shape": [True, 2]}},

@@ -159,7 +159,7 @@ def _entry(path: Path, name: str, field: object) -> TensorEntry:
     if not isinstance(field, dict) or set(field) != {"dtype", "shape", "data_offsets"}:
         raise _damaged(path, f"an unreadable entry for {name!r}")
     dtype, shape, offsets = field["dtype"], field["shape"], field["data_offsets"]
-    if dtype not in ITEM_BYTES:
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise _damaged(path, f"{name!r} of type {dtype!r}, which is none of {', '.join(ITEM_BYTES)}")
     if not _is_counts(shape) or not _is_counts(offsets) or len(offsets) != 2:
         raise _damaged(path, f"{name!r} with shape {shape!r} at {offsets!r}")

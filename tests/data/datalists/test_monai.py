@@ -141,6 +141,15 @@ def test_a_path_out_of_the_list_s_folder_is_refused_unless_allowed(folder: Any, 
     assert read_list(path, allow_outside=True, strict=False).cases[0].image.name == Path(written).name
 
 
+@pytest.mark.parametrize("written", ["a\0.nii", "~nobody-of-that-name/a.nii", "circle.nii", "a" * 5000])
+@pytest.mark.parametrize("allow_outside", [False, True])
+def test_what_can_be_no_path_is_refused(folder: Any, written: str, *, allow_outside: bool) -> None:
+    path = folder.json("list.json", {"training": [written]})
+    (folder.path / "circle.nii").symlink_to(folder.path / "circle.nii")
+    with pytest.raises(FileFormatError):
+        read_list(path, allow_outside=allow_outside)
+
+
 def test_a_root_is_where_paths_begin(folder: Any) -> None:
     folder.touch("data/a.nii")
     path = folder.json("lists/one.json", {"training": ["a.nii"]})
@@ -197,7 +206,9 @@ def test_a_pseudo_label_that_is_called_unreliable_is_left_out(folder: Any) -> No
     assert kept == [False, True]
 
 
-@pytest.mark.parametrize("masks", [["a"], {"liver": "a.nii.gz"}, {"1": 3}])
+@pytest.mark.parametrize(
+    "masks", [["a"], {"liver": "a.nii.gz"}, {"1": 3}, *({label: "a.nii.gz"} for label in ("0", "-1", "70000"))]
+)
 def test_masks_that_are_no_files_by_id_are_refused(folder: Any, masks: Any) -> None:
     folder.touch("a.nii.gz")
     folder.json("list.json", {"training": [{"image": "a.nii.gz", "masks": masks}]})

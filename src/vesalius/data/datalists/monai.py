@@ -34,6 +34,8 @@ _SPLITS: Mapping[str, Split] = {
 _PSEUDO = ("pseudo_label", "pseudo_label_file")
 _PATIENT = ("patient", "patient_id", "subject", "subject_id")
 _SUPERVOXELS = ("supervoxels", "label_sv")
+_LARGEST_ID = 2**16 - 1
+"""Masks are read into one label map, whose ids have two bytes."""
 
 
 def recognises(content: Mapping[str, Any]) -> bool:
@@ -145,9 +147,12 @@ def _masks(stated: object, root: Root, where: str) -> dict[int, Path]:
     if not isinstance(stated, dict) or not all(isinstance(file, str) for file in stated.values()):
         raise _bad_entry(where, f"masks {str(stated)[:80]}")
     try:
-        return {int(label): root.resolve(file) for label, file in stated.items()}
+        ids = [int(label) for label in stated]
     except ValueError:
         raise _bad_entry(where, f"masks {str(stated)[:80]}") from None
+    if not all(1 <= label <= _LARGEST_ID for label in ids):
+        raise _bad_entry(where, f"masks of {ids}, where ids from 1 to {_LARGEST_ID} can be")
+    return {label: root.resolve(file) for label, file in zip(ids, stated.values(), strict=True)}
 
 
 def _file(fields: Mapping[str, Any], keys: tuple[str, ...], root: Root, where: str) -> Path | None:

@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Images and label maps that are one file (with what lies beside a detached header)."""
 _BIDS = re.compile(r"sub-[A-Za-z0-9]+(?=_)")
 _NAMED = 3
+_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -35,26 +37,44 @@ class Root:
         """Return the place that a path means which a list writes, as seen from the folder.
 
         Raises:
+            FileFormatError: If it can mean no place.
             UnsafeFileError: If it lies outside the folder and that was not allowed.
         """
-        return self._inside(self.folder / Path(written).expanduser(), str(written))
+        with _refused_if_no_path(str(written)):
+            path = self.folder / Path(written).expanduser()
+        return self._inside(path, str(written))
 
     def found(self, path: Path) -> Path:
         """Return a path that was found by looking into folders: as it is, it already says where the file lies.
 
         Raises:
+            FileFormatError: If its links lead in a circle.
             UnsafeFileError: If it lies outside the folder and that was not allowed.
         """
         return self._inside(path, str(path))
 
     def _inside(self, path: Path, named: str) -> Path:
-        if not self.allow_outside and not path.resolve().is_relative_to(self.folder.resolve()):
+        with _refused_if_no_path(named):
+            place = path.resolve()
+        if not self.allow_outside and not place.is_relative_to(self.folder.resolve()):
             raise UnsafeFileError(
                 expected=f"a path inside {self.folder}",
                 got=f"{named}, which leads out of it",
                 do="name the folder that holds everything with --root, or allow it with --allow-outside",
             )
         return path
+
+
+@contextmanager
+def _refused_if_no_path(named: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:  # a zero byte; the home of nobody, links in a circle
+        raise FileFormatError(
+            expected="a path that a file can have",
+            got=f"{named[:_SHOWN]!r} ({error})",
+            do="correct the list, or the link",
+        ) from None
 
 
 def name_of(folder: Path) -> str:
@@ -80,8 +100,15 @@ def is_image(path: Path) -> bool:
 
 
 def missing_files(case: ListedCase) -> tuple[Path, ...]:
-    """Return the files that a case names and that are not there."""
-    return tuple(path for path in case.files if not path.exists())
+    """Return the files that a case names and that are not there, or lie where nobody may look."""
+    return tuple(path for path in case.files if not _is_there(path))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a closed folder, a name longer than any
+        return False
 
 
 def used_twice(cases: Sequence[ListedCase]) -> Iterator[tuple[str, tuple[str, ...]]]:
