@@ -167,6 +167,20 @@ def test_what_was_written_comes_back_with_ids_names_and_overlaps(written: tuple[
     assert (read.overlaps["overlap 1"] == labels.overlaps["tumours"][:, :, first : first + depth]).all()
 
 
+def test_a_segment_that_meets_different_ones_on_different_slices_erases_none(tmp_path: Path) -> None:
+    grid = grid_of(COSINES["axial"])
+    layers = [np.zeros(SHAPE, np.uint8) for _ in range(3)]
+    layers[0][2:6, 2:6, 2:4] = 1
+    layers[1][3, 3] = 25  # through all slices, so it meets the liver on two of them
+    layers[2][3, 3, 4:] = 26  # meets the vessel behind the liver...
+    layers[2][4, 4, 3] = 26  # ...and the liver beside the vessel
+    names = {1: "liver", 25: "hepatic vessel", 26: "hepatic tumor"}
+    labels = LabelMap(layers[0], grid, names, {"vessels": layers[1], "tumours": layers[2]})
+    formats.write(labels, tmp_path / "a.seg.dcm", like=series_of(grid, tmp_path / "ct"))
+    read = formats.read_labels(tmp_path / "a.seg.dcm")
+    assert all(np.array_equal(read.mask(name), labels.mask(name)) for name in names.values())
+
+
 def test_a_hundred_classes_take_no_array_each(tmp_path: Path) -> None:
     grid = grid_of(COSINES["axial"], shape=(128, 128, 100))
     series = series_of(grid, tmp_path / "ct")

@@ -231,7 +231,7 @@ def _labelmap(dataset: Dataset, stack: FrameStack, ids: dict[int, int]) -> Label
 
 
 def _binary_layers(dataset: Dataset, stack: FrameStack, ids: dict[int, int]) -> list[LabelArray]:
-    """Put every segment into the first layer where it meets no other."""
+    """Put every segment into the first layer where none of its frames meets another segment."""
     is_fractional = dataset.get("SegmentationType") == "FRACTIONAL"
     threshold = max(1, -(-int(dataset.get("MaximumFractionalValue", 1)) // 2)) if is_fractional else 1
     kind = np.uint8 if max(ids.values(), default=0) <= 255 else np.uint16
@@ -243,13 +243,13 @@ def _binary_layers(dataset: Dataset, stack: FrameStack, ids: dict[int, int]) -> 
                 got=f"a frame of segment {segment}, which is not",
                 do="get the file again",
             )
-        free = 0
+        free = layers
         for index in frames:
             mask = threshold <= mask_of_frame(dataset, index).T
-            while free < len(layers) and layers[free][:, :, stack.slices[index]][mask].any():
-                free += 1
-        if free == len(layers):
-            layers.append(np.zeros(stack.grid.shape, kind, order="F"))
+            free = [layer for layer in free if not layer[:, :, stack.slices[index]][mask].any()]
+        if not free:
+            free = [np.zeros(stack.grid.shape, kind, order="F")]
+            layers += free
         for index in frames:
-            layers[free][:, :, stack.slices[index]][threshold <= mask_of_frame(dataset, index).T] = ids[segment]
+            free[0][:, :, stack.slices[index]][threshold <= mask_of_frame(dataset, index).T] = ids[segment]
     return layers
