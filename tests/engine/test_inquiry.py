@@ -115,3 +115,17 @@ def test_none_counts_as_nothing_in_a_sum() -> None:
     one, two = torch.ones(2), torch.full((2,), 2.0)
     total = added([one, None, one, None], [two, two, None, None])
     assert [None if part is None else part.tolist() for part in total] == [[3.0, 3.0], [2.0, 2.0], [1.0, 1.0], None]
+
+
+def test_sums_are_wide_whichever_sample_is_the_first_with_a_gradient() -> None:
+    tiny = 2.0**-30  # float32 would lose it beside 1
+
+    def ask(network: nn.ParameterList, seed: tuple[int, int, int]) -> Outcome:
+        parts = network[:1] if seed[2] == 0 else network
+        return Outcome({"sum": (1.0 if seed[2] == 1 else tiny) * torch.stack(list(parts)).sum()})
+
+    network = nn.ParameterList([torch.zeros(()), torch.zeros(())])
+    asked = Inquiry(lambda seed: seed, ask, network, {"sum": 1.0}, "fp32")
+    with ThreadPoolExecutor(1) as pool:
+        total, _ = accumulated(asked, [(0, 0, window) for window in range(4)], pool, ahead=1)
+    assert [None if part is None else part.item() for part in total] == [1 + 3 * tiny, 1 + 2 * tiny]

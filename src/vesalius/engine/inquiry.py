@@ -74,11 +74,7 @@ def accumulated(
     total: Gradients = ()
     everyone: list[Numbers] = []
     for gradients, numbers in _in_order(inquiry, seeds, pool, ahead=ahead):
-        total = (
-            added(total, gradients)
-            if everyone
-            else [None if g is None else g.to(widest(g.device)) for g in gradients]
-        )
+        total = added(total or [None] * len(gradients), gradients)
         everyone.append(numbers)
     return total, everyone
 
@@ -103,8 +99,9 @@ def _in_order(
         yield waiting.popleft().result()
 
 
-def added(first: Gradients, second: Gradients) -> Gradients:
-    """Return the sum of two lists of gradients; None counts as 0, and stays where both are."""
+def added(total: Gradients, gradients: Gradients) -> Gradients:
+    """Return a sum in float64 and one sample's gradients more; None counts as 0, and stays where both are."""
     return [
-        old if new is None else new if old is None else old + new for old, new in zip(first, second, strict=True)
+        old if new is None else new.to(widest(new.device)) if old is None else old + new
+        for old, new in zip(total, gradients, strict=True)
     ]
