@@ -14,7 +14,7 @@ from vesalius.errors import InputError, MemoryBudgetError, NotValidatedError, Un
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.review import measure
-from vesalius.inference.segmenter import Progress, Segmenter, SegmentOptions, choose_device, load
+from vesalius.inference.segmenter import Progress, Segmenter, SegmentOptions, load
 
 SPEC = small_spec()
 
@@ -189,9 +189,3 @@ def test_confidence_is_the_dice_the_spec_s_fit_predicts() -> None:
     assert by_name["liver"] == pytest.approx(result.probability[1] - 0.2)
     assert by_name["spleen"] == 1.0
     assert by_name["aorta"] is None
-
-
-def test_a_device_that_is_not_there_is_refused() -> None:
-    assert choose_device("cpu") == "cpu"
-    with pytest.raises(UsageError, match="device"):
-        choose_device("tpu")

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         UsageError: If several processes shall share the training of a model of volumes, or its voxels are stated.
     """
     from vesalius.data.cache import Cache
-    from vesalius.inference.segmenter import choose_device
+    from vesalius.inference.device import device_to_train_on
     from vesalius.training.course import refuse_existing
     from vesalius.training.finetune import (
         PLAN,
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
             do="leave --spacing out",
         )
     refuse_existing(args.folder, resume=args.resume, mark=PLAN)
-    device = choose_device(args.device)
+    device = device_to_train_on(args.device)
     cache, workers = Cache(args.cache or args.folder / "cache"), threads_of(args.threads)
     resources = Resources(cache=cache, device=device, workers=workers)
     tuning = begin(args.model, _listed(args), options, precision=training_precision(args))

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Pretrain; what comes out is a backbone: ``vesalius probe --model DIR``."""
     from vesalius.data.slices import SliceStore
     from vesalius.engine.team import joined
-    from vesalius.inference.segmenter import choose_device
+    from vesalius.inference.device import device_to_train_on
     from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
     from vesalius.training.course import refuse_existing
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(json.dumps(course.config(), indent=2))
         return 0
-    device, threads = choose_device(args.device), threads_of(args.threads)
+    device, threads = device_to_train_on(args.device), threads_of(args.threads)
     with joined(is_sharded=args.shard) as team:
         carry_out(
             course,

@@ -281,8 +281,8 @@ def add_training_precision(parser: argparse.ArgumentParser | argparse._ArgumentG
 
 def training_precision(args: argparse.Namespace) -> Precision:
     """Return the precision that was typed, or the best of the device that was."""
+    from vesalius.inference.device import device_to_train_on
     from vesalius.inference.plan import best_precision
-    from vesalius.inference.segmenter import choose_device
 
     typed: Literal["auto", "fp32", "bf16"] = args.precision
-    return best_precision(choose_device(args.device)) if typed == "auto" else typed
+    return best_precision(device_to_train_on(args.device)) if typed == "auto" else typed

@@ -124,7 +124,7 @@ def _carry_out(
 
     from vesalius.data.cache import Cache
     from vesalius.engine.team import joined
-    from vesalius.inference.segmenter import choose_device
+    from vesalius.inference.device import device_to_train_on
     from vesalius.training.slice_course import SliceBeginning, SliceCourse, carry_out_slices
 
     beginning = SliceBeginning.of(args.model, recipe, listed, at_random=at_random)
@@ -135,7 +135,7 @@ def _carry_out(
             SliceCourse(recipe=recipe, beginning=beginning, listed=listed),
             args.folder,
             cache=Cache(args.cache or args.folder / "cache"),
-            device=choose_device(args.device),
+            device=device_to_train_on(args.device),
             workers=threads_of(args.threads),
             team=team,
             tensorboard=tensorboard,

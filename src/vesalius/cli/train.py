@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     """Train; what comes out is a model folder: ``vesalius segment --model DIR``."""
     from vesalius.data.cache import Cache
     from vesalius.engine.team import joined
-    from vesalius.inference.segmenter import choose_device
+    from vesalius.inference.device import device_to_train_on
     from vesalius.training.beginning import Beginning
     from vesalius.training.course import Course, carry_out, refuse_existing
 
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
             course,
             args.folder,
             cache=Cache(args.cache or args.folder / "cache"),
-            device=choose_device(args.device),
+            device=device_to_train_on(args.device),
             workers=threads_of(args.threads),
             team=team,
             tensorboard=args.tensorboard,

@@ -30,6 +30,7 @@ from vesalius.inference.automatic import (
     segment_automatic,
 )
 from vesalius.inference.confidence import predicted_dice
+from vesalius.inference.device import choose_device
 from vesalius.inference.machine import require_right_convolutions
 from vesalius.inference.pipelines import Compat, Pipeline, pipeline
 from vesalius.inference.plan import DTYPES, Demand, Plan, Precision, best_precision, make_plan, resident_bytes
@@ -486,21 +487,6 @@ def load(
     loaded = load_segmentation_model(source, dtype=DTYPES[chosen], device=place)
     reload = network_in if precision == "auto" else None
     return Segmenter(loaded.network, loaded.spec, report=loaded.report, reload=reload)
-
-
-def choose_device(device: str) -> str:
-    """Return a device that exists: CUDA, then MPS, then the processor, for ``auto``.
-
-    Raises:
-        UsageError: If the device asked for is not there.
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if not there.get(device.partition(":")[0], False):
-        names = ", ".join(name for name, exists in there.items() if exists)
-        raise UsageError(expected=f"a device of this machine: {names}", got=device, do="use --device auto")
-    return device
 
 
 def _upright(volume: Volume) -> Volume:
