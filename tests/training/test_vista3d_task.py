@@ -355,11 +355,17 @@ def test_windows_of_a_sample_answer_each_for_themselves() -> None:
         for s in (task.draw(np.random.default_rng(n)) for n in range(50))
         if all(window.objects for window in s.windows)
     )
-    together = task.outcome(network, sample).terms
-    alone = [task.outcome(network, VistaSample((window,))).terms for window in sample.windows]
-    for name, term in together.items():
-        mean = torch.stack([one[name] for one in alone]).mean()
+    together = task.outcome(network, sample)
+    alone = [task.outcome(network, VistaSample((window,))) for window in sample.windows]
+    for name, term in together.terms.items():
+        mean = torch.stack([one.terms[name] for one in alone]).mean()
         assert float(term.detach()) == pytest.approx(float(mean.detach()), rel=1e-5)
+    several = 0
+    for name, number in together.watched.items():
+        seen = [one.watched[name] for one in alone if name in one.watched]
+        assert number == pytest.approx(np.mean(seen), rel=1e-5)
+        several += len(set(seen)) > 1
+    assert several, "the last window's alone would be another number"
 
 
 def test_later_rounds_click_on_the_network_s_own_errors_and_only_the_last_is_learnt_from(

@@ -203,25 +203,27 @@ class Vista3DTask:
             None if some is None else _apart(some) for some in self._features(network, images, sample)
         )
         terms: dict[str, list[Tensor]] = {name: [] for name in self.weights(1.0)}
-        watched: dict[str, float] = {}
+        watched: dict[str, list[float]] = {}
         asked: set[str] = set()
         for number, window in enumerate(sample.windows):
             own: Terms = {}
             if window.question is not None and automatic is not None:
                 own |= self._class_terms(network, automatic[number], window, window.question)
                 if window.question.present:
-                    watched[f"dice of {window.group}"] = float(own["dice"].detach())
+                    watched.setdefault(f"dice of {window.group}", []).append(float(own["dice"].detach()))
                 asked |= _asked(own, present=window.question.present, loss=self._recipe.loss)
             if window.objects and clicked is not None:
                 found = click_terms(network, clicked[number], window, loss=self._recipe.loss)
                 own |= {f"click {name}": term for name, term in found.items()}
                 asked |= {f"click {name}" for name in found}
-                watched[f"click dice, round {window.rounds}"] = float(own["click dice"].detach())
+                clicked_dice = float(own["click dice"].detach())
+                watched.setdefault(f"click dice, round {window.rounds}", []).append(clicked_dice)
             for name, term in own.items():
                 terms[name].append(term)
         zero = images.new_zeros(())
         means = {name: torch.stack(some).mean() if some else zero for name, some in terms.items()}
-        return Outcome(means, watched, frozenset(means.keys() - asked))
+        seen = {name: sum(some) / len(some) for name, some in watched.items()}
+        return Outcome(means, seen, frozenset(means.keys() - asked))
 
     def _features(
         self, network: Promptable, images: Tensor, sample: VistaSample
