@@ -181,6 +181,36 @@ def test_a_segment_that_meets_different_ones_on_different_slices_erases_none(tmp
     assert all(np.array_equal(read.mask(name), labels.mask(name)) for name in names.values())
 
 
+def test_a_segment_of_others_whose_number_is_a_class_id_of_ours_gets_an_id_of_its_own(
+    written: tuple[LabelMap, Path], tmp_path: Path
+) -> None:
+    labels, path = written
+    dataset = pydicom.dcmread(path)
+    ours = next(item for item in dataset.SegmentSequence if item.SegmentLabel == "left kidney")
+    lesion = next(item for item in dataset.SegmentSequence if item.SegmentLabel == "hepatic tumor")
+    ours.TrackingID = f"vesalius class {lesion.SegmentNumber}"
+    lesion.TrackingID = "lesion of somebody else"
+    for items in (dataset.SegmentSequence, reversed(list(dataset.SegmentSequence))):
+        dataset.SegmentSequence = list(items)
+        dataset.save_as(tmp_path / "mixed.dcm")
+        read = formats.read_labels(tmp_path / "mixed.dcm")
+        assert set(read.names) == {1, 120, 2, int(lesion.SegmentNumber)}
+        for name in NAMES.values():
+            assert read.mask(name).sum() == labels.mask(name).sum()
+        assert read.names[int(lesion.SegmentNumber)] == "left kidney"
+
+
+def test_segment_numbers_that_no_label_map_can_hold_are_refused(
+    written: tuple[LabelMap, Path], tmp_path: Path
+) -> None:
+    dataset = pydicom.dcmread(written[1])
+    del dataset.SegmentSequence[0].SegmentNumber
+    dataset.SegmentSequence[0].add_new("SegmentNumber", "UL", 70000)
+    dataset.save_as(tmp_path / "odd.dcm")
+    with pytest.raises(FileFormatError, match="segment numbers outside"):
+        formats.read_labels(tmp_path / "odd.dcm")
+
+
 def test_a_hundred_classes_take_no_array_each(tmp_path: Path) -> None:
     grid = grid_of(COSINES["axial"], shape=(128, 128, 100))
     series = series_of(grid, tmp_path / "ct")

@@ -9,7 +9,8 @@ somebody relies on it). Class ids survive in the tracking identifier, because se
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -204,20 +205,30 @@ def _read(path: Path) -> LabelMap:
 
 def _segments(dataset: Dataset, path: Path) -> tuple[dict[int, int], dict[int, str]]:
     """Return segment number -> label id, and label id -> name."""
-    ids, names = {}, {}
     try:
-        for item in dataset.SegmentSequence:
-            number = int(item.SegmentNumber)
-            ours = _TRACKED.match(str(item.get("TrackingID", "")))
-            label = int(ours[1]) if ours else number
-            if label in names or not 0 <= label <= 65535:
-                label = number
-            ids[number], names[label] = label, str(item.get("SegmentLabel", f"label {label}")).strip()
+        items = {int(item.SegmentNumber): item for item in dataset.SegmentSequence}
+        if not all(0 <= number <= 65535 for number in items):
+            raise ValueError("segment numbers outside 0 to 65535")
+        tracked = ((number, _TRACKED.match(str(item.get("TrackingID", "")))) for number, item in items.items())
+        ids = _label_ids(items, {number: int(ours[1]) for number, ours in tracked if ours})
+        names = {ids[n]: str(item.get("SegmentLabel", f"label {ids[n]}")).strip() for n, item in items.items()}
     except DAMAGE as error:
         raise FileFormatError(
             expected="a DICOM SEG that describes its segments", got=f"{path.name}: {error}", do="get the file again"
         ) from None
     return ids, names
+
+
+def _label_ids(numbers: Iterable[int], class_ids: Mapping[int, int]) -> dict[int, int]:
+    """Give each segment a label id of its own: first the class ids of ours, then numbers, then what is free."""
+    ids: dict[int, int] = {}
+    taken: set[int] = set()
+    for number, label in chain(class_ids.items(), ((number, number) for number in numbers)):
+        if number not in ids and label not in taken and label <= 65535:
+            ids[number] = label
+            taken.add(label)
+    free = (label for label in range(1, 1 << 16) if label not in taken)
+    return {number: ids[number] if number in ids else next(free) for number in numbers}
 
 
 def _labelmap(dataset: Dataset, stack: FrameStack, ids: dict[int, int]) -> LabelArray:
