@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,13 @@ def test_nothing_to_judge_on_is_refused(tmp_path: Path) -> None:
     for split in ("validation", "training"):
         with pytest.raises(UsageError):
             read_probe_cases(listed, SPEC, Cache(tmp_path / "cache"), split=split)  # type: ignore[arg-type]
+
+
+def test_who_is_learnt_from_is_not_judged_on(tmp_path: Path) -> None:
+    listed = read_list(write_list(tmp_path))
+    torn = replace(listed, cases=tuple(replace(case, patient="one") for case in listed.cases))
+    with pytest.raises(UsageError, match=r"image-0 \(training\), image-1 \(training\), image-2 \(validation\)"):
+        read_probe_cases(torn, SPEC, Cache(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("kind", ["one array", "three arrays"])

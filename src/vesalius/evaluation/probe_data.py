@@ -91,12 +91,12 @@ def read_probe_cases(
         on_case: Told after each case how many of its part are done.
 
     Raises:
-        UsageError: If there are no such cases, or they share no structure.
+        UsageError: If there are no such cases, they share no structure, or a patient is in two of the splits.
         InputError: A subclass that says what is wrong with a file.
     """
     if split == "training":
         raise UsageError(expected="other cases than those that are learnt from", got=split, do="name another split")
-    pairs = listed.own_classes()
+    pairs = listed.require_whole_patients().own_classes()
     vocabulary = Vocabulary.of(pairs)
     mapping = listed.mapping(vocabulary)
     learnt, judged = ([case for case in listed.split(part) if case.is_labelled] for part in ("training", split))
