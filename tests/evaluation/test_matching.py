@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vesalius.errors import UnknownClassError, UsageError
-from vesalius.evaluation.matching import canonical, match_classes
+from vesalius.evaluation.matching import MatchBy, canonical, match_classes
 
 OURS = {1: "liver", 2: "left kidney", 3: "hepatic tumor", 4: "my own structure"}
 THEIRS = {5: "Liver", 6: "kidney_left", 7: "spleen", 9: "My-Own Structures"}
@@ -57,6 +57,16 @@ def test_ids_can_be_insisted_on_and_so_can_names() -> None:
 def test_maps_without_a_name_in_common_are_refused() -> None:
     with pytest.raises(UsageError, match="match by ids"):
         match_classes({1: "liver"}, {1: "spleen"})
+
+
+@pytest.mark.parametrize("by", ["auto", "ids"])
+def test_structures_that_only_the_order_of_words_tells_apart_are_refused_not_mixed_up(by: MatchBy) -> None:
+    names = {1: "level 2 node 3", 2: "level 3 node 2"}
+    for found, truth, where in ((names, {1: "liver"}, "what was found"), (OURS, names, "the reference")):
+        with pytest.raises(UsageError, match=f"(?s)in {where}.*'level 2 node 3' and 'level 3 node 2'"):
+            match_classes(found, truth, by=by)
+    spellings = {1: "left kidney", 2: "kidney_left", 3: "Lesion", 4: "lesions"}
+    assert [pair.truth for pair in match_classes(spellings, spellings).pairs] == [(1, 2), (3, 4)]
 
 
 def test_some_classes_can_be_chosen_by_any_spelling() -> None:

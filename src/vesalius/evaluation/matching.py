@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Literal
 
 from vesalius.errors import UnknownClassError, UsageError
 from vesalius.labels.spelling import loose_key
-from vesalius.labels.structure import Structure
 from vesalius.labels.vista3d import TABLE
-from vesalius.labels.vocabulary import Vocabulary
+from vesalius.labels.word_order import known_structure, refuse_told_apart_by_order
 
 MatchBy = Literal["auto", "names", "ids"]
 
@@ -72,9 +70,12 @@ def match_classes(
             compared with nothing: who names only what was found has found nothing of it.
 
     Raises:
-        UsageError: If names are wanted and one map states none, or they have none in common.
+        UsageError: If names are wanted and one map states none, if they have none in common, or if in one map the
+            order of words alone tells two structures apart.
         UnknownClassError: If one of ``classes`` is not among those that can be compared.
     """
+    for names, where in ((found, "what was found"), (truth, "the reference")):
+        refuse_told_apart_by_order(names.values(), where)
     named = _is_named(found) and _is_named(truth)
     if by == "names" and not named:
         raise _nameless(found, truth)
@@ -95,7 +96,7 @@ def missed(only_truth: Sequence[str], truth: Mapping[int, str]) -> tuple[ClassPa
 
 def canonical(name: str) -> str:
     """Return what all spellings and synonyms of a name have in common."""
-    structure = _known(name)
+    structure = known_structure(name)
     return structure.name if structure else loose_key(name)
 
 
@@ -136,7 +137,7 @@ def _ids_by_name(names: Mapping[int, str]) -> dict[str, tuple[int, ...]]:
 
 def _whole(name: str, ids: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
     """Return the ids of a class and of those that lie inside it and count as part of it."""
-    structure = _known(name)
+    structure = known_structure(name)
     inside = [part.name for part in TABLE if structure and part.id in structure.includes]
     return tuple(label for part in (name, *inside) for label in ids.get(part, ()))
 
@@ -151,19 +152,6 @@ def _chosen(pairs: Sequence[ClassPair], classes: Sequence[str]) -> tuple[ClassPa
                 do="name some of these, or leave --classes out",
             )
     return tuple(by_name[name] for name in dict.fromkeys(canonical(name) for name in classes))
-
-
-@cache
-def _table() -> Vocabulary:
-    return Vocabulary.of([(structure.id, structure.name) for structure in TABLE])
-
-
-@cache
-def _known(name: str) -> Structure | None:
-    try:
-        return _table().by_name(name)
-    except UnknownClassError:
-        return None
 
 
 def _listed(names: Iterable[str]) -> str:

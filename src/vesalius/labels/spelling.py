@@ -49,6 +49,12 @@ def loose_key(name: str) -> str:
     return " ".join(sorted(_singular(word) for word in exact_key(name).split()))
 
 
+def differ_in_order(one: str, other: str) -> bool:
+    """Say whether two names have the same words (``loose_key``) in another order."""
+    words, others = ([_singular(word) for word in _words(name)] for name in (one, other))
+    return words != others and sorted(words) == sorted(others)
+
+
 def mirrored_name(name: str) -> str | None:
     """Return the name with left and right exchanged, or None where it has no side.
 

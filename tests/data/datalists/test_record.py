@@ -24,3 +24,13 @@ def test_the_first_labelled_training_cases_stay_beside_what_is_validated_and_tes
     for wrong in (0, 4):
         with pytest.raises(UsageError, match="1 to 3 cases"):
             listed.with_first(wrong)
+
+
+def test_a_list_whose_names_only_the_order_of_words_tells_apart_is_refused() -> None:
+    names = {1: "level 2 node 3", 2: "level 3 node 2", 3: "left kidney", 4: "KidneyLeft"}
+    settings = {"name": "a", "path": Path("a.json"), "format": "monai", "cases": ()}
+    with pytest.raises(UsageError, match=r"(?s)in a\.json.*'level 2 node 3' and 'level 3 node 2'"):
+        DataList(**settings, meanings=names)  # type: ignore[arg-type]
+    del names[2]
+    listed = DataList(**settings, meanings=names)  # type: ignore[arg-type]
+    assert listed.own_classes() == ((1, "level 2 node 3"), (2, "left kidney"))

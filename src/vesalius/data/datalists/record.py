@@ -13,6 +13,7 @@ from vesalius.geometry.volume import Modality
 from vesalius.labels.mapping import LabelMapping, Meaning, class_of
 from vesalius.labels.spelling import exact_key
 from vesalius.labels.vocabulary import Vocabulary
+from vesalius.labels.word_order import refuse_told_apart_by_order
 
 Split = Literal["training", "validation", "test"]
 Format = Literal["monai", "nnunet", "totalsegmentator", "folders"]
@@ -79,6 +80,9 @@ class DataList:
         meanings: Label id -> name, class id, or None where no class is meant; empty where the list says nothing.
         unknown: Label ids of voxels that nobody judged.
         modality: What made the images.
+
+    Raises:
+        UsageError: If the order of words alone tells two names of structures apart.
     """
 
     name: str
@@ -91,6 +95,8 @@ class DataList:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "meanings", dict(sorted(self.meanings.items())))
+        names = (meaning for meaning in self.meanings.values() if isinstance(meaning, str))
+        refuse_told_apart_by_order(names, str(self.path))
 
     @property
     def unjudged(self) -> frozenset[int]:
