@@ -18,13 +18,14 @@ from vesalius.errors import (
     FileFormatError,
     GeometryError,
     InputError,
+    MemoryBudgetError,
     UnsafeFileError,
     UsageError,
     VesaliusError,
 )
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
-from vesalius.io import dicom_seg, dicom_writer, formats, highdicom_seg, itk, seg_frames
+from vesalius.io import dicom_seg, dicom_writer, formats, highdicom_seg, itk, limits, seg_frames
 from vesalius.io.dicom_source import DicomSource
 from vesalius.io.origin import Origin
 from vesalius.labels.structure import Structure
@@ -327,6 +328,22 @@ def test_frames_far_apart_do_not_make_a_giant_volume(written: tuple[LabelMap, Pa
     dataset.save_as(tmp_path / "far.dcm")
     with pytest.raises(VesaliusError):
         formats.read_labels(tmp_path / "far.dcm")
+
+
+def test_layers_of_overlapping_segments_do_not_exceed_the_free_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = grid_of(COSINES["axial"])
+    layers = [np.full(SHAPE, label, np.uint8) for label in range(1, 5)]
+    names = {label: f"class {label}" for label in range(1, 5)}
+    overlaps = dict(zip("abc", layers[1:], strict=True))
+    labels = LabelMap(layers[0], grid, names, overlaps)
+    formats.write(labels, tmp_path / "a.seg.dcm", like=series_of(grid, tmp_path / "ct"))
+    monkeypatch.setattr(limits, "available_bytes", lambda: 4 * layers[0].nbytes)
+    assert len(formats.read_labels(tmp_path / "a.seg.dcm").overlaps) == 3
+    monkeypatch.setattr(limits, "available_bytes", lambda: 4 * layers[0].nbytes - 1)
+    with pytest.raises(MemoryBudgetError, match=r"a\.seg\.dcm"):
+        formats.read_labels(tmp_path / "a.seg.dcm")
 
 
 def test_uneven_and_turned_frames_are_refused(written: tuple[LabelMap, Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ somebody relies on it). Class ids survive in the tracking identifier, because se
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -27,6 +28,7 @@ from vesalius.io.coding import describe
 from vesalius.io.dicom_headers import DAMAGE
 from vesalius.io.dicom_source import DicomSource
 from vesalius.io.highdicom_seg import segmentation_of
+from vesalius.io.limits import check_claim
 from vesalius.io.origin import Origin
 from vesalius.io.pixels import as_label_arrays, named
 from vesalius.io.pydicom_silence import quiet_pydicom
@@ -197,7 +199,7 @@ def _read(path: Path) -> LabelMap:
     if dataset.get("SegmentationType") == "LABELMAP":
         layers = [_labelmap(dataset, stack, ids)]
     else:
-        layers = _binary_layers(dataset, stack, ids)
+        layers = _binary_layers(dataset, stack, ids, path)
     overlaps = {f"overlap {n}": layer for n, layer in enumerate(layers) if n > 0}
     source = FileSource(path=path, grid=stack.grid, leaves_out_empty_slices=True)
     return LabelMap(layers[0], stack.grid, named(names, *layers), overlaps, source)
@@ -241,12 +243,16 @@ def _labelmap(dataset: Dataset, stack: FrameStack, ids: dict[int, int]) -> Label
     return layer
 
 
-def _binary_layers(dataset: Dataset, stack: FrameStack, ids: dict[int, int]) -> list[LabelArray]:
-    """Put every segment into the first layer where none of its frames meets another segment."""
+def _binary_layers(dataset: Dataset, stack: FrameStack, ids: dict[int, int], path: Path) -> list[LabelArray]:
+    """Put every segment into the first layer where none of its frames meets another segment.
+
+    Raises:
+        MemoryBudgetError: If the layers are larger than the free memory: a few frames that overlap can make many.
+    """
     is_fractional = dataset.get("SegmentationType") == "FRACTIONAL"
     threshold = max(1, -(-int(dataset.get("MaximumFractionalValue", 1)) // 2)) if is_fractional else 1
     kind = np.uint8 if max(ids.values(), default=0) <= 255 else np.uint16
-    layers = [np.zeros(stack.grid.shape, kind, order="F")]
+    layers = [_empty_layer(1, stack, kind, path)]
     for segment, frames in stack.frames_by_segment().items():
         if segment not in ids:
             raise FileFormatError(
@@ -259,8 +265,19 @@ def _binary_layers(dataset: Dataset, stack: FrameStack, ids: dict[int, int]) -> 
             mask = threshold <= mask_of_frame(dataset, index).T
             free = [layer for layer in free if not layer[:, :, stack.slices[index]][mask].any()]
         if not free:
-            free = [np.zeros(stack.grid.shape, kind, order="F")]
+            free = [_empty_layer(len(layers) + 1, stack, kind, path)]
             layers += free
         for index in frames:
             free[0][:, :, stack.slices[index]][threshold <= mask_of_frame(dataset, index).T] = ids[segment]
     return layers
+
+
+def _empty_layer(number: int, stack: FrameStack, kind: type[np.uint8 | np.uint16], path: Path) -> LabelArray:
+    """Make the layer of this number, from 1, if it and those before fit the memory that is free.
+
+    Those before are counted again because memory seems free until it is written to; where it was, that errs on the
+    safe side.
+    """
+    claimed = number * math.prod(stack.grid.shape) * np.dtype(kind).itemsize
+    check_claim(path, claimed=claimed, stored=claimed, compressed=False)
+    return np.zeros(stack.grid.shape, kind, order="F")
