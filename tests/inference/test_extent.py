@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from inference.clicked_ball import TARGET, WINDOW, clicks
 from vesalius.errors import CheckpointError
 from vesalius.evaluation.balls import ball_radius_mm
+from vesalius.geometry.boxes import Box
 from vesalius.inference.extent import ALONE_MM, LEAST_MM, MOST_MM, extent, reached, silent
 from vesalius.inference.points import PointLogits
 from vesalius.prompts.simulate import next_click
@@ -176,14 +177,29 @@ def test_radii_stay_within_their_ends() -> None:
 def test_windows_agree_where_they_overlap_and_the_network_counts_as_far_as_it_is_trusted() -> None:
     image = torch.from_numpy(np.random.default_rng(0).uniform(size=SHAPE).astype(np.float32))
     new = replace(clicks((9, 9, 9), (15, 9, 9)), target=replace(TARGET, supported=False))
-    starts = [(0, 0, 0), (6, 4, 2)]
+    starts, content = [(0, 0, 0), (6, 4, 2)], Box((0, 0, 0), SHAPE)
     given = PointLogits(SHAPE, tuple(starts), tuple(torch.full(WINDOW, 2.0) for _ in starts))
-    alone = reached(silent(SHAPE, starts, WINDOW), new, image, SPACING_MM, trust=0.0)
-    heard = reached(given, new, image, SPACING_MM, trust=0.5)
+    alone = reached(silent(SHAPE, starts, WINDOW), new, image, SPACING_MM, content=content, trust=0.0)
+    heard = reached(given, new, image, SPACING_MM, content=content, trust=0.5)
     assert torch.allclose(heard.windows[0], alone.windows[0] + 1.0)
     assert torch.equal(alone.windows[0][6:, 4:, 2:], alone.windows[1][:10, :12, :14])
     assert (heard.starts, heard.shape) == (given.starts, given.shape)
     assert all(torch.equal(window, torch.full(WINDOW, 2.0)) for window in given.windows)
+
+
+def test_what_fills_up_a_thin_scan_is_no_tissue() -> None:
+    """Its zeros would be unlike all around a click, and the surroundings of everything."""
+    scan = np.random.default_rng(0).normal(0.6, 0.01, SHAPE).astype(np.float32)[:, :, :5]
+    content, padded = Box((0, 0, 13), (*SHAPE[:2], 18)), np.zeros(SHAPE, np.float32)
+    padded[content.slices] = scan
+    new = replace(clicks((20, 16, 15)), target=replace(TARGET, supported=False))
+    said = silent(SHAPE, [(0, 0, 0)], SHAPE)
+    found = reached(said, new, torch.from_numpy(padded), SPACING_MM, content=content, trust=0.0).windows[0].numpy()
+    alone = extent(new.points_ijk - content.start, new.positive, scan, SPACING_MM)
+    assert np.array_equal(found[content.slices], alone)
+    assert (alone > 0)[:, 16].any(axis=1).sum() * SPACING_MM[0] > 40, "a wide one: all around is alike"
+    assert np.array_equal(found[:, :, :13], np.repeat(alone[:, :, :1], 13, axis=2))
+    assert np.array_equal(found[:, :, 18:], np.repeat(alone[:, :, -1:], 14, axis=2))
 
 
 @pytest.mark.parametrize("changes", [{"unnamed_trust": 0.5}, {"unnamed_trust": 1.5, "click_reach_mm": 15.0}])

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from vesalius.geometry.boxes import Box, Triple
+from vesalius.geometry.boxes import Box, Triple, shared_box
 from vesalius.inference.points import PointLogits, window_box
 from vesalius.prompts.encode import ObjectClicks
 
@@ -93,25 +93,38 @@ def reached(
     image: Float[Tensor, "i j k"],
     spacing_mm: tuple[float, float, float],
     *,
+    content: Box,
     trust: float,
 ) -> PointLogits:
     """Return the logits of something without a name: its extent, and what the network says of it.
 
+    What fills up a small scan is no tissue: its intensities say nothing, neither that all around is unlike nor what
+    lies around. The extent there is that of the scan's nearest voxel, since the volume's outermost voxels are
+    interpolated between both.
+
     Args:
         logits: Of the network; they are not changed.
-        clicks: On it, at least one, in voxels of the model's grid.
+        clicks: On it, at least one in every window, in voxels of the model's grid, on its content.
         image: What the network sees, in 0..1.
         spacing_mm: Of that grid.
+        content: The part of it that is not padding.
         trust: Weight of the network's logits; 0 where it knows nothing of what has no name.
     """
-    box = logits.box
+    box = shared_box(logits.box, content)
+    assert box is not None  # a click lies in both
     seen = image[box.slices].float().cpu().numpy()
     around = extent(clicks.points_ijk - box.start, clicks.positive, seen, spacing_mm)
     windows = []
     for start, window in zip(logits.starts, logits.windows, strict=True):
-        own = torch.from_numpy(around[window_box(start, window.shape).relative_to(box.start).slices])
+        own = torch.from_numpy(around[_nearest(window_box(start, window.shape), box)])
         windows.append(trust * window + own)
     return PointLogits(logits.shape, logits.starts, tuple(windows))
+
+
+def _nearest(window: Box, box: Box) -> tuple[np.ndarray, ...]:
+    """Return the index, into an array over a box, of the voxel of it that is nearest to each one of a window."""
+    sides = zip(window.start, window.stop, box.start, box.stop, strict=True)
+    return np.ix_(*(np.arange(start, stop).clip(first, end - 1) - first for start, stop, first, end in sides))
 
 
 @dataclass(frozen=True)

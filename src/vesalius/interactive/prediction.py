@@ -167,7 +167,8 @@ class Predictor:
             return asked()
         if spec.unnamed_trust is not None and not clicks.target.supported:
             heard = asked() if spec.unnamed_trust else silent(prepared.grid.shape, said, spec.window_size)
-            return reached(heard, clicks, prepared.image, prepared.grid.spacing_mm, trust=spec.unnamed_trust)
+            seen = (prepared.image, prepared.grid.spacing_mm)
+            return reached(heard, clicks, *seen, content=prepared.content, trust=spec.unnamed_trust)
         if spec.click_pull is None:
             return asked()
         return pulled(asked(), clicks, prepared.grid.spacing_mm, pull=spec.click_pull, mm=spec.click_reach_mm / 2)
