@@ -7,6 +7,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from vesalius.errors import GeometryError
+from vesalius.geometry.boxes import Box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.resample import axis_maps, is_orthogonal, resample_linear, resample_points
 
@@ -58,6 +59,13 @@ def test_nearest_points_return_the_labels_themselves() -> None:
 def test_points_outside_take_the_value_given() -> None:
     away = Grid((3, 3, 3), SOURCE.affine + np.array([[0, 0, 0, 1000.0], [0] * 4, [0] * 4, [0] * 4]))
     assert (resample_points(image(), SOURCE, away, outside=-1024.0) == -1024.0).all()
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+def test_points_outside_take_the_border_s_value_where_none_is_given(nearest: bool) -> None:
+    wider = SOURCE.cropped(Box((-2, 0, 0), (16, 19, 11)))
+    sampled = resample_points(image(), SOURCE, wider, nearest=nearest, outside=None)
+    np.testing.assert_allclose(sampled, np.pad(image(), ((2, 2), (0, 0), (0, 0)), mode="edge"), atol=1e-3)
 
 
 def test_grids_at_an_angle_are_refused_with_what_to_do() -> None:

@@ -65,6 +65,27 @@ def test_slices_as_far_apart_as_was_learnt_or_of_a_network_that_does_not_say_sta
     assert as_learnt(thin, SPEC).grid.shape == thick.grid.shape
 
 
+class Everywhere(MedDino):
+    """Says 1 of every pixel."""
+
+    def forward(self, images: Tensor, *, slices: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        return (
+            torch.tensor([0.0, 1, 0, 0])[None, :, None, None]
+            .expand(-1, -1, *images.shape[2:])
+            .repeat(len(images), 1, 1, 1)
+        )
+
+
+@pytest.mark.parametrize("count", [13, 14, 22])
+def test_the_outermost_slices_are_labelled_where_slices_of_the_learnt_distance_do_not_reach_their_ends(
+    count: int,
+) -> None:
+    thin = Grid((16, 16, count), np.diag([-2.0, -2.0, 0.5, 1.0]))
+    volume = Volume(np.full((1, *thin.shape), 300, np.int16), thin, "CT")
+    found = Segmenter(Everywhere(DEEP), SPEC)(volume, options=SegmentOptions(unvalidated=True)).data
+    assert [k for k in range(count) if not (found[..., k] == 1).all()] == []
+
+
 @pytest.mark.parametrize(("plane", "shape"), [("axial", (16, 16, 10)), ("coronal", (16, 11, 30))])
 def test_it_is_resampled_along_the_plane_that_is_cut(plane: Plane, shape: tuple[int, int, int]) -> None:
     assert as_learnt(scan(repeat=3), SPEC, (plane,)).grid.shape == shape

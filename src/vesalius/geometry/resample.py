@@ -127,7 +127,12 @@ def _interpolate(
 
 
 def resample_points(
-    data: Num[np.ndarray, "i j k"], source: Grid, target: Grid, *, nearest: bool = False, outside: float = 0.0
+    data: Num[np.ndarray, "i j k"],
+    source: Grid,
+    target: Grid,
+    *,
+    nearest: bool = False,
+    outside: float | None = 0.0,
 ) -> Num[np.ndarray, "x y z"]:
     """Sample an image or a label map on any other grid, at whatever angle, through world points.
 
@@ -136,7 +141,7 @@ def resample_points(
         source: The grid of ``data``.
         target: Where values are wanted.
         nearest: Take the nearest voxel (labels) instead of interpolating linearly (images).
-        outside: The value of points beyond the source's voxels.
+        outside: The value of points beyond the source's voxels; None repeats its border.
 
     Returns:
         Values on ``target``: dtype of ``data`` where ``nearest``, float32 otherwise.
@@ -148,7 +153,7 @@ def resample_points(
         inside = ((points >= -0.5) & (points <= np.asarray(source.shape) - 0.5)).all(axis=-1)
         points = np.clip(points, 0, np.asarray(source.shape) - 1)
         values = _nearest_at(data, points) if nearest else _linear_at(data, points)
-        result[slab] = np.where(inside, values, np.asarray(outside, dtype=values.dtype))
+        result[slab] = values if outside is None else np.where(inside, values, np.asarray(outside, values.dtype))
     return result
 
 

@@ -514,5 +514,9 @@ def _upright_grid(grid: Grid) -> Grid:
 
 
 def _tilted(labels: np.ndarray, upright: Grid, grid: Grid) -> np.ndarray:
-    """Return labels made on an upright or respaced grid on the input's own; the same array where that is it."""
-    return labels if upright is grid else resample_points(labels, upright, grid, nearest=True)
+    """Return labels made on an upright or respaced grid on the input's own; the same array where that is it.
+
+    Those grids cover the input's, but for up to a quarter of a voxel at either end (``SHORT_BY``): its outermost
+    slices may lie there, and take what is nearest.
+    """
+    return labels if upright is grid else resample_points(labels, upright, grid, nearest=True, outside=None)
