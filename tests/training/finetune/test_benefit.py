@@ -99,6 +99,7 @@ def test_a_model_of_another_modality_is_no_rival_and_the_report_says_so(place: P
     curves = [Curve((0, 1), (scores, scores)) for scores in held_out]
     found = benefit_in_folds(tuning, place / "tiny", curves, device="cpu")
     remark = "tiny was made for CT and is no rival on MR"
+    assert found.on.endswith("voxels and window fitted to all cases"), "those that are held out, too"
     assert dict(found.against) == {"liver": "tiny" if modality == "CT" else COPIED}
     assert found.words().endswith(remark) == (modality == "MR")
     assert found.as_dict()["remark"] == (remark if modality == "MR" else "")

@@ -132,6 +132,8 @@ class Benefit:
 def benefit_in_folds(tuning: Finetuning, model: str | Path, curves: Sequence[Curve], *, device: str) -> Benefit:
     """Compare on held-out cases, each fold's at the step that the others choose; labels are copied from the rest.
 
+    What the model expects of an image is the same in all folds: fitted once, to all cases (``tuning.begin``).
+
     Args:
         tuning: With folds.
         model: To begin with.
@@ -143,7 +145,7 @@ def benefit_in_folds(tuning: Finetuning, model: str | Path, curves: Sequence[Cur
     before: dict[str, Mapping[str, float]] = {}
     for course in tuning.folds:
         before |= rival.scores(course.listed, course.listed.split("validation"), course.listed.split("training"))
-    on = f"held out in {len(curves)} folds, steps chosen by the other folds"
+    on = f"held out in {len(curves)} folds, steps chosen by the other folds; voxels and window fitted to all cases"
     people = {case.name: case.person for case in tuning.course.listed.cases}
     return Benefit(on=on, tuned=tuned, before=before, against=rival.against, remark=rival.remark, people=people)
 
