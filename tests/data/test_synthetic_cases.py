@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from training.small_list import SPEC
+from vesalius.data import synthetic_cases as room
 from vesalius.data.cache import Cache
 from vesalius.data.case import UNKNOWN, Case
-from vesalius.data.synthesis import SynthesisConfig
+from vesalius.data.synthesis import SynthesisConfig, synthesise
 from vesalius.data.synthetic_cases import SYNTHETIC, _phantom_config, grid_of, painted_cases, phantom_cases
+from vesalius.geometry.volume import LabelMap, Volume
 
 COARSE = replace(
     SPEC,
@@ -75,6 +77,21 @@ def test_paintings_differ_keep_what_was_looked_for_and_are_made_once(tmp_path: P
     (other,) = painted_cases(cases, SPEC, Cache(tmp_path), count=1, seed=6)
     assert not np.array_equal(whole(other.image_hu), whole(one[0].image_hu))
     assert painted_cases([cases[2]], SPEC, Cache(tmp_path), count=2) == ()
+
+
+def test_a_painting_and_a_step_s_first_window_are_drawn_from_other_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams: list[float] = []
+
+    def noted(drawn: LabelMap, *, rng: np.random.Generator, config: SynthesisConfig) -> tuple[Volume, LabelMap]:
+        streams.append(rng.random())
+        return synthesise(drawn, rng=rng, config=config)
+
+    monkeypatch.setattr(room, "synthesise", noted)
+    painted_cases([source()], SPEC, Cache(tmp_path), count=2, seed=5, config=STILL)
+    windows = [np.random.default_rng((5, step, 0)).random() for step in range(2)]
+    assert len({*streams, *windows}) == 4
 
 
 def test_a_model_of_mr_gets_any_contrast_and_the_window_of_each_image(tmp_path: Path) -> None:

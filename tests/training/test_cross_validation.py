@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vesalius.data.datalists.record import DataList, ListedCase
@@ -42,6 +43,12 @@ def test_every_labelled_case_is_held_out_once_and_folds_are_even() -> None:
     assert [case.name for case in parted.folded(0).split("test")] == ["t"]
     assert with_folds(listed(7), 3, seed=0) == parted
     assert with_folds(listed(7), 3, seed=1) != parted
+
+
+def test_folds_and_a_training_s_first_window_are_drawn_from_other_numbers() -> None:
+    fold_of = {case.name: case.fold for case in with_folds(listed(9), 9, seed=4).cases}
+    order = sorted(range(9), key=lambda number: fold_of[f"c{number}"] or 0)
+    assert order != np.random.default_rng((4, 0, 0)).permutation(9).tolist()
 
 
 def of_patients(listed: DataList, patients: str) -> DataList:

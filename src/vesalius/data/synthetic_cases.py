@@ -7,6 +7,7 @@ run that asks for the same finds the same. What was not looked for in a case is 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -40,6 +41,8 @@ SYNTHETIC = "synthetic"
 """The group of such cases."""
 _FORMAT = 1
 """Grows when what is made changes."""
+_PAINTINGS = zlib.crc32(b"paintings")
+"""The last word of their seeds: numpy fills up with zeros, and a training draws from (seed, step, window)."""
 _REGIONS: tuple[Region, ...] = ("abdomen", "chest", "pelvis")
 _BEYOND_MM = 30.0
 """So far a label map is taken to go on beyond its faces as it is at them: what a deformation may bring in."""
@@ -78,7 +81,7 @@ class _Painting:
     voxels: Mapping[str, str | None]
     spec: ModelSpec
     config: SynthesisConfig
-    seed: tuple[int, int]
+    seed: tuple[int, int, int, int]
 
     def facts(self) -> dict[str, Any]:
         how = {"config": asdict(self.config), "seed": self.seed, "names": list(self.spec.vocabulary)}
@@ -182,7 +185,10 @@ def painted_cases(
         return ()
     sources = [(case, _voxels_of(case)) for case in models[:count]]
     chosen = [sources[number % len(sources)] for number in range(count)]
-    made = [_Painting(case, voxels, spec, config, (seed, number)) for number, (case, voxels) in enumerate(chosen)]
+    made = [
+        _Painting(case, voxels, spec, config, (seed, number, 0, _PAINTINGS))
+        for number, (case, voxels) in enumerate(chosen)
+    ]
     folders = _made(made, cache, workers, on_case)
     return tuple(
         _opened(folder, f"{one.source.name}, painting {number}", one.source.annotated)
