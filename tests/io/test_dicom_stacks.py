@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -18,8 +20,9 @@ def series(by_hand, folder, tag, values, **tags):
 
 
 @pytest.mark.parametrize("tag", ["AcquisitionNumber", "TemporalPositionIdentifier"])
-def test_acquisitions_half_a_step_apart_are_two_volumes(by_hand, tmp_path, tag):
-    folder = series(by_hand, tmp_path, tag, [1, 2] * 4, SliceThickness=4)
+@pytest.mark.parametrize("first", [0, 1])
+def test_acquisitions_half_a_step_apart_are_two_volumes(by_hand, tmp_path, tag, first):
+    folder = series(by_hand, tmp_path, tag, [first, first + 1] * 4, SliceThickness=4)
     rows = list_series(folder)
     assert [(row.shape, row.spacing_mm[2], row.usable) for row in rows] == [((5, 4, 4), pytest.approx(4), True)] * 2
     assert all("a series that mixes volumes" in " ".join(row.reasons) for row in rows)
@@ -47,3 +50,13 @@ def test_slice_taken_again_stays_and_is_noted(by_hand, tmp_path):
     volume = read_series(series(by_hand, tmp_path, "AcquisitionNumber", [1, 1, 1, 2, 1, 1]))
     assert volume.grid.shape == (5, 4, 6)
     assert "slices of 2 acquisitions (AcquisitionNumber)" in volume.source.repairs[0]
+
+
+def test_acquisitions_half_a_step_apart_are_two_volumes_with_a_slice_present_twice_too(by_hand, tmp_path):
+    series(by_hand, tmp_path, "AcquisitionNumber", [1, 2] * 4, SliceThickness=4)
+    shutil.copy(tmp_path / "IM0002", tmp_path / "copy")
+    rows = list_series(tmp_path)
+    assert [(row.shape, row.usable) for row in rows] == [((5, 4, 4), True)] * 2
+    assert all("1 slices present more than once with equal pixels" in " ".join(row.reasons) for row in rows)
+    one, other = (read_series(tmp_path, series_uid=row.series_uid) for row in rows)
+    assert np.median(other.data) - np.median(one.data) > 50

@@ -232,6 +232,11 @@ class _Tags:
         found = self.numbers(keyword, 1, group)
         return None if found is None else found[0]
 
+    def text(self, keyword: str, group: str = "") -> str:
+        """Return a value as text; "" where the tag is absent or empty, but "0" where it is 0."""
+        value = self.get(keyword, group)
+        return "" if value is None else str(value)
+
 
 def _frame(tags: _Tags, number: int, file: StoredFile, layout: PixelLayout, series: SeriesTags) -> Frame:
     position = tags.numbers("ImagePositionPatient", 3, "PlanePositionSequence")
@@ -273,9 +278,7 @@ def _frame(tags: _Tags, number: int, file: StoredFile, layout: PixelLayout, seri
         intercept=intercept,
         padding=_padding(tags, layout),
         is_hounsfield=series.modality == "CT" and is_rescaled and unit == "HU",
-        splitters=tuple(
-            str(tags.get(group_tag, group) or tags.get(tag) or "") for tag, group, group_tag in _SPLITTERS
-        ),
+        splitters=tuple(tags.text(group_tag, group) or tags.text(tag) for tag, group, group_tag in _SPLITTERS),
     )
 
 

@@ -67,13 +67,13 @@ def _one_image_a_place(frames: list[Frame]) -> list[Stack]:
     places = _places(frames)
     repeated = [images for images in places if len(images) > 1]
     if not repeated:
-        return _interleaved_parted([images[0] for images in places], frames)
+        return _interleaved_parted([images[0] for images in places], frames, notes=())
     try:
         if same_voxels(*repeated[0][:2]) and all(
             same_voxels(images[0], other) for images in repeated for other in images[1:]
         ):
             note = f"{len(repeated)} slices present more than once with equal pixels: copies left out"
-            return [_stack([images[0] for images in places], frames, notes=(note,))]
+            return _interleaved_parted([images[0] for images in places], frames, notes=(note,))
     except InputError as error:
         return [_refused(frames, error)]
     parts = _part_by_tag(frames, max(len(images) for images in places))
@@ -91,7 +91,9 @@ def _one_image_a_place(frames: list[Frame]) -> list[Stack]:
     ]
 
 
-def _interleaved_parted(ordered: Sequence[Frame], members: Sequence[Frame]) -> list[Stack]:
+def _interleaved_parted(
+    ordered: Sequence[Frame], members: Sequence[Frame], *, notes: tuple[str, ...]
+) -> list[Stack]:
     """Make one stack, or one of each acquisition where they overlap one another and are sound by themselves.
 
     Two phases half a step apart make up one even stack, whose slices belong to either in turn and are twice as
@@ -108,10 +110,10 @@ def _interleaved_parted(ordered: Sequence[Frame], members: Sequence[Frame]) -> l
         if _overlap(ordered, tag):
             stacks = [stack for part in parts.values() for stack in _one_image_a_place(part)]
             if all(stack.error is None and len(stack.frames) > 1 for stack in stacks):
-                return stacks
+                return [replace(stack, notes=(*notes, *stack.notes)) for stack in stacks]
         note = f"slices of {len(parts)} acquisitions ({name}) lie between one another: see whether they fit"
-        return [_stack(ordered, members, notes=(note,))]
-    return [_stack(ordered, members)]
+        return [_stack(ordered, members, notes=(*notes, note))]
+    return [_stack(ordered, members, notes=notes)]
 
 
 def _overlap(ordered: Sequence[Frame], tag: int) -> bool:
