@@ -93,6 +93,17 @@ def test_the_grid_is_known_before_the_image_is_made(model: Segmenter, turned: np
     assert padded_grid(model.whole_grid(volume.grid), model.spec.window_size).is_close(expected)
 
 
+def test_the_upright_copy_of_a_tilted_scan_is_counted_while_it_is_there(model: Segmenter) -> None:
+    clicks = [click("liver", 9, 9, 9)]
+    straight, tilted = (
+        plan(model, clicks, Volume(scan().data, Grid(SHAPE, affine), "CT")).phases
+        for affine in (np.diag([3.0, 3.0, 3.0, 1.0]), TILTED)
+    )
+    assert "upright" not in straight["preparing"]
+    assert tilted["preparing"]["upright"] > 2 * 4 * scan().grid.num_voxels, "half as far apart, and around the tilt"
+    assert "upright" not in tilted["clicks"]
+
+
 def test_what_is_left_of_the_memory_allowed_is_to_remember_with(model: Segmenter) -> None:
     clicks, most = spread(6, 0), 40_000_000
     roomy = plan(model, clicks, most_cache_bytes=most)

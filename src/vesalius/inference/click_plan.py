@@ -34,7 +34,7 @@ from vesalius.inference.plan import (
     ways_out,
 )
 from vesalius.inference.points import clicks_on_model_grid, window_starts
-from vesalius.inference.segmenter import Segmenter
+from vesalius.inference.segmenter import Segmenter, upright_bytes
 from vesalius.prompts.targets import resolve_target
 from vesalius.prompts.types import PointPrompt
 from vesalius.spec import PromptArchitecture
@@ -236,6 +236,7 @@ def _phases(
     """
     spec, precision, voxels = segmenter.spec, segmenter.precision, volume.grid.num_voxels
     image = model_grid.num_voxels * DTYPES[precision].itemsize
+    upright = upright_bytes(volume.grid)
     shown = _shown_bytes(segmenter, labels, voxels, num_objects=len(objects))
     reach = max(_reach(windows, spec.window_size) for windows in objects)
     logits = max(len(windows) for windows in objects) * math.prod(spec.window_size) * 4
@@ -248,7 +249,11 @@ def _phases(
     extent = _EXTENT_BYTES * max((_reach(windows, spec.window_size) for windows in by_extent), default=0)
     always = {"held already": held, "labels": shown}
     return {
-        "preparing": {**always, "image": 4 * model_grid.num_voxels + image},
+        "preparing": {
+            **always,
+            "image": 4 * model_grid.num_voxels + image,
+            **({"upright": upright} if upright else {}),
+        },
         "clicks": {
             **always,
             "image": image,

@@ -489,6 +489,12 @@ def load(
     return Segmenter(loaded.network, loaded.spec, report=loaded.report, reload=reload)
 
 
+def upright_bytes(grid: Grid) -> int:
+    """Return what the copy takes in which a tilted volume is shown upright; 0 where it stands so by itself."""
+    upright = _upright_grid(grid)
+    return 0 if upright is grid else 4 * upright.num_voxels
+
+
 def _upright(volume: Volume) -> Volume:
     """Return a volume whose axes stand at right angles: the same, or resampled where a gantry was tilted."""
     grid = _upright_grid(volume.grid)
