@@ -12,6 +12,7 @@ from vesalius.geometry.grid import Grid
 from vesalius.inference.anchors import MOST, with_anchors
 from vesalius.prompts.encode import ObjectClicks
 from vesalius.prompts.targets import ClickTarget
+from vesalius.transforms.preprocess import content_box, padded_grid
 
 TARGET = ClickTarget(id=1, name="liver", supported=True, special=False, layer=None)
 MODEL = Grid((48, 48, 48), np.diag([2.0, 2.0, 2.0, 1.0]))
@@ -34,7 +35,8 @@ def bar() -> np.ndarray:
 def anchored(mask: np.ndarray, said: ObjectClicks, start: tuple[int, int, int] = (6, 6, 0)) -> np.ndarray:
     i, j, k = start
     window = Box(start, (i + 32, j + 32, k + 32))
-    told, there = with_anchors(said, mask, window, model_grid=MODEL, grid=OWN), said.within(window)
+    content = Box((0, 0, 0), MODEL.shape)
+    told, there = with_anchors(said, mask, window, model_grid=MODEL, content=content, grid=OWN), said.within(window)
     added = len(told) - len(there)
     assert np.array_equal(told.points_ijk[added:], there.points_ijk)
     assert np.array_equal(told.positive[added:], there.positive)
@@ -94,3 +96,20 @@ def test_a_smaller_piece_that_the_user_takes_away_has_none() -> None:
     assert (planes((30.0, 36.0, 30.0)) > 17).any(), "nobody said anything against it"
     assert len(planes(beside)) > 0
     assert (planes(beside) < 17).all()
+
+
+@pytest.mark.parametrize("slices", [40, 6, 1])
+def test_none_lies_in_what_fills_up_a_thin_scan(slices: int) -> None:
+    """An organ that reaches its faces is not known to go on, and there is no tissue beyond them."""
+    own = Grid((96, 96, slices), np.diag([1.0, 1.0, 0.8, 1.0]))
+    thin, least = own.respaced((2.0, 2.0, 2.0)), (48, 48, 48)
+    model, content = padded_grid(thin, least), content_box(thin, least)
+    organ = np.zeros(own.shape, dtype=bool)
+    organ[20:80, 20:60] = True
+    said = clicks(tuple(model.to_voxel(own.to_world(np.array([75.0, 50.0, slices // 2]))).tolist()))
+    told = with_anchors(said, organ, Box((0, 0, 0), model.shape), model_grid=model, content=content, grid=own)
+    anchors = told.points_ijk[told.positive]
+    assert len(anchors) == MOST
+    assert all(content.holds(place) for place in anchors)
+    i, j, _ = np.rint(own.to_voxel(model.to_world(anchors))).astype(int).T
+    assert ((i >= 26) & (i < 74) & (j >= 26) & (j < 54)).all(), "deep: the faces of the scan are no border"

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from vesalius.geometry.boxes import Box, bounding_box
+from vesalius.geometry.boxes import Box, bounding_box, shared_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import components, depth_mm
 from vesalius.inference.merge import component_at
@@ -27,7 +27,7 @@ MOST = 4
 
 
 def with_anchors(
-    clicks: ObjectClicks, earlier: MaskArray, window: Box, *, model_grid: Grid, grid: Grid
+    clicks: ObjectClicks, earlier: MaskArray, window: Box, *, model_grid: Grid, content: Box, grid: Grid
 ) -> ObjectClicks:
     """Return an object's clicks in one window, with anchors before them where it had a mask there.
 
@@ -36,21 +36,26 @@ def with_anchors(
     earlier mask, and half of that to the nearest click or anchor. So they lie deep inside, apart from one another,
     and away from what was clicked, which is where the mask is wrong. A piece with a negative click has none, unless
     it is the largest in the window: of an object that is wrong altogether, clicks take only their surroundings.
+    None lies in what fills up a small scan; where that begins is no border of what it cuts through.
 
     Args:
         clicks: Of the user, in voxels of ``model_grid``.
         earlier: The object's mask before any of these clicks, on ``grid``.
         window: In which it is asked about.
         model_grid: Of the image the network saw.
+        content: The part of it that is not padding.
         grid: The volume's own grid.
     """
     there = clicks.within(window)
-    near = on_model_grid(earlier, grid, model_grid.cropped(window))
+    seen = shared_box(window, content)
+    if seen is None:
+        return there
+    near = on_model_grid(earlier, grid, model_grid.cropped(seen))
     around = bounding_box(near)
     if around is None:
         return there
-    around = around.grown(1).clipped(near.shape)  # so that a border is seen, but for that of the window
-    corner = np.add(window.start, around.start)
+    around = around.grown(1).clipped(near.shape)  # so that a border is seen, but no face of window or scan
+    corner = np.add(seen.start, around.start)
     said = there.points_ijk - corner
     mask = _without_pieces(near[around.slices], said[~there.positive])
     anchors = corner + _deep_and_apart(mask, said, np.asarray(model_grid.spacing_mm))

@@ -149,7 +149,8 @@ class Predictor:
                 clicks = self._object_clicks(state, label)
                 earlier = starts[label].within(whole)
                 grids = {"model_grid": self._prepared.grid, "grid": self._volume.grid}
-                said = {start: with_anchors(clicks, earlier, self._window(start), **grids) for start in windows}
+                told = partial(with_anchors, clicks, earlier, content=self._prepared.content, **grids)
+                said = {start: told(self._window(start)) for start in windows}
                 logits = self._heard(clicks, said)
                 reach_mm = self._segmenter.spec.click_reach_mm
                 yield label, change_mask(logits, earlier, clicks, reach_mm=reach_mm, **grids)
