@@ -79,9 +79,9 @@ def asked_to_shard(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each training that was begun or gone on with, whether its team was to be sharded."""
     asked, joined = list[bool](), team.joined
 
-    def noted(*, is_sharded: bool) -> AbstractContextManager[team.Team]:
+    def noted(device: str, *, is_sharded: bool) -> AbstractContextManager[team.Team]:
         asked.append(is_sharded)
-        return joined(is_sharded=is_sharded)
+        return joined(device, is_sharded=is_sharded)
 
     monkeypatch.setattr(team, "joined", noted)
     return asked

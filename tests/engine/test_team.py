@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from engine.line_task import JudgedLineTask, LineTask, line_learner, same, settings, without_times
+from vesalius.engine import team as team_room
 from vesalius.engine.loop import train
 from vesalius.engine.run import RunFolder, opened
 from vesalius.engine.settings import LoopSettings
 from vesalius.engine.team import ALONE, Team, joined
-from vesalius.errors import UsageError
+from vesalius.errors import InterruptedRun, UsageError
 
 TESTS = Path(__file__).resolve().parents[1]
 STEPS, WINDOWS = 20, 5
@@ -260,6 +261,46 @@ def test_without_torchrun_one_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with joined() as team:
         assert team == Team(0, 1)
+
+
+@pytest.fixture
+def second_of_two(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """This process is the second of two on a machine with one card; the names of what they would speak through."""
+    spoken: list[str] = []
+
+    def begun(backend: str, **_: object) -> None:
+        spoken.append(backend)
+        raise InterruptedRun(expected="", got="nobody else", do="")
+
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(team_room.importlib, "import_module", lambda name: None)  # it takes seconds
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(team_room.dist, "init_process_group", begun)
+    return spoken
+
+
+def test_processes_on_a_processor_need_no_cards(second_of_two: list[str]) -> None:
+    with pytest.raises(InterruptedRun), joined("cpu"):
+        pass
+    assert second_of_two == ["gloo"]
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
+def test_more_processes_than_cards_are_refused(device: str, second_of_two: list[str]) -> None:
+    with pytest.raises(UsageError, match="process 2, and 1 cards"), joined(device):
+        pass
+    assert not second_of_two
+
+
+def test_a_process_takes_the_card_of_its_place(second_of_two: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    with pytest.raises(InterruptedRun), joined("cuda"):
+        pass
+    assert (taken, second_of_two) == ([1], ["cpu:gloo,cuda:nccl"])
 
 
 def test_more_processes_than_windows_are_refused(tmp_path: Path) -> None:

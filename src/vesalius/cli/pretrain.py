@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(course.config(), indent=2))
         return 0
     device, threads = device_to_train_on(args.device), threads_of(args.threads)
-    with joined(is_sharded=args.shard) as team:
+    with joined(device, is_sharded=args.shard) as team:
         carry_out(
             course,
             args.folder,

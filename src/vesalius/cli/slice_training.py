@@ -128,14 +128,15 @@ def _carry_out(
     from vesalius.training.slice_course import SliceBeginning, SliceCourse, carry_out_slices
 
     beginning = SliceBeginning.of(args.model, recipe, listed, at_random=at_random)
-    with joined(is_sharded=args.shard) as team:
+    device = device_to_train_on(args.device)
+    with joined(device, is_sharded=args.shard) as team:
         if team.is_first:
             print(f"windows of {view_words(beginning.spec)} of a slice", file=sys.stderr)
         carry_out_slices(
             SliceCourse(recipe=recipe, beginning=beginning, listed=listed),
             args.folder,
             cache=Cache(args.cache or args.folder / "cache"),
-            device=device_to_train_on(args.device),
+            device=device,
             workers=threads_of(args.threads),
             team=team,
             tensorboard=tensorboard,

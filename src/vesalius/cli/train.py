@@ -112,12 +112,13 @@ def run(args: argparse.Namespace) -> int:
     recipe = replace(recipe, novel=novel_ids(args.novel or (), beginning.spec))
     recipe = in_multiples(recipe, beginning.spec.vista.size_multiple)
     course = Course(recipe=recipe, beginning=beginning, listed=lists[0], others=tuple(lists[1:]))
-    with joined(is_sharded=args.shard) as team:
+    device = device_to_train_on(args.device)
+    with joined(device, is_sharded=args.shard) as team:
         carry_out(
             course,
             args.folder,
             cache=Cache(args.cache or args.folder / "cache"),
-            device=device_to_train_on(args.device),
+            device=device,
             workers=threads_of(args.threads),
             team=team,
             tensorboard=args.tensorboard,

@@ -42,7 +42,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from vesalius.engine.wide import widest
-from vesalius.errors import InterruptedRun
+from vesalius.errors import InterruptedRun, UsageError
 
 Thing = TypeVar("Thing")
 
@@ -151,31 +151,45 @@ ALONE = Team()
 
 
 @contextmanager
-def joined(*, is_sharded: bool = False) -> Iterator[Team]:
+def joined(device: str = "cpu", *, is_sharded: bool = False) -> Iterator[Team]:
     """Join the other processes where ``torchrun`` started this one, until the block ends; elsewhere, be alone.
 
-    Each process takes the GPU of its place on its machine, where there are GPUs.
-
     Args:
+        device: Where the network will be. On ``cuda`` each process takes the card of its place on its machine.
         is_sharded: Divide the optimiser's moments between them. It changes the memory, and no bit of the result: a
             run may be resumed either way. Who is alone keeps all.
+
+    Raises:
+        UsageError: If there are more processes on this machine than cards to take.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
-    # optimisers import it at their first step; imported while processes are joined (torch 2.13), it keeps gloo's threads
-    # after they part, and a thread that is met by Python's end aborts the process
+    is_on_card = device.partition(":")[0] == "cuda"
+    if is_on_card:
+        torch.cuda.set_device(_own_card())
+    # optimisers import it at their first step; imported while processes are joined (torch 2.13), it keeps gloo's
+    # threads after they part, and a thread that is met by Python's end aborts the process
     importlib.import_module("torch._dynamo")
-    has_gpu = torch.cuda.is_available()
-    if has_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu else "gloo", timeout=_LONGEST_WAIT)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if is_on_card else "gloo", timeout=_LONGEST_WAIT)
     try:
         yield Team(dist.get_rank(), dist.get_world_size(), is_sharded)
         with suppress(RuntimeError):  # who is gone already need not be waited for
             dist.barrier()  # nobody leaves while another still speaks
     finally:
         dist.destroy_process_group()
+
+
+def _own_card() -> int:
+    """Return the number of the card of this process's place on its machine."""
+    place, cards = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if place >= cards:
+        raise UsageError(
+            expected="a card for each process of this machine",
+            got=f"process {place + 1}, and {cards} cards",
+            do="start as many as there are cards (--nproc-per-node), or train with --device cpu",
+        )
+    return place
 
 
 @contextmanager
