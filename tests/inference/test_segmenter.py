@@ -126,6 +126,23 @@ def test_a_plan_counts_the_image_once(segmenter: Segmenter, monkeypatch: pytest.
     assert segmenter.plan(scan()).phases["windows"]["held already"] == 10**8
 
 
+def test_a_run_that_fits_what_the_machine_has_free_is_not_refused_once_its_image_is_made(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peak = segmenter.plan(scan(), options=SegmentOptions(max_memory=10**12)).peak_bytes
+    free = itertools.chain([peak], itertools.repeat(0))  # all of it is taken by what the run has made
+
+    def take() -> int:
+        return next(free)
+
+    monkeypatch.setattr("vesalius.inference.segmenter.resident_bytes", lambda: 0)
+    for room in ("segmenter", "plan"):
+        monkeypatch.setattr(f"vesalius.inference.{room}.available_bytes", take, raising=False)
+    assert not segmenter.plan(scan()).gave_way
+    with pytest.raises(MemoryBudgetError):
+        segmenter.plan(scan())
+
+
 @pytest.mark.parametrize("shift", [0.9, -0.9])
 def test_in_a_tilted_scan_labels_lie_where_the_structure_is(shift: float) -> None:
     spec = small_spec(vocabulary=((1, "liver"),), everything=(1,))

@@ -76,7 +76,7 @@ class Everywhere(MedDino):
         )
 
 
-@pytest.mark.parametrize("count", [13, 14, 22])
+@pytest.mark.parametrize("count", [8, 14, 22])
 def test_the_outermost_slices_are_labelled_where_slices_of_the_learnt_distance_do_not_reach_their_ends(
     count: int,
 ) -> None:

@@ -172,6 +172,7 @@ def make_plan(
     precision: Precision,
     fallback: Precision | None = None,
     max_bytes: int | None = None,
+    machine_bytes: int | None = None,
     flops_per_second: Callable[[PromptArchitecture, Precision], float] | None = None,
 ) -> Plan:
     """Choose in what the network runs and features are accumulated so that the run fits; say what it will need.
@@ -182,12 +183,16 @@ def make_plan(
         fallback: In which it may run instead, to keep to ``max_bytes``.
         max_bytes: Resident memory not to exceed; fp32 features give way to fp16 to keep to it, then ``precision``
             to ``fallback``. None is what the machine has free, for which nothing gives way.
+        machine_bytes: Resident memory that the machine had for this process when ``demand.resident_bytes`` were
+            counted: what is made since then counts there and in the plan, and not twice. None asks it now.
         flops_per_second: Measures the processor; the default times one convolution.
 
     Raises:
         MemoryBudgetError: If even the smallest plan does not fit, or what it puts on a card is not free there.
     """
-    limit = max_bytes if max_bytes is not None else available_bytes() + demand.resident_bytes
+    limit = max_bytes if max_bytes is not None else machine_bytes
+    if limit is None:
+        limit = available_bytes() + demand.resident_bytes
     ways = [(precision, torch.float16 if precision == "bf16" else torch.float32)]
     if max_bytes is not None:  # what happens to be free must not decide a result
         ways += [(chosen, torch.float16) for chosen in (precision, fallback) if chosen is not None]

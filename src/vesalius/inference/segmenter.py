@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from vesalius.allowance import available_bytes
 from vesalius.checkpoints.load import LoadReport, load_segmentation_model
 from vesalius.errors import InputError, NotValidatedError, UsageError
 from vesalius.geometry.affine import directions
@@ -391,16 +393,18 @@ class Segmenter:
         _, grid = model_grid(volume, self.spec, way.preprocessing, box)
         expected = padded_grid(grid.reoriented(self.spec.orientation), self.spec.window_size)
         smaller: Precision | None = "bf16" if self._reload and self.precision == "fp32" else None
-        demand, limit = self._demand(volume, expected, targets, options, way), options.max_memory
-        first = make_plan(demand, precision=self.precision, fallback=smaller, max_bytes=limit)
+        demand = self._demand(volume, expected, targets, options, way)
+        machine_bytes = available_bytes() + demand.resident_bytes  # as long as there is no image, which plans count
+        plan_of = partial(make_plan, max_bytes=options.max_memory, machine_bytes=machine_bytes)
+        first = plan_of(demand, precision=self.precision, fallback=smaller)
         chosen = first.precision
         prepared = prepare(volume, self.spec, way.preprocessing, box=box, dtype=DTYPES[chosen])
         held = demand.resident_bytes + (self._half_bytes if chosen != self.precision else 0)
         demand = replace(demand, grid=prepared.grid, resident_bytes=held)
-        plan = make_plan(demand, precision=chosen, max_bytes=limit)
+        plan = plan_of(demand, precision=chosen)
         if way.spare_air:
             demand = replace(demand, num_empty=count_empty(prepared, plan, self.spec))
-            plan = make_plan(demand, precision=chosen, max_bytes=limit)
+            plan = plan_of(demand, precision=chosen)
         return prepared, replace(plan, gave_way=plan.gave_way or first.gave_way)
 
     def network_for(self, plan: Plan) -> Promptable:
