@@ -9,7 +9,7 @@ import pytest
 
 from evaluation.scenes import GRID, labels
 from vesalius.errors import GeometryError, UsageError
-from vesalius.evaluation.scores import Score, ScoringOptions, complete, judged_in, score_case
+from vesalius.evaluation.scores import Score, ScoringOptions, complete, judged_in, score_case, score_masks
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
 from vesalius.metrics.overlap import Detection
@@ -55,6 +55,22 @@ def test_other_axes_are_the_same_voxels_and_other_voxels_are_refused() -> None:
         score_case("a", moved, truth)
     rounded = LabelMap(truth.data, Grid(GRID.shape, GRID.affine + 1e-4 * np.eye(4, k=3)), NAMES)
     assert score_case("a", rounded, truth).scores[0].dice == 1
+
+
+@pytest.mark.parametrize("axes", ["RAS", "SPL", "AIR"])
+def test_a_tilted_gantry_changes_no_distance(axes: str) -> None:
+    seen = {}
+    for degrees in (0, 25):
+        affine = np.diag([1.0, 1.0, 4.0, 1.0])
+        affine[1, 2] = 4 * np.tan(np.radians(degrees))
+        grid = Grid((40, 60, 14), affine).reoriented(axes)
+        places = np.moveaxis(grid.to_world(np.indices(grid.shape).transpose(1, 2, 3, 0)), -1, 0)
+        centre = grid.to_world((np.array(grid.shape) - 1) / 2)[:, None, None, None]
+        shift = np.array([0, 2.0, 4.0])[:, None, None, None]
+        balls = [np.square(places - at).sum(axis=0) <= 14**2 for at in (centre + shift, centre)]
+        seen[degrees] = score_masks("a", "ball", *balls, grid, tolerance_mm=2.0)
+    assert seen[25].hd95_mm == pytest.approx(seen[0].hd95_mm, abs=0.15)
+    assert seen[25].nsd == pytest.approx(seen[0].nsd, abs=0.03)
 
 
 def test_a_structure_inside_another_counts_in_both_however_it_is_stored() -> None:

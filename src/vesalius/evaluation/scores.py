@@ -13,13 +13,14 @@ import numpy as np
 from vesalius.data.reading import TOLERANCE_VOXELS
 from vesalius.errors import GeometryError, UsageError
 from vesalius.evaluation.matching import ClassPair, MatchBy, canonical, match_classes, missed
-from vesalius.geometry.boxes import Box, enclosing_box
+from vesalius.geometry.boxes import Box, bounding_box, enclosing_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import LabelRegion, label_regions
+from vesalius.geometry.resample import is_orthogonal, resample_points
 from vesalius.geometry.volume import LabelMap
 from vesalius.io.seg_slices import with_empty_slices
 from vesalius.metrics.overlap import Detection, detect_lesions, dice_of_counts
-from vesalius.metrics.surfaces import surface_distances
+from vesalius.metrics.surfaces import SurfaceDistances, surface_distances
 from vesalius.shapes import LabelArray, MaskArray
 
 
@@ -185,11 +186,11 @@ def score_masks(
         name: The class.
         found: What was found, ``(i, j, k)``; the part of the scan that holds all of both is enough.
         truth: What should have been found, in the same shape.
-        grid: Whose voxels they are, for their size.
+        grid: Whose voxels they are, for their size and, where a gantry was tilted, their angle.
         tolerance_mm: Within which a surface counts as right.
     """
     shared, in_found, in_truth = (int(np.count_nonzero(mask)) for mask in (found & truth, found, truth))
-    distances = surface_distances(found, truth, grid.spacing_mm)
+    distances = _distances(found, truth, grid)
     return Score(
         case=case,
         name=name,
@@ -199,6 +200,23 @@ def score_masks(
         nsd=distances.nsd(tolerance_mm),
         hd95_mm=distances.hd95_mm,
     )
+
+
+def _distances(found: MaskArray, truth: MaskArray, grid: Grid) -> SurfaceDistances:
+    """Measure between surfaces; where a gantry was tilted, on a grid at right angles.
+
+    Its planes are the slices themselves, in which every pixel goes to the nearest. The coarsest axis is taken for
+    the one along which slices follow one another, so that what is rounded are the finer ones.
+    """
+    box = bounding_box(found | truth)
+    if is_orthogonal(grid) or box is None:
+        return surface_distances(found, truth, grid.spacing_mm)
+    order = [int(axis) for axis in np.argsort(grid.spacing_mm, kind="stable")]
+    masks = [mask[box.slices].transpose(order).astype(np.uint8) for mask in (found, truth)]
+    slices = Grid(masks[0].shape, grid.affine[:, [*order, 3]])
+    upright = slices.upright()
+    found, truth = (resample_points(mask, slices, upright, nearest=True) > 0 for mask in masks)
+    return surface_distances(found, truth, upright.spacing_mm)
 
 
 def complete(cases: Sequence[CaseScores]) -> tuple[Score, ...]:
