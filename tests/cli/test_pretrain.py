@@ -12,6 +12,7 @@ from vesalius.checkpoints.load import load_encoder
 from vesalius.cli.main import main
 from vesalius.cli.pretrain import add_arguments, recipe_of
 from vesalius.engine.run import RunFolder
+from vesalius.inference import plan
 
 
 def words(tmp_path: Path, *more: str) -> list[str]:
@@ -61,6 +62,19 @@ def test_what_was_typed_takes_the_place_of_the_recipes() -> None:
     warm = recipe_of(parser.parse_args([*base, "--warm-heads", "0.05"])).optimisation.waiting
     assert warm is not None
     assert warm["backbone.*"] == 0.05
+
+
+@pytest.mark.parametrize(("words", "expected"), [((), "fp32"), (("--precision", "bf16"), "bf16")])
+def test_the_precision_is_what_was_typed_or_what_the_device_has(
+    words: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import argparse
+
+    monkeypatch.setattr(plan, "_has_fast_bf16", lambda: False)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    typed = parser.parse_args(["stage-1", "--data", "s", "--run", "r", "--device", "cpu", *words])
+    assert recipe_of(typed).loop.precision == expected
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(

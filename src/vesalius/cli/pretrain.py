@@ -9,7 +9,13 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from vesalius.cli.request import add_sharding, number_of_threads, threads_of
+from vesalius.cli.request import (
+    add_sharding,
+    add_training_precision,
+    number_of_threads,
+    threads_of,
+    training_precision,
+)
 from vesalius.pretraining.recipes import PRESETS, RECIPES, PretrainingRecipe, for_preset
 
 
@@ -47,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     validation.add_argument("--no-validation", action="store_true", help="learn from all scans; for one, needed")
     parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
+    add_training_precision(parser)
     parser.add_argument(
         "--threads",
         type=number_of_threads,
@@ -99,6 +106,7 @@ def recipe_of(args: argparse.Namespace) -> PretrainingRecipe:
         typed["steps"] = None
     if args.no_validation:
         typed["validate_every"] = None
+    typed["precision"] = training_precision(args)  # a recipe cannot know what the machine has
     recipe = replace(recipe, loop=replace(recipe.loop, **typed))
     if args.no_gram:
         recipe = replace(recipe, gram=None)
