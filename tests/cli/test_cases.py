@@ -166,6 +166,13 @@ def test_a_list_may_give_names_and_series(tmp_path: Path) -> None:
     assert second.name == "second_.._x", "a name never leaves the folder of results"
 
 
+def test_a_tilde_that_names_no_user_is_part_of_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "list.txt").write_text("~backup.nii.gz\n~/ct.nii.gz\n")
+    paths = {case.path for case in list_cases(tmp_path / "list.txt").cases}
+    assert paths == {tmp_path / "~backup.nii.gz", tmp_path / "home" / "ct.nii.gz"}
+
+
 def test_equal_names_get_their_folders(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a/ct.nii.gz\nb/CT.nii.gz\nc/mr.nii\n")
     assert [case.name for case in list_cases(tmp_path / "list.txt").cases] == ["a_ct", "b_CT", "mr"]

@@ -123,9 +123,17 @@ def _of_entry(entry: Mapping[str, Any], source: Path) -> Case:
         image = image[0]
     if not isinstance(image, str):
         raise _bad_list(source, f"an entry without a path: {dict(entry)}")
-    path = source.parent / Path(image).expanduser()
+    path = source.parent / _at_home(Path(image))
     name, series = entry.get("name"), entry.get("series")
     return Case(name=str(name or stem_of(path)), path=path, series=str(series) if series else None)
+
+
+def _at_home(path: Path) -> Path:
+    """Return a path with ``~`` and ``~name`` as home folders; as it is written where there is no such user."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _with_distinct_names(cases: Sequence[Case]) -> Iterator[Case]:
