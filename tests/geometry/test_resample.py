@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import map_coordinates
 
 from vesalius.errors import GeometryError
@@ -25,6 +26,15 @@ def test_linear_resampling_equals_scipy(order: str) -> None:
     at = [m.positions.clip(0, m.length - 1) for m in axis_maps(SOURCE, target)]
     theirs = map_coordinates(image().astype(float), np.meshgrid(*at, indexing="ij"), order=1)
     np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+def test_values_are_cut_before_they_are_interpolated_and_the_image_stays_as_it_is(dtype: str) -> None:
+    data, clip, target = image(dtype), (-163.8247, 201.3), SOURCE.respaced((1.5, 1.0, 0.9))
+    before = data.copy()
+    found = resample_linear(data, SOURCE, target, clip=clip)
+    assert torch.equal(found, resample_linear(np.clip(before, *clip), SOURCE, target))
+    assert np.array_equal(data, before)
 
 
 def test_a_flipped_view_is_resampled_as_its_copy() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -64,6 +65,17 @@ def test_clipping_after_interpolation_would_be_noticed() -> None:
     late = Preprocessing(crop="none", clip_first=False, keep_extent=False)
     ours = prepare(scan(AFFINES["RAS"]), SPEC, late, box=None, dtype=torch.float32)
     assert (ours.image[ours.content.slices] - theirs[0].as_tensor()).abs().max() > 1e-3
+
+
+def test_an_image_of_whole_numbers_is_clipped_first_without_a_copy_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vesalius.geometry.resample._CHUNK_VOXELS", 1)  # slabs of one slice
+    floats = scan(AFFINES["RAS"])
+    volume = Volume(floats.data.round().astype(np.int16), floats.grid, "CT")
+    tracemalloc.start()
+    prepare(volume, SPEC, PAPER, box=None, dtype=torch.float32)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < volume.data.nbytes, "arrays of numpy's; as float64 they would take four times as much"
 
 
 @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES.keys())

@@ -80,7 +80,9 @@ def is_orthogonal(grid: Grid, *, tolerance: float = 1e-3) -> bool:
     return bool(np.abs(directions.T @ directions - np.eye(3)).max() <= tolerance)
 
 
-def resample_linear(data: Num[np.ndarray, "i j k"], source: Grid, target: Grid) -> Float[Tensor, "x y z"]:
+def resample_linear(
+    data: Num[np.ndarray, "i j k"], source: Grid, target: Grid, *, clip: tuple[float, float] | None = None
+) -> Float[Tensor, "x y z"]:
     """Interpolate an image on an aligned grid; outside the source its border is repeated.
 
     Works through slabs in the order of memory: beside the result, only one slab is held in float.
@@ -89,16 +91,20 @@ def resample_linear(data: Num[np.ndarray, "i j k"], source: Grid, target: Grid) 
         data: Voxel values; any real dtype, any strides (views and memory maps are welcome).
         source: The grid of ``data``.
         target: Where values are wanted.
+        clip: Lowest and highest value; what lies beyond is cut to them before it is interpolated.
 
     Raises:
         GeometryError: If the grids are not aligned.
     """
     maps = axis_maps(source, target)
     order = np.argsort([-abs(stride) for stride in data.strides], kind="stable")  # walk memory in its own order
-    return _resample_separably(data.transpose(order), [maps[a] for a in order]).permute(*np.argsort(order))
+    result = _resample_separably(data.transpose(order), [maps[a] for a in order], clip)
+    return result.permute(*np.argsort(order))
 
 
-def _resample_separably(data: Num[np.ndarray, "i j k"], maps: Sequence[AxisMap]) -> Float[Tensor, "x y z"]:
+def _resample_separably(
+    data: Num[np.ndarray, "i j k"], maps: Sequence[AxisMap], clip: tuple[float, float] | None
+) -> Float[Tensor, "x y z"]:
     result = torch.empty([len(m.positions) for m in maps], dtype=torch.float32)
     (lower_j, weight_j), (lower_k, weight_k) = maps[1].neighbours(), maps[2].neighbours()
     step = max(1, _CHUNK_VOXELS // (data.shape[1] * data.shape[2]))
@@ -107,6 +113,7 @@ def _resample_separably(data: Num[np.ndarray, "i j k"], maps: Sequence[AxisMap])
         lower, weight = maps[0].within(start, stop).neighbours()
         first, last = int(lower[0]), min(int(lower[-1]) + 2, data.shape[0])
         slab = torch.from_numpy(np.ascontiguousarray(data[first:last], dtype=np.float32))
+        slab = slab.clamp(*clip) if clip else slab  # not in place: it may be the image itself
         slab = _interpolate(slab, lower - first, weight, axis=0)
         slab = _interpolate(slab, lower_j, weight_j, axis=1)
         result[start:stop] = _interpolate(slab, lower_k, weight_k, axis=2)

@@ -141,10 +141,7 @@ def prepare(
         )
     window = image_window(volume.data[0], spec)
     volume, grid = model_grid(volume, spec, steps, box)
-    data = volume.data[0]
-    if steps.clip_first:
-        data = np.clip(data, *window)
-    image = resample_linear(data, volume.grid, grid)
+    image = resample_linear(volume.data[0], volume.grid, grid, clip=window if steps.clip_first else None)
     if steps.crop == "foreground":
         image, grid = _crop_foreground(image, grid)
     image = scale_hu_(image, window).to(dtype)
