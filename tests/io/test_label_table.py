@@ -75,7 +75,16 @@ def test_a_sidecar_of_another_kind_names_nothing(content: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "content", ["[", "[1, 2]", '{"classes": [3]}', '{"classes": "liver"}', '{"1": "liver", "Description": "x"}']
+    "content",
+    [
+        "[",
+        "[1, 2]",
+        '{"classes": [3]}',
+        '{"classes": "liver"}',
+        '{"1": "liver", "Description": "x"}',
+        r'{"1": "\ud83d"}',
+        r'{"classes": [{"id": 1, "name": "\ud83d"}]}',
+    ],
 )
 def test_a_damaged_sidecar_is_refused_and_no_other_stands_in_for_it(content: str, tmp_path: Path) -> None:
     image = tmp_path / "sub-1_dseg.nii.gz"

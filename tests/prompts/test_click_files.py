@@ -64,6 +64,7 @@ def test_clicks_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory,
         {"target": ""},
         {"target": "  "},
         {"target": None},
+        {"target": "new:\ud83d"},
         {"positive": 1},
         {"positive": "yes"},
         {"voxel": [1, 2, 3]},
@@ -177,3 +178,9 @@ def test_a_label_says_target_and_sign(label: str, target: str, positive: bool) -
 def test_a_label_that_names_nothing_needs_a_default(label: str) -> None:
     with pytest.raises(FileFormatError, match="--target"):
         click_of_fiducial(label, (1.0, 2.0, 3.0))
+
+
+@pytest.mark.parametrize(("label", "default"), [("new:\ud83d-", None), ("F-1", "\udcff")])
+def test_a_name_that_no_file_can_hold_is_refused(label: str, default: str | None) -> None:
+    with pytest.raises(FileFormatError, match=r"\\ud"):
+        click_of_fiducial(label, (1.0, 2.0, 3.0), default_target=default)

@@ -115,8 +115,11 @@ def _parse(sidecar: Path) -> dict[int, str]:
     try:
         content = _content(sidecar)
         if isinstance(content.get("classes"), list):
-            return {int(entry["id"]): str(entry["name"]) for entry in content["classes"]}
-        return {int(label): str(name) for label, name in content.items()}
+            names = {int(entry["id"]): str(entry["name"]) for entry in content["classes"]}
+        else:
+            names = {int(label): str(name) for label, name in content.items()}
+        "".join(names.values()).encode("utf-8")  # JSON may spell half a surrogate pair, which no file can hold
+        return names
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileFormatError(
             expected='label names such as {"classes": [{"id": 1, "name": "liver"}]} or {"1": "liver"}',
