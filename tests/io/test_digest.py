@@ -66,7 +66,13 @@ def test_two_files_cannot_trade_their_content(tmp_path: Path) -> None:
         ("a.mhd", "NDims = 3\nElementDataFile = a.raw\n", "a.raw"),
         ("a.mhd", "NDims = 3\nElementDataFile = voxels.bin\n", "voxels.bin"),
         ("a.nhdr", "NRRD0004\ntype: short\ndata file: a.gz\n\n", "a.gz"),
+        ("a.mha", "NDims = 3\nElementDataFile = a.raw\n", "a.raw"),
+        ("a.nrrd", "NRRD0004\ntype: short\ndata file: a.raw\n\n", "a.raw"),
+        ("a.seg.nrrd", "NRRD0004\ntype: short\ndata file: a.raw\n\n", "a.raw"),
         ("a.hdr", "header", "a.img"),
+        ("a.hdr", "header", "a.img.gz"),
+        ("a.hdr.gz", "header", "a.img"),
+        ("a.hdr.gz", "header", "a.img.gz"),
     ],
 )
 def test_a_detached_header_counts_its_data_whatever_its_name(
@@ -103,3 +109,12 @@ def test_a_link_that_leads_nowhere_counts_by_its_name(tmp_path: Path) -> None:
     assert len({without, dead, input_sha256(folder)}) == 3
     (folder / "loop").symlink_to(folder / "loop")
     assert input_sha256(folder, leave_out=folder / "out") not in (without, dead)
+
+
+def test_a_header_with_its_voxels_behind_it_has_its_own_sha256(tmp_path: Path) -> None:
+    for name, content in (
+        ("a.mha", b"NDims = 3\nElementDataFile = LOCAL\n\1\2"),
+        ("a.nrrd", b"NRRD0004\ntype: short\n\n\1\2"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert input_sha256(tmp_path / name) == hashlib.sha256(content).hexdigest()

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from vesalius.errors import FileFormatError
 from vesalius.io.archives import list_files
-from vesalius.io.atomic import suffix_of
 from vesalius.io.itk import voxels_file
 
-_PAIRS = {".hdr": (".img", ".img.gz"), ".img": (".hdr", ".hdr.gz")}
+_PAIR = re.compile(r"(?P<stem>.*)\.(?P<half>hdr|img)(\.gz)?", re.IGNORECASE | re.DOTALL)
+"""Half of a NIfTI pair, either of them deflated or not."""
+_WITH_HEADERS = (".nrrd", ".nhdr", ".mha", ".mhd")
+"""What may name another file as that of its voxels, whatever its suffix promises."""
 
 
 def input_sha256(path: Path, *, leave_out: Path | None = None) -> str:
@@ -54,9 +57,12 @@ def input_files(path: Path, *, leave_out: Path | None = None) -> list[Path]:
         left_out = leave_out.resolve() if leave_out else None
         found = [file.path for file in list_files(path)]
         return [file for file in found if left_out is None or left_out not in Path(os.path.realpath(file)).parents]
-    beside = [path.with_suffix(suffix) for suffix in _PAIRS.get(suffix_of(path), ())]
-    if path.is_file() and suffix_of(path) in (".nhdr", ".mhd"):
-        beside.append(voxels_file(path))
+    beside = []
+    if pair := _PAIR.fullmatch(path.name):
+        other = "img" if pair["half"].lower() == "hdr" else "hdr"
+        beside = [path.with_name(f"{pair['stem']}.{other}{deflated}") for deflated in ("", ".gz")]
+    elif path.is_file() and path.suffix.lower() in _WITH_HEADERS:
+        beside = [voxels_file(path)]
     return [path, *sorted({file for file in beside if file != path and file.is_file()})]
 
 

@@ -180,11 +180,17 @@ def _ras_affine(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
 def voxels_file(path: Path) -> Path:
     """Return the file that holds the voxels: ``path`` itself, or the one beside it that its header names.
 
+    The header alone is looked at, so that a hash that is remembered costs no pass over the voxels.
+
     Raises:
         FileFormatError: If the header cannot be read, or the file it names is not there.
         UnsafeFileError: If it names a file elsewhere.
     """
-    return _voxels(path)[0]
+    if path.suffix.lower() in (".nrrd", ".nhdr"):
+        detached = _detached(nrrd.read_header(path))
+    else:
+        detached = metaimage.data_file(path)
+    return path if detached is None else _beside(path, detached)
 
 
 def _stored_bytes(path: Path) -> tuple[int, bool]:
@@ -198,12 +204,15 @@ def _voxels(path: Path) -> tuple[Path, int, bool]:
     if path.suffix.lower() in (".nrrd", ".nhdr"):
         header = nrrd.read_header(path)
         compressed = header.fields.get("encoding", "raw") not in ("raw", "txt", "text", "ascii", "hex")
-        detached = header.fields.get("data file") or header.fields.get("datafile")
-        length = header.length
+        detached, length = _detached(header), header.length
     else:
         meta = metaimage.read_header(path)
         compressed, detached, length = meta.is_compressed, meta.data_file, meta.length
     return (path, length, compressed) if detached is None else (_beside(path, detached), 0, compressed)
+
+
+def _detached(header: nrrd.NrrdHeader) -> str | None:
+    return header.fields.get("data file") or header.fields.get("datafile")
 
 
 def _beside(path: Path, named: str) -> Path:

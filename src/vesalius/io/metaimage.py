@@ -58,24 +58,25 @@ def read_header(path: Path) -> MetaHeader:
         FileFormatError: If it does not end with ElementDataFile within 1 MiB, or a line hides a field.
         UnsafeFileError: If it names its data twice.
     """
-    with path.open("rb") as file:
-        start = file.read(_HEADER_BYTES)
-    last = _LAST_LINE.search(start)
-    if last is None:
-        raise FileFormatError(
-            expected="a MetaImage header that ends with ElementDataFile",
-            got=f"{path.name} without it",
-            do="get the file again, or convert it",
-        )
+    text, last = _split(path)
     if not _is_named_once(path):
         raise UnsafeFileError(
             expected="a MetaImage header that names its data once",
             got=f"{path.name} with ElementDataFile more than once",
             do="do not use this file; ask its sender",
         )
-    named = last["value"].decode("latin-1").strip()
-    data_file = None if named in ("LOCAL", "Local", "local") else named
-    return MetaHeader(_fields(start[: last.start()], path), data_file, last.end())
+    return MetaHeader(_fields(text, path), _named_in(last), last.end())
+
+
+def data_file(path: Path) -> str | None:
+    """Return the file of the voxels as the header names it first; None where they follow the header.
+
+    The voxels are not looked at, so whether the file names its data twice is left to who reads it.
+
+    Raises:
+        FileFormatError: If the header does not end with ElementDataFile within 1 MiB.
+    """
+    return _named_in(_split(path)[1])
 
 
 def check_is_placed(header: MetaHeader, path: Path) -> None:
@@ -98,6 +99,25 @@ def check_is_placed(header: MetaHeader, path: Path) -> None:
             got=f"{path.name} with {', '.join(stated) or 'none of them'}: nobody knows where its voxels are",
             do="write it again with the program that made it, or from the DICOM series",
         )
+
+
+def _split(path: Path) -> tuple[bytes, re.Match[bytes]]:
+    """Return the header up to its last line, and that line."""
+    with path.open("rb") as file:
+        start = file.read(_HEADER_BYTES)
+    last = _LAST_LINE.search(start)
+    if last is None:
+        raise FileFormatError(
+            expected="a MetaImage header that ends with ElementDataFile",
+            got=f"{path.name} without it",
+            do="get the file again, or convert it",
+        )
+    return start[: last.start()], last
+
+
+def _named_in(last: re.Match[bytes]) -> str | None:
+    named = last["value"].decode("latin-1").strip()
+    return None if named in ("LOCAL", "Local", "local") else named
 
 
 def _fields(text: bytes, path: Path) -> dict[str, str]:
