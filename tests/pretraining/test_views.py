@@ -112,6 +112,27 @@ def test_without_distortion_views_are_the_normalised_slice() -> None:
     assert torch.allclose(undistorted_view(slices[0], SPEC, size=40)[0], normalised(slices[0], SPEC), atol=1e-4)
 
 
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_network_that_sees_each_slice_by_its_own_moments_sees_a_tissue_alike_in_all_views(
+    is_shared: bool,
+) -> None:
+    spec = replace(SPEC, normalisation="slice")
+    slice_hu = torch.full((40, 52), -1000.0)
+    slice_hu[4:30, 8:44] = 40.0
+    settings = replace(SETTINGS, distortion=replace(OFF, shared=is_shared), wants_gram=True)
+    views = draw_views([slice_hu] * 3, spec, SIZES, settings, np.random.default_rng(0))
+    assert views.gram_views is not None
+    tissue = float(normalised(slice_hu, spec).max())
+    for some in (
+        views.global_views,
+        views.gram_views,
+        views.local_views,
+        undistorted_view(slice_hu, spec, size=16),
+    ):
+        for view in some.reshape(-1, *some.shape[-2:]):
+            assert min(abs(float(value) - tissue) for value in view.quantile(torch.tensor([0.5, 0.9]))) < 0.05
+
+
 def test_a_shared_distortion_is_one_for_all_views_and_another_for_each_is_not() -> None:
     loud = replace(OFF, brightness=1.0, brightness_change=0.5)
     whole = Cropping(local_views=0, global_area=(1.0, 1.0), narrowest=1.0, flip=0.0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vesalius.checkpoints.catalog import FLEXICT_SPEC, MEDDINOV3_SPEC, VISTA3D_SPEC
-from vesalius.transforms.intensity import normalise_hu_
+from vesalius.transforms.intensity import normalise_hu_, slice_moments
 
 DEMO_SLICE = Path(__file__).resolve().parents[3] / "shared" / "reference" / "meddinov3_demo_slice.npy"
 
@@ -46,6 +46,13 @@ def test_each_slice_has_its_own_mean_and_deviation() -> None:
     seen = normalise_hu_(volume, FLEXICT_SPEC)
     torch.testing.assert_close(seen.mean(dim=(0, 1)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(seen.std(dim=(0, 1), correction=0), torch.tensor([1.0, 0.0, 1.0]), atol=1e-5, rtol=0)
+
+
+def test_parts_of_slices_are_seen_as_in_the_whole_slices() -> None:
+    volume = 300 * torch.randn(8, 9, 3, generator=torch.Generator().manual_seed(0))
+    seen, moments = normalise_hu_(volume.clone(), FLEXICT_SPEC), slice_moments(volume, FLEXICT_SPEC.window_hu)
+    part = normalise_hu_(volume[2:5, 3:7].clone(), FLEXICT_SPEC, moments=moments)
+    torch.testing.assert_close(part, seen[2:5, 3:7])
 
 
 def test_a_window_becomes_0_to_1_and_everything_happens_in_place() -> None:

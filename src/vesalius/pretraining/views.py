@@ -24,7 +24,7 @@ from vesalius.pretraining.distortions import Picture, distorted, drifted
 from vesalius.pretraining.masks import draw_masks
 from vesalius.pretraining.settings import Cropping, Distortion, Masking, Range, Resolution
 from vesalius.spec import ModelSpec
-from vesalius.transforms.intensity import normalise_hu_
+from vesalius.transforms.intensity import Moments, normalise_hu_, slice_moments
 
 _TRIES = 10
 """Shapes of a crop that are drawn before the largest that fits is taken."""
@@ -116,19 +116,23 @@ def draw_views(
 
 
 def undistorted_view(slice_hu: Float[Tensor, "_ _"], spec: ModelSpec, *, size: int) -> Float[Tensor, "1 h w"]:
-    """Return the middle square of a slice as the network sees it, ``size`` pixels a side."""
+    """Return the middle square of a slice as the network sees it in the whole slice, ``size`` pixels a side."""
     height, width = slice_hu.shape
     side = min(height, width)
     crop = Crop((height - side) // 2, (width - side) // 2, side, side)
-    return normalised(resized(slice_hu, crop, size), spec)[None]
+    return normalised(resized(slice_hu, crop, size), spec, moments=_moments(slice_hu, spec))[None]
 
 
 class _Look:
-    """How one slice looks in each of its views."""
+    """How one slice looks in each of its views.
+
+    A network that normalises slice by slice sees the whole of one: moments are the slice's, not those of a view.
+    They are taken before a drift, which they would take back.
+    """
 
     def __init__(self, slice_hu: Tensor, spec: ModelSpec, distortion: Distortion, rng: np.random.Generator) -> None:
         self._spec, self._distortion, self._rng = spec, distortion, rng
-        self._slice_hu = slice_hu
+        self._slice_hu, self._moments = slice_hu, _moments(slice_hu, spec)
         self._shared = self._changed(slice_hu) if distortion.shared else None
 
     def __call__(self, crop: Crop, size: int) -> Picture:
@@ -140,10 +144,11 @@ class _Look:
         """Return a view of the slice as it is; but what is shared by all views is shared by this one, too."""
         if self._shared is not None:
             return resized(self._shared, crop, size)
-        return normalised(resized(self._slice_hu, crop, size), self._spec)
+        return normalised(resized(self._slice_hu, crop, size), self._spec, moments=self._moments)
 
     def _changed(self, image_hu: Picture) -> Picture:
-        image = normalised(drifted(image_hu, self._distortion, self._rng), self._spec)
+        image_hu = drifted(image_hu, self._distortion, self._rng)
+        image = normalised(image_hu, self._spec, moments=self._moments)
         return distorted(image, self._distortion, self._rng)
 
 
@@ -180,9 +185,14 @@ def resized(image: Picture, crop: Crop, size: int) -> Float[Tensor, "s s"]:
     return square.flip(1) if crop.is_flipped else square
 
 
-def normalised(image_hu: Picture, spec: ModelSpec) -> Picture:
-    """Return an image as the network of a spec sees it."""
-    return normalise_hu_(image_hu.clone()[:, :, None], spec)[:, :, 0]
+def normalised(image_hu: Picture, spec: ModelSpec, *, moments: Moments | None = None) -> Picture:
+    """Return an image as the network of a spec sees it, by the moments of the slice that it is a part of."""
+    return normalise_hu_(image_hu.clone()[:, :, None], spec, moments=moments)[:, :, 0]
+
+
+def _moments(slice_hu: Picture, spec: ModelSpec) -> Moments | None:
+    """Return the moments of a whole slice, where its normalisation asks for them."""
+    return slice_moments(slice_hu[:, :, None], spec.window_hu) if spec.normalisation == "slice" else None
 
 
 def _stacked(views: Sequence[Sequence[Tensor]]) -> Float[Tensor, "v b 1 h w"]:

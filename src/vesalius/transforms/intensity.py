@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -50,12 +50,33 @@ def as_hounsfield_(
     return values.sub_(window[0]).mul_(factor).add_(window_hu[0])
 
 
-def normalise_hu_(slices: Float[Tensor, "i j k"], spec: ModelSpec) -> Float[Tensor, "i j k"]:
+class Moments(NamedTuple):
+    """Mean and standard deviation of whole slices, of values clipped to a window of Hounsfield units."""
+
+    mean: Float[Tensor, "1 1 k"]
+    deviation: Float[Tensor, "1 1 k"]
+
+
+def slice_moments(slices: Float[Tensor, "i j k"], window_hu: tuple[float, float]) -> Moments:
+    """Return the moments of whole slices, by which all that is cut from them is normalised.
+
+    Args:
+        slices: In Hounsfield units, along the last axis.
+        window_hu: What values are clipped to.
+    """
+    return _moments(slices.clamp(*window_hu))
+
+
+def normalise_hu_(
+    slices: Float[Tensor, "i j k"], spec: ModelSpec, *, moments: Moments | None = None
+) -> Float[Tensor, "i j k"]:
     """Map Hounsfield units to what the network of a spec sees, in place.
 
     Args:
         slices: In Hounsfield units; slices of a 2-D network along the last axis.
         spec: Says the window that values are clipped to, and what becomes of them.
+        moments: Of the whole slices, where these are parts of them; None: they are whole. Of use to a spec that
+            normalises slice by slice alone.
     """
     match spec.normalisation:
         case "window" | "percentiles":  # the spec of a network of slices has no percentiles
@@ -65,10 +86,15 @@ def normalise_hu_(slices: Float[Tensor, "i j k"], spec: ModelSpec) -> Float[Tens
             return slices.clamp_(*spec.window_hu).sub_(mean).div_(deviation)
         case "slice":
             slices.clamp_(*spec.window_hu)
-            deviations = slices.std(dim=(0, 1), correction=0, keepdim=True).clamp_min(1e-6)
-            return slices.sub_(slices.mean(dim=(0, 1), keepdim=True)).div_(deviations)
+            mean, deviation = moments or _moments(slices)
+            return slices.sub_(mean).div_(deviation)
         case _:
             assert_never(spec.normalisation)
+
+
+def _moments(clipped: Float[Tensor, "i j k"]) -> Moments:
+    deviation = clipped.std(dim=(0, 1), correction=0, keepdim=True).clamp_min(1e-6)
+    return Moments(clipped.mean(dim=(0, 1), keepdim=True), deviation)
 
 
 def count_non_finite(data: Num[np.ndarray, "*shape"]) -> int:
