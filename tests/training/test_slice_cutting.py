@@ -25,6 +25,7 @@ from vesalius.spec import Depth
 from vesalius.training.course_data import mirrored_ids
 from vesalius.training.slice_cutting import CutSlices, SliceCutter, grid_over, slice_map
 from vesalius.transforms.augment import Augmentation
+from vesalius.transforms.intensity import normalise_hu_, slice_moments
 
 SIDES = {1: 2, 2: 1}
 
@@ -49,6 +50,27 @@ def test_a_still_window_is_a_window_of_a_slice() -> None:
         same = np.isclose(image, found.images[0, 0].numpy()[..., None], atol=1e-5).all(axis=(3, 4, 5))
         assert same.sum() == 1
         assert np.array_equal(labels[same][0, :, :, 0], found.labels[0].numpy())
+
+
+@pytest.mark.parametrize(("slices", "window", "pixels"), [(1, 16, 1), (3, 16, 1), (1, 28, 1), (1, 28, 2)])
+def test_a_network_that_sees_each_slice_by_its_own_moments_learns_by_those_of_the_whole_slice(
+    slices: int, window: int, pixels: int
+) -> None:
+    spec = replace(SPEC, normalisation="slice", outside_hu=-150.0)
+    image = np.asarray(case().image_hu, np.float32) + np.arange(
+        0, 60, 10, dtype=np.float32
+    )  # no slice is another's
+    missing = [(0, max(0, window - side)) for side in image.shape[:2]]
+    whole = torch.from_numpy(np.pad(image, (*missing, (0, 0)), constant_values=-150))  # as inference fills it up
+    wide = torch.from_numpy(np.pad(image, ((16, 16), (16, 16), (0, 0)), constant_values=-150))
+    seen = normalise_hu_(wide, spec, moments=slice_moments(whole, spec.window_hu)).numpy()
+    views = np.lib.stride_tricks.sliding_window_view(seen, (window, window), axis=(0, 1))
+    fine = [np.repeat(np.repeat(layer, pixels, axis=0), pixels, axis=1) for layer in (image, case().labels)]
+    scan = replace(case(), image_hu=fine[0], labels=fine[1], spacing_mm=(4.0 / pixels, 4.0 / pixels, 0.0))
+    depth = {"slices": slices, "adapters": (Depth(neighbours=3),)} if slices > 1 else {}
+    for seed in range(4):
+        for learnt in cut(seed, spec=spec, of=scan, window_size=(window, window), **depth).images[:, 0]:
+            assert np.isclose(views, learnt.numpy(), atol=1e-3).all(axis=(3, 4)).any()
 
 
 def test_most_windows_show_a_class_and_image_and_labels_move_together() -> None:

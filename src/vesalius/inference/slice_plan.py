@@ -316,6 +316,17 @@ def check_slice_spec(spec: ModelSpec) -> None:
         )
 
 
+def filled_side(length: int, side: int, multiple: int) -> int:
+    """Return as how long a side of a slice is shown, filled up with air: in whole patches, and at least a window's.
+
+    Args:
+        length: Pixels of the slice's side, at the model's spacing.
+        side: Of a window.
+        multiple: Of a patch (``size_multiple``).
+    """
+    return max(side, -(-length // multiple) * multiple)
+
+
 def _view(demand: SliceDemand, plane: Plane, *, whole: bool) -> SliceView:
     spec = demand.spec
     codes = codes_of(spec, plane)
@@ -326,7 +337,7 @@ def _view(demand: SliceDemand, plane: Plane, *, whole: bool) -> SliceView:
     share = spec.overlap if demand.overlap is None else demand.overlap
     shape, window, starts = [], [], []
     for length, side in zip((rows, columns), spec.window_size[:2], strict=True):
-        padded = max(side, -(-length // multiple) * multiple)
+        padded = filled_side(length, side, multiple)
         is_whole = whole and demand.overlap is None and padded <= _WHOLE_UP_TO * side
         shape.append(padded)
         window.append(padded if is_whole else side)

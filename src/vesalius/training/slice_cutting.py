@@ -19,18 +19,20 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Integer
 from torch import Tensor
+from torch.nn import functional
 
 from vesalius.data.case import Case
 from vesalius.data.crops import cases_by_group, draw_case, draw_centre
 from vesalius.errors import UsageError
 from vesalius.geometry.grid import Grid
+from vesalius.inference.slice_plan import filled_side
 from vesalius.spec import ModelSpec
 from vesalius.training.slice_recipes import SliceRecipe
 from vesalius.transforms.artefacts import disturb_slices
 from vesalius.transforms.augment import Augmentation
 from vesalius.transforms.deformation import rename, renamed, sample, window_points
 from vesalius.transforms.degradation import degrade
-from vesalius.transforms.intensity import normalise_hu_
+from vesalius.transforms.intensity import Moments, normalise_hu_, slice_moments
 
 _AS_LARGE = 1e-4
 """Part by which pixels may differ and count as equally large: over 500 of them a twentieth of one."""
@@ -104,7 +106,8 @@ class SliceCutter:
         annotated = case.annotated
         if (flips & across).any():
             labels, annotated = rename(labels, self._mirrored), renamed(annotated, self._mirrored)
-        image = normalise_hu_(degrade(image_hu, recipe.augmentation, rng), spec)
+        moments = self._moments(case, grid, points[0, 0, :, 2])
+        image = normalise_hu_(degrade(image_hu, recipe.augmentation, rng), spec, moments=moments)
         image = disturb_slices(image, recipe.augmentation, rng)
         looked_for = torch.tensor([label in annotated for label in range(1, self._classes + 1)])
         return CutSlices(
@@ -112,6 +115,26 @@ class SliceCutter:
             labels.long().permute(2, 0, 1).contiguous(),
             torch.cat([torch.ones(1, dtype=torch.bool), looked_for]),
         )
+
+    def _moments(self, case: Case, grid: Grid | None, places: Float[Tensor, " k"]) -> Moments | None:
+        """Return the moments of the slices at some places, if the network sees each by its own.
+
+        They are taken as ``inference.slices`` does: of whole slices, filled up to a window; in a prepared case that
+        stands for the air about the body, too, which was cut away. A window's own drift does not change them.
+        """
+        spec, shape = self._spec, case.labels.shape
+        if spec.normalisation != "slice":
+            return None
+        numbers = places.round().long().clamp(0, shape[2] - 1)
+        first, last = int(numbers.min()), int(numbers.max())
+        assert case.image_hu is not None
+        whole = torch.from_numpy(case.image_hu[:, :, first : last + 1].astype(np.float32))
+        missing = []
+        for own, length, side in zip(shape, shape if grid is None else grid.shape, self._size[:2], strict=False):
+            filled = filled_side(length, side, spec.architecture.size_multiple)
+            missing.append(round(own * filled / length) - own)
+        whole = functional.pad(whole, (0, 0, 0, missing[1], 0, missing[0]), value=spec.outside_hu)
+        return slice_moments(whole[:, :, numbers - first], spec.window_hu)
 
 
 def grid_over(case: Case, spec: ModelSpec) -> Grid | None:
