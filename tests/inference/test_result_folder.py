@@ -183,10 +183,58 @@ def test_a_result_that_lost_its_record_is_somebody_else_s(tmp_path: Path) -> Non
         put(tmp_path / "out", "second", overwrite=True)
 
 
-def test_an_empty_folder_may_be_used(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
+def test_an_empty_folder_may_be_used_and_stays_the_folder_that_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out" / "classes").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "out")
+    with locked(Path()), staged(Path()) as folder:
+        (folder / "classes").mkdir()
+        (folder / "classes" / "liver.txt").write_text("1")
+        write_record(folder, {})
+    assert Path.cwd() == tmp_path / "out"
+    assert Path("classes", "liver.txt").read_text() == "1"
+    assert read_record(Path()) is not None
+    assert names(tmp_path) == ["out", "out/classes", "out/classes/liver.txt", "out/run.json"]
+
+
+@pytest.mark.parametrize("at", ["labels.txt", "run.json"])
+def test_an_empty_folder_that_cannot_be_filled_is_empty_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    replace, out = Path.replace, tmp_path / "out"
+    out.mkdir()
+
+    def fail(file: Path, place: Path) -> Path:
+        if file.name == at:
+            raise OSError(errno.EDQUOT, "quota exceeded")
+        return replace(file, place)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(DiskError, match="quota exceeded"):
+        put(out)
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_run_killed_while_it_fills_an_empty_folder_is_finished_by_the_next(tmp_path: Path) -> None:
+    out, partial = tmp_path / "out", tmp_path / ".out.partial"
+    put(partial)
+    out.mkdir()
+    (partial / "labels.txt").rename(out / "labels.txt")
+    with locked(out):
+        assert is_done(out, input_sha256="abc", command=COMMAND)
+    assert names(tmp_path) == ["out", "out/labels.txt", "out/run.json"]
+
+
+def test_a_result_is_not_replaced_under_the_feet_of_who_stands_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(tmp_path / "out")
-    assert (tmp_path / "out" / "run.json").is_file()
+    monkeypatch.chdir(tmp_path / "out")
+    with pytest.raises(UsageError, match="run it from another folder"):
+        check_free(Path(), overwrite=True)
+    monkeypatch.chdir(tmp_path)
+    check_free(Path("out"), overwrite=True)
 
 
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ Whatever happens (a kill, a full disk, Ctrl-C), ``OUT`` is what it was before or
 stand, while a run is at work, ``.OUT.lock`` (held by one process, freed by the system when that dies),
 ``.OUT.partial`` (what is being written) and for an instant ``.OUT.replaced`` (the old result that gives way).
 What a killed run left of these, the next one puts in order.
+
+An OUT that is there and empty stays the folder that it is, since somebody may stand in it (``-o .``): files are
+moved in, ``run.json`` last; a run that is killed in that instant is finished by the next one.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -139,7 +142,8 @@ def check_free(out: Path, *, overwrite: bool) -> None:
     """Refuse a place where a result may not go.
 
     Raises:
-        UsageError: If it is a file, or holds files that are not a result of ours, or a result and no ``overwrite``.
+        UsageError: If it is a file, or holds files that are not a result of ours, or a result and no
+            ``overwrite``, or one in which this process stands.
     """
     if out.is_file():
         raise UsageError(expected="a folder to write to", got=f"the file {out}", do="name another folder with -o")
@@ -151,9 +155,17 @@ def check_free(out: Path, *, overwrite: bool) -> None:
             got=f"{len(strangers)} files of somebody else: {some}",
             do="name another folder, or move these away; they are never deleted",
         )
-    if read_record(out) is not None and not overwrite:
+    if read_record(out) is None:
+        return
+    if not overwrite:
         raise UsageError(
             expected=f"{out} to be empty", got="a complete result", do="name another folder, or add --overwrite"
+        )
+    if _stands_in(out):
+        raise UsageError(
+            expected="to be run from outside the result that --overwrite replaces",
+            got=f"{out}, in which it is run",
+            do="run it from another folder",
         )
 
 
@@ -179,6 +191,13 @@ def disk_errors(out: Path) -> Iterator[None]:
 def _real(out: Path) -> Path:
     """Follow a link to a folder, so that the folder is replaced and the link stays."""
     return out.resolve() if out.is_symlink() else out.absolute()
+
+
+def _stands_in(out: Path) -> bool:
+    """Say whether the current folder is ``out`` or lies in it."""
+    with suppress(OSError):  # it was taken away
+        return Path.cwd().is_relative_to(out.resolve())
+    return False
 
 
 def _beside(out: Path, what: str) -> Path:
@@ -220,6 +239,8 @@ def _put_in_order(out: Path) -> None:
     """Finish or undo what a killed run left; only called by who holds the lock."""
     partial, replaced = _beside(out, "partial"), _beside(out, "replaced")
     if partial.is_dir():
+        if out.is_dir() and read_record(out) is None and read_record(partial) is not None:
+            _fill(out, partial)  # it was complete, and some of it may be there
         shutil.rmtree(partial)
     if replaced.is_dir():
         if read_record(out) is not None:  # the new result had already taken its place
@@ -233,7 +254,8 @@ def _swap(partial: Path, out: Path) -> None:
     if read_record(out) is not None:
         out.rename(replaced)
     elif out.is_dir():
-        shutil.rmtree(out)  # empty but for what file browsers leave: `check_free` looked
+        _fill(out, partial)
+        return
     try:
         partial.rename(out)
     except OSError:
@@ -241,6 +263,23 @@ def _swap(partial: Path, out: Path) -> None:
             replaced.rename(out)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _fill(out: Path, partial: Path) -> None:
+    """Move a complete result into a folder that is there, its record last; take it back where that fails."""
+    record = partial / RUN_FILE
+    files = [*(path for path in partial.rglob("*") if path.is_file() and path != record), record]
+    try:
+        for file in files:
+            place = out / file.relative_to(partial)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(place)
+    except BaseException:
+        for file in files:
+            if not file.exists():
+                (out / file.relative_to(partial)).unlink(missing_ok=True)
+        raise
+    _sync(out)
 
 
 def _strangers(out: Path) -> list[str]:
