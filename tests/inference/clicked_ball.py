@@ -34,6 +34,11 @@ def clicks(*points: tuple[float, float, float], positive: bool = True) -> Object
     )
 
 
+def placed(clicks: ObjectClicks, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Return clicks in the voxels of any grid, and whether each lies in the object."""
+    return grid.to_voxel(MODEL_GRID.to_world(clicks.points_ijk)), clicks.positive
+
+
 def ball(grid: Grid, centre: Sequence[float], radius: float) -> np.ndarray:
     """Return the same ball on any grid."""
     voxels = np.stack(np.meshgrid(*[np.arange(side) for side in grid.shape], indexing="ij"), axis=-1)

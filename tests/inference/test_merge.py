@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from inference.clicked_ball import MODEL_GRID, OWN_GRID, TARGET, ball, ball_logits, clicks
+from inference.clicked_ball import MODEL_GRID, OWN_GRID, TARGET, ball, ball_logits, clicks, placed
 from interactive.small_session import click, scan, segmenter
 from parity.monai_merge import monai_combine
 from vesalius.geometry.boxes import Box
+from vesalius.geometry.grid import Grid
+from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference import merge
 from vesalius.inference.merge import change_mask, merge_clicks
 from vesalius.inference.points import PointLogits
@@ -149,7 +151,9 @@ def test_a_second_click_outside_the_first_window_counts(monkeypatch: pytest.Monk
     other = ball_logits(there, (32, 16, 16), 4)
     both = PointLogits(logits.shape, logits.starts, (logits.windows[0], other.windows[1]))
     where = clicks((12, 16, 16), (32, 16, 16))
-    change = change_mask(both, np.zeros(MODEL_GRID.shape, bool), where, model_grid=MODEL_GRID, grid=MODEL_GRID)
+    change = change_mask(
+        both, np.zeros(MODEL_GRID.shape, bool), *placed(where, MODEL_GRID), model_grid=MODEL_GRID, grid=MODEL_GRID
+    )
     result = np.zeros(MODEL_GRID.shape, dtype=bool)
     result[change.box.slices] = change.added
     expected = ball(MODEL_GRID, (12, 16, 16), 4) | ball(MODEL_GRID, (32, 16, 16), 4)
@@ -160,7 +164,7 @@ def test_no_clicks_change_nothing() -> None:
     earlier = ball(OWN_GRID, (18, 15, 16), 5)
     silent = PointLogits(MODEL_GRID.shape, (), ())
     nobody = ObjectClicks(target=TARGET, points_ijk=NOTHING, positive=np.zeros(0, dtype=bool))
-    change = change_mask(silent, earlier, nobody, model_grid=MODEL_GRID, grid=OWN_GRID)
+    change = change_mask(silent, earlier, *placed(nobody, OWN_GRID), model_grid=MODEL_GRID, grid=OWN_GRID)
     assert change.box.is_empty
     assert change.added.shape == change.removed.shape == change.box.shape
 
@@ -168,7 +172,11 @@ def test_no_clicks_change_nothing() -> None:
 def test_a_change_is_no_larger_than_what_changes() -> None:
     logits = ball_logits([(10, 8, 8)], (18, 15, 16), 4)
     change = change_mask(
-        logits, np.zeros(MODEL_GRID.shape, bool), clicks((18, 15, 16)), model_grid=MODEL_GRID, grid=MODEL_GRID
+        logits,
+        np.zeros(MODEL_GRID.shape, bool),
+        *placed(clicks((18, 15, 16)), MODEL_GRID),
+        model_grid=MODEL_GRID,
+        grid=MODEL_GRID,
     )
     assert change.box == Box((15, 12, 13), (22, 19, 20))
     assert change.added.shape == change.box.shape
@@ -178,7 +186,8 @@ def test_a_negative_click_takes_back_what_the_head_no_longer_sees() -> None:
     grid = OWN_GRID
     earlier = ball(grid, (18, 15, 16), 5) | ball(grid, (32, 16, 16), 3)
     logits = ball_logits([(10, 8, 8)], (0, 0, 0), 1)  # nothing is there
-    change = change_mask(logits, earlier, clicks((18, 15, 16), positive=False), model_grid=MODEL_GRID, grid=grid)
+    where = placed(clicks((18, 15, 16), positive=False), grid)
+    change = change_mask(logits, earlier, *where, model_grid=MODEL_GRID, grid=grid)
     result = earlier.copy()
     result[change.box.slices] &= ~change.removed
     assert not change.added.any()
@@ -191,7 +200,9 @@ def test_a_click_reaches_as_far_as_it_is_told_and_farther_in_a_large_object() ->
     farthest = []
     for radius in (3, 6):
         earlier = ball(OWN_GRID, (18, 15, 16), radius)
-        change = change_mask(logits, earlier, where, model_grid=MODEL_GRID, grid=OWN_GRID, reach_mm=0.1)
+        change = change_mask(
+            logits, earlier, *placed(where, OWN_GRID), model_grid=MODEL_GRID, grid=OWN_GRID, reach_mm=0.1
+        )
         centre = MODEL_GRID.to_world(where.points_ijk)
         gone = OWN_GRID.to_world(np.argwhere(change.removed) + np.asarray(change.box.start))
         farthest.append(float(np.linalg.norm(gone - centre, axis=1).max()))
@@ -199,8 +210,10 @@ def test_a_click_reaches_as_far_as_it_is_told_and_farther_in_a_large_object() ->
         assert farthest[-1] <= 0.7 * ball_mm
         assert farthest[-1] >= 0.35 * ball_mm - voxel_mm, "up to half of the reach a click counts wholly"
     assert farthest[1] > 1.5 * farthest[0]
-    whole = change_mask(logits, earlier, where, model_grid=MODEL_GRID, grid=OWN_GRID, reach_mm=100.0)
-    free = change_mask(logits, earlier, where, model_grid=MODEL_GRID, grid=OWN_GRID)
+    whole = change_mask(
+        logits, earlier, *placed(where, OWN_GRID), model_grid=MODEL_GRID, grid=OWN_GRID, reach_mm=100.0
+    )
+    free = change_mask(logits, earlier, *placed(where, OWN_GRID), model_grid=MODEL_GRID, grid=OWN_GRID)
     assert np.array_equal(whole.removed, free.removed)
 
 
@@ -209,7 +222,9 @@ def test_a_piece_that_begins_far_from_a_speck_is_drawn_as_if_there_were_none() -
     nothing = np.zeros(OWN_GRID.shape, dtype=bool)
     speck = ball(OWN_GRID, (36, 30, 26), 1)
     grids = {"model_grid": MODEL_GRID, "grid": OWN_GRID, "reach_mm": 1.0}
-    fresh, beside = (change_mask(logits, earlier, where, **grids) for earlier in (nothing, speck))  # type: ignore[arg-type]
+    fresh, beside = (
+        change_mask(logits, earlier, *placed(where, OWN_GRID), **grids) for earlier in (nothing, speck)
+    )  # type: ignore[arg-type]
     assert speck.any()
     assert fresh.added.sum() > 50
     assert fresh.added.sum() == beside.added.sum()
@@ -223,8 +238,8 @@ class TestNoClickIsInVain:
     def test_a_click_on_what_the_head_does_not_see_takes_a_ball_and_without_a_reach_nothing(self) -> None:
         unseen = ball_logits([(10, 8, 8)], (0, 0, 0), 1)
         earlier, where = ball(OWN_GRID, (36, 30, 26), 4), clicks((18, 15, 16))
-        assert change_mask(unseen, earlier, where, **self.grids).box.is_empty  # type: ignore[arg-type]
-        change = change_mask(unseen, earlier, where, **self.grids, reach_mm=12.0)  # type: ignore[arg-type]
+        assert change_mask(unseen, earlier, *placed(where, OWN_GRID), **self.grids).box.is_empty  # type: ignore[arg-type]
+        change = change_mask(unseen, earlier, *placed(where, OWN_GRID), **self.grids, reach_mm=12.0)  # type: ignore[arg-type]
         added = OWN_GRID.to_world(np.argwhere(change.added) + np.asarray(change.box.start))
         away = np.linalg.norm(added - MODEL_GRID.to_world(where.points_ijk), axis=1)
         voxel = np.linalg.norm(OWN_GRID.spacing_mm) / 2
@@ -240,7 +255,7 @@ class TestNoClickIsInVain:
         points = rng.permutation(np.stack(np.meshgrid(*[np.arange(12, 24, 4)] * 3), axis=-1).reshape(-1, 3))[:6]
         signs = rng.random(6) > 0.5
         where = ObjectClicks(target=TARGET, points_ijk=points.astype(float), positive=signs)
-        change = change_mask(logits, earlier, where, **self.grids, reach_mm=10.0)  # type: ignore[arg-type]
+        change = change_mask(logits, earlier, *placed(where, OWN_GRID), **self.grids, reach_mm=10.0)  # type: ignore[arg-type]
         result = earlier.copy()
         result[change.box.slices] |= change.added
         result[change.box.slices] &= ~change.removed
@@ -256,7 +271,7 @@ class TestNoClickIsInVain:
         seen, nothing = ball_logits([(10, 8, 8)], (18, 15, 16), 3), np.zeros(OWN_GRID.shape, dtype=bool)
         where = ObjectClicks(target=TARGET, points_ijk=np.array([[18.0, 15.0, 20.0]]), positive=np.array([True]))
         free, held = (
-            change_mask(seen, nothing, where, **self.grids, reach_mm=reach)  # type: ignore[arg-type]
+            change_mask(seen, nothing, *placed(where, OWN_GRID), **self.grids, reach_mm=reach)  # type: ignore[arg-type]
             for reach in (None, 40.0)
         )
         assert free.added.any()
@@ -268,7 +283,7 @@ class TestNoClickIsInVain:
             where = ObjectClicks(
                 target=TARGET, points_ijk=np.full((2, 3), 16.0), positive=np.array([not last, last])
             )
-            change = change_mask(unseen, nothing, where, **self.grids, reach_mm=12.0)  # type: ignore[arg-type]
+            change = change_mask(unseen, nothing, *placed(where, OWN_GRID), **self.grids, reach_mm=12.0)  # type: ignore[arg-type]
             assert change.added.any() == last
 
     def test_two_clicks_of_either_sign_share_the_room_between_them(self) -> None:
@@ -278,9 +293,25 @@ class TestNoClickIsInVain:
             points_ijk=np.array([[16.0, 15.0, 16.0], [20.0, 15.0, 16.0]]),
             positive=np.array([True, False]),
         )
-        change = change_mask(unseen, nothing, where, **self.grids, reach_mm=20.0)  # type: ignore[arg-type]
+        change = change_mask(unseen, nothing, *placed(where, OWN_GRID), **self.grids, reach_mm=20.0)  # type: ignore[arg-type]
         added = OWN_GRID.to_world(np.argwhere(change.added) + np.asarray(change.box.start))
         yes, no = MODEL_GRID.to_world(where.points_ijk)
         voxel = np.linalg.norm(OWN_GRID.spacing_mm)
         assert len(added) > 50
         assert (np.linalg.norm(added - yes, axis=1) <= np.linalg.norm(added - no, axis=1) + voxel).all()
+
+    def test_nor_is_one_on_an_outermost_slice_that_the_model_s_grid_falls_short_of(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """26 slices of 0.5 mm are four of 3 mm: what the network is told is a whole slice further in."""
+        model = segmenter(click_reach_mm=15.0)
+        everywhere = torch.full((1, 1, *model.spec.window_size), 3.0)
+        monkeypatch.setattr(model.network.point_head, "logits", lambda *_: everywhere)
+        thin = Grid((14, 14, 26), np.diag([3.0, 3.0, 0.5, 1.0]))
+        volume = Volume(scan(thin.shape).data, thin, "CT")
+        for outermost in (0, 25):
+            crumb = blobs(thin.shape, Box((6, 6, outermost), (9, 9, outermost + 1)))
+            session = Session(model, volume, labels=LabelMap(crumb.astype(np.uint8), thin, {1: "liver"}))
+            session.add(click("liver", 7, 7, outermost, positive=False))
+            session.predict()
+            assert not session.mask("liver")[7, 7, outermost]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference.clicked_ball import MODEL_GRID, ORIENTATIONS, OWN_GRID, ball, ball_logits, clicks
+from inference.clicked_ball import MODEL_GRID, ORIENTATIONS, OWN_GRID, ball, ball_logits, clicks, placed
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.merge import change_mask
@@ -19,7 +19,9 @@ from vesalius.inference.proposal import Reach, propose
 def test_logits_come_to_the_volumes_own_grid_in_any_orientation(codes: str) -> None:
     grid = OWN_GRID.reoriented(codes)
     logits, centre = ball_logits([(10, 8, 8)], (18, 15, 16), 5), (18, 15, 16)
-    change = change_mask(logits, np.zeros(grid.shape, bool), clicks(centre), model_grid=MODEL_GRID, grid=grid)
+    change = change_mask(
+        logits, np.zeros(grid.shape, bool), *placed(clicks(centre), grid), model_grid=MODEL_GRID, grid=grid
+    )
     result = np.zeros(grid.shape, dtype=bool)
     result[change.box.slices] = change.added
     expected = ball(grid, centre, 5)
@@ -34,7 +36,9 @@ def test_logits_come_to_a_tilted_grid() -> None:
     shear[1, 2] = 0.3
     grid = Grid(OWN_GRID.shape, shear @ OWN_GRID.affine)
     logits, centre = ball_logits([(10, 8, 8)], (18, 15, 16), 5), (18, 15, 16)
-    change = change_mask(logits, np.zeros(grid.shape, bool), clicks(centre), model_grid=MODEL_GRID, grid=grid)
+    change = change_mask(
+        logits, np.zeros(grid.shape, bool), *placed(clicks(centre), grid), model_grid=MODEL_GRID, grid=grid
+    )
     result = np.zeros(grid.shape, dtype=bool)
     result[change.box.slices] = change.added
     expected = ball(grid, centre, 5)
@@ -84,7 +88,7 @@ def test_where_no_window_is_the_earlier_mask_stands() -> None:
     earlier = rng.random(grid.shape) > 0.5
     logits = ball_logits([(0, 8, 8)], (6, 14, 16), 5)
     where = clicks((6, 14, 16), (9, 20, 16))
-    change = change_mask(logits, earlier, where, model_grid=MODEL_GRID, grid=grid)
+    change = change_mask(logits, earlier, *placed(where, grid), model_grid=MODEL_GRID, grid=grid)
     assert change.added.any()
     places = MODEL_GRID.to_voxel(grid.to_world(np.argwhere(change.added | change.removed) + change.box.start))
     assert (places >= np.array([0, 8, 8]) - 0.76).all()

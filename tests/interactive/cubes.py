@@ -10,12 +10,10 @@ import pytest
 
 from interactive.small_session import segmenter
 from vesalius.geometry.boxes import Box, bounding_box
-from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.merge import MaskChange
 from vesalius.inference.points import PointLogits
 from vesalius.inference.segmenter import Segmenter
-from vesalius.prompts.encode import ObjectClicks
 
 _HALF_SIDE = 2
 
@@ -37,12 +35,12 @@ def slabs() -> Slabs:
 
 
 def change_by_cubes(
-    _: object, earlier: np.ndarray, clicks: ObjectClicks, *, model_grid: Grid, grid: Grid, reach_mm: object
+    _: object, earlier: np.ndarray, points_ijk: np.ndarray, positive: np.ndarray, **__: object
 ) -> MaskChange:
     after = earlier.copy()
-    for point, positive in zip(clicks.points_ijk, clicks.positive, strict=True):
-        i, j, k = np.rint(grid.to_voxel(model_grid.to_world(point))).astype(int).tolist()
-        after[Box((i, j, k), (i + 1, j + 1, k + 1)).grown(_HALF_SIDE).clipped(earlier.shape).slices] = positive
+    for point, is_inside in zip(points_ijk, positive, strict=True):
+        i, j, k = np.rint(point).astype(int).tolist()
+        after[Box((i, j, k), (i + 1, j + 1, k + 1)).grown(_HALF_SIDE).clipped(earlier.shape).slices] = is_inside
     box = bounding_box(after != earlier)
     if box is None:
         return MaskChange(Box((0, 0, 0), (0, 0, 0)), after[:0, :0, :0], after[:0, :0, :0])

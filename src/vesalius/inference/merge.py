@@ -22,7 +22,6 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import components
 from vesalius.inference.points import PointLogits
 from vesalius.inference.proposal import Reach, propose
-from vesalius.prompts.encode import ObjectClicks
 from vesalius.shapes import MaskArray
 
 SEARCH_MARGINS = (0, 1, 2)
@@ -51,7 +50,8 @@ class MaskChange:
 def change_mask(
     logits: PointLogits,
     earlier: MaskArray,
-    clicks: ObjectClicks,
+    points_ijk: Float[np.ndarray, "n 3"],
+    positive: Bool[np.ndarray, " n"],
     *,
     model_grid: Grid,
     grid: Grid,
@@ -62,21 +62,22 @@ def change_mask(
     Args:
         logits: Of the object, from all of its clicks.
         earlier: Its mask before any of these clicks, on ``grid``.
-        clicks: All of its clicks, in voxels of ``model_grid``.
+        points_ijk: All of its clicks where the user made them, in voxels of ``grid``; not those that the network is
+            told, which may be moved by several thin slices (``clicks_on_model_grid``).
+        positive: Whether each lies in the object.
         model_grid: Of the image the network saw (``Prepared.grid``).
         grid: The volume's own grid, in any orientation or at an angle.
         reach_mm: How far at least from its clicks an object with an earlier mask may change; a large one may
             farther (``REACH_OF_RADIUS``); and twice the radius of the ball that a click takes which would change
             nothing. None: in all of their windows, and it may be in vain.
     """
-    points = grid.to_voxel(model_grid.to_world(clicks.points_ijk))
-    reach = None if reach_mm is None else _reach(points, clicks.positive, earlier, grid, at_least_mm=reach_mm)
+    reach = None if reach_mm is None else _reach(points_ijk, positive, earlier, grid, at_least_mm=reach_mm)
     box, proposal = propose(logits, earlier, model_grid=model_grid, grid=grid, reach=reach)
-    inside = points - np.asarray(box.start)
-    added, removed = merge_clicks(earlier[box.slices], proposal, inside, clicks.positive)
+    inside = points_ijk - np.asarray(box.start)
+    added, removed = merge_clicks(earlier[box.slices], proposal, inside, positive)
     if reach_mm is not None:
         drawn = MaskChange(box, added, removed)
-        drawn = heeded(drawn, earlier, points, clicks.positive, grid=grid, radius_mm=reach_mm / 2)
+        drawn = heeded(drawn, earlier, points_ijk, positive, grid=grid, radius_mm=reach_mm / 2)
         box, added, removed = drawn.box, drawn.added, drawn.removed
     changed = bounding_box(added | removed)
     if changed is None:

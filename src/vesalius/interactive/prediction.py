@@ -131,12 +131,16 @@ class Predictor:
         return replace(state, windows=windows, window_of={**state.window_of, **homes})
 
     def _points_ijk(self, clicks: Sequence[Placed]) -> Float[np.ndarray, "n 3"]:
-        """Return clicks in the voxels of the model's grid."""
+        """Return clicks in the voxels of the model's grid, moved onto its content."""
         grid, prepared = self._volume.grid, self._prepared
-        places = [placed.prompt.point_ijk(grid) for placed in clicks if isinstance(placed.prompt, PointPrompt)]
         return clicks_on_model_grid(
-            np.asarray(places), grid=grid, model_grid=prepared.grid, content=prepared.content
+            self._own_points_ijk(clicks), grid=grid, model_grid=prepared.grid, content=prepared.content
         )
+
+    def _own_points_ijk(self, clicks: Sequence[Placed]) -> Float[np.ndarray, "n 3"]:
+        """Return clicks in the voxels of the volume, where they were made."""
+        grid = self._volume.grid
+        return np.asarray([c.prompt.point_ijk(grid) for c in clicks if isinstance(c.prompt, PointPrompt)])
 
     def _clicked(
         self, state: State, labels: Sequence[int], starts: Mapping[int, PackedMask]
@@ -149,11 +153,15 @@ class Predictor:
                 clicks = self._object_clicks(state, label)
                 earlier = starts[label].within(whole)
                 grids = {"model_grid": self._prepared.grid, "grid": self._volume.grid}
-                told = partial(with_anchors, clicks, earlier, content=self._prepared.content, **grids)
-                said = {start: told(self._window(start)) for start in windows}
+                content = self._prepared.content
+                said = {
+                    start: with_anchors(clicks, earlier, self._window(start), content=content, **grids)
+                    for start in windows
+                }
                 logits = self._heard(clicks, said)
+                points = self._own_points_ijk(_clicks(state, label))
                 reach_mm = self._segmenter.spec.click_reach_mm
-                yield label, change_mask(logits, earlier, clicks, reach_mm=reach_mm, **grids)
+                yield label, change_mask(logits, earlier, points, clicks.positive, reach_mm=reach_mm, **grids)
 
     def _heard(self, clicks: ObjectClicks, said: Mapping[Triple, ObjectClicks]) -> PointLogits:
         """Return the logits of one object: the network's, moved by its clicks as the spec says.
