@@ -237,6 +237,29 @@ def test_a_result_is_not_replaced_under_the_feet_of_who_stands_in_it(
     check_free(Path("out"), overwrite=True)
 
 
+def test_a_mounted_disk_is_refused_before_anything_is_computed_and_folders_in_it_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == out)
+    with pytest.raises(UsageError, match=r"name a folder inside it, such as -o .*out/result"), locked(out):
+        is_done(out, input_sha256="abc", command=COMMAND)
+    put(out / "result")
+
+
+def test_where_no_lock_can_be_made_the_folder_that_it_would_lie_in_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(DiskError) as caught, locked(tmp_path / "out"):
+        pass
+    assert caught.value.expected == f"to write what becomes out, and its lock, into {tmp_path}"
+
+
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("x")
     with pytest.raises(UsageError, match="the file"):

@@ -47,7 +47,7 @@ def locked(out: Path) -> Iterator[None]:
         DiskError: If nothing can be written beside it.
     """
     out = _real(out)
-    with disk_errors(out):
+    with disk_errors(out.parent, what=f"what becomes {out.name}, and its lock,"):
         out.parent.mkdir(parents=True, exist_ok=True)
         lock = _beside(out, "lock")
         descriptor = _acquire(lock, out)
@@ -142,11 +142,17 @@ def check_free(out: Path, *, overwrite: bool) -> None:
     """Refuse a place where a result may not go.
 
     Raises:
-        UsageError: If it is a file, or holds files that are not a result of ours, or a result and no
-            ``overwrite``, or one in which this process stands.
+        UsageError: If it is a file or a mount point, or holds files that are not a result of ours, or a result and
+            no ``overwrite``, or one in which this process stands.
     """
     if out.is_file():
         raise UsageError(expected="a folder to write to", got=f"the file {out}", do="name another folder with -o")
+    if os.path.ismount(_real(out)):
+        raise UsageError(
+            expected="a folder that can be put in place whole",
+            got=f"{out}, where a disk is mounted",
+            do=f"name a folder inside it, such as -o {out / 'result'}",
+        )
     strangers = _strangers(out)
     if strangers:
         some = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
@@ -170,8 +176,12 @@ def check_free(out: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def disk_errors(out: Path) -> Iterator[None]:
+def disk_errors(out: Path, *, what: str = "the result") -> Iterator[None]:
     """Turn what the system says of a disk into an error of ours.
+
+    Args:
+        out: The folder that is written into.
+        what: What is written.
 
     Raises:
         DiskError: For any error of the system while writing but too little memory.
@@ -182,7 +192,7 @@ def disk_errors(out: Path) -> Iterator[None]:
         if error.errno in (None, errno.ENOMEM):  # a library's complaint about what it was given; too little memory
             raise
         raise DiskError(
-            expected=f"to write the result into {out}",
+            expected=f"to write {what} into {out}",
             got=error.strerror or str(error),
             do="free some space or name a folder that may be written to; nothing half-written was left",
         ) from error
