@@ -86,8 +86,8 @@ def normalise_hu_(
             return slices.clamp_(*spec.window_hu).sub_(mean).div_(deviation)
         case "slice":
             slices.clamp_(*spec.window_hu)
-            mean, deviation = moments or _moments(slices)
-            return slices.sub_(mean).div_(deviation)
+            own = moments or _moments(slices)
+            return slices.sub_(own.mean).div_(own.deviation)
         case _:
             assert_never(spec.normalisation)
 
