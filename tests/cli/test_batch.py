@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vesalius.cli.main import main
+from vesalius.cli.scan import Scan
 
 MakeScan = Callable[..., Path]
 
@@ -252,6 +253,26 @@ def test_results_inside_the_folder_of_scans_are_no_scans(scans: Path, tiny_model
     for _ in range(2):
         assert batch(scans, scans / "out", tiny_model) == 0
         assert len(summary(scans / "out")) == 3
+
+
+def test_results_inside_a_scan_s_own_folder_are_no_part_of_it(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes: list[str] = []
+
+    def hash_all(_: object, scans: Sequence[Scan], *__: object, **___: object) -> int:
+        hashes.extend(scan.sha256 for scan in scans)
+        return 0
+
+    monkeypatch.setattr("vesalius.cli.batch._dry_run", hash_all)
+    out = tmp_path / "study" / "results"
+    out.mkdir(parents=True)
+    (tmp_path / "list.csv").write_text("image,name\nstudy,a\n")
+    for name in ("1.dcm", "results/summary.csv", "2.dcm"):
+        (tmp_path / "study" / name).write_text("content")
+        assert batch(tmp_path / "list.csv", out, tiny_model, "--dry-run") == 0
+    slice_alone, with_results, two_slices = hashes
+    assert slice_alone == with_results != two_slices
 
 
 def kill_and_finish(scans: Path, out: Path, model: Path, seconds: float) -> bool:

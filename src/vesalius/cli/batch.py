@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     listing = list_cases(args.scans, leave_out=args.out)
     for one in listing.left_out:
         print(plain_text(f"left out: {one.path}: {one.why}"), file=sys.stderr, flush=True)
-    scans = [Scan(case.path, args.out / case.name, request, case.series) for case in listing.cases]
+    scans = [
+        Scan(case.path, args.out / case.name, request, case.series, results=args.out) for case in listing.cases
+    ]
     if args.dry_run:
         return _dry_run(request, scans, listing.left_out, as_json=args.json)
     with locked(args.out):

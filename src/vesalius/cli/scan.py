@@ -34,6 +34,7 @@ class Scan:
         source: The DICOM series whose headers a DICOM SEG takes, where the scan itself is not DICOM.
         command: Which command it is.
         more: Flag -> what is given to that command beside what ``segment`` takes; of files the content counts.
+        results: The folder of all results, where there are several.
     """
 
     path: Path
@@ -43,30 +44,32 @@ class Scan:
     source: Path | None = None
     command: str = "segment"
     more: Mapping[str, Path | str] = field(default_factory=dict)
+    results: Path | None = None
 
     @cached_property
     def sha256(self) -> str:
         """Hash of the input."""
-        from vesalius.io.digest import input_sha256
-
-        return input_sha256(self.path, leave_out=self.out)
+        return self._sha256_of(self.path)
 
     @cached_property
     def source_sha256(self) -> str | None:
         """Hash of the series whose headers are taken."""
-        from vesalius.io.digest import input_sha256
-
-        return input_sha256(self.source, leave_out=self.out) if self.source else None
+        return self._sha256_of(self.source) if self.source else None
 
     @cached_property
     def more_sha256(self) -> dict[str, str]:
         """What is given beside, with files as their hashes."""
-        from vesalius.io.digest import input_sha256
-
         return {
-            flag.removeprefix("--"): input_sha256(value, leave_out=self.out) if isinstance(value, Path) else value
+            flag.removeprefix("--"): self._sha256_of(value) if isinstance(value, Path) else value
             for flag, value in self.more.items()
         }
+
+    def _sha256_of(self, path: Path) -> str:
+        """Hash what is given, without the results that lie in it: they come later, and change nothing of it."""
+        from vesalius.inference.result_folder import results_in
+        from vesalius.io.digest import input_sha256
+
+        return input_sha256(path, leave_out=[self.results or self.out, *results_in(path)])
 
     def decided_by(self, weights: Mapping[str, str]) -> dict[str, Any]:
         """Return what decides the result beside the input."""

@@ -113,6 +113,12 @@ def read_record(out: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
 
 
+def results_in(folder: Path) -> list[Path]:
+    """Return the results of ours that lie in a folder at any depth; it may be one itself, and does not count."""
+    records = folder.rglob(RUN_FILE) if folder.is_dir() else ()
+    return [path.parent for path in records if path.parent != folder and read_record(path.parent) is not None]
+
+
 def is_done(out: Path, *, input_sha256: str, command: Mapping[str, Any]) -> bool:
     """Say whether ``out`` already holds the complete result of this input and this command.
 

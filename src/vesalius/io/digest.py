@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from vesalius.errors import FileFormatError
@@ -18,13 +19,13 @@ _WITH_HEADERS = (".nrrd", ".nhdr", ".mha", ".mhd")
 """What may name another file as that of its voxels, whatever its suffix promises."""
 
 
-def input_sha256(path: Path, *, leave_out: Path | None = None) -> str:
+def input_sha256(path: Path, *, leave_out: Iterable[Path] = ()) -> str:
     """Hash an input.
 
     Args:
         path: A file (with the data file beside a detached header), or a folder, with its subfolders but without
             what is hidden, as ``archives.list_files`` reads it.
-        leave_out: A folder inside it that is no part of it: the results.
+        leave_out: Folders inside it that are no part of it: results.
 
     Returns:
         Hexadecimal SHA-256. Of a single file it is the file's own.
@@ -51,12 +52,12 @@ def input_sha256(path: Path, *, leave_out: Path | None = None) -> str:
         ) from None
 
 
-def input_files(path: Path, *, leave_out: Path | None = None) -> list[Path]:
+def input_files(path: Path, *, leave_out: Iterable[Path] = ()) -> list[Path]:
     """Return the files whose contents the hash of an input is of; arguments and errors are those of the hash."""
     if path.is_dir():
-        left_out = leave_out.resolve() if leave_out else None
+        left_out = {folder.resolve() for folder in leave_out}
         found = [file.path for file in list_files(path)]
-        return [file for file in found if left_out is None or left_out not in Path(os.path.realpath(file)).parents]
+        return [file for file in found if left_out.isdisjoint(Path(os.path.realpath(file)).parents)]
     beside = []
     if pair := _PAIR.fullmatch(path.name):
         other = "img" if pair["half"].lower() == "hdr" else "hdr"
