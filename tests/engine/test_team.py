@@ -66,7 +66,7 @@ def training(folder, rank, kind):
             for parameter in learner.network.parameters():
                 parameter.mul_(1.7)
         learner = type(learner)(learner.network, learner.settings)
-    with joined(is_sharded="sharded" in kind) as team, opened(folder / "run", {}, team=team) as run:
+    with joined("cpu", is_sharded="sharded" in kind) as team, opened(folder / "run", {}, team=team) as run:
         assert (team.rank, team.size, team.is_sharded) == (rank, 2, "sharded" in kind)
         try:
             train(task, learner, run, LoopSettings(**chosen), clock=lambda: task.now, team=team)
@@ -80,7 +80,7 @@ def training(folder, rank, kind):
 def sums(folder, rank, _):
     like = [torch.zeros(2, 3), torch.zeros(()), torch.zeros(4)]
     mine = [torch.full((2, 3), 1.0 + rank).t().contiguous().t(), None if rank else torch.tensor(5.0), None]
-    with joined() as team:
+    with joined("cpu") as team:
         total = team.summed(mine, like)
         state = team.first({"a": {2: torch.ones(2)}, "b": {}, "step": [3]} if team.is_first else None)
         lain = torch.arange(6.0).view(2, 3).t() * (1 + rank)
@@ -259,7 +259,7 @@ def test_alone_everything_is_one_s_own() -> None:
 
 def test_without_torchrun_one_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined() as team:
+    with joined("cpu") as team:
         assert team == Team(0, 1)
 
 
@@ -318,7 +318,7 @@ from vesalius.engine.loop import train
 from vesalius.engine.run import opened
 from vesalius.engine.team import joined
 task = JudgedLineTask()
-with joined() as team, opened(folder, {}, team=team) as run:
+with joined("cpu") as team, opened(folder, {}, team=team) as run:
     train(task, line_learner(), run, settings(steps=20, windows=4, validate_every=10), team=team)
 threads = [(thread / "comm").read_text() for thread in Path("/proc/self/task").glob("*")]
 (folder / f"threads.{team.rank}").write_text("".join(threads))

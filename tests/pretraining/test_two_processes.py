@@ -37,7 +37,7 @@ def child(name):
         Team.summed = lambda self, gradients, like: gradients
     if name == "apart":  # each balances the targets of its own samples
         Company.everyone = lambda self, things: list(things)
-    with joined(is_sharded=name == "sharded") as team:
+    with joined("cpu", is_sharded=name == "sharded") as team:
         carry_out(course, base / name, team=team)
 
 torch.save(course.beginning.pupil(chosen).state_dict(), base / "begun.pt")

@@ -44,7 +44,7 @@ def child(name):
         Team.summed = lambda self, gradients, like: gradients
     if name == "float32":
         inquiry._wide = lambda gradient: gradient
-    with joined() as team:
+    with joined("cpu") as team:
         learn(name, team)
 
 torch.save(new_network(SPEC, seed=0).state_dict(), base / "begun.0.pt")

@@ -151,7 +151,7 @@ ALONE = Team()
 
 
 @contextmanager
-def joined(device: str = "cpu", *, is_sharded: bool = False) -> Iterator[Team]:
+def joined(device: str, *, is_sharded: bool = False) -> Iterator[Team]:
     """Join the other processes where ``torchrun`` started this one, until the block ends; elsewhere, be alone.
 
     Args:
