@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from vesalius.checkpoints.hub import Download, download, is_offline
 from vesalius.checkpoints.hub_file import HubFile
 from vesalius.errors import DiskError, HubError
+from vesalius.io.file_lock import take_lock
 
 CONTENT = os.urandom(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -242,6 +244,63 @@ def test_two_downloads_of_one_file_do_not_mix(hub: Any, target: Path) -> None:
     assert hub.requests == []
     fetch(WANTED, target)
     assert only(target)
+
+
+@pytest.mark.parametrize("way", ["replace", "unlink"], ids=["renamed when whole", "removed when empty"])
+def test_a_part_file_keeps_its_lock_until_it_is_gone(
+    hub: Any, target: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="file locks of POSIX")
+    part, tried = target.with_name("weights.bin.part"), []
+
+    real = getattr(Path, way)
+
+    def after_another_tried(path: Path, *given: Any, **options: Any) -> Any:
+        if path == part:
+            with path.open("rb") as other, pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            tried.append(path)
+        return real(path, *given, **options)
+
+    monkeypatch.setattr(Path, way, after_another_tried)
+    hub.statuses = [] if way == "replace" else [404]
+    with nullcontext() if way == "replace" else pytest.raises(HubError, match="404"):
+        fetch(WANTED, target)
+    assert tried == [part]
+    assert not part.exists()
+
+
+def test_a_part_file_that_lost_its_name_before_it_was_locked_is_not_written(
+    hub: Any, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, opened = target.with_name("weights.bin.part"), []
+
+    def locked_too_late(file: IO[bytes]) -> None:
+        opened.append(file)
+        if len(opened) == 1:
+            part.unlink()  # so does who held it until now
+        take_lock(file)
+
+    monkeypatch.setattr("vesalius.checkpoints.hub.take_lock", locked_too_late)
+    fetch(WANTED, target)
+    assert only(target)
+    assert len(opened) == 2
+    assert opened[0].closed
+
+
+def test_what_another_download_has_begun_meanwhile_is_not_shortened(
+    hub: Any, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="file locks of POSIX")
+    target.parent.mkdir()
+    part = target.with_name("weights.bin.part")
+    part.write_bytes(CONTENT[:1000])
+    monkeypatch.setattr(Path, "exists", lambda path: path != part)  # as it was when it was asked
+    with part.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(HubError, match="another process"):
+            fetch(WANTED, target)
+    assert part.read_bytes() == CONTENT[:1000]
 
 
 def test_no_room_is_said_before_the_transfer(hub: Any, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:

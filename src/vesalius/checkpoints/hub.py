@@ -125,7 +125,8 @@ def download(
         with _locked(transfer.part) as file:
             _transfer_all(transfer, file, url, progress=progress, attempts=attempts, pause_s=pause_s)
             size, sha256 = _check(transfer, target)
-        transfer.part.replace(target)
+            _release_on_windows(file)
+            transfer.part.replace(target)
         transfer.etag_file.unlink(missing_ok=True)
     return Download(path=target, size_bytes=size, sha256=sha256, commit=transfer.commit)
 
@@ -247,21 +248,44 @@ def _check(transfer: _Transfer, target: Path) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def _locked(part: Path) -> Iterator[IO[bytes]]:
-    with part.open("r+b" if part.exists() else "w+b") as file:
+    """Open a part file that nobody else writes, until the block ends; one that fails leaves no empty file."""
+    with _acquired(part) as file:
+        try:
+            yield file
+        except BaseException:
+            if not file.closed and file.seek(0, os.SEEK_END) == 0:
+                _release_on_windows(file)
+                part.unlink(missing_ok=True)  # while it is locked: nobody begins to fill it meanwhile
+            raise
+
+
+def _acquired(part: Path) -> IO[bytes]:
+    """Open and lock a part file as it is, and make sure that it is still the one of that name."""
+    while True:
+        file = part.open("a+b")  # makes one where there is none, and shortens none that another has begun
         try:
             take_lock(file)  # where there are none, two pulls at once are caught by size and hash only
+            if os.path.samestat(part.stat(), os.fstat(file.fileno())):
+                return file
+        except FileNotFoundError:  # whoever held it has just renamed or removed it
+            pass
         except BlockingIOError:
+            file.close()
             raise HubError(
                 expected=f"to be the only download of {part.name}",
                 got="another process is downloading it",
                 do="wait for it to finish",
             ) from None
-        try:
-            yield file
-        finally:
-            file.close()  # which frees it: some systems remove no open file
-            if part.exists() and part.stat().st_size == 0:
-                part.unlink()
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _release_on_windows(file: IO[bytes]) -> None:
+    """Close a file where no open one can be renamed or removed; elsewhere it stays locked until that is done."""
+    if os.name == "nt":
+        file.close()
 
 
 @contextlib.contextmanager
