@@ -52,6 +52,23 @@ def test_a_folder_s_digest_does_not_depend_on_its_place_or_on_results_inside(tmp
     assert input_sha256(folder) != before
 
 
+def test_a_folder_of_results_that_the_input_lies_in_leaves_nothing_of_it_out(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "ct")
+    before = input_sha256(folder)
+    for above in (folder, folder / "sub" / "..", tmp_path):
+        assert input_sha256(folder, leave_out=[above]) == before
+    assert input_sha256(folder, leave_out=[folder / "sub"]) != before
+
+
+def test_a_folder_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileFormatError, match="none beside results"):
+        input_sha256(tmp_path)
+    (tmp_path / "out" / "labels.nii.gz").write_bytes(b"labels")
+    with pytest.raises(FileFormatError, match="none beside results"):
+        input_sha256(tmp_path, leave_out=[tmp_path / "out"])
+
+
 def test_two_files_cannot_trade_their_content(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "ct")
     before = input_sha256(folder)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import vesalius
 from vesalius.cli.request import Request
+from vesalius.cli.summary import SUMMARY_FILE
 from vesalius.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class Scan:
         from vesalius.inference.result_folder import results_in
         from vesalius.io.digest import input_sha256
 
-        return input_sha256(path, leave_out=[self.results or self.out, *results_in(path)])
+        own = [self.results, self.results / SUMMARY_FILE] if self.results else [self.out]
+        return input_sha256(path, leave_out=[*own, *results_in(path)])
 
     def decided_by(self, weights: Mapping[str, str]) -> dict[str, Any]:
         """Return what decides the result beside the input."""

@@ -14,6 +14,8 @@ from typing import Any
 from vesalius.cli.scan_folder import LeftOut
 from vesalius.errors import VesaliusError
 
+SUMMARY_FILE = "summary.csv"
+"""Lies in the folder of a batch's results."""
 _COLUMNS = ("case", "input", "status", "error", "got", "do", "input_sha256", "model", "found", "warnings",
             "unvalidated")  # fmt: skip
 
@@ -69,7 +71,7 @@ def write_summary(out: Path, outcomes: Sequence[Outcome], left_out: Sequence[Lef
     writer = csv.DictWriter(text, [*_COLUMNS, *volumes], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    with replacing(out / "summary.csv") as part:
+    with replacing(out / SUMMARY_FILE) as part:
         part.write_text(
             text.getvalue(), encoding="utf-8", errors="backslashreplace", newline="\n"
         )  # names of files

@@ -25,13 +25,15 @@ def input_sha256(path: Path, *, leave_out: Iterable[Path] = ()) -> str:
     Args:
         path: A file (with the data file beside a detached header), or a folder, with its subfolders but without
             what is hidden, as ``archives.list_files`` reads it.
-        leave_out: Folders inside it that are no part of it: results.
+        leave_out: Folders and files inside it that are no part of it: results. What it lies in itself is not left
+            out, nor is it itself.
 
     Returns:
         Hexadecimal SHA-256. Of a single file it is the file's own.
 
     Raises:
-        FileFormatError: If there is nothing, or it cannot be read. A link that leads nowhere counts by its name.
+        FileFormatError: If there is nothing (left), or it cannot be read. A link that leads nowhere counts by its
+            name.
         UnsafeFileError: If a detached header names a data file elsewhere, or a folder has too many files.
     """
     try:
@@ -55,9 +57,16 @@ def input_sha256(path: Path, *, leave_out: Iterable[Path] = ()) -> str:
 def input_files(path: Path, *, leave_out: Iterable[Path] = ()) -> list[Path]:
     """Return the files whose contents the hash of an input is of; arguments and errors are those of the hash."""
     if path.is_dir():
-        left_out = {folder.resolve() for folder in leave_out}
-        found = [file.path for file in list_files(path)]
-        return [file for file in found if left_out.isdisjoint(Path(os.path.realpath(file)).parents)]
+        root = path.resolve()
+        left_out = {inside for inside in map(Path.resolve, leave_out) if root in inside.parents}
+        files = [file.path for file in list_files(path) if left_out.isdisjoint(_with_parents(file.path))]
+        if not files:
+            raise FileFormatError(
+                expected=f"files in the folder {path}",
+                got="none beside results and what is hidden",
+                do="check the path, and name a folder for the results outside it",
+            )
+        return files
     beside = []
     if pair := _PAIR.fullmatch(path.name):
         other = "img" if pair["half"].lower() == "hdr" else "hdr"
@@ -65,6 +74,11 @@ def input_files(path: Path, *, leave_out: Iterable[Path] = ()) -> list[Path]:
     elif path.is_file() and path.suffix.lower() in _WITH_HEADERS:
         beside = [voxels_file(path)]
     return [path, *sorted({file for file in beside if file != path and file.is_file()})]
+
+
+def _with_parents(file: Path) -> tuple[Path, ...]:
+    place = Path(os.path.realpath(file))  # Path.resolve raises where links lead in a circle
+    return (place, *place.parents)
 
 
 def _sha256(path: Path) -> str:
