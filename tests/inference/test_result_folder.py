@@ -226,6 +226,51 @@ def test_a_run_killed_while_it_fills_an_empty_folder_is_finished_by_the_next(tmp
     assert names(tmp_path) == ["out", "out/labels.txt", "out/run.json"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "was_moved"),
+    [
+        ("labels.txt", "mine!", False),
+        ("labels.txt", "another's", True),
+        ("notes.txt", "mine", True),
+        ("run.json", "{}", True),
+    ],
+)
+def test_a_killed_run_is_not_finished_over_files_of_somebody_else(
+    tmp_path: Path, name: str, text: str, was_moved: bool
+) -> None:
+    out, partial = tmp_path / "out", tmp_path / ".out.partial"
+    put(partial)
+    out.mkdir()
+    if was_moved:
+        (partial / "labels.txt").rename(out / "labels.txt")
+    (out / name).write_text(text)
+    before = names(tmp_path)
+    with pytest.raises(UsageError, match=name), locked(out):
+        is_done(out, input_sha256="abc", command=COMMAND)
+    assert names(tmp_path) == before, "nothing was moved, nothing was taken away"
+    assert (out / name).read_text() == text
+    (out / name).unlink()
+    if name != "labels.txt":
+        with locked(out):
+            assert is_done(out, input_sha256="abc", command=COMMAND), "finished once they are away"
+
+
+def test_a_file_that_somebody_puts_into_an_empty_folder_meanwhile_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def interfere() -> None:
+        with locked(out), staged(out) as folder:
+            (folder / "labels.txt").write_text("ours")
+            write_record(folder, {})
+            (out / "labels.txt").write_text("mine")
+
+    with pytest.raises(DiskError, match="File exists"):
+        interfere()
+    assert names(tmp_path) == ["out", "out/labels.txt"]
+    assert (out / "labels.txt").read_text() == "mine"
+
+
 def test_a_result_is_not_replaced_under_the_feet_of_who_stands_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

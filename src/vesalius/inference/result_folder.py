@@ -6,7 +6,8 @@ stand, while a run is at work, ``.OUT.lock`` (held by one process, freed by the 
 What a killed run left of these, the next one puts in order.
 
 An OUT that is there and empty stays the folder that it is, since somebody may stand in it (``-o .``): files are
-moved in, ``run.json`` last; a run that is killed in that instant is finished by the next one.
+moved in, ``run.json`` last; a run that is killed in that instant is finished by the next one, unless somebody has
+put files of their own there: then what is left to move in stays beside it until these are away.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -255,14 +256,23 @@ def _put_in_order(out: Path) -> None:
     """Finish or undo what a killed run left; only called by who holds the lock."""
     partial, replaced = _beside(out, "partial"), _beside(out, "replaced")
     if partial.is_dir():
-        if out.is_dir() and read_record(out) is None and read_record(partial) is not None:
-            _fill(out, partial)  # it was complete, and some of it may be there
+        record = read_record(partial)
+        if out.is_dir() and read_record(out) is None and record is not None:  # complete; some of it may be there
+            if not all(_was_moved(name, out, partial, record) for name in _strangers(out)):
+                return  # who asks whether the place is free hears of them
+            _fill(out, partial)
         shutil.rmtree(partial)
     if replaced.is_dir():
         if read_record(out) is not None:  # the new result had already taken its place
             shutil.rmtree(replaced)
         else:
             replaced.rename(out)
+
+
+def _was_moved(name: str, out: Path, partial: Path, record: Mapping[str, Any]) -> bool:
+    """Say whether a file in ``out`` is the result's: the run that was killed had already moved it there."""
+    size = record.get("files", {}).get(name)
+    return size is not None and _size(out / name) == size and not (partial / name).exists()
 
 
 def _swap(partial: Path, out: Path) -> None:
@@ -285,15 +295,19 @@ def _fill(out: Path, partial: Path) -> None:
     """Move a complete result into a folder that is there, its record last; take it back where that fails."""
     record = partial / RUN_FILE
     files = [*(path for path in partial.rglob("*") if path.is_file() and path != record), record]
+    begun: list[tuple[Path, Path]] = []
     try:
         for file in files:
             place = out / file.relative_to(partial)
             place.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(place):  # somebody's, who put it there since the place was found free
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
+            begun.append((file, place))
             file.replace(place)
     except BaseException:
-        for file in files:
+        for file, place in begun:
             if not file.exists():
-                (out / file.relative_to(partial)).unlink(missing_ok=True)
+                place.replace(file)
         raise
     _sync(out)
 
