@@ -77,9 +77,10 @@ def test_two_names_never_share_a_row_of_the_table():
         [(1, "liver"), (2, "liver")],
         [(1, "left kidney"), (2, "kidney_left")],
         [(0, "background"), (1, "liver")],
+        [(1, "liver"), (2, "\ud83d x")],
     ],
 )
-def test_a_vocabulary_with_an_id_or_name_twice_is_refused(pairs: list[tuple[int, str]]):
+def test_a_vocabulary_with_an_id_or_name_twice_or_a_name_that_is_no_text_is_refused(pairs: list[tuple[int, str]]):
     with pytest.raises(CheckpointError, match=r"spec\.json"):
         compose(pairs)
 

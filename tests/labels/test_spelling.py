@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vesalius.labels.spelling import exact_key, loose_key, mirrored_name, ordered_key
+from vesalius.labels.spelling import exact_key, is_text, loose_key, mirrored_name, ordered_key
 from vesalius.labels.vista3d import TABLE
 
 
@@ -71,3 +71,8 @@ def test_mirrored_names():
 def test_the_order_of_words_tells_names_apart_that_people_give() -> None:
     assert ordered_key("L1_Node-2") == ordered_key("l1 node 2") != ordered_key("L2 node 1")
     assert exact_key("L1 node 2") == exact_key("node 2 L1")
+
+
+@pytest.mark.parametrize(("name", "can_be_written"), [("lésion 😀", True), ("\ud83d x", False), ("a\udcff", False)])
+def test_half_a_surrogate_pair_is_no_text(name: str, can_be_written: bool):
+    assert is_text(name) == can_be_written

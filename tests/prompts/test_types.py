@@ -47,6 +47,14 @@ def test_a_click_without_one_sound_place_is_refused(places: dict[str, tuple]) ->
         PointPrompt(target="liver", **places)
 
 
+@pytest.mark.parametrize("target", ["\ud83d", "new:\udcff"])
+def test_a_target_that_no_file_can_hold_is_refused(target: str) -> None:
+    with pytest.raises(UsageError, match="can be written"):
+        PointPrompt(target=target, voxel=(0.0, 0.0, 0.0))
+    with pytest.raises(UsageError, match="can be written"):
+        MaskPrompt(target=target, mask=np.zeros(GRID.shape, dtype=bool), grid=GRID)
+
+
 def test_equal_clicks_are_equal() -> None:
     place = (1.0, 2.0, 3.0)
     assert PointPrompt(target="liver", voxel=place) == PointPrompt(target="liver", voxel=place)

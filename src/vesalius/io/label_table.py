@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 from vesalius.errors import FileFormatError
 from vesalius.io.atomic import suffix_of
+from vesalius.labels.spelling import is_text
 from vesalius.labels.structure import Structure
 
 CODE = 0
@@ -118,7 +119,8 @@ def _parse(sidecar: Path) -> dict[int, str]:
             names = {int(entry["id"]): str(entry["name"]) for entry in content["classes"]}
         else:
             names = {int(label): str(name) for label, name in content.items()}
-        "".join(names.values()).encode("utf-8")  # JSON may spell half a surrogate pair, which no file can hold
+        if wrong := [name for name in names.values() if not is_text(name)]:
+            raise ValueError(f"the name {wrong[0]!r}, which no file can hold")
         return names
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileFormatError(

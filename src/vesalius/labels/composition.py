@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
 from vesalius.errors import CheckpointError
-from vesalius.labels.spelling import exact_key, loose_key
+from vesalius.labels.spelling import exact_key, is_text, loose_key
 from vesalius.labels.structure import Colour, Structure
 from vesalius.labels.vista3d import TABLE
 
@@ -22,7 +22,7 @@ def compose(pairs: Pairs) -> tuple[Structure, ...]:
     A composite the model does not state keeps the table's id, or where that is taken gets the next free one.
 
     Raises:
-        CheckpointError: If an id or a name stands twice, or an id is below 1.
+        CheckpointError: If an id or a name stands twice, an id is below 1, or a name is no text.
     """
     _check(pairs)
     facts = _facts(pairs)
@@ -49,6 +49,12 @@ def _check(pairs: Pairs) -> None:
         raise CheckpointError(
             expected="a vocabulary in which every id, from 1, and every name stands once",
             got=str(twice or [pair for pair in pairs if pair[0] < 1]),
+            do="correct the vocabulary in the model's spec.json",
+        )
+    if wrong := [pair for pair in pairs if not is_text(pair[1])]:
+        raise CheckpointError(
+            expected="a vocabulary of names that can be written",
+            got=str(wrong),
             do="correct the vocabulary in the model's spec.json",
         )
 

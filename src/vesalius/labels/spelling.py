@@ -1,4 +1,7 @@
-"""When two spellings mean one name: case, separators (``KidneyLeft``), word order, plural, British spelling."""
+"""When two spellings mean one name: case, separators (``KidneyLeft``), word order, plural, British spelling.
+
+And what can be spelled at all.
+"""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -47,6 +50,15 @@ def ordered_key(name: str) -> str:
 def loose_key(name: str) -> str:
     """Return what also plurals and British spelling have in common with the name; use after ``exact_key``."""
     return " ".join(sorted(_singular(word) for word in exact_key(name).split()))
+
+
+def is_text(name: str) -> bool:
+    """Say whether a name can be written: half a surrogate pair, which JSON may spell, is no letter in any file."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def differ_in_order(one: str, other: str) -> bool:

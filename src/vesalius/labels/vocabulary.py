@@ -58,7 +58,7 @@ class Vocabulary:
                 every class the model predicts that lies inside no other.
 
         Raises:
-            CheckpointError: If an id or a name stands twice, or an id is below 1.
+            CheckpointError: If an id or a name stands twice, an id is below 1, or a name is no text.
         """
         structures = compose(pairs)
         base = tuple(s.id for s in structures if s.status == "trained" and s.layer is None)

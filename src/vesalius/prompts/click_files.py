@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vesalius.errors import DiskError, FileFormatError
+from vesalius.labels.spelling import is_text
 from vesalius.prompts.types import PointPrompt
 
 _LARGEST_BYTES = 8 << 20
@@ -94,7 +95,7 @@ def click_of_fiducial(
     text = numbered["name"] if numbered and not _UNNAMED.fullmatch(text) else text
     name = text.removesuffix("-").removesuffix("+") if text[-1:] in ("+", "-") else text
     target = default_target if _UNNAMED.fullmatch(name.strip()) else name.strip()
-    if not target or not _is_text(target):
+    if not target or not is_text(target):
         raise FileFormatError(
             expected="fiducials whose labels say what they belong to, such as liver, liver- or new:lesion",
             got=f"a fiducial labelled {label!r}" + (f", of {target!r}" if target else ""),
@@ -139,7 +140,7 @@ def _click(path: Path, number: int, entry: object) -> PointPrompt:
         wrong = [*(f"unknown {key!r}" for key in sorted(set(entry) - wanted)),
                  *(f"no {key!r}" for key in sorted(wanted - set(entry)))]  # fmt: skip
         raise _malformed(path, f"{where} with {', '.join(wrong)}")
-    if not isinstance(entry["target"], str) or not entry["target"].strip() or not _is_text(entry["target"]):
+    if not isinstance(entry["target"], str) or not entry["target"].strip() or not is_text(entry["target"]):
         raise _malformed(path, f"{where} with {_kind(entry['target'])} as its target", "a target such as 'liver'")
     if not isinstance(entry["positive"], bool):
         raise _malformed(path, f"{where} with {_kind(entry['positive'])} as positive", "positive: true or false")
@@ -147,15 +148,6 @@ def _click(path: Path, number: int, entry: object) -> PointPrompt:
     if spaces[0] == "voxel":
         return PointPrompt(target=entry["target"], positive=entry["positive"], voxel=place)
     return PointPrompt(target=entry["target"], positive=entry["positive"], ras_mm=place)
-
-
-def _is_text(name: str) -> bool:
-    """Say whether a name can be written: half a surrogate pair, which JSON may spell, is no letter in any file."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _place(path: Path, where: str, value: object) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ from vesalius.errors import GeometryError, InputError, UsageError
 from vesalius.geometry.boxes import Box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.packed_mask import PackedMask
+from vesalius.labels.spelling import is_text
 from vesalius.shapes import MaskArray
 
 Place = tuple[float, float, float]
@@ -30,7 +31,7 @@ class PointPrompt:
     """A click: this place belongs to the target, or does not.
 
     Raises:
-        UsageError: If not exactly one place is given, or it is not three finite numbers.
+        UsageError: If not exactly one place is given, it is not three finite numbers, or the target is no text.
     """
 
     target: str
@@ -43,6 +44,7 @@ class PointPrompt:
     """The place as an index into the volume's own array; 0 is the centre of the first voxel."""
 
     def __post_init__(self) -> None:
+        _refuse_what_is_no_text(self.target)
         for name in ("ras_mm", "voxel"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _place(getattr(self, name)))
@@ -91,6 +93,7 @@ class MaskPrompt:
     Raises:
         GeometryError: If the mask is not on its grid.
         InputError: If it is not bool.
+        UsageError: If the target is no text.
     """
 
     target: str
@@ -98,6 +101,7 @@ class MaskPrompt:
     grid: Grid
 
     def __init__(self, *, target: str, mask: np.ndarray, grid: Grid) -> None:
+        _refuse_what_is_no_text(target)
         if mask.dtype != np.bool_:
             raise InputError(
                 expected="a mask of bool",
@@ -123,6 +127,11 @@ Prompt = ClassPrompt | PointPrompt | MaskPrompt
 
 _ROUNDING = 1e-4
 """Of a voxel: a click on the outermost face, written in millimetres and read again, is still inside."""
+
+
+def _refuse_what_is_no_text(target: str) -> None:
+    if not is_text(target):
+        raise UsageError(expected="a target that can be written", got=repr(target), do="give it another name")
 
 
 def _place(given: Place) -> Place:

@@ -34,3 +34,8 @@ def test_a_list_whose_names_only_the_order_of_words_tells_apart_is_refused() -> 
     del names[2]
     listed = DataList(**settings, meanings=names)  # type: ignore[arg-type]
     assert listed.own_classes() == ((1, "level 2 node 3"), (2, "left kidney"))
+
+
+def test_a_list_that_names_a_structure_by_half_a_letter_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"(?s)a\.json.*ud83d x"):
+        DataList(name="a", path=Path("a.json"), format="monai", cases=(), meanings={1: "liver", 2: "\ud83d x"})

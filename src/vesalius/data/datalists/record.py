@@ -11,7 +11,7 @@ from typing import Literal
 from vesalius.errors import UsageError
 from vesalius.geometry.volume import Modality
 from vesalius.labels.mapping import LabelMapping, Meaning, class_of
-from vesalius.labels.spelling import exact_key
+from vesalius.labels.spelling import exact_key, is_text
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.labels.word_order import refuse_told_apart_by_order
 
@@ -82,7 +82,7 @@ class DataList:
         modality: What made the images.
 
     Raises:
-        UsageError: If the order of words alone tells two names of structures apart.
+        UsageError: If the order of words alone tells two names of structures apart, or one is no text.
     """
 
     name: str
@@ -95,7 +95,13 @@ class DataList:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "meanings", dict(sorted(self.meanings.items())))
-        names = (meaning for meaning in self.meanings.values() if isinstance(meaning, str))
+        names = [meaning for meaning in self.meanings.values() if isinstance(meaning, str)]
+        if wrong := [name for name in names if not is_text(name)]:
+            raise UsageError(
+                expected=f"names of structures in {self.path} that can be written",
+                got=repr(wrong[0]),
+                do="correct the name; half a surrogate pair is no letter",
+            )
         refuse_told_apart_by_order(names, str(self.path))
 
     @property
