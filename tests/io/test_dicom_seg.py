@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import highdicom as hd
 import numpy as np
@@ -330,20 +331,43 @@ def test_frames_far_apart_do_not_make_a_giant_volume(written: tuple[LabelMap, Pa
         formats.read_labels(tmp_path / "far.dcm")
 
 
-def test_layers_of_overlapping_segments_do_not_exceed_the_free_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def overlapping(folder: Path) -> tuple[Path, int]:
+    """A file of four segments that all lie in the same place, and the bytes of one layer."""
     grid = grid_of(COSINES["axial"])
     layers = [np.full(SHAPE, label, np.uint8) for label in range(1, 5)]
     names = {label: f"class {label}" for label in range(1, 5)}
     overlaps = dict(zip("abc", layers[1:], strict=True))
     labels = LabelMap(layers[0], grid, names, overlaps)
-    formats.write(labels, tmp_path / "a.seg.dcm", like=series_of(grid, tmp_path / "ct"))
-    monkeypatch.setattr(limits, "available_bytes", lambda: 4 * layers[0].nbytes)
-    assert len(formats.read_labels(tmp_path / "a.seg.dcm").overlaps) == 3
-    monkeypatch.setattr(limits, "available_bytes", lambda: 4 * layers[0].nbytes - 1)
+    formats.write(labels, folder / "a.seg.dcm", like=series_of(grid, folder / "ct"))
+    return folder / "a.seg.dcm", layers[0].nbytes
+
+
+def test_layers_of_overlapping_segments_do_not_exceed_the_free_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, layer = overlapping(tmp_path)
+    for room in (limits, dicom_seg):
+        monkeypatch.setattr(room, "available_bytes", lambda: 4 * layer)
+    assert len(formats.read_labels(file).overlaps) == 3
+    for room in (limits, dicom_seg):
+        monkeypatch.setattr(room, "available_bytes", lambda: 4 * layer - 1)
     with pytest.raises(MemoryBudgetError, match=r"a\.seg\.dcm"):
-        formats.read_labels(tmp_path / "a.seg.dcm")
+        formats.read_labels(file)
+
+
+def test_layers_that_are_written_are_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, layer = overlapping(tmp_path)
+    made, honest = [], dicom_seg._empty_layer
+
+    def counted(*given, **named):  # type: ignore[no-untyped-def]
+        made.append(honest(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(dicom_seg, "_empty_layer", counted)
+    left = lambda: SimpleNamespace(available=(4 - sum(map(np.any, made))) * layer)  # noqa: E731
+    monkeypatch.setattr("vesalius.allowance.psutil.virtual_memory", left)
+    assert len(formats.read_labels(file).overlaps) == 3
+    assert len(made) == 4
 
 
 def test_uneven_and_turned_frames_are_refused(written: tuple[LabelMap, Path], tmp_path: Path) -> None:

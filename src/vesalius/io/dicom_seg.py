@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from vesalius.allowance import available_bytes
 from vesalius.errors import DiskError, FileFormatError, GeometryError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import LabelRegion, label_regions
@@ -28,7 +29,7 @@ from vesalius.io.coding import describe
 from vesalius.io.dicom_headers import DAMAGE
 from vesalius.io.dicom_source import DicomSource
 from vesalius.io.highdicom_seg import segmentation_of
-from vesalius.io.limits import check_claim
+from vesalius.io.limits import check_memory
 from vesalius.io.origin import Origin
 from vesalius.io.pixels import as_label_arrays, named
 from vesalius.io.pydicom_silence import quiet_pydicom
@@ -252,7 +253,8 @@ def _binary_layers(dataset: Dataset, stack: FrameStack, ids: dict[int, int], pat
     is_fractional = dataset.get("SegmentationType") == "FRACTIONAL"
     threshold = max(1, -(-int(dataset.get("MaximumFractionalValue", 1)) // 2)) if is_fractional else 1
     kind = np.uint8 if max(ids.values(), default=0) <= 255 else np.uint16
-    layers = [_empty_layer(1, stack, kind, path)]
+    free_bytes = available_bytes()  # before the first layer is written: what is written is counted, not free
+    layers = [_empty_layer(1, stack, kind, free_bytes=free_bytes, path=path)]
     for segment, frames in stack.frames_by_segment().items():
         if segment not in ids:
             raise FileFormatError(
@@ -265,19 +267,20 @@ def _binary_layers(dataset: Dataset, stack: FrameStack, ids: dict[int, int], pat
             mask = threshold <= mask_of_frame(dataset, index).T
             free = [layer for layer in free if not layer[:, :, stack.slices[index]][mask].any()]
         if not free:
-            free = [_empty_layer(len(layers) + 1, stack, kind, path)]
+            free = [_empty_layer(len(layers) + 1, stack, kind, free_bytes=free_bytes, path=path)]
             layers += free
         for index in frames:
             free[0][:, :, stack.slices[index]][threshold <= mask_of_frame(dataset, index).T] = ids[segment]
     return layers
 
 
-def _empty_layer(number: int, stack: FrameStack, kind: type[np.uint8 | np.uint16], path: Path) -> LabelArray:
-    """Make the layer of this number, from 1, if it and those before fit the memory that is free.
+def _empty_layer(
+    number: int, stack: FrameStack, kind: type[np.uint8 | np.uint16], *, free_bytes: int, path: Path
+) -> LabelArray:
+    """Make the layer of this number, from 1, if it and those before fit what was free before the first.
 
-    Those before are counted again because memory seems free until it is written to; where it was, that errs on the
-    safe side.
+    What is free by now says nothing: memory of a layer seems free until it is written to.
     """
     claimed = number * math.prod(stack.grid.shape) * np.dtype(kind).itemsize
-    check_claim(path, claimed=claimed, stored=claimed, compressed=False)
+    check_memory(path, claimed=claimed, free=free_bytes)
     return np.zeros(stack.grid.shape, kind, order="F")

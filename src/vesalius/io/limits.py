@@ -68,7 +68,20 @@ def check_claim(path: Path, *, claimed: int, stored: int, compressed: bool) -> N
         )
     if not compressed and claimed > stored:
         raise truncated(path, claimed, stored)
-    free = available_bytes()
+    check_memory(path, claimed=claimed, free=available_bytes())
+
+
+def check_memory(path: Path, *, claimed: int, free: int) -> None:
+    """Refuse voxels that do not fit the memory.
+
+    Args:
+        path: The file, for the message.
+        claimed: Bytes of all its voxels, those that are in memory already included.
+        free: Bytes that were free before the first of them were.
+
+    Raises:
+        MemoryBudgetError: If they do not fit.
+    """
     if claimed > free:
         raise MemoryBudgetError(
             expected=f"a volume that fits the {free / 2**30:.1f} GiB of memory that are free",
