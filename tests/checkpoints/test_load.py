@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vesalius.checkpoints import store
 from vesalius.checkpoints.formats.vista3d_official import to_official
-from vesalius.checkpoints.load import load_model
+from vesalius.checkpoints.load import find_weights_of, load_model
 from vesalius.checkpoints.safetensors import write_model, write_tensors
 from vesalius.errors import CheckpointError, UnknownModelError, UnsafeCheckpointError
 from vesalius.models.build import build, optimise_for_inference
@@ -55,6 +55,14 @@ def test_a_single_file_carries_its_spec(folder: Path, tmp_path: Path, tiny_spec:
     alone = tmp_path / "elsewhere.safetensors"
     shutil.copy(folder / "model.safetensors", alone)
     assert load_model(alone).spec == tiny_spec
+
+
+def test_a_model_in_the_home_of_nobody_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="check the path"):
+        find_weights_of("~nobody-of-that-name/model.pt")
+    Path("~nobody-of-that-name").touch()
+    assert find_weights_of("~nobody-of-that-name") == Path("~nobody-of-that-name")
 
 
 def test_the_spec_beside_goes_before_the_one_inside(folder: Path, tiny_spec: ModelSpec) -> None:
@@ -211,7 +219,7 @@ def test_a_pickle_planted_as_the_spec_is_refused_and_not_executed(folder: Path, 
 _PUBLISHED = """
 import sys, torch
 from pathlib import Path
-from vesalius.checkpoints.load import load_model
+from vesalius.checkpoints.load import find_weights_of, load_model
 def status(what):
     return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(what)) / 1024
 import vesalius.models.build

@@ -197,6 +197,9 @@ def test_names_that_stay_equal_are_refused(tmp_path: Path) -> None:
         ("list.json", b"[" * 100_000),
         ("list.csv", b"picture\nx.nii\n"),
         ("list.txt", b"\xff\xfe\x00\x01"),
+        ("list.txt", b"a\0.nii.gz\n"),
+        ("list.json", rb'["a\u0000.nii.gz"]'),
+        ("list.json", rb'["\ud83d.nii.gz"]'),
     ],
 )
 def test_a_list_that_is_none_is_refused(tmp_path: Path, name: str, content: bytes | None) -> None:

@@ -14,6 +14,7 @@ from vesalius.checkpoints.catalog import find_row
 from vesalius.checkpoints.store import MODEL_FILE, require_weights
 from vesalius.checkpoints.weights import LoadReport, WeightsFile, open_weights
 from vesalius.errors import CheckpointError
+from vesalius.io.written_paths import at_home
 from vesalius.models.build import AnyNetwork, build, optimise_for_inference
 from vesalius.models.meddinov3 import MedDino
 from vesalius.models.promptable import Promptable
@@ -177,7 +178,7 @@ def find_weights_of(source: str | Path) -> Path:
         UnknownModelError: If there is none.
         CheckpointError: If a folder has no model in it.
     """
-    path = Path(source).expanduser()
+    path = at_home(source)
     if path.is_dir():
         if (path / MODEL_FILE).is_file():
             return path / MODEL_FILE

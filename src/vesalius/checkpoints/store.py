@@ -22,6 +22,7 @@ from vesalius.checkpoints.header import SPEC_KEY, Header
 from vesalius.checkpoints.hub_file import HubFile, by_hand
 from vesalius.errors import CheckpointError, DiskError, UnknownModelError
 from vesalius.io.atomic import replacing
+from vesalius.io.written_paths import at_home
 from vesalius.spec import ModelSpec
 
 MODEL_FILE = "model.safetensors"
@@ -31,16 +32,16 @@ SPEC_FILE = "spec.json"
 def hub_home() -> Path:
     """The folder of hub downloads: ``HF_HOME``, or the usual cache folder of the user."""
     if home := os.environ.get("HF_HOME"):
-        return Path(home).expanduser()
+        return at_home(home)
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "huggingface"
+    return at_home(cache) / "huggingface"
 
 
 def hub_cache() -> Path:
     """The folder in which other programs keep what they got from the hub, which clusters often share."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):  # the second is what the first was called before
         if cache := os.environ.get(name):
-            return Path(cache).expanduser()
+            return at_home(cache)
     return hub_home() / "hub"
 
 

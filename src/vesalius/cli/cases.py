@@ -14,11 +14,13 @@ from typing import Any
 
 from vesalius.cli.scan_folder import Case, LeftOut, look_through, stem_of
 from vesalius.errors import FileFormatError, UsageError
+from vesalius.io.written_paths import at_home, can_be_path
 
 _IMAGE_KEYS = ("image", "path", "input")
 _LISTS = ("training", "validation", "test", "testing")
 _LONGEST_NAME = 120
 _SHOWN = 3
+_SHOWN_LETTERS = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,17 +125,11 @@ def _of_entry(entry: Mapping[str, Any], source: Path) -> Case:
         image = image[0]
     if not isinstance(image, str):
         raise _bad_list(source, f"an entry without a path: {dict(entry)}")
-    path = source.parent / _at_home(Path(image))
+    if not can_be_path(image):
+        raise _bad_list(source, f"{image[:_SHOWN_LETTERS]!r}, which no path can be")
+    path = source.parent / at_home(image)
     name, series = entry.get("name"), entry.get("series")
     return Case(name=str(name or stem_of(path)), path=path, series=str(series) if series else None)
-
-
-def _at_home(path: Path) -> Path:
-    """Return a path with ``~`` and ``~name`` as home folders; as it is written where there is no such user."""
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        return path
 
 
 def _with_distinct_names(cases: Sequence[Case]) -> Iterator[Case]:

@@ -17,6 +17,7 @@ from vesalius.checkpoints.content import recognise
 from vesalius.checkpoints.header import read_header
 from vesalius.checkpoints.store import find_weights, model_folder, stated_spec
 from vesalius.errors import ModelError
+from vesalius.io.written_paths import at_home
 from vesalius.labels.vocabulary import Vocabulary
 
 _PRECISIONS = ("fp32", "fp16", "bf16")
@@ -66,7 +67,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    path = Path(args.model).expanduser()
+    path = at_home(args.model)
     if path.exists():
         answer = _file_info(path / "model.safetensors" if path.is_dir() else path)
     else:

@@ -141,13 +141,21 @@ def test_a_path_out_of_the_list_s_folder_is_refused_unless_allowed(folder: Any, 
     assert read_list(path, allow_outside=True, strict=False).cases[0].image.name == Path(written).name
 
 
-@pytest.mark.parametrize("written", ["a\0.nii", "~nobody-of-that-name/a.nii", "circle.nii", "a" * 5000])
+@pytest.mark.parametrize("written", ["a\0.nii", "\ud83d.nii", "circle.nii", "a" * 5000])
 @pytest.mark.parametrize("allow_outside", [False, True])
 def test_what_can_be_no_path_is_refused(folder: Any, written: str, *, allow_outside: bool) -> None:
     path = folder.json("list.json", {"training": [written]})
     (folder.path / "circle.nii").symlink_to(folder.path / "circle.nii")
     with pytest.raises(FileFormatError):
         read_list(path, allow_outside=allow_outside)
+
+
+def test_a_tilde_that_names_no_user_is_part_of_a_name(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.path / "home"))
+    folder.touch("~backup.nii.gz", "home/ct.nii.gz")
+    path = folder.json("list.json", {"training": ["~backup.nii.gz", "~/ct.nii.gz"]})
+    images = [case.image.relative_to(folder.path).as_posix() for case in read_list(path).cases]
+    assert images == ["~backup.nii.gz", "home/ct.nii.gz"]
 
 
 def test_a_root_is_where_paths_begin(folder: Any) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.errors import FileFormatError, UnsafeFileError
+from vesalius.io.written_paths import at_home
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Images and label maps that are one file (with what lies beside a detached header)."""
@@ -40,9 +41,7 @@ class Root:
             FileFormatError: If it can mean no place.
             UnsafeFileError: If it lies outside the folder and that was not allowed.
         """
-        with _refused_if_no_path(str(written)):
-            path = self.folder / Path(written).expanduser()
-        return self._inside(path, str(written))
+        return self._inside(self.folder / at_home(written), str(written))
 
     def found(self, path: Path) -> Path:
         """Return a path that was found by looking into folders: as it is, it already says where the file lies.
@@ -69,7 +68,7 @@ class Root:
 def _refused_if_no_path(named: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, RuntimeError) as error:  # a zero byte; the home of nobody, links in a circle
+    except (ValueError, RuntimeError) as error:  # a zero byte; links in a circle
         raise FileFormatError(
             expected="a path that a file can have",
             got=f"{named[:_SHOWN]!r} ({error})",
