@@ -6,6 +6,7 @@ import pytest
 
 from vesalius.errors import UnknownClassError, UsageError
 from vesalius.evaluation.matching import MatchBy, canonical, match_classes
+from vesalius.evaluation.scores import Score, spelled_alike
 
 OURS = {1: "liver", 2: "left kidney", 3: "hepatic tumor", 4: "my own structure"}
 THEIRS = {5: "Liver", 6: "kidney_left", 7: "spleen", 9: "My-Own Structures"}
@@ -61,10 +62,14 @@ def test_maps_without_a_name_in_common_are_refused() -> None:
 
 @pytest.mark.parametrize("by", ["auto", "ids"])
 def test_structures_that_only_the_order_of_words_tells_apart_are_refused_not_mixed_up(by: MatchBy) -> None:
+    """By ids, too: what ids pair is gathered by name over a run, and would be one row of its table."""
     names = {1: "level 2 node 3", 2: "level 3 node 2"}
     for found, truth, where in ((names, {1: "liver"}, "what was found"), (OURS, names, "the reference")):
         with pytest.raises(UsageError, match=f"(?s)in {where}.*'level 2 node 3' and 'level 3 node 2'"):
             match_classes(found, truth, by=by)
+    nothing = {"case": "a", "truth_ml": 0.0, "found_ml": 0.0, "dice": 1.0, "nsd": 1.0, "hd95_mm": 0.0}
+    gathered = spelled_alike([Score(name=name, **nothing) for name in names.values()])  # type: ignore[arg-type]
+    assert {score.name for score in gathered} == {"level 2 node 3"}
     spellings = {1: "left kidney", 2: "kidney_left", 3: "Lesion", 4: "lesions"}
     assert [pair.truth for pair in match_classes(spellings, spellings).pairs] == [(1, 2), (3, 4)]
 
