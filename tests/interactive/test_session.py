@@ -481,6 +481,8 @@ def test_a_renamed_structure_answers_to_its_new_name() -> None:
         assert len(session.labels.names) == 4
         with pytest.raises(UsageError, match="no other structure"):
             session.rename("spleen", "leber")
+        with pytest.raises(UsageError, match="can be written"):
+            session.rename("spleen", "Milz \ud83d")
 
 
 @pytest.mark.parametrize("taken", ["aorta", "AORTA", "6", "kidneys", "liver"])

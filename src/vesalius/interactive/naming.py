@@ -14,7 +14,7 @@ from dataclasses import replace
 from vesalius.errors import UnknownClassError, UsageError
 from vesalius.inference.automatic import BASE_LAYER
 from vesalius.interactive.history import SessionLabel
-from vesalius.labels.spelling import ordered_key
+from vesalius.labels.spelling import is_text, ordered_key
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.prompts.targets import NEW, NEW_LAYER, ClickTarget, free_id, resolve_target
 from vesalius.spec import PromptArchitecture
@@ -125,13 +125,15 @@ def renamed(name: str, new_name: str, labels: Labels, vocabulary: Vocabulary) ->
 
     Raises:
         UnknownClassError: If there is none with this name.
-        UsageError: If another one has the new name, or it means a class of the model that this is not, or is empty.
+        UsageError: If another one has the new name, or it means a class of the model that this is not, or is
+            empty or no text.
     """
     entry, new_name = find_label(name, labels, vocabulary), new_name.strip()
     other = _by_name(new_name, labels)
-    if not new_name or _is_new(new_name) or (other is not None and other.label != entry.label):
+    is_taken = other is not None and other.label != entry.label
+    if not new_name or not is_text(new_name) or _is_new(new_name) or is_taken:
         raise UsageError(
-            expected=f"for {entry.name!r} a name that no other structure has",
+            expected=f"for {entry.name!r} a name that can be written and that no other structure has",
             got=repr(new_name),
             do="choose another name",
         )
