@@ -60,9 +60,9 @@ def match_classes(
 
     By names, where both maps state any: spelling and synonyms do not matter (``Kidney_Left``, ``left kidney``). A
     structure that others lie in is compared whole: a liver is compared with its tumours and vessels, on both sides,
-    however each map stores them. By ids otherwise. Whatever pairs the classes of a case, those of several cases are
-    gathered by name (``scores.spelled_alike``), so two that the order of words alone tells apart are refused by ids, too:
-    their results would become one.
+    however each map stores them. By ids otherwise. Whatever pairs the classes of a case, results are gathered by
+    name (``scores.spelled_alike``): two that the order of words alone tells apart would become one, and are refused
+    by ids, too.
 
     Args:
         found: Label id -> name of what was found; ``label 7`` is no name.
