@@ -3,6 +3,10 @@
 A patch of a slice is a square of the encoder's stride. A vision transformer sees each slice by itself. VISTA3D's
 encoder sees windows of the volume, side by side; its levels are averaged down to the coarsest, and a slice reads
 from the plane of features it lies in. ``Places`` looks at no voxel: what it answers is what an atlas would.
+
+Where a spec normalises each slice by its own mean and deviation, they are those of what is given. A deliberate
+difference from ``inference.slices``, which counts the air, too, that it fills up with: whole images of any scale
+would drown in it.
 """
 # SPDX-License-Identifier: Apache-2.0
 

@@ -127,7 +127,9 @@ class _Look:
     """How one slice looks in each of its views.
 
     A network that normalises slice by slice sees the whole of one: moments are the slice's, not those of a view.
-    They are taken before a drift, which they would take back.
+    They are taken before a drift, which they would take back. A deliberate difference from ``inference.slices``:
+    there they count the air, too, that a slice is filled up with to whole patches and at least a window; views are
+    squares of the slice alone, at scales of their own. So a slice smaller than a window is normalised otherwise.
     """
 
     def __init__(self, slice_hu: Tensor, spec: ModelSpec, distortion: Distortion, rng: np.random.Generator) -> None:
