@@ -7,7 +7,6 @@ run that asks for the same finds the same. What was not looked for in a case is 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from vesalius.data.kept_case import keep_case, open_case
 from vesalius.data.layers import merged
 from vesalius.data.phantom import PhantomConfig, Region, make_phantom
 from vesalius.data.prepare import carried_out
+from vesalius.data.seeds import seed_beside
 from vesalius.data.synthesis import SynthesisConfig, synthesise
 from vesalius.errors import UnknownClassError
 from vesalius.geometry.boxes import Box
@@ -41,8 +41,6 @@ SYNTHETIC = "synthetic"
 """The group of such cases."""
 _FORMAT = 1
 """Grows when what is made changes."""
-_PAINTINGS = zlib.crc32(b"paintings")
-"""The last word of their seeds: numpy fills up with zeros, and a training draws from (seed, step, window)."""
 _REGIONS: tuple[Region, ...] = ("abdomen", "chest", "pelvis")
 _BEYOND_MM = 30.0
 """So far a label map is taken to go on beyond its faces as it is at them: what a deformation may bring in."""
@@ -186,7 +184,7 @@ def painted_cases(
     sources = [(case, _voxels_of(case)) for case in models[:count]]
     chosen = [sources[number % len(sources)] for number in range(count)]
     made = [
-        _Painting(case, voxels, spec, config, (seed, number, 0, _PAINTINGS))
+        _Painting(case, voxels, spec, config, seed_beside(seed, "paintings", number=number))
         for number, (case, voxels) in enumerate(chosen)
     ]
     folders = _made(made, cache, workers, on_case)

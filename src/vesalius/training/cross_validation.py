@@ -9,7 +9,6 @@ scores at the step that the other folds choose. Only numbers are kept of the fol
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +17,11 @@ from typing import Any
 import numpy as np
 
 from vesalius.data.datalists.record import DataList
+from vesalius.data.seeds import seed_beside
 from vesalius.errors import UsageError
 
 Scores = Mapping[str, Mapping[str, float]]
 """Case -> class -> Dice, absent classes counted: 1 where nothing was found, 0 where anything was."""
-_FOLDS = zlib.crc32(b"folds")
-"""The last word of their seed: numpy fills up with zeros, and a training's first window has (seed, 0, 0)."""
 
 
 def stated_folds(listed: DataList) -> tuple[int, ...]:
@@ -52,7 +50,7 @@ def with_folds(listed: DataList, folds: int, *, seed: int) -> DataList:
         return listed
     scans = Counter(case.person for case in labelled)
     people = list(scans)
-    drawn = [people[at] for at in np.random.default_rng((seed, 0, 0, _FOLDS)).permutation(len(people))]
+    drawn = [people[at] for at in np.random.default_rng(seed_beside(seed, "folds")).permutation(len(people))]
     sizes, fold_of = [0] * folds, {}
     for person in sorted(drawn, key=lambda one: -scans[one]):  # who has many scans is placed while folds are empty
         fold_of[person] = sizes.index(min(sizes))
