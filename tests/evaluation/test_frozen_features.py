@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from vesalius.evaluation.frozen_features import (
     Thumbnail,
     VolumeEncoder,
     read_encoder,
+    read_slices,
     untrained,
 )
 from vesalius.models.build import build
@@ -147,6 +149,19 @@ def test_an_image_without_a_unit_is_shown_as_training_shows_it_and_stays_as_it_i
     ):
         torch.testing.assert_close(encoder.of_slices(case, [3, 12]), encoder.of_slices(in_hu, [3, 12]))
     assert np.array_equal(np.asarray(case.image_hu), measured)
+
+
+def test_slices_are_copied_once() -> None:
+    image = np.zeros((64, 64, 8), np.float32)
+    case = Case("a scan", "made up", image, np.ones(image.shape, np.uint8), frozenset({1}))
+    read_slices(case, range(8), SLICES)  # what is imported and compiled at the first call counts for nothing
+    tracemalloc.start()
+    read = read_slices(case, range(8), SLICES)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert image.nbytes <= peak < 1.5 * image.nbytes
+    assert read.mul_(2).add_(1).min() == 1
+    assert not image.any()
 
 
 def test_places_know_the_place_and_nothing_else() -> None:

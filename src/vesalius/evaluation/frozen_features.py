@@ -155,7 +155,8 @@ class VolumeEncoder:
             wanted = [number for number in slices if start <= number < start + k]
             if not wanted:
                 continue
-            slab = normalise_hu_(_in_hounsfield(image[:, :, start : start + k], case, self.spec), self.spec)
+            own = np.array(image[:, :, start : start + k], dtype=np.float32)  # not the case's
+            slab = normalise_hu_(_in_hounsfield_(own, case, self.spec), self.spec)
             missing = (0, k - slab.shape[2], 0, width - slab.shape[1], 0, height - slab.shape[0])
             slab = functional.pad(slab, missing, value=float(slab.min()))
             planes = torch.cat(
@@ -309,11 +310,12 @@ def enlarged(images: Float[Tensor, "b h w"], patch: int) -> Float[Tensor, "b y x
 
 def read_slices(case: Case, slices: Sequence[int], spec: ModelSpec) -> Float[Tensor, "h w k"]:
     """Return slices of a case in Hounsfield units, those of an image without a unit as the spec has them."""
-    return _in_hounsfield(_case_image(case)[:, :, list(slices)], case, spec)
+    return _in_hounsfield_(_case_image(case)[:, :, list(slices)], case, spec)  # which copies them
 
 
-def _in_hounsfield(part: np.ndarray, case: Case, spec: ModelSpec) -> Float[Tensor, "h w k"]:
-    values = torch.from_numpy(np.array(part, dtype=np.float32))
+def _in_hounsfield_(part: np.ndarray, case: Case, spec: ModelSpec) -> Float[Tensor, "h w k"]:
+    """Return a part of a case's image, which may be written over."""
+    values = torch.from_numpy(np.asarray(part, dtype=np.float32))
     return values if case.window is None else as_hounsfield_(values, case.window, spec.window_hu)
 
 
