@@ -93,9 +93,11 @@ class OtherDevice(TorchDispatchMode):
         return self
 
     def __exit__(self, *error: object) -> None:
-        super().__exit__(*error)
-        self._patch.undo()
-        torch._C._set_only_lift_cpu_tensors(self._before)
+        try:
+            super().__exit__(*error)
+        finally:
+            self._patch.undo()
+            torch._C._set_only_lift_cpu_tensors(self._before)
 
     def __torch_dispatch__(self, function: OpOverload, types: object, args: Any = (), kwargs: Any = None) -> Any:
         return _run(function, args, kwargs or {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from inference.slice_model import blobs, slice_network, slice_spec
 from interactive.small_session import click, scan, segmenter
@@ -30,6 +31,19 @@ def test_the_device_refuses_what_others_refuse() -> None:
         ):
             with pytest.raises((RuntimeError, TypeError, NotImplementedError)):
                 wrong()
+
+
+def test_a_device_that_is_left_with_an_error_leaves_torch_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, leave = torch.autocast, TorchDispatchMode.__exit__
+
+    def left_badly(mode: TorchDispatchMode, *error: object) -> None:
+        leave(mode, *error)
+        raise RuntimeError("left badly")
+
+    monkeypatch.setattr(TorchDispatchMode, "__exit__", left_badly)
+    with pytest.raises(RuntimeError, match="left badly"), OtherDevice():
+        assert torch.autocast is not before
+    assert torch.autocast is before
 
 
 def test_class_prompts_and_clicks_of_a_session() -> None:

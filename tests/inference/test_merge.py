@@ -223,8 +223,9 @@ def test_a_piece_that_begins_far_from_a_speck_is_drawn_as_if_there_were_none() -
     speck = ball(OWN_GRID, (36, 30, 26), 1)
     grids = {"model_grid": MODEL_GRID, "grid": OWN_GRID, "reach_mm": 1.0}
     fresh, beside = (
-        change_mask(logits, earlier, *placed(where, OWN_GRID), **grids) for earlier in (nothing, speck)
-    )  # type: ignore[arg-type]
+        change_mask(logits, earlier, *placed(where, OWN_GRID), **grids)  # type: ignore[arg-type]
+        for earlier in (nothing, speck)
+    )
     assert speck.any()
     assert fresh.added.sum() > 50
     assert fresh.added.sum() == beside.added.sum()
