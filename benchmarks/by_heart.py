@@ -70,6 +70,8 @@ def measure(network: Promptable, spec: ModelSpec, case: Case) -> dict[str, dict[
 def report(name: str, found: dict[str, dict[str, float]], about: dict[str, Any], *, enough: float) -> None:
     """Print what was found, and write it as a result."""
     sides.print_table([("structure", "by name", "by one click"), *((n, *v.values()) for n, v in found.items())])
-    lowest = {how: min(values[how] for values in found.values()) for how in ("by name", "by one click")}
-    print(f"lowest {lowest}; asked for {enough}")
-    sides.write_result(name, {**about, "asked for": enough, "lowest": lowest, "dice": found})
+    by_way = {how: [values[how] for values in found.values()] for how in ("by name", "by one click")}
+    lowest = {how: min(dice) for how, dice in by_way.items()}
+    mean = {how: round(sum(dice) / len(dice), 4) for how, dice in by_way.items()}
+    print(f"lowest {lowest}, mean {mean}; asked for {enough}")
+    sides.write_result(name, {**about, "asked for": enough, "lowest": lowest, "mean": mean, "dice": found})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -242,6 +243,17 @@ def test_two_downloads_of_one_file_do_not_mix(hub: Any, target: Path) -> None:
             fetch(WANTED, target)
         assert target.with_name("weights.bin.part").exists()  # that has no byte yet, and is the other's
     assert hub.requests == []
+    fetch(WANTED, target)
+    assert only(target)
+
+
+def test_a_file_system_without_locks_is_no_reason_to_fetch_nothing(
+    hub: Any, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("vesalius.checkpoints.hub.take_lock", refuse)
     fetch(WANTED, target)
     assert only(target)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -198,4 +201,23 @@ def test_a_second_training_is_kept_out_until_the_first_is_over(tmp_path: Path) -
 def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DiskError), opened(tmp_path / "file" / "run", {}):
+        pass
+
+
+def test_a_file_system_without_locks_is_trained_on_with_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(number: int) -> Callable[[object], None]:
+        def lock(_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return lock
+
+    monkeypatch.setattr("vesalius.engine.run.take_lock", refuse(errno.ENOSYS))
+    with opened(tmp_path / "run", {}) as run:
+        run.log({"step": 0})
+    assert "no locks" in caplog.text
+    assert run.metrics() == [{"step": 0}]
+    monkeypatch.setattr("vesalius.engine.run.take_lock", refuse(errno.EIO))
+    with pytest.raises(DiskError), opened(tmp_path / "run", {}):
         pass

@@ -16,13 +16,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -33,8 +34,10 @@ from vesalius.engine.board import Board
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import CheckpointError, DiskError, UnsafeCheckpointError, UsageError
 from vesalius.io.atomic import replacing
-from vesalius.io.file_lock import take_lock
+from vesalius.io.file_lock import NO_LOCKS, take_lock
 from vesalius.views.curves import Curve, render_curves
+
+log = logging.getLogger(__name__)
 
 CONFIG, METRICS, CURVES, CHECKPOINT, BEST = "config.json", "metrics.jsonl", "curves.png", "last.pt", "best.pt"
 PICTURES = "pictures"
@@ -190,20 +193,30 @@ def opened(
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / ".lock").open("w")
     with lock:
-        try:
-            take_lock(lock)
-        except BlockingIOError:
-            raise UsageError(
-                expected=f"to be the only training in {path}",
-                got="another process that trains there",
-                do="wait for it, or stop it",
-            ) from None
+        _take_lock(lock, path)
         _agree(path / CONFIG, config)
         if not tensorboard:
             yield RunFolder(path)
             return
         with Board(path) as board:
             yield RunFolder(path, board=board)
+
+
+def _take_lock(lock: IO[str], path: Path) -> None:
+    """Keep other trainings off a folder, where its file system can."""
+    try:
+        take_lock(lock)
+    except BlockingIOError:
+        raise UsageError(
+            expected=f"to be the only training in {path}",
+            got="another process that trains there",
+            do="wait for it, or stop it",
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            with _disk_errors(path):
+                raise
+        log.warning("%s: this file system has no locks; start no other training there", path)
 
 
 def _agree(path: Path, config: Mapping[str, Any]) -> None:
