@@ -137,7 +137,7 @@ SENTENCES: Mapping[str, str] = {
     "{sides[primus][step_ratio]:.2f}, its logits within {sides[primus][difference]:.0e}",
     "overfit.json": "One scan of head and neck learnt by heart from nothing, by names and clicks, {minutes:g} "
     "minutes of a core: Dice by name at least {lowest[by name]:.2f} of every structure, by one click at least "
-    "{lowest[by one click]:.2f} ({asked for} asked for)",
+    "{lowest[by one click]:.3f}, in the mean {mean[by one click]:.3f} ({asked for} asked for)",
     "pretraining_works.json": "Toy transformers that learnt without labels for 25 minutes of a core, three seeds: "
     "a linear map from their frozen patches to five structures of the head, asked of 16 unseen people, has "
     "{seeds[0][gains][1][estimate]:.3f}, {seeds[1][gains][1][estimate]:.3f} and "
@@ -152,7 +152,7 @@ SENTENCES: Mapping[str, str] = {
     "{probe[scores][1][mean][estimate]:.3f} after stage 3 (high resolution): no difference that 16 show",
     "promptable_vit.json": "Three structures of a scan learnt by heart by VISTA3D's heads on a toy transformer, "
     "{minutes:g} minutes of a core: by name at least {lowest[by name]:.2f}, by one click at least "
-    "{lowest[by one click]:.2f} ({asked for} asked for)",
+    "{lowest[by one click]:.2f}, in the mean {mean[by one click]:.2f} ({asked for} asked for)",
     "stages.json": "VISTA3D's stages from nothing, {minutes:g} minutes of a core a course, two seeds, five "
     "structures of the head on 16 scans: all four stages {courses[four stages][automatic][mean]:.2f}, without "
     "painted scans "
