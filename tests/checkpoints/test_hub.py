@@ -250,10 +250,12 @@ def test_two_downloads_of_one_file_do_not_mix(hub: Any, target: Path) -> None:
 def test_a_file_system_without_locks_is_no_reason_to_fetch_nothing(
     hub: Any, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: object) -> None:
+    pytest.importorskip("fcntl", reason="file locks of POSIX")
+
+    def refuse(_: object, __: int) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr("vesalius.checkpoints.hub.take_lock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     fetch(WANTED, target)
     assert only(target)
 

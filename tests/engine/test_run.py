@@ -207,17 +207,19 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path: Path) -> Non
 def test_a_file_system_without_locks_is_trained_on_with_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(number: int) -> Callable[[object], None]:
-        def lock(_: object) -> None:
+    pytest.importorskip("fcntl", reason="file locks of POSIX")
+
+    def refuse(number: int) -> Callable[[object, int], None]:
+        def lock(_: object, __: int) -> None:
             raise OSError(number, os.strerror(number))
 
         return lock
 
-    monkeypatch.setattr("vesalius.engine.run.take_lock", refuse(errno.ENOSYS))
+    monkeypatch.setattr("fcntl.flock", refuse(errno.ENOSYS))
     with opened(tmp_path / "run", {}) as run:
         run.log({"step": 0})
     assert "no locks" in caplog.text
     assert run.metrics() == [{"step": 0}]
-    monkeypatch.setattr("vesalius.engine.run.take_lock", refuse(errno.EIO))
+    monkeypatch.setattr("fcntl.flock", refuse(errno.EIO))
     with pytest.raises(DiskError), opened(tmp_path / "run", {}):
         pass

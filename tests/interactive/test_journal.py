@@ -106,10 +106,10 @@ def test_two_sessions_do_not_write_one_journal(written: Path) -> None:
 def test_where_a_file_system_has_no_locks_a_second_writer_is_noticed(
     written: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
-    def refuse(_: int) -> None:
+    def refuse(_: int, __: int) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("vesalius.interactive.journal.take_lock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     first, _, _ = Journal.open(written)
     assert "no locks" in caplog.text
     second, _, _ = Journal.open(written)
@@ -125,10 +125,10 @@ def test_where_a_file_system_has_no_locks_a_second_writer_is_noticed(
 
 
 def test_a_lock_that_fails_otherwise_is_an_error(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: int) -> None:
+    def fail(_: int, __: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("vesalius.interactive.journal.take_lock", fail)
+    monkeypatch.setattr("fcntl.flock", fail)
     with pytest.raises(DiskError, match="Input/output"):
         Journal.open(written)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vesalius.io import file_lock
-from vesalius.io.file_lock import NO_LOCKS, take_lock
+from vesalius.io.file_lock import take_lock
 
 pytest.importorskip("fcntl", reason="file locks of POSIX")
 
@@ -27,7 +29,7 @@ time.sleep(60)
 def test_a_held_file_is_refused_until_it_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with path.open("w") as first, path.open("w") as second:
-        take_lock(first)
+        assert take_lock(first)
         with pytest.raises(BlockingIOError):
             take_lock(second.fileno())
         first.close()
@@ -51,10 +53,25 @@ def test_a_system_without_locks_keeps_nobody_off(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(file_lock, "fcntl", None)
     path = tmp_path / "lock"
     with path.open("w") as first, path.open("w") as second:
-        take_lock(first)
-        take_lock(second)
+        assert not take_lock(first)
+        assert not take_lock(second)
 
 
-def test_both_names_of_an_unsupported_operation_mean_no_locks() -> None:
-    """They are one number on Linux and two elsewhere."""
-    assert {errno.ENOTSUP, errno.EOPNOTSUPP} <= NO_LOCKS
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP])
+def test_nor_does_a_file_system_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    monkeypatch.setattr("fcntl.flock", failing(code))
+    with (tmp_path / "lock").open("w") as file:
+        assert not take_lock(file)
+
+
+def test_a_lock_that_fails_otherwise_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fcntl.flock", failing(errno.EIO))
+    with (tmp_path / "lock").open("w") as file, pytest.raises(OSError, match="Input/output"):
+        take_lock(file)
+
+
+def failing(code: int) -> Callable[[object, int], None]:
+    def flock(_: object, __: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return flock

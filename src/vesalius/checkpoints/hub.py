@@ -28,7 +28,7 @@ from vesalius.checkpoints.content import file_sha256
 from vesalius.checkpoints.http_only import http_opener
 from vesalius.checkpoints.hub_file import DEFAULT_ENDPOINT, HubFile, by_hand
 from vesalius.errors import DiskError, HubError
-from vesalius.io.file_lock import NO_LOCKS, take_lock
+from vesalius.io.file_lock import take_lock
 
 DO_NOT_USE = "do not use the file"
 """Begins the advice where a file came, and is not what was promised."""
@@ -264,7 +264,7 @@ def _acquired(part: Path) -> IO[bytes]:
     while True:
         file = part.open("a+b")  # makes one where there is none, and shortens none that another has begun
         try:
-            _take_lock(file)
+            take_lock(file)  # where there are none, two pulls at once are caught by size and hash only
             if os.path.samestat(part.stat(), os.fstat(file.fileno())):
                 return file
         except FileNotFoundError:  # whoever held it has just renamed or removed it
@@ -280,15 +280,6 @@ def _acquired(part: Path) -> IO[bytes]:
             file.close()
             raise
         file.close()
-
-
-def _take_lock(file: IO[bytes]) -> None:
-    """Lock a part file; on a file system without locks, two pulls at once are caught by size and hash only."""
-    try:
-        take_lock(file)
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
 
 
 def _release_on_windows(file: IO[bytes]) -> None:

@@ -34,7 +34,7 @@ from vesalius.engine.board import Board
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import CheckpointError, DiskError, UnsafeCheckpointError, UsageError
 from vesalius.io.atomic import replacing
-from vesalius.io.file_lock import NO_LOCKS, take_lock
+from vesalius.io.file_lock import take_lock
 from vesalius.views.curves import Curve, render_curves
 
 log = logging.getLogger(__name__)
@@ -204,18 +204,16 @@ def opened(
 
 def _take_lock(lock: IO[str], path: Path) -> None:
     """Keep other trainings off a folder, where its file system can."""
-    try:
-        take_lock(lock)
-    except BlockingIOError:
-        raise UsageError(
-            expected=f"to be the only training in {path}",
-            got="another process that trains there",
-            do="wait for it, or stop it",
-        ) from None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            with _disk_errors(path):
-                raise
+    with _disk_errors(path):
+        try:
+            has_locks = take_lock(lock)
+        except BlockingIOError:
+            raise UsageError(
+                expected=f"to be the only training in {path}",
+                got="another process that trains there",
+                do="wait for it, or stop it",
+            ) from None
+    if not has_locks:
         log.warning("%s: this file system has no locks; start no other training there", path)
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import DiskError, UsageError
-from vesalius.io.file_lock import NO_LOCKS, take_lock
+from vesalius.io.file_lock import take_lock
 
 RUN_FILE = "run.json"
 """Written last: its presence means that the result is complete."""
@@ -239,16 +239,14 @@ def _acquire(lock: Path, out: Path) -> int:
 
 def _lock(descriptor: int, out: Path) -> None:
     try:
-        take_lock(descriptor)
+        has_locks = take_lock(descriptor)
     except BlockingIOError:
         raise UsageError(
             expected=f"no other run that writes {out}",
             got="another process at work on it",
             do="wait until it has ended, or name another folder with -o",
         ) from None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
+    if not has_locks:
         _logger.warning("%s: this file system has no locks; do not write the same folder twice at once", out)
 
 

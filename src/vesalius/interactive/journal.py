@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.errors import DiskError, FileFormatError, UsageError
-from vesalius.io.file_lock import NO_LOCKS, take_lock
+from vesalius.io.file_lock import take_lock
 
 _logger = logging.getLogger(__name__)
 
@@ -204,7 +204,7 @@ def _write(descriptor: int, line: bytes, at: int) -> None:
 def _lock(descriptor: int, path: Path) -> None:
     """Keep other sessions off the file; one that this process has open already is one, too."""
     try:
-        take_lock(descriptor)
+        has_locks = take_lock(descriptor)
     except BlockingIOError:
         raise UsageError(
             expected=f"no other session that writes {path}",
@@ -212,8 +212,8 @@ def _lock(descriptor: int, path: Path) -> None:
             do="close that one first",
         ) from None
     except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise _disk_error(path, error) from error
+        raise _disk_error(path, error) from error
+    if not has_locks:
         _logger.warning("%s: this file system has no locks; do not open the same session twice at once", path.name)
 
 
