@@ -112,7 +112,8 @@ SENTENCES: Mapping[str, str] = {
     "{seeds}, {measured_on} scans to measure on, mean Dice of five structures: "
     "plain transformer {dice[plain][mean]:.3f}, features of four depths {dice[depths][mean]:.3f}, fused "
     "{dice[fused][mean]:.3f}, 1.75 times the pixels {dice[resolution][mean]:.3f}, pretrained "
-    "{dice[pretrained][mean]:.3f}, nnU-Net 2-D in the same time {dice[nnunet][mean]:.3f}",
+    "{dice[pretrained][mean]:.3f}, nnU-Net 2-D in the same time {dice[nnunet][mean]:.3f}, with "
+    "the others' batch instead of its own {dice[nnunet, batch][mean]:.3f}",
     "slice_transfer.json": "Slices learnt from two labelled scans in {minutes:g} minutes of a core, "
     "{support_sets} support sets, {measured_on} scans to measure on: mean Dice of five structures "
     "{dice[pretrained][mean]:.3f} from a toy transformer that had learnt without labels for "
