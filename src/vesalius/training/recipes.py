@@ -206,7 +206,7 @@ Command: ``vesalius train stage-1 --data LIST --run DIR --preset gpu``. Time: a 
 and five rounds, full width, takes 79 s of one core and 10.2 GB (``step_vs_monai.json`` in ``benchmarks/results``),
 44 s of two (``step_vs_monai_2_threads.json``); on a card it was not measured. VISTA3D gives 300 epochs on 32 GB
 cards and neither a number of cards nor hours. Score: not measured. The nearest, all prompts at once with painted
-lumps, on the small network for 25 minutes: after five clicks 0.52 on trained structures; what it gave on novel ones
+lumps, on the small network for 25 minutes: after five clicks 0.51 on trained structures; what it gave on novel ones
 stands in ``stages_long.json``.
 """
 
