@@ -16,7 +16,8 @@ Minutes are the processor's, of one thread: a busy machine makes the benchmark l
 Rates were chosen by Dice after 30 steps from one case, on twelve cases of the middle of the data set: fine-tuned
 0.71 at 0.03 and 0.72 at 0.06, scratch 0.67 at 0.015 and 0.73 at 0.03. Three rates of fine-tuning had been looked
 at on eight of the forty before (0.45 at 0.006, 0.62 at 0.015, 0.70 at 0.03).
-nnU-Net predicts for longer than it may train, so ``--nnunet-sets`` can give it the first support sets only.
+nnU-Net predicts for longer than it may train, so ``--nnunet-sets`` can give it the first support sets only; with
+``--nnunet-long`` it is trained once more, on the first set of three cases, for as many minutes as one can spare.
 Intervals: both support sets and cases are drawn. Every finished run is kept in the folder; the benchmark goes on.
 
 nnU-Net needs a Python of its own, and is left out without one::
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 DATA = sides.SHARED_DATA / "msd-hippocampus-mr" / "train"
 LABELS = {"1": "anterior hippocampus", "2": "posterior hippocampus"}
 SIDES = ("copied", "scratch", "finetuned", "nnunet")
+LONG, LONG_CASES = "nnunet-long", 3
 POOL, HELD_OUT = 20, 40
 SCRATCH_RATE = 0.03
 DRAWS = 4000
@@ -137,7 +139,7 @@ def by_nnunet(arguments: argparse.Namespace, listed: DataList) -> dict[str, Any]
     from vesalius.geometry.volume import LabelMap
     from vesalius.io.formats import read_labels
 
-    place = arguments.place / "nnunet"
+    place = arguments.place / arguments.side
     place.mkdir(exist_ok=True)
     files = {
         split: [
@@ -165,7 +167,7 @@ def side(arguments: argparse.Namespace) -> None:
     begun = time.process_time()
     if arguments.side == "copied":
         answer = copied(listed)
-    elif arguments.side == "nnunet":
+    elif arguments.side in ("nnunet", LONG):
         answer = by_nnunet(arguments, listed)
     else:
         answer = learnt(arguments, listed, at_random=arguments.side == "scratch")
@@ -240,8 +242,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, a thread each")
     parser.add_argument("--nnunet", type=Path, default=Path("runs/nnunet-venv/bin/python"), help="its Python")
     parser.add_argument("--nnunet-sets", type=int, help="support sets for nnU-Net, the first ones; by default all")
+    parser.add_argument("--nnunet-long", type=float, default=0.0, help="minutes of its one long training; 0: none")
     parser.add_argument("--result", default="few_shot", help="name of the result; other minutes want another")
-    parser.add_argument("--side", choices=SIDES)
+    parser.add_argument("--side", choices=(*SIDES, LONG))
     parser.add_argument("--cases", type=int)
     parser.add_argument("--set", type=int)
     arguments = parser.parse_args()
@@ -253,8 +256,8 @@ def main() -> None:
     sets = {name: range(of_nnunet if name == "nnunet" else arguments.sets) for name in names}
     runs = [(cases, number, name) for cases in arguments.sizes for name in names for number in sets[name]]
 
-    def words(cases: int, number: int) -> list[str]:
-        own = ["--folder", str(arguments.folder), "--minutes", str(arguments.minutes), "--cases", str(cases)]
+    def words(cases: int, number: int, minutes: float = arguments.minutes) -> list[str]:
+        own = ["--folder", str(arguments.folder), "--minutes", str(minutes), "--cases", str(cases)]
         return [
             *own,
             "--set",
@@ -273,6 +276,18 @@ def main() -> None:
         for cases in arguments.sizes
     }
     result = summary(found)
+    longest: dict[str, Any] = {}
+    if arguments.nnunet_long and "nnunet" in names and LONG_CASES in arguments.sizes:
+        asked = [(f"{LONG_CASES}-0", LONG, words(LONG_CASES, 0, arguments.nnunet_long))]
+        (longest,) = sides.each_once(arguments.folder, __file__, asked, jobs=1)
+        beside = measured_runs[LONG_CASES, 0, "finetuned"]
+        longest = {
+            "minutes": arguments.nnunet_long,
+            "cases": LONG_CASES,
+            "dice": interval(table([longest])),
+            "finetuned": interval(table([beside])),
+            "iterations": longest["iterations"],
+        }
     rows: list[list[object]] = [["cases", *names]]
     for cases in arguments.sizes:
         of_side = result[labelled(cases)]["dice"]
@@ -293,7 +308,7 @@ def main() -> None:
         "dice": "mean over both classes; low to high: 95 % of draws of support sets and cases",
         "finetuned_minus": "by_set: each support set's; over_cases: 95 % by flipping signs, of the sets' means",
     }
-    sides.write_result(arguments.result, {**about, "by_cases": result})
+    sides.write_result(arguments.result, {**about, "by_cases": result, "nnunet_long": longest})
 
 
 if __name__ == "__main__":
