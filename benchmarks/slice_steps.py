@@ -8,13 +8,15 @@
 ``nnunet``      nnU-Net v2's 2-D configuration by its own package, its schedule shortened to the same minutes
                 (its planner cuts across the coarsest axis, which in these scans is not the body's: it may)
 ``nnunet, batch``  the same with as many windows a step as the others have, in place of those it plans for a GPU
+``nnunet, batch, long``  that one for ``--long`` minutes, as many as can be afforded; one seed, none without that
 
 A random transformer learns at one rate in all its layers, a pretrained one at less in the first.
 
     python benchmarks/slice_steps.py --backbone runs/pretraining_works/seed-0
 
-The minutes of pretraining are not counted: the table says how many they were. nnU-Net has its own Python; without
-it that side is left out:
+The minutes of pretraining are not counted here: the result says how many they were (``pretrained_for_min``), and
+``slice_transfer.py --as-long`` has the side that counts them. Preparing the scans is counted nowhere. nnU-Net has
+its own Python; without it its sides are left out:
 
     python -m venv runs/nnunet-venv
     runs/nnunet-venv/bin/pip install nnunetv2==2.8.1
@@ -40,7 +42,8 @@ from few_shot import interval, table
 if TYPE_CHECKING:
     from vesalius.training.slice_recipes import SliceRecipe
 
-SIDES = ("plain", "depths", "fused", "resolution", "pretrained", "nnunet", "nnunet, batch")
+LONG = "nnunet, batch, long"
+SIDES = ("plain", "depths", "fused", "resolution", "pretrained", "nnunet", "nnunet, batch", LONG)
 FINER = 1.75
 """Pixels of the high resolution for one of the other, along each side."""
 
@@ -83,7 +86,7 @@ def side(arguments: argparse.Namespace) -> None:
             folder=place / "nnunet",
             python=arguments.nnunet,
             seed=arguments.seed,
-            batch=arguments.batch if arguments.side.endswith("batch") else None,
+            batch=arguments.batch if "batch" in arguments.side else None,
         )
     else:
         backbone = arguments.backbone
@@ -118,6 +121,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/slice_steps"))
     parser.add_argument("--backbone", type=Path, help="a pretrained toy; without it that side is left out")
     parser.add_argument("--minutes", type=float, default=8.0, help="of the processor, for each training")
+    parser.add_argument("--long", type=float, metavar="MINUTES", help=f"of '{LONG}'; without it that is left out")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--cases", type=int, default=48, help="scans to learn from, at most 96")
     parser.add_argument("--judged", type=int, default=16, help="scans to measure on, at most 16")
@@ -134,18 +138,20 @@ def main() -> None:
         side(arguments)
         return
     is_there = {"pretrained": arguments.backbone is not None, "nnunet": arguments.nnunet.is_file()}
-    names = [name for name in SIDES if is_there.get(name.split(",")[0], True)]
-    runs = [(name, seed) for seed in range(arguments.seeds) for name in names]
+    names = [name for name in SIDES if is_there.get(name.split(",")[0], True) and (name != LONG or arguments.long)]
+    seeds = {name: range(1 if name == LONG else arguments.seeds) for name in names}
+    runs = [(name, seed) for seed in range(arguments.seeds) for name in names if seed in seeds[name]]
 
-    def words(seed: int) -> list[str]:
+    def words(name: str, seed: int) -> list[str]:
         own = ["--folder", str(arguments.folder), "--seed", str(seed), "--nnunet", str(arguments.nnunet)]
         own += ["--backbone", str(arguments.backbone)] if arguments.backbone else []
-        return own + slice_runs.given(arguments, "minutes", "cases", "judged", "spacing", "window", "batch")
+        own += ["--minutes", str(arguments.long if name == LONG else arguments.minutes)]
+        return own + slice_runs.given(arguments, "cases", "judged", "spacing", "window", "batch")
 
-    asked = [(f"{name}-{seed}", name, words(seed)) for name, seed in runs]
+    asked = [(f"{name}-{seed}", name, words(name, seed)) for name, seed in runs]
     answers = sides.each_once(arguments.folder, __file__, asked, jobs=arguments.jobs)
     found = dict(zip(runs, answers, strict=True))
-    tables = {name: table([found[name, seed] for seed in range(arguments.seeds)]) for name in names}
+    tables = {name: table([found[name, seed] for seed in seeds[name]]) for name in names}
     ours = [name for name in names if not name.startswith("nnunet")]
     dice = {name: interval(values) for name, values in tables.items()}
     gained = {later: interval(tables[later] - tables[earlier]) for earlier, later in pairwise(ours)}
@@ -154,13 +160,14 @@ def main() -> None:
     sides.print_table(rows)
     about = {
         "minutes": arguments.minutes,
+        "minutes_of_long": arguments.long,
         "seeds": arguments.seeds,
         "learnt_from": arguments.cases,
         "measured_on": arguments.judged,
-        "dice_of": "mean over five structures; intervals of 95 %: seeds and cases drawn",
+        "dice_of": "mean over five structures; intervals of 95 %: seeds and cases drawn, of one seed the cases",
         "pretrained_for_min": slice_runs.pretraining_minutes(arguments.backbone),
         "by_structure": {
-            name: [slice_runs.by_structure(found[name, seed]) for seed in range(arguments.seeds)] for name in names
+            name: [slice_runs.by_structure(found[name, seed]) for seed in seeds[name]] for name in names
         },
         "steps": {
             name: [run.get("steps", run.get("iterations")) for (side, _), run in found.items() if side == name]
