@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,8 +46,11 @@ def test_a_spec_reads_back_equal(spec: ModelSpec) -> None:
 
 def test_a_backbone_is_refused_where_a_head_is_needed_with_the_line_to_type() -> None:
     assert SPEC.vista is SPEC.architecture
-    with pytest.raises(NoHeadError, match="vesalius finetune --model backbone"):
+    SPEC.require_head("spec")
+    with pytest.raises(NoHeadError, match="vesalius finetune --model BACKBONE"):
         _ = BACKBONE.vista
+    with pytest.raises(NoHeadError, match="vesalius finetune --model '/run one' --data"):
+        BACKBONE.require_head(Path("/run one"))
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import reprlib
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -406,12 +408,8 @@ class ModelSpec:
             NoHeadError: If it is a bare backbone.
             CheckpointError: If it labels slices.
         """
-        if isinstance(self.architecture, VitArchitecture):
-            raise NoHeadError(
-                expected="a model with a head, which can segment",
-                got=f"{self.name}, a backbone that was trained without labels",
-                do=f"teach it: vesalius finetune --model {self.name} --data LIST --run DIR",
-            )
+        self.require_head("BACKBONE")
+        assert not isinstance(self.architecture, VitArchitecture)
         if isinstance(self.architecture, MedDinoArchitecture):
             raise CheckpointError(
                 expected="a network that takes class prompts or clicks",
@@ -419,6 +417,22 @@ class ModelSpec:
                 do="segment with it; for clicks take a model with a head for them (`vesalius models list`)",
             )
         return self.architecture
+
+    def require_head(self, source: str | Path) -> None:
+        """Refuse a bare backbone, with the line that teaches it.
+
+        Args:
+            source: By what it was named: a name, a folder or a file. The spec's own name need not lead to it.
+
+        Raises:
+            NoHeadError: If it is one.
+        """
+        if isinstance(self.architecture, VitArchitecture):
+            raise NoHeadError(
+                expected="a model with a head, which can segment",
+                got=f"{self.name}, a backbone that was trained without labels",
+                do=f"teach it: vesalius finetune --model {shlex.quote(str(source))} --data LIST --run DIR",
+            )
 
     def to_json(self) -> str:
         """Return the spec as JSON text; ``from_json`` reads it back equal."""

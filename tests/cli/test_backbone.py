@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_segment_refuses_a_backbone_and_says_how_to_teach_it(
     assert main(["segment", str(scan), "-o", str(out), "--model", str(backbone), "--json"]) == 4
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "NoHeadError"
-    assert "vesalius finetune --model" in error["do"]
+    assert error["do"].endswith(f"vesalius finetune --model {shlex.quote(str(backbone))} --data LIST --run DIR")
     assert not (out / "labels.nii.gz").exists()
 
 

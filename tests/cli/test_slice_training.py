@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from training.small_list import write_list
 from training.small_slices import BACKBONE, VIT, recipe, write_backbone
@@ -27,19 +30,40 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def put_folder(place: Path) -> str:
+    shutil.move(place / "backbone", place / "the first run")
+    return str(place / "the first run")
+
+
+def put_file(place: Path) -> str:
+    shutil.move(place / "backbone" / "model.safetensors", place / "it's a backbone.safetensors")
+    return "it's a backbone.safetensors"
+
+
+def put_catalog_name(place: Path) -> str:
+    stored = place / "hub" / "vesalius" / "meddinov3"
+    stored.mkdir(parents=True)
+    torch.save(build(VIT).state_dict(), stored / "model.pth")
+    shutil.copy(place / "backbone" / "spec.json", stored)
+    return "meddinov3"
+
+
+@pytest.mark.parametrize("put", [put_folder, put_file, put_catalog_name])
 def test_the_line_that_segment_tells_makes_a_backbone_segment(
-    place: Path, capsys: pytest.CaptureFixture[str], asked_to_shard: list[bool]
+    place: Path,
+    put: Callable[[Path], str],
+    capsys: pytest.CaptureFixture[str],
+    asked_to_shard: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HF_HOME", str(place / "hub"))
     scan = str(place / "data" / "image-2.nii.gz")
-    assert main(["segment", scan, "-o", str(place / "out"), "--model", str(place / "backbone")]) == 4
+    assert main(["segment", scan, "-o", str(place / "out"), "--model", put(place)]) == 4
     (line,) = re.findall(r"vesalius (finetune .*)$", capsys.readouterr().err, flags=re.MULTILINE)
-    put_in = {
-        "tiny backbone": str(place / "backbone"),
-        "LIST": str(place / "data" / "list.json"),
-        "DIR": str(place / "run"),
-    }
+    put_in = {" LIST": place / "data" / "list.json", " DIR": place / "run"}
     for word, value in put_in.items():
-        line = line.replace(word, shlex.quote(value))
+        line = line.replace(word, f" {shlex.quote(str(value))}")
     assert main([*shlex.split(line), "--steps", "1", "--threads", "1", "--device", "cpu", "--shard"]) == 0
     assert asked_to_shard == [True]
     assert capsys.readouterr().out.strip() == str(place / "run")

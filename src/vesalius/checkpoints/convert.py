@@ -43,6 +43,7 @@ def convert_model(
 
     Raises:
         UsageError: If a model is there already.
+        NoHeadError: If a backbone is to be written in official code's layout.
         CheckpointError, UnsafeCheckpointError: If the source is refused.
         DiskError: If the folder cannot be written.
     """
@@ -63,7 +64,8 @@ def convert_model(
         (folder / GOLDEN_FILE).unlink(missing_ok=True)  # of a model that was replaced
         write_golden(folder)
     else:
-        heads = weights.spec.vista.point_heads  # a backbone is refused, which has no such layout
+        weights.spec.require_head(source)  # a backbone has no such layout
+        heads = weights.spec.vista.point_heads
         if weights.spec.vista.point_branch and heads != VistaArchitecture().point_heads:
             raise CheckpointError(
                 expected=f"a point head of {VistaArchitecture().point_heads} attention heads, as official code has",

@@ -71,6 +71,7 @@ def load_model(
         UnsafeCheckpointError: If they would execute code.
     """
     weights = open_weights(find_weights_of(source))
+    weights.spec.require_head(source)
     if not isinstance(weights.spec.vista, VistaArchitecture):
         raise _another(source, "VISTA3D's network", weights.spec)
     network = _network(weights, dtype, device)
@@ -141,8 +142,7 @@ def load_segmentation_model(
 ) -> Loaded[Promptable | MedDino]:
     """Load a network that segments, by prompts or slice by slice; arguments and errors as ``load_model``'s."""
     weights = open_weights(find_weights_of(source))
-    if not isinstance(weights.spec.architecture, MedDinoArchitecture):
-        _ = weights.spec.vista
+    weights.spec.require_head(source)
     network = _network(weights, dtype, device)
     assert not isinstance(network, Vit)
     return Loaded(network=network, spec=weights.spec, report=weights.report)
