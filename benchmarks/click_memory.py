@@ -62,7 +62,7 @@ def main() -> None:
         seconds.append(time.perf_counter() - start)
         if len(seconds) % 20 == 0:
             print(f"  {len(seconds)} clicks, {sum(seconds):.0f} s", file=sys.stderr, flush=True)
-    peak, maps = sides.peak_since_gigabytes(), session.image_maps
+    peak, maps = sides.peak_gigabytes(), session.image_maps
     row = {
         "clicks": len(clicks),
         "structures": len({name for name, _ in clicks}),

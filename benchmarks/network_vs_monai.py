@@ -90,7 +90,7 @@ def measure_side(options: argparse.Namespace) -> None:
 
     with torch.inference_mode(), workspace():  # which MONAI's side makes no use of
         logits, seconds = timed(network.segment, window, options.times)
-        peak = sides.peak_since_gigabytes()
+        peak = sides.peak_gigabytes()
         classes = logits[0, :, ::4, ::4, ::4].float().clone()
         del logits
         clicked, click_seconds = timed(network.click, window, 1)

@@ -117,7 +117,16 @@ def commit() -> str:
 
 
 def peak_gigabytes() -> float:
-    """Return the largest resident set this process has had, as the operating system counts it."""
+    """Return the largest resident set of this process since it began, or since ``forget_peak``.
+
+    Linux: what the kernel says of this program (VmHWM); its ``ru_maxrss`` would count what a parent held when it
+    started this one. Elsewhere that is all there is, and nothing is forgotten.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e9
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e9
 
@@ -126,14 +135,6 @@ def forget_peak() -> None:
     """Start counting the peak anew, where the system can (Linux): what came before is not what is measured."""
     if sys.platform == "linux":
         Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_since_gigabytes() -> float:
-    """Return the peak resident set since ``forget_peak``."""
-    if sys.platform != "linux":
-        return peak_gigabytes()
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
 
 
 def machine() -> dict[str, Any]:

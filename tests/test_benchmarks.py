@@ -7,6 +7,8 @@ import ast
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -62,6 +64,34 @@ def test_a_side_made_with_other_arguments_is_refused(sides: ModuleType, script: 
     (tmp_path / "theirs.json").write_text(json.dumps({"side": "theirs"}))
     with pytest.raises(SystemExit, match="does not say"):
         sides.run_side_once(tmp_path, script, "theirs", "--threads", "2")
+
+
+HOLDER = """
+import mmap, subprocess, sys
+held = mmap.mmap(-1, 300_000_000)
+for page in range(0, len(held), 4096):
+    held[page] = 1
+done = subprocess.run([sys.executable, "-c", sys.argv[1]], capture_output=True, text=True, check=True)
+print(done.stdout)
+"""
+ASKER = """
+import sys
+sys.path.insert(0, {folder!r})
+import sides
+first = sides.peak_gigabytes()
+held = bytes([1]) * 100_000_000
+del held
+print(first, sides.peak_gigabytes())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system tells the peak otherwise")
+def test_a_side_s_peak_is_its_own_and_not_what_its_parent_held() -> None:
+    asker = ASKER.format(folder=str(ROOT / "benchmarks"))
+    done = subprocess.run([sys.executable, "-c", HOLDER, asker], capture_output=True, text=True, check=True)
+    first, then = map(float, done.stdout.split())
+    assert first < 0.2
+    assert 0.09 < then - first < 0.15, "and it holds what the side itself let go"
 
 
 def made(variable: str) -> list[str]:

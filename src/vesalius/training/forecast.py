@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,14 +16,9 @@ from vesalius.engine.loop import train
 from vesalius.engine.run import RunFolder
 from vesalius.engine.task import Validation
 from vesalius.errors import InterruptedRun
-from vesalius.inference.plan import resident_bytes
+from vesalius.inference.machine import peak_resident_bytes
 from vesalius.models.promptable import Promptable
 from vesalius.training.course import Course, task_of
-
-try:
-    import resource
-except ImportError:  # not a POSIX system: what is resident now stands for the peak
-    resource = None  # type: ignore[assignment]
 
 _STEPS = 3
 
@@ -92,11 +86,4 @@ def measured_costs(
             judge(learner.average)
     validation_s = time.perf_counter() - begun if judge else 0.0
     card_bytes = torch.cuda.max_memory_allocated(device) if is_card else 0
-    return Costs(step_s=step_s, validation_s=validation_s, peak_bytes=_peak_bytes(), card_bytes=card_bytes)
-
-
-def _peak_bytes() -> int:
-    if resource is None:
-        return resident_bytes()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024)
+    return Costs(step_s=step_s, validation_s=validation_s, peak_bytes=peak_resident_bytes(), card_bytes=card_bytes)
