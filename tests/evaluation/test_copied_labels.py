@@ -49,6 +49,24 @@ def test_the_labels_are_those_of_the_case_that_looks_most_alike(copied: CopiedLa
         assert np.array_equal(found.data, scan(start)[1])
 
 
+def test_a_class_is_copied_from_the_nearest_case_that_states_it(copied: CopiedLabels) -> None:
+    first, second = copied._cases
+    partly = replace(copied._listed, meanings={1: "liver", 2: "spleen", 3: "aorta"})
+    cases = (replace(first, classes=("Liver", "spleen")), replace(second, classes=("spleen",)))
+    copied = CopiedLabels(partly, cases, Vocabulary.of(()))
+    volume = Volume(scan(11)[0][None], Grid(SHAPE, np.eye(4)), "CT")
+    assert copied.nearest(volume) == 1
+    found = {
+        name: labels for labels, names in copied.by_class(volume, ["liver", "spleen", "aorta"]) for name in names
+    }
+    assert {name: set(labels.names.values()) for name, labels in found.items()} == {
+        "liver": {"liver", "spleen"},
+        "spleen": {"spleen"},
+    }
+    assert np.array_equal(found["liver"].data, scan(2)[1])
+    assert len(list(copied.by_class(volume, ["spleen"]))) == 1
+
+
 def test_they_are_stretched_to_the_scan_and_turned_as_its_axes_run(copied: CopiedLabels) -> None:
     image, labels = (np.repeat(data, 2, axis=0) for data in scan(2))
     volume = Volume(image[None], Grid(image.shape, np.eye(4)), "CT").reoriented("PLI")

@@ -7,13 +7,14 @@ set shows one place in one pose, as crops around a structure do, that is far fro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float32, Num, Shaped
 
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.errors import UsageError
+from vesalius.evaluation.matching import canonical
 from vesalius.evaluation.references import read_references
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.labels.vocabulary import Vocabulary
@@ -38,17 +39,45 @@ class CopiedLabels:
         if not cases:
             raise UsageError(expected="labelled cases to copy from", got="none", do="name some")
         self._listed, self._cases, self._vocabulary = listed, tuple(cases), vocabulary
-        self._thumbnails = [_thumbnail(one.volume) for one in read_references(listed, cases, vocabulary)]
+        self._thumbnails: list[Float32[np.ndarray, "i j k"]] = []
+        self._stated: list[frozenset[str]] = []
+        for one in read_references(listed, cases, vocabulary):
+            self._thumbnails.append(_thumbnail(one.volume))
+            self._stated.append(frozenset(map(canonical, one.stated)))
 
     def nearest(self, volume: Volume) -> int:
         """Return the place, among the cases, of the one whose image correlates most with a volume's."""
-        own = _thumbnail(volume)
-        return int(np.argmax([np.mean(own * other) for other in self._thumbnails]))
+        return int(np.argmax(self._likeness(volume)))
 
     def __call__(self, volume: Volume) -> LabelMap:
         """Return the labels of the nearest case on a volume's own grid."""
-        chosen = self._cases[self.nearest(volume)]
-        (drawn,) = read_references(self._listed, [chosen], self._vocabulary)
+        return self._copied(self.nearest(volume), volume)
+
+    def by_class(self, volume: Volume, names: Sequence[str]) -> Iterator[tuple[LabelMap, list[str]]]:
+        """Yield labels on a volume's own grid, each with the classes that are to be taken from it.
+
+        Of every class it is the nearest case of those that state it: where cases are partly labelled, the nearest
+        of all may say nothing about it. A class that no case states is left out.
+
+        Args:
+            volume: To label.
+            names: The classes.
+        """
+        likeness = self._likeness(volume)
+        chosen: dict[int, list[str]] = {}
+        for name in names:
+            stating = [place for place, stated in enumerate(self._stated) if canonical(name) in stated]
+            if stating:
+                chosen.setdefault(max(stating, key=likeness.__getitem__), []).append(name)
+        for place, taken in chosen.items():
+            yield self._copied(place, volume), taken
+
+    def _likeness(self, volume: Volume) -> list[float]:
+        own = _thumbnail(volume)
+        return [float(np.mean(own * other)) for other in self._thumbnails]
+
+    def _copied(self, place: int, volume: Volume) -> LabelMap:
+        (drawn,) = read_references(self._listed, [self._cases[place]], self._vocabulary)
         labels, grid = drawn.truth.reoriented("RAS"), volume.grid.reoriented("RAS")
         layers = {name: stretched(layer, grid.shape) for name, layer in labels.overlaps.items()}
         copied = LabelMap(stretched(labels.data, grid.shape), grid, labels.names, layers)

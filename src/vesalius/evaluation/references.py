@@ -33,6 +33,11 @@ class ReferenceCase:
     patient: str | None = None
 
     @property
+    def stated(self) -> tuple[str, ...]:
+        """Names of the classes that were looked for."""
+        return tuple(name for label, name in self.truth.names.items() if label not in self.unknown)
+
+    @property
     def patients(self) -> dict[str, str]:
         """Case -> patient, or nothing."""
         return {} if self.patient is None else {self.name: self.patient}

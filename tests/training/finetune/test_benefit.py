@@ -103,3 +103,30 @@ def test_a_model_of_another_modality_is_no_rival_and_the_report_says_so(place: P
     assert dict(found.against) == {"liver": "tiny" if modality == "CT" else COPIED}
     assert found.words().endswith(remark) == (modality == "MR")
     assert found.as_dict()["remark"] == (remark if modality == "MR" else "")
+
+
+@pytest.mark.parametrize("cases", [2, 4])
+def test_of_partly_labelled_cases_a_class_is_copied_from_the_nearest_that_states_it_or_left_out(
+    place: Path, cases: int
+) -> None:
+    found = listed(place, cases)
+    parted = (
+        replace(case, classes=(("foo", "bar")[number % 2],), fold=(number % 2 if cases == 2 else number // 2))
+        for number, case in enumerate(found.cases)
+    )
+    partly = replace(found, meanings={1: "foo", 2: "bar"}, cases=tuple(parted))
+    tuning = begin(place / "tiny", partly, FinetuneOptions())
+    held_out = [
+        {case.name: dict.fromkeys(case.classes or (), 0.9) for case in fold.listed.split("validation")}
+        for fold in tuning.folds
+    ]
+    benefit = benefit_in_folds(
+        tuning, place / "tiny", [Curve((0, 1), (own, own)) for own in held_out], device="cpu"
+    )
+    assert dict(benefit.against) == {"foo": COPIED, "bar": COPIED}
+    copied = {case: set(own) for case, own in benefit.before.items()}
+    stated = {case.name: set(case.classes or ()) for case in partly.cases}
+    assert copied == (stated if cases == 4 else {case: set() for case in stated})
+    assert (benefit.difference is None) == (cases == 2)
+    said = "so few cases decide nothing" if cases == 4 else "Dice 0.900, and nothing to compare it with; n = 2"
+    assert benefit.words().startswith(said)

@@ -67,16 +67,16 @@ class Benefit:
 
     def words(self) -> str:
         """Say in a line whether it helped; only the difference where so few cases give no interval of it."""
-        found = self.difference
-        if found is None:
+        found, dice = self.difference, bootstrap_mean(self._table(self.tuned))
+        if dice is None:
             return "nothing to compare"
+        if found is None:
+            return f"Dice {dice.estimate:.3f}, and nothing to compare it with; n = {self._count(dice.n)}, {self.on}"
         rival, interval = " and ".join(sorted(set(self.against.values()))), found.interval
         sure = "" if interval.low is None else f" ({interval.low:+.3f} to {interval.high:+.3f})"
         verdict = "helped" if interval.estimate > 0 else "did not help"
         if not found.is_clear:
             verdict = "so few cases decide nothing" if interval.low is None else "no clear difference"
-        dice = bootstrap_mean(self._table(self.tuned))
-        assert dice is not None
         return (
             f"{verdict}: Dice {dice.estimate:.3f}, {interval.estimate:+.3f}{sure} over {rival}; "
             f"n = {self._count(interval.n)}, {self.on}" + (f"; {self.remark}" if self.remark else "")
@@ -238,7 +238,10 @@ class _Rival:
         for case in read_references(listed, labelled, self._vocabulary):
             own: dict[str, float] = {}
             if copy is not None:
-                own |= _dice(case, copy(case.volume), copied)
+                stated = set(map(canonical, case.stated))
+                wanted = [name for name in copied if canonical(name) in stated]
+                for labels, names in copy.by_class(case.volume, wanted):
+                    own |= _dice(case, labels, names)
             if self._segmenter is not None:
                 own |= _found_by(self._segmenter, case, known)
             found[case.name] = own
@@ -247,8 +250,7 @@ class _Rival:
 
 def _found_by(segmenter: Segmenter, case: ReferenceCase, names: Sequence[str]) -> dict[str, float]:
     wanted = {canonical(name) for name in names}
-    stated = [name for label, name in case.truth.names.items() if label not in case.unknown]
-    stated = [name for name in stated if canonical(name) in wanted]
+    stated = [name for name in case.stated if canonical(name) in wanted]
     if not stated:
         return {}
     found = segmenter.segment(case.volume, askable(stated, segmenter.vocabulary), options=_HOW).labels
