@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
+from torch.distributed.run import get_args_parser
 
 from pretraining.small_store import HEAD, TINY, pupil, recipe
+from vesalius.cli.pretrain import add_arguments
 from vesalius.engine.learner import Learner
 from vesalius.errors import UsageError
+from vesalius.pretraining import recipes
 from vesalius.pretraining.recipes import (
     PRESETS,
     RECIPES,
@@ -26,6 +32,8 @@ from vesalius.pretraining.recipes import (
 from vesalius.pretraining.settings import Koleo, TeacherSettings
 from vesalius.pretraining.student_teacher import Pupil
 from vesalius.spec import VIT_BASE
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_recipes_are_read_without_torch() -> None:
@@ -108,6 +116,20 @@ def test_a_teachers_temperature_rises_evenly_and_then_stays() -> None:
         [0.04, 0.055, 0.07, 0.07]
     )
     assert TeacherSettings(warm_up=0.0).temperature_at(0.0) == 0.07
+
+
+@pytest.mark.parametrize(
+    "told_by", [Path(recipes.__file__), DOCS / "how-to" / "pretrain.md"], ids=lambda path: path.name
+)
+def test_the_commands_for_several_cards_are_understood_by_torchrun(told_by: Path) -> None:
+    lines = re.findall(r"torchrun (--.*?)(?:``|\n```)", told_by.read_text("utf-8"), flags=re.DOTALL)
+    assert lines
+    for line in lines:
+        typed = get_args_parser().parse_args(line.split())
+        assert (typed.training_script, typed.nproc_per_node) == ("vesalius", "8")
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        assert parser.parse_args(typed.training_script_args[1:]).recipe == "stage-1"
 
 
 @pytest.mark.parametrize(

@@ -154,8 +154,9 @@ STAGE_1 = PretrainingRecipe(
 )
 """DINO, iBOT and KoLeo on 512 slices a step, two global views of 256 pixels and eight local ones of 112.
 
-Command: ``torchrun --nproc-per-node 8 -m vesalius pretrain stage-1 --data STORE --run DIR --preset base --start
-dinov3-b``. Time and score: not measured. MedDINOv3 took some 22,000 steps of 512 slices, cards and hours unknown.
+Command: ``torchrun --nproc-per-node 8 -m -- vesalius pretrain stage-1 --data STORE --run DIR --preset base --start
+dinov3-b --keep-every 10000``. Time and score: not measured. MedDINOv3 took some 22,000 steps of 512 slices, cards
+and hours unknown.
 """
 
 STAGE_2 = replace(
@@ -170,7 +171,7 @@ STAGE_2 = replace(
 )
 """Optional: patches are held to an earlier teacher, that of 20,000 to 40,000 steps into stage 1, at twice the size.
 
-Command: as stage 1, with ``stage-2 --start STAGE_1_RUN --gram EARLIER_BACKBONE``. Time and score: not measured.
+Command: as stage 1, with ``stage-2 --start STAGE_1_RUN --gram STAGE_1_RUN/at-20000``. Time and score: not measured.
 MedDINOv3's author saw no patches fade on CT, and so no need of it.
 """
 
