@@ -153,10 +153,13 @@ def machine() -> dict[str, Any]:
 
 
 def write_result(name: str, measured: Mapping[str, Any]) -> None:
-    """Write ``results/NAME.json``: the command, the machine and what was measured."""
+    """Write ``results/NAME.json``: the command, the machine, the commit of the code, and what was measured.
+
+    Of sides that were kept, ``kept_sides`` says with which code they were measured; the commit is that which sums up.
+    """
     RESULTS.mkdir(exist_ok=True)
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    record = {"command": command, "machine": machine(), **measured}
+    record = {"command": command, "machine": machine(), "commit": commit(), **measured}
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
 
 

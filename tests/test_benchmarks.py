@@ -66,6 +66,16 @@ def test_a_side_made_with_other_arguments_is_refused(sides: ModuleType, script: 
         sides.run_side_once(tmp_path, script, "theirs", "--threads", "2")
 
 
+def test_a_result_says_with_which_code_it_was_measured(
+    sides: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sides, "RESULTS", tmp_path)
+    sides.write_result("speed", {"seconds": 1.0})
+    written = json.loads((tmp_path / "speed.json").read_text())
+    assert written["commit"] == sides.commit() != ""
+    assert written["seconds"] == 1.0
+
+
 HOLDER = """
 import mmap, subprocess, sys
 held = mmap.mmap(-1, 300_000_000)
