@@ -24,7 +24,8 @@ def test_a_store_becomes_a_backbone_and_a_run_is_not_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], asked_to_shard: list[bool]
 ) -> None:
     write_store(tmp_path / "store")
-    assert main(words(tmp_path)) == 0
+    assert main(words(tmp_path, "--keep-every", "1")) == 0
+    assert load_encoder(tmp_path / "run" / "at-1").spec.name == "run-at-1"
     assert str(tmp_path / "run") in capsys.readouterr().out
     assert load_encoder(tmp_path / "run").spec.name == "run"
     assert RunFolder(tmp_path / "run").metrics()[-1]["event"] == "finished"

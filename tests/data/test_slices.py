@@ -59,6 +59,19 @@ def test_every_slice_is_read_by_itself_with_what_is_known_of_it(tmp_path: Path) 
             store[index]
 
 
+def test_the_spacing_of_a_store_is_the_common_one_or_the_median_over_its_slices(tmp_path: Path) -> None:
+    write_store(tmp_path)
+    assert SliceStore(tmp_path).spacing_mm() == (1.5, 1.4)
+    shard = tmp_path / SHARDS / "b" / "shard.json"
+    shard.write_text(json.dumps({**json.loads(shard.read_text()), "spacing_mm": [0.7, 2.9]}))
+    assert SliceStore(tmp_path).spacing_mm() == (1.5, 1.4), "three slices of five, of one scan of two"
+    content = json.loads((tmp_path / MANIFEST).read_text())
+    (tmp_path / MANIFEST).write_text(json.dumps({**content, "settings": {"plane": "axial", "spacing_mm": 2}}))
+    assert SliceStore(tmp_path).spacing_mm() == (2.0, 2.0)
+    (tmp_path / MANIFEST).write_text(json.dumps({**content, "shards": []}))
+    assert SliceStore(tmp_path).spacing_mm() is None
+
+
 def test_a_slice_is_the_reader_s_own(tmp_path: Path) -> None:
     store = SliceStore(write_store(tmp_path))
     store[0].pixels_hu[:] = 0

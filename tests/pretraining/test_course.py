@@ -48,14 +48,16 @@ def finished(store: SliceStore, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def test_the_run_folder_is_a_backbone_the_teachers_that_claims_nothing(finished: Path) -> None:
-    loaded, state = load_encoder(finished), RunFolder(finished).checkpoint()
-    assert state is not None
-    teacher = {
-        name.removeprefix("backbone."): tensor
-        for name, tensor in state["average"].items()
-        if name.startswith("backbone.")
+def teacher_of(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the teacher's backbone in a run's checkpoint."""
+    average = (RunFolder(folder).checkpoint() or {})["average"]
+    return {
+        name.removeprefix("backbone."): tensor for name, tensor in average.items() if name.startswith("backbone.")
     }
+
+
+def test_the_run_folder_is_a_backbone_the_teachers_that_claims_nothing(finished: Path) -> None:
+    loaded, teacher = load_encoder(finished), teacher_of(finished)
     assert same(dict(loaded.network.state_dict()), teacher)
     assert loaded.spec.architecture == TINY
     assert loaded.spec.spacing_mm == (1.5, 1.5, 0.0)
@@ -129,12 +131,31 @@ def test_a_pretraining_that_crashed_goes_on_and_ends_bit_for_bit_alike(
     monkeypatch.setattr(PretrainingTask, "draw", mortal)
     with pytest.raises(CrashError):
         carry_out(course(store, SAVING), tmp_path / "crashed")
+    left = load_encoder(tmp_path / "crashed")
+    assert same(dict(left.network.state_dict()), teacher_of(tmp_path / "crashed")), "a backbone on the way"
+    assert (left.spec.name, left.spec.provenance[:40]) == ("crashed", "pretrained with Vesalius for 3 steps on ")
     carry_out(course(store, SAVING), tmp_path / "crashed")
     assert len(drawn) == 5, "steps that a checkpoint holds are not done again"
     carry_out(course(store, SAVING), tmp_path / "whole")
     assert ends_alike(tmp_path / "crashed", tmp_path / "whole")
     carry_out(course(store, replace(SAVING, loop=replace(SAVING.loop, seed=1))), tmp_path / "other")
     assert not ends_alike(tmp_path / "other", tmp_path / "whole")
+
+
+def test_the_backbone_of_a_step_is_kept_to_hold_the_patches_of_a_later_stage(
+    store: SliceStore, tmp_path: Path
+) -> None:
+    carry_out(course(store), tmp_path / "one", keep_every=3)
+    assert [path.name for path in tmp_path.glob("one/at-*")] == ["at-3"]
+    kept = load_encoder(tmp_path / "one" / "at-3")
+    assert kept.spec.name == "one-at-3"
+    carry_out(course(store, recipe(loop=replace(recipe().loop, ends_at=3))), tmp_path / "three")
+    assert same(dict(kept.network.state_dict()), teacher_of(tmp_path / "three"))
+    anchored = recipe(gram=Gram(), loop=replace(recipe().loop, steps=1, validate_every=None))
+    carry_out(course(store, anchored, gram=tmp_path / "one" / "at-3"), tmp_path / "two")
+    with pytest.raises(UsageError, match="every 0 steps"):
+        carry_out(course(store), tmp_path / "none", keep_every=0)
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.slow
@@ -186,6 +207,8 @@ def test_a_backbone_that_is_gone_on_with_expects_slices_as_the_store_has_them(tm
     (coronal.folder / MANIFEST).write_text(json.dumps(manifest))
     native = Beginning.of(tmp_path / "given", chosen, SliceStore(coronal.folder)).spec
     assert (native.spacing_mm, native.window_size) == (given.spacing_mm, given.window_size)
+    fresh = Beginning.at_random(chosen, SliceStore(coronal.folder)).spec
+    assert (fresh.spacing_mm, fresh.window_size) == ((1.5, 1.5, 0.0), (32, 32, 1)), "what the scans have"
 
 
 def test_a_later_stage_expects_windows_of_its_own_views(store: SliceStore, finished: Path) -> None:
@@ -269,10 +292,11 @@ def test_slices_that_were_replaced_after_curation_are_refused(tmp_path: Path) ->
 
 
 def test_what_was_found_as_curated_is_read_again_only_where_it_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = write_store(tmp_path / "store")
     read: list[str] = []
+    caplog.set_level("INFO")
 
     def noting(path: Path) -> str:
         read.append(path.parent.name)
@@ -288,6 +312,11 @@ def test_what_was_found_as_curated_is_read_again_only_where_it_changed(
     os.utime(changed, ns=(1, 1))
     carry_out(course(made), tmp_path / "run")
     assert set(read) == {changed.parent.name}
+    said = [record.getMessage() for record in caplog.records if "as curated" in record.getMessage()]
+    assert [line.split(" (")[0].split("as curated, ")[1] for line in said] == [
+        f"{n} of them read now" for n in (3, 0, 1)
+    ]
+    assert all(line.startswith("3 scans") for line in said)
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, FileFormatError])

@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     validation = parser.add_mutually_exclusive_group()
     validation.add_argument("--validate-every", type=int, metavar="N", help="steps; default: the recipe's")
     validation.add_argument("--no-validation", action="store_true", help="learn from all scans; for one, needed")
+    parser.add_argument(
+        "--keep-every", type=int, metavar="N", help="steps; also keep the backbone of each N-th, in DIR/at-STEP"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
     add_training_precision(parser)
@@ -91,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
             workers=threads,
             team=team,
             tensorboard=args.tensorboard,
+            keep_every=args.keep_every,
         )
         if team.is_first:
             print(args.folder)

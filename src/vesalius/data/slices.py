@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
@@ -202,6 +203,19 @@ class SliceStore:
         """Along which plane the slices were taken."""
         plane: Plane = self.settings["plane"]
         return plane
+
+    def spacing_mm(self) -> tuple[float, float] | None:
+        """Return the sides of a pixel: those of all slices, or the median of their scans' own; None of no slice.
+
+        Raises:
+            FileFormatError: If a shard is damaged.
+        """
+        common = self.settings.get("spacing_mm")
+        if common is not None:
+            return float(common), float(common)
+        shards = [self.shard(number) for number in range(len(self._shards))]
+        sides = [shard.spacing_mm for shard in shards for _ in shard.numbers]
+        return (median(row_mm for row_mm, _ in sides), median(mm for _, mm in sides)) if sides else None
 
     @property
     def cases(self) -> tuple[str, ...]:

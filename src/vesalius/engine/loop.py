@@ -26,6 +26,7 @@ from torch import nn
 
 from vesalius.engine.company import Company
 from vesalius.engine.drawing import Seed, all_seeds, drawn_ahead
+from vesalius.engine.export import Export
 from vesalius.engine.inquiry import Gradients, Inquiry, Numbers, accumulated, mean
 from vesalius.engine.interruption import interruption_noticed
 from vesalius.engine.learner import Learner
@@ -57,6 +58,7 @@ def train(
     draw_ahead: int | None = None,
     clock: Callable[[], float] = time.monotonic,
     team: Team = ALONE,
+    export: Export | None = None,
 ) -> None:
     """Train until steps, minutes or patience are spent; go on from the run's checkpoint where there is one.
 
@@ -72,6 +74,7 @@ def train(
             None: none on a processor, else as many as two steps look at.
         clock: Seconds.
         team: The processes that train together, each with a learner of the same network and its own ``workers``.
+        export: Makes a model of what was learnt with every checkpoint, for others to use. None: nobody does.
 
     Raises:
         InterruptedRun: If SIGTERM or SIGINT came; the step in hand was finished and saved. It may be the last one:
@@ -103,7 +106,7 @@ def train(
             if is_over and not is_due:
                 break
             if requested or failed == PATIENCE:
-                _save(standing, run)
+                _save(standing, run, export)
                 raise _interrupted(requested, run) if requested else _diverged(run)
             if is_due:
                 _validate(task, standing, run, team)
@@ -120,14 +123,16 @@ def train(
                 for number in (number for one in team.gather(numbers) for number in one):
                     averages.add(number)
                 averages.add({"norm": norm, "rate": rate, "finite": float(failed == 0)})
+                if export is not None and run.writes:
+                    export.keep(run.path, learner.step)
             standing.trained_s = clock() - begun
             if not is_due and learner.step % settings.log_every == 0:
                 _report(standing, settings, run)
             is_late, *_ = team.gather(clock() - saved >= settings.save_every_s)  # all save together, or none
             if is_due or is_late:
-                _save(standing, run)
+                _save(standing, run, export)
                 saved = clock()
-    _save(standing, run)
+    _save(standing, run, export)
     _finish(standing, run)
     if requested:  # whoever trains again after this is to stop too
         raise _interrupted(requested, run)
@@ -221,10 +226,12 @@ def _single_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(before)
 
 
-def _save(standing: Standing[Trained], run: RunFolder) -> None:
+def _save(standing: Standing[Trained], run: RunFolder, export: Export | None) -> None:
     """Save, and then keep the weights if they are the best: if killed in between, ``_resumed`` keeps them."""
     run.save(standing.state_dict())
     _keep_if_best(standing, run)
+    if export is not None and run.writes:
+        export.so_far(run.path)
     run.draw_curves()
 
 

@@ -7,6 +7,8 @@
     curves.png      the same, to look at; drawn with a checkpoint and at the end
     last.pt         the latest checkpoint: complete, or the one before it
     best.pt         the weights of the best validation, where there were any
+    model.safetensors, spec.json   a model for others to use; of trainings that export one, that of ``last.pt``
+    at-STEP/        such a model of a step, where it was asked for
     pictures/       what validations gave to look at: ``step_00000200_NAME.png``
     events.*        for TensorBoard, where it was asked for
     .lock           held by the process that trains, freed by the system when that dies

@@ -19,11 +19,12 @@ from vesalius.checkpoints.load import find_weights_of, load_encoder
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.weights import open_weights
 from vesalius.data.slices import MANIFEST, SliceStore, sha256_of
+from vesalius.engine.export import Export
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
-from vesalius.engine.run import CHECKPOINT, RunFolder, opened, read_checkpoint
+from vesalius.engine.run import CHECKPOINT, opened, read_checkpoint
 from vesalius.engine.team import ALONE, Team
-from vesalius.errors import CheckpointError, DiskError, InterruptedRun, UsageError
+from vesalius.errors import CheckpointError, DiskError, UsageError
 from vesalius.geometry.planes import ORIENTATION
 from vesalius.io.atomic import replacing
 from vesalius.models.vit import Vit
@@ -62,8 +63,16 @@ class Beginning:
 
     @classmethod
     def at_random(cls, recipe: PretrainingRecipe, store: SliceStore) -> Beginning:
-        """Begin with the recipe's architecture, and expect slices as the store has them."""
-        return cls(spec=_as_stored(spec_of(recipe, "backbone"), recipe, store), source="at random")
+        """Begin with the recipe's architecture, and expect slices as the store has them.
+
+        Of a store with the scans' own spacings, as half of its slices have them or finer: a backbone that knows
+        none yet learns those.
+
+        Raises:
+            FileFormatError: If a shard is damaged.
+        """
+        spec = _as_stored(spec_of(recipe, "backbone"), recipe, store, store.spacing_mm())
+        return cls(spec=spec, source="at random")
 
     @classmethod
     def of(cls, start: str | Path, recipe: PretrainingRecipe, store: SliceStore) -> Beginning:
@@ -84,7 +93,8 @@ class Beginning:
                 got=f"{spec.name}, a {spec.architecture.kind} network",
                 do="name another: `vesalius models list`",
             )
-        spec = _as_stored(spec, recipe, store)
+        states_one = store.settings.get("spacing_mm") is not None
+        spec = _as_stored(spec, recipe, store, store.spacing_mm() if states_one else None)
         source = f"{spec.name}, {identity_of(weights)}"
         checkpoint = Path(start) / CHECKPOINT
         if not checkpoint.is_file():
@@ -148,9 +158,10 @@ def carry_out(
     workers: int = 1,
     team: Team = ALONE,
     tensorboard: bool = False,
+    keep_every: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Pretrain or go on, and write the backbone, the teacher's, into the run folder; also when interrupted.
+    """Pretrain or go on, and write the backbone, the teacher's, into the run folder with every checkpoint.
 
     Args:
         course: What to do.
@@ -159,6 +170,7 @@ def carry_out(
         workers: Threads (``engine.loop.train``).
         team: The processes that train together.
         tensorboard: Also write events.
+        keep_every: Also keep the backbone of every so many steps, in ``at-STEP`` of the run folder.
         clock: Seconds, by which minutes are counted.
 
     Raises:
@@ -166,6 +178,7 @@ def carry_out(
         VesaliusError: Whatever reading, training and writing may raise.
     """
     recipe, spec = course.recipe, course.beginning.spec
+    export = Export(write=lambda place, name: _write(course, learner, place, name), keep_every=keep_every)
     if team.is_first:
         _check(course.store)
     gram_teacher = None if course.gram is None else _gram_teacher(course.gram, spec, device)
@@ -176,12 +189,7 @@ def carry_out(
     if course.beginning.teacher is not None:
         _fill(learner.average, course.beginning.teacher)
     with opened(folder, course.config(), team=team, tensorboard=tensorboard) as run:
-        try:
-            train(task, learner, run, recipe.loop, workers=workers, clock=clock, team=team)
-        except InterruptedRun:
-            _write(course, learner, run, team)
-            raise
-        _write(course, learner, run, team)
+        train(task, learner, run, recipe.loop, workers=workers, clock=clock, team=team, export=export)
 
 
 def _check(store: SliceStore) -> None:
@@ -200,8 +208,8 @@ def _check(store: SliceStore) -> None:
     try:
         for key in store.check(but=same):
             sound[key] = state[key]
-        scans = len(sound) - len(same)
-        _logger.info("%d scans of the store are as curated (%.0f s)", scans, time.monotonic() - began)
+        read, took_s = len(sound) - len(same), time.monotonic() - began
+        _logger.info("%d scans of the store are as curated, %d of them read now (%.0f s)", len(sound), read, took_s)
     finally:
         if len(sound) > len(same):
             _note(note, sound)
@@ -215,35 +223,32 @@ def _note(path: Path, sound: Mapping[str, object]) -> None:
         _logger.info("not noted: %s", error)
 
 
-def _write(course: PretrainingCourse, learner: Learner[Pupil], run: RunFolder, team: Team) -> None:
+def _write(course: PretrainingCourse, learner: Learner[Pupil], folder: Path, name: str) -> None:
     """Write the teacher's backbone, in one file that ``load_encoder`` reads, with a spec that claims nothing."""
-    if not team.is_first:
-        return
     beginning = course.beginning
     spec = replace(
         beginning.spec,
-        name=run.path.resolve().name,
+        name=name,
         version="1",
         provenance=f"pretrained with Vesalius for {learner.step} steps on {len(course.store)} slices of "
         f"{len(course.store.cases)} scans, from {beginning.source}",
     )
-    state = learner.average.backbone.state_dict()
-    write_model(run.path, {name: tensor.to(torch.device("cpu")) for name, tensor in state.items()}, spec)
+    write_model(folder, learner.average.backbone.state_dict(), spec)
 
 
-def _as_stored(spec: ModelSpec, recipe: PretrainingRecipe, store: SliceStore) -> ModelSpec:
-    """Return a spec that expects plane and spacing of a store, in windows as learnt; of native spacings, its own.
+def _as_stored(
+    spec: ModelSpec, recipe: PretrainingRecipe, store: SliceStore, spacing_mm: tuple[float, float] | None
+) -> ModelSpec:
+    """Return a spec that expects plane and spacing of a store, in windows as learnt; of no spacing, its own.
 
     A window is kept with its spacing or not at all: 896 pixels of 0.45 mm are 0.4 m, of 1.5 mm more than a body.
     """
-    spacing_mm = store.settings.get("spacing_mm")
     spec = replace(spec, orientation=ORIENTATION[store.plane])
     if spacing_mm is None:
         return spec
     assert isinstance(spec.architecture, VitArchitecture)
-    side_mm = float(spacing_mm)
     window_size = window_size_of(recipe, spec.architecture)
-    return replace(spec, spacing_mm=(side_mm, side_mm, 0.0), window_size=window_size)
+    return replace(spec, spacing_mm=(*spacing_mm, 0.0), window_size=window_size)
 
 
 def _gram_teacher(source: str | Path, spec: ModelSpec, device: str) -> Vit:
