@@ -10,7 +10,10 @@ Learnt with the recipe of ``vesalius train meddinov3-depth``, made small (``dept
 what that command runs: a list, a backbone, the engine, a run folder. Measured on phantoms never seen with that
 folder's model, as ``segment`` runs it. The last slice of each, which has no next one, does not count.
 
-    python benchmarks/slice_depth.py --folder runs/slice_depth [--steps 400] [--seed 0]
+    python benchmarks/slice_depth.py --folder runs/slice_depth [--steps 400] [--seeds 1]
+
+Every seed has its own backbone and phantoms to learn from; all are measured on the same. A model that is in the
+folder is not learnt again.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -20,7 +23,6 @@ import argparse
 import json
 import os
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +30,8 @@ import numpy as np
 import torch
 
 import sides
+from few_shot import interval
+from slice_steps import in_words
 from vesalius.checkpoints.catalog import MEDDINOV3_SPEC
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.data.cache import Cache
@@ -129,43 +133,69 @@ def learn(recipe: SliceRecipe, data: tuple[Path, Path], folder: Path, *, threads
 
 
 def measure(segmenter: Segmenter, *, seed: int, count: int = 8) -> dict[str, float]:
-    """Return Dice on phantoms never seen: of each name, their mean, and of rods whatever they are called."""
-    scores: dict[str, list[float]] = {name: [] for name in ("rods", *dict(NAMES).values())}
+    """Return mean Dice on phantoms never seen (``measure_each``)."""
+    return {
+        name: float(np.mean(values)) for name, values in measure_each(segmenter, seed=seed, count=count).items()
+    }
+
+
+def measure_each(segmenter: Segmenter, *, seed: int, count: int) -> dict[str, list[float]]:
+    """Return Dice of each phantom never seen: of each name, their mean, and of rods whatever they are called."""
+    scores: dict[str, list[float]] = {name: [] for name in ("rods", *dict(NAMES).values(), "mean")}
     for number in range(count):
         image, labels = phantom(500_000 + seed * 1000 + number)
         found = segmenter(as_volume(image), options=SegmentOptions()).data
         found, labels = found[..., :-1], labels[..., :-1]
-        scores["rods"].append(dice(found > 0, labels > 0))
-        for label, name in NAMES:
-            scores[name].append(dice(found == label, labels == label))
-    means = {name: float(np.mean(values)) for name, values in scores.items()}
-    return {**means, "mean": float(np.mean([means[name] for _, name in NAMES]))}
+        of_name = {name: dice(found == label, labels == label) for label, name in NAMES}
+        of_phantom = {
+            **of_name,
+            "rods": dice(found > 0, labels > 0),
+            "mean": float(np.mean(list(of_name.values()))),
+        }
+        for name, value in of_phantom.items():
+            scores[name].append(value)
+    return scores
 
 
 def main() -> None:
-    """Learn every way, measure, print, write."""
+    """Learn every way with every seed, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="new: for phantoms and run folders; by default a temporary one")
+    parser.add_argument("--folder", type=Path, help="for phantoms and run folders; by default a temporary one")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--phantoms", type=int, default=16, help="to measure on")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if options.folder is None:
-        options.folder = Path(tempfile.mkdtemp()) / "slice_depth"
-    options.folder.mkdir(parents=True)
-    data, found = write_data(options.folder, seed=options.seed), {}
-    for name, recipe in recipes(steps=options.steps, seed=options.seed).items():
-        start = time.process_time()
-        segmenter = learn(recipe, data, options.folder / name.replace(", ", "-"), threads=options.threads)
-        seconds = time.process_time() - start
-        found[name] = {**measure(segmenter, seed=options.seed), "cpu_s": round(seconds, 1)}
-        print(name, found[name], flush=True)
-    sides.print_table([("way", *found["lora"]), *((name, *row.values()) for name, row in found.items())])
+    folder = options.folder or Path(tempfile.mkdtemp()) / "slice_depth"
+    found: dict[str, list[dict[str, list[float]]]] = {}
+    for seed in range(options.seeds):
+        place = folder / f"seed-{seed}"
+        for name, recipe in recipes(steps=options.steps, seed=seed).items():
+            segmenter = learnt_once(recipe, place, name.replace(", ", "-"), seed=seed, threads=options.threads)
+            found.setdefault(name, []).append(measure_each(segmenter, seed=0, count=options.phantoms))
+            print(seed, name, np.mean(found[name][-1]["mean"]), flush=True)
+    of_way = {
+        name: {part: interval(np.array([run[part] for run in runs])) for part in runs[0]}
+        for name, runs in found.items()
+    }
+    rows = [[name, *map(in_words, parts.values())] for name, parts in of_way.items()]
+    sides.print_table([("way", *next(iter(of_way.values()))), *rows])
     asked = {name: value for name, value in vars(options).items() if name != "folder"}
-    sides.write_result(
-        "slice_depth", {**asked, "phantoms": 8, "slices_shown": MEDDINOV3_DEPTH.slices, "dice": found}
-    )
+    about = {"slices_shown": MEDDINOV3_DEPTH.slices, "dice_of": "intervals of 95 %: seeds and phantoms drawn"}
+    dice_of = {name: {**parts.pop("mean"), **parts} for name, parts in of_way.items()}
+    sides.write_result("slice_depth", {**asked, **about, "dice": dice_of})
+
+
+def learnt_once(recipe: SliceRecipe, place: Path, name: str, *, seed: int, threads: int) -> Segmenter:
+    """Return the model of a folder, learnt if it is not there."""
+    if (place / name / "model.safetensors").is_file():
+        return load(place / name, precision="fp32")
+    listed = place / "backbone", place / "rods.json"
+    if not listed[1].is_file():
+        place.mkdir(parents=True, exist_ok=True)
+        write_data(place, seed=seed)
+    return learn(recipe, listed, place / name, threads=threads)
 
 
 if __name__ == "__main__":
