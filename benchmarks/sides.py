@@ -155,7 +155,7 @@ def machine() -> dict[str, Any]:
 def write_result(name: str, measured: Mapping[str, Any]) -> None:
     """Write ``results/NAME.json``: the command, the machine, the commit of the code, and what was measured.
 
-    Of sides that were kept, ``kept_sides`` says with which code they were measured; the commit is that which sums up.
+    Of kept sides ``kept_sides`` says with which code they were measured; the commit is of the one that sums up.
     """
     RESULTS.mkdir(exist_ok=True)
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
