@@ -34,7 +34,7 @@ alone, as stage 1; and all prompts at once, with up to three lumps painted into 
 Measured with ``Segmenter`` and ``Session`` on OpenKBP's 16 development cases (five trained structures, which are
 clicked on in the first eight; larynx, esophagus) and the last four sarcoma scans. Intervals are over cases, of the
 seeds' means. Minutes are the processor's, of one thread; every course that is finished is kept in the folder, and
-the weights of ``--long``.
+the weights of ``--long``. Run again, the script sums up what is kept.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -301,6 +301,13 @@ MEASURES = {
     "automatic and 5 clicks": ("corrected", CLICKS),
     "5 clicks, trained": ("clicks", CLICKS),
     "5 clicks, novel": ("novel", CLICKS),
+    "5 clicks, novel, no network": ("novel, no network", CLICKS),
+    "5 clicks, novel, balls": ("novel, balls", CLICKS),
+}
+GAINS = {
+    "trained, 5 clicks minus balls": ("clicks", "balls"),
+    "novel, 5 clicks minus balls": ("novel", "novel, balls"),
+    "novel, 5 clicks minus no network": ("novel", "novel, no network"),
 }
 
 
@@ -318,25 +325,40 @@ def over_seeds(runs: Sequence[Mapping[str, Curves]], what: str, clicks: int) -> 
     return np.mean([list(by_case(run[what], clicks).values()) for run in runs], axis=0)
 
 
-def stated(values: NDArray[np.float64]) -> dict[str, float | None]:
-    """Return a mean over cases with its 95 % interval."""
-    return in_numbers(bootstrap_mean(values))
+def stated(runs: Sequence[Mapping[str, Curves]], what: str, clicks: int) -> dict[str, Any]:
+    """Return the mean over cases of the seeds' means with its 95 % interval, and each seed's mean."""
+    each = [float(over_seeds([run], what, clicks).mean()) for run in runs]
+    return in_numbers(bootstrap_mean(over_seeds(runs, what, clicks)), each)
 
 
-def gained(first: NDArray[np.float64], second: NDArray[np.float64]) -> dict[str, float | None]:
-    """Return what the second gives more than the first, by flipping signs over cases."""
+def gained(runs: Sequence[Mapping[str, Curves]], what: str, over: str) -> dict[str, Any]:
+    """Return what clicks give more than what stands beside them, by flipping signs over cases; and by seed."""
+    first, second = (over_seeds(runs, which, CLICKS) for which in (over, what))
     difference = paired_difference(first, second)
-    return in_numbers(difference and difference.interval)
+    each = [float((over_seeds([run], what, CLICKS) - over_seeds([run], over, CLICKS)).mean()) for run in runs]
+    return in_numbers(difference and difference.interval, each)
 
 
-def in_numbers(interval: Interval | None) -> dict[str, float | None]:
-    """Return an interval as data."""
+def in_numbers(interval: Interval | None, seeds: Sequence[float] = ()) -> dict[str, Any]:
+    """Return an interval as data: over how many cases, their mean, its ends, and what each seed gives."""
     assert interval is not None
     ends = {"low": interval.low, "high": interval.high}
     return {
+        "n": interval.n,
         "mean": round(interval.estimate, 4),
         **{k: None if end is None else round(end, 4) for k, end in ends.items()},
+        **({"seeds": [round(seed, 4) for seed in seeds]} if seeds else {}),
     }
+
+
+def of_structure(runs: Sequence[Mapping[str, Curves]], structure: str) -> dict[str, float]:
+    """Return in how many cases a novel structure is, and the mean Dice after all clicks, however it is drawn."""
+    found = {
+        what: [list(by_case(run[what], CLICKS, (structure,)).values()) for run in runs]
+        for what in ("novel", "novel, no network", "novel, balls")
+    }
+    means = {what: round(float(np.mean(values)), 4) for what, values in found.items()}
+    return {"n": len(found["novel"][0]), **means}
 
 
 def summary(found: Mapping[str, Sequence[Mapping[str, Curves]]]) -> dict[str, Any]:
@@ -347,25 +369,14 @@ def summary(found: Mapping[str, Sequence[Mapping[str, Curves]]]) -> dict[str, An
         for measure, (what, clicks) in MEASURES.items():
             if what not in runs[0]:
                 continue
-            values = over_seeds(runs, what, clicks)
-            own[measure] = stated(values)
-            own[measure]["seeds"] = [round(float(over_seeds([run], what, clicks).mean()), 4) for run in runs]
+            own[measure] = stated(runs, what, clicks)
             if "four stages" in found and name not in ("four stages", *LONG):
-                whole = over_seeds(found["four stages"], what, clicks)
-                own[measure]["minus four stages"] = gained(whole, values)
-        for trained in ("", "novel, "):
-            learnt, balls = ("novel", "novel, balls") if trained else ("clicks", "balls")
-            ours, theirs = (over_seeds(runs, which, CLICKS) for which in (learnt, balls))
-            own[f"{trained or 'trained, '}5 clicks minus balls"] = gained(theirs, ours)
-        own["novel, by structure"] = {
-            structure: {
-                what: round(
-                    float(np.mean([list(by_case(run[what], CLICKS, (structure,)).values()) for run in runs])), 4
-                )
-                for what in ("novel", "novel, no network", "novel, balls")
-            }
-            for structure in NOVEL
-        }
+                whole, values = (over_seeds(some, what, clicks) for some in (found["four stages"], runs))
+                difference = paired_difference(whole, values)
+                own[measure]["minus four stages"] = in_numbers(difference and difference.interval)
+        for gain, (what, over) in GAINS.items():
+            own[gain] = gained(runs, what, over)
+        own["novel, by structure"] = {structure: of_structure(runs, structure) for structure in NOVEL}
         result[name] = own
     return result
 
@@ -382,6 +393,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="courses at a time, a thread each")
     parser.add_argument("--only", nargs="+", choices=(*SIDES, *LONG), help="courses; all by default")
     parser.add_argument("--result", default="stages", help="name of the result")
+    parser.add_argument("--remark", help="what to know of the measurements, kept with them")
     parser.add_argument("--side", choices=(*SIDES, *LONG, "supervoxels"), help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -407,10 +419,11 @@ def main() -> None:
     for name, own in result.items():
         rows.append([name, *(own[measure]["mean"] if measure in own else "-" for measure in MEASURES)])
     sides.print_table(rows)
-    sides.write_result(
-        options.result,
-        {"minutes": options.minutes, "long minutes": options.long, "supervoxels": divided, "courses": result},
-    )
+    about: dict[str, Any] = {"minutes": options.minutes, "long minutes": options.long, "supervoxels": divided}
+    if options.remark:
+        about["remark"] = options.remark
+    kept = {place: sides.kept_sides(options.folder / place, [name]) for place, name, _ in asked}
+    sides.write_result(options.result, {**about, "courses": result, "kept": kept})
 
 
 if __name__ == "__main__":
