@@ -74,10 +74,30 @@ def test_a_few_shot_suite_says_what_ids_mean_and_the_first_cases_alone_are_learn
     assert "1 to 3 cases" in capsys.readouterr().err
 
 
-def test_shards_are_for_what_several_processes_train(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words(place, "--shard", run="sharded")) == 2
-    assert "vesalius train" in capsys.readouterr().err
-    assert not (place / "sharded").exists()
+@pytest.mark.parametrize(
+    ("typed", "env", "do"),
+    [
+        (["--shard"], {}, "leave --shard and torchrun out"),
+        ([], {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}, "leave torchrun out"),
+        (["--preset", "cluster"], {}, "use --preset gpu"),
+        (["--spacing", "1.5"], {}, "leave --spacing out"),
+    ],
+)
+def test_what_only_models_of_slices_can_be_told_is_refused_before_anything_is_read(
+    place: Path,
+    typed: list[str],
+    env: dict[str, str],
+    do: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    given = words(place, *typed, run="several")
+    given[given.index("--data") + 1] = str(place / "no such list.json")
+    assert main(given) == 2
+    assert do in capsys.readouterr().err
+    assert not (place / "several").exists()
 
 
 def test_folds_are_held_out_and_the_model_is_made_of_all_cases_and_measured(

@@ -122,12 +122,6 @@ def test_windows_that_the_machine_can_bear_stay_as_they_are() -> None:
         assert (found.window_size, found.spacing_mm) == wanted
 
 
-def test_the_voxels_of_a_model_of_volumes_are_not_stated(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["finetune", "--data", str(place / "data" / "list.json"), "--run", str(place / "run")]
-    assert main([*words, "--model", "vesalius-small", "--spacing", "1.5"]) == 2
-    assert "leave --spacing out" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("flag", ["--folds", "--patience"])
 def test_what_only_models_of_volumes_have_is_refused(
     place: Path, flag: str, capsys: pytest.CaptureFixture[str]

@@ -69,7 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"validations in vain; default {usual.patience}; models of volumes only",
     )
-    how.add_argument("--preset", choices=("cpu", "gpu", "cluster"), default="cpu", help="default: %(default)s")
+    how.add_argument(
+        "--preset",
+        choices=("cpu", "gpu", "cluster"),
+        default="cpu",
+        help="default: %(default)s; cluster: models of slices only",
+    )
     how.add_argument("--spacing", type=float, metavar="MM", help="of a slice's pixels; models of slices only")
     how.add_argument("--seed", type=int, default=usual.seed, metavar="N", help="default: %(default)s")
     how.add_argument("--cache", type=Path, metavar="DIR", help="of prepared cases; default: DIR/cache")
@@ -83,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
     """Say the plan, train, and say whether it helped; DIR is then a model: ``vesalius segment --model DIR``.
 
     Raises:
-        UsageError: If several processes shall share the training of a model of volumes, or its voxels are stated.
+        UsageError: If several processes shall share the training of a model of volumes, or it is told what only
+            models of slices can be.
     """
     from vesalius.data.cache import Cache
     from vesalius.inference.device import device_to_train_on
@@ -111,18 +117,7 @@ def run(args: argparse.Namespace) -> int:
         refuse_existing(args.folder, resume=args.resume)
         finetune_slices(args, _listed(args))
         return 0
-    if args.shard:
-        raise UsageError(
-            expected="a backbone or a model of slices with --shard",
-            got=f"{args.model}, of volumes, which one process fine-tunes",
-            do="leave --shard and torchrun out, or use `vesalius train`",
-        )
-    if args.spacing is not None:
-        raise UsageError(
-            expected="a backbone or a model of slices with --spacing",
-            got=f"{args.model}, of volumes, whose voxels are fitted to the list's scans",
-            do="leave --spacing out",
-        )
+    _refuse_slices_only(args)
     refuse_existing(args.folder, resume=args.resume, mark=PLAN)
     device = device_to_train_on(args.device)
     cache, workers = Cache(args.cache or args.folder / "cache"), threads_of(args.threads)
@@ -147,6 +142,30 @@ def run(args: argparse.Namespace) -> int:
     record = record_of(tuning, schedule, curves=curves, steps=steps, benefits=benefits)
     print(write_record(args.folder, record).parent)
     return 0
+
+
+def _refuse_slices_only(args: argparse.Namespace) -> None:
+    """Refuse, of a model of volumes, what is meant for several processes, and a spacing."""
+    from vesalius.inference.device import processes
+
+    alone = "which one process fine-tunes"
+    for asked, word, why, do in (
+        (processes() > 1, "torchrun", alone, "leave torchrun out, or use `vesalius train`"),
+        (args.shard, "--shard", alone, "leave --shard and torchrun out, or use `vesalius train`"),
+        (args.preset == "cluster", "--preset cluster", alone, "use --preset gpu, or `vesalius train`"),
+        (
+            args.spacing is not None,
+            "--spacing",
+            "whose voxels are fitted to the list's scans",
+            "leave --spacing out",
+        ),
+    ):
+        if asked:
+            raise UsageError(
+                expected=f"a backbone or a model of slices with {word}",
+                got=f"{args.model}, of volumes, {why}",
+                do=do,
+            )
 
 
 def options_of(args: argparse.Namespace) -> FinetuneOptions:

@@ -58,7 +58,7 @@ def device_to_train_on(device: str) -> str:
     """
     if device != "auto":
         place = choose_device(device)
-        if place.startswith("cuda:") and _processes() > 1:
+        if place.startswith("cuda:") and processes() > 1:
             raise UsageError(
                 expected="--device cuda for several processes, of which each takes the card of its place",
                 got=device,
@@ -85,13 +85,14 @@ def _has_card(number: str) -> bool:
     return number.isdecimal() and int(number) < torch.cuda.device_count()
 
 
-def _processes() -> int:
+def processes() -> int:
+    """Return how many processes ``torchrun`` started, of which this is one; elsewhere it is alone."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _own(place: str) -> str:
     """Return the card of this process; where there is none for it, joining the others says so."""
-    if place != "cuda" or _processes() == 1:
+    if place != "cuda" or processes() == 1:
         return place
     number = os.environ["LOCAL_RANK"]
     return f"cuda:{number}" if _has_card(number) else "cpu"
