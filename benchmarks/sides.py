@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -158,7 +159,7 @@ def write_result(name: str, measured: Mapping[str, Any]) -> None:
     Of kept sides ``kept_sides`` says with which code they were measured; the commit is of the one that sums up.
     """
     RESULTS.mkdir(exist_ok=True)
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     record = {"command": command, "machine": machine(), "commit": commit(), **measured}
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
 
