@@ -297,12 +297,6 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "a tensor missing": (lambda s: s["network_weights"].pop("up_projection.decode.1.1.bias"), "decode.1.1.bias"),
     "a tensor nobody knows": (lambda s: s["network_weights"].update(extra=torch.ones(2)), "extra"),
-    "biases of keys": (
-        lambda s: s["network_weights"].update(
-            {f"dino_encoder.blocks.{n}.attn.qkv.bias": torch.zeros(3 * WIDTH) for n in range(DEPTH)}
-        ),
-        "bias_mask",
-    ),
     "two depths": (
         lambda s: s["network_weights"].update(
             {"up_projection.decode.0.0.weight": torch.zeros(2 * WIDTH, 2 * WIDTH, 2, 2)}
@@ -319,6 +313,51 @@ def test_what_is_not_said_or_does_not_fit_is_refused(tmp_path: Path, fault: str)
     change(saved)
     with pytest.raises(CheckpointError, match=said):
         load_slice_model(save(tmp_path, saved))
+
+
+def add_biases(saved: dict[str, Any], of_keys: float) -> dict[str, Tensor]:
+    """Make a checkpoint one of the trainers ``dinov3_base_*``: no registers, and biases without their masks."""
+    shapes = {f"dino_encoder.blocks.{number}.attn.qkv.bias": (3 * WIDTH,) for number in range(DEPTH)}
+    biases = seeded_vit(shapes)
+    for bias in biases.values():
+        bias[WIDTH : 2 * WIDTH] *= of_keys
+    saved["network_weights"].update(biases)
+    return biases
+
+
+@pytest.mark.parametrize("of_keys", [1.0, float("nan")])
+def test_biases_of_keys_that_were_trained_are_refused_with_that_reason(tmp_path: Path, of_keys: float) -> None:
+    saved = checkpoint(registers=0)
+    add_biases(saved, of_keys)
+    with pytest.raises(
+        CheckpointError, match="the file is whole, but trainers that start from Meta's weights"
+    ) as caught:
+        load_slice_model(save(tmp_path, saved))
+    assert f"in force in {DEPTH} blocks" in str(caught.value)
+    assert "missing" not in str(caught.value)
+
+
+def test_biases_of_keys_that_are_zero_change_nothing_and_the_others_are_read(tmp_path: Path) -> None:
+    saved = checkpoint(registers=0)
+    biases = add_biases(saved, 0.0)
+    encoder = load_slice_model(save(tmp_path, saved)).network.encoder
+    with_masks = {
+        name.removeprefix("dino_encoder."): tensor
+        for name, tensor in saved["network_weights"].items()
+        if name.startswith("dino_encoder.")
+    }
+    for name, bias in biases.items():
+        inner = name.removeprefix("dino_encoder.")
+        with_masks[inner] = bias.clone()
+        with_masks[inner][WIDTH : 2 * WIDTH] = 7.0  # which its mask zeroes
+        with_masks[f"{inner}_mask"] = torch.tensor([1.0, 0.0, 1.0]).repeat_interleave(WIDTH)
+    with_masks["storage_tokens"] = torch.zeros(1, 0, WIDTH)
+    torch.save(with_masks, tmp_path / "meta.pth")
+    masked = load_encoder(tmp_path / "meta.pth").network.state_dict()
+    assert masked.keys() == encoder.state_dict().keys()
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, masked[name]), name
+    assert encoder.state_dict()["blocks.0.attention.query_bias"].any()
 
 
 class Planted:

@@ -5,7 +5,8 @@ say what the network expects: spacing, patch, intensities, names of classes, and
 image as an array (z, y, x), transposes it by ``transpose_forward``, and takes slices along the first axis of what
 results. It takes files as they are stored; here they are turned to as files usually are (x to the left, y to the
 back, z up; for readers that reorient, x to the right and y to the front), which is the same for those that are.
-Trainers that start from Meta's weights are refused: they train biases of keys, which our network does not have.
+Trainers that start from Meta's weights drop the mask of the keys' biases and train them: such a file is refused,
+with that reason, unless they are zero, which is the same function as ours.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -38,8 +39,15 @@ _READ_AXES = {
 }
 """nnU-Net's reader of images -> where the axes of what it returns point: (z, y, x), never (x, y, z)."""
 
-ENCODER = replace(MEDDINOV3, name="nnunet meddinov3", prefix="dino_encoder.", heads=(), optional=("registers",))
-"""The layout of the encoder; trainers that dropped the registers have none."""
+ENCODER = replace(
+    MEDDINOV3,
+    name="nnunet meddinov3",
+    prefix="dino_encoder.",
+    heads=(),
+    optional=("registers",),
+    drops_masks=True,
+)
+"""The layout of the encoder; trainers that start from Meta's weights dropped registers and masks."""
 
 
 @dataclass(frozen=True, kw_only=True)

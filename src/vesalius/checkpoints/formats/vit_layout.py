@@ -62,6 +62,8 @@ class VitLayout:
     """Beginnings of names beside the encoder, of parts that only pretraining uses."""
     optional: tuple[str, ...] = ()
     """Our names that files may lack; they become zeros."""
+    drops_masks: bool = False
+    """Whether files come without the masks of the keys' biases. Nothing zeroes these then, so they must be zero."""
     norm_eps: float
     """No file says it."""
     specs: tuple[ModelSpec, ...]
@@ -103,6 +105,8 @@ class VitTranslation:
     """Tensors of the file that are left out."""
     absent: tuple[str, ...]
     """Our tensors that the file lacks, which become zeros."""
+    unmasked: tuple[str, ...] = ()
+    """Biases of queries, keys and values in one tensor that has no mask; those of the keys must be zero."""
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -119,8 +123,9 @@ class VitTranslation:
             rope_base: Of the network that is to be loaded, as its spec says; None is the published one.
 
         Raises:
-            CheckpointError: If the file's periods are not those of our rotary position.
+            CheckpointError: If the file's periods are not those of our rotary position, or keys have biases.
         """
+        self._audit_key_biases(tensors)
         self._audit_periods(tensors, self.architecture.rope_base if rope_base is None else rope_base)
         assembled = {}
         for ours, pieces in self.sources.items():
@@ -128,6 +133,21 @@ class VitTranslation:
             joined = torch.cat(parts) if parts else torch.zeros(self.shapes[ours])
             assembled[ours] = joined.reshape(self.shapes[ours])
         return assembled
+
+    def _audit_key_biases(self, tensors: Mapping[str, Tensor]) -> None:
+        """Refuse biases of keys that are in force: a query meets each after it was turned by the key's place.
+
+        Without the rotary position they would add one number to all of a query's logits, which softmax takes away.
+        """
+        largest = {name: float(tensors[name].float().chunk(3)[1].abs().max()) for name in self.unmasked}
+        biased = [name for name, size in largest.items() if size != 0]
+        if biased:
+            raise CheckpointError(
+                expected="keys without biases, as our network has them: DINOv3's are masked, MedDINOv3 has none",
+                got=f"biases of keys in force in {len(biased)} blocks, {biased[0]} up to {largest[biased[0]]:.3g}; "
+                "the file is whole, but trainers that start from Meta's weights drop the mask and train them",
+                do="take a checkpoint of the trainers meddinov3_base_*, or train anew with `vesalius finetune`",
+            )
 
     def _audit_periods(self, tensors: Mapping[str, Tensor], rope_base: float) -> None:
         stored = tensors.get(self.layout.prefix + self.layout.periods)
@@ -165,8 +185,10 @@ def translate_encoder(layout: VitLayout, shapes: Mapping[str, Shape]) -> VitTran
         for name in set(shapes) - known
         if name.startswith(layout.heads) or any(pattern.fullmatch(name) for pattern in unused)
     }
+    unmasked = _unmasked(sources, shapes)
+    masks = [] if layout.drops_masks else [f"{name}_mask" for name in unmasked]
     faults = {
-        "missing": sorted(known - set(shapes)) + _missing_masks(sources, shapes),
+        "missing": sorted(known - set(shapes)) + masks,
         "unknown": sorted(set(shapes) - known - dropped),
         "of a wrong shape": [name for name in ours if not _fits(sources[name], ours[name], shapes)],
     }
@@ -178,6 +200,7 @@ def translate_encoder(layout: VitLayout, shapes: Mapping[str, Shape]) -> VitTran
         shapes=ours,
         dropped=tuple(sorted(dropped)),
         absent=absent,
+        unmasked=unmasked,
     )
 
 
@@ -247,14 +270,13 @@ def _infer_architecture(layout: VitLayout, shapes: Mapping[str, Shape]) -> VitAr
     )
 
 
-def _missing_masks(sources: Mapping[str, tuple[Piece, ...]], shapes: Mapping[str, Shape]) -> list[str]:
-    """Return the masks that are missing beside biases of queries, keys and values in one tensor.
+def _unmasked(sources: Mapping[str, tuple[Piece, ...]], shapes: Mapping[str, Shape]) -> tuple[str, ...]:
+    """Return the biases of queries, keys and values in one tensor that have no mask beside them.
 
-    Without its mask the keys' bias is in force, and our network has none.
+    Without it the keys' bias is in force, and our network has none.
     """
     biases = [pieces[0] for name, pieces in sources.items() if name.endswith("query_bias")]
-    masks = [f"{piece.name}_mask" for piece in biases if piece.parts > 1]
-    return [name for name in masks if name not in shapes]
+    return tuple(one.name for one in biases if one.parts > 1 and f"{one.name}_mask" not in shapes)
 
 
 def _fits(pieces: tuple[Piece, ...], wanted: Shape, shapes: Mapping[str, Shape]) -> bool:
