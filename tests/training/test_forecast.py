@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,10 @@ def test_steps_and_a_validation_are_timed_and_nothing_of_them_is_kept(
         judged.append(network)
         return Validation(0.5)
 
+    def slow(network: Vista3D) -> Validation:
+        time.sleep(0.05)
+        return Validation(0.5)
+
     costs = measured_costs(course, Cache(tmp_path / "data" / "cache"), judge=judge, device="cpu", workers=1)
     assert costs.step_s > 0
     assert costs.validation_s >= 0
@@ -46,8 +51,12 @@ def test_steps_and_a_validation_are_timed_and_nothing_of_them_is_kept(
     assert len(judged) == 1
     assert set(tmp_path.iterdir()) == there
     assert all(torch.equal(tensor, before[name]) for name, tensor in (beginning.state or {}).items())
-    alone = measured_costs(course, Cache(tmp_path / "data" / "cache"), judge=None, device="cpu", workers=1)
-    assert alone.validation_s == 0.0
+    assert costs.answer_s == costs.validation_s
+    cache = Cache(tmp_path / "data" / "cache")
+    alone = measured_costs(course, cache, judge=None, device="cpu", workers=1)
+    assert alone.validation_s == alone.answer_s == 0.0
+    asked = measured_costs(course, cache, judge=judge, answer=slow, device="cpu", workers=1)
+    assert asked.answer_s >= 0.05 > asked.validation_s
 
 
 def test_a_stop_while_steps_are_measured_says_that_nothing_was_begun(

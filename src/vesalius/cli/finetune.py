@@ -18,7 +18,7 @@ from vesalius.cli.request import (
     threads_of,
     training_precision,
 )
-from vesalius.cli.slice_training import finetune_slices, is_of_slices
+from vesalius.cli.slice_training import add_window, finetune_slices, is_of_slices
 from vesalius.errors import UsageError
 from vesalius.training.finetune import FinetuneOptions
 
@@ -76,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: %(default)s; cluster: models of slices only",
     )
     how.add_argument("--spacing", type=float, metavar="MM", help="of a slice's pixels; models of slices only")
+    add_window(how)
     how.add_argument("--seed", type=int, default=usual.seed, metavar="N", help="default: %(default)s")
     how.add_argument("--cache", type=Path, metavar="DIR", help="of prepared cases; default: DIR/cache")
     how.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
@@ -148,17 +149,12 @@ def _refuse_slices_only(args: argparse.Namespace) -> None:
     """Refuse, of a model of volumes, what is meant for several processes, and a spacing."""
     from vesalius.inference.device import processes
 
-    alone = "which one process fine-tunes"
+    alone, fitted = "which one process fine-tunes", "whose voxels are fitted to the list's scans"
     for asked, word, why, do in (
         (processes() > 1, "torchrun", alone, "leave torchrun out, or use `vesalius train`"),
         (args.shard, "--shard", alone, "leave --shard and torchrun out, or use `vesalius train`"),
         (args.preset == "cluster", "--preset cluster", alone, "use --preset gpu, or `vesalius train`"),
-        (
-            args.spacing is not None,
-            "--spacing",
-            "whose voxels are fitted to the list's scans",
-            "leave --spacing out",
-        ),
+        (args.spacing is not None, "--spacing", fitted, "leave --spacing out"),
     ):
         if asked:
             raise UsageError(

@@ -7,18 +7,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from vesalius.data.cache import Cache
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import RunFolder
-from vesalius.engine.task import Validation
+from vesalius.engine.settings import LoopSettings
+from vesalius.engine.task import Task, Validation
 from vesalius.errors import InterruptedRun
 from vesalius.inference.machine import peak_resident_bytes
 from vesalius.models.promptable import Promptable
 from vesalius.training.course import Course, task_of
+
+Trained = TypeVar("Trained", bound=nn.Module)
+Sample = TypeVar("Sample")
 
 _STEPS = 3
 
@@ -33,12 +39,15 @@ class Costs:
         peak_bytes: Largest resident memory of the process so far, which has now prepared, learnt and validated.
         card_bytes: Most that these steps and the validation held on a CUDA card at once; 0 elsewhere. No card was
             at hand to try it.
+        answer_s: Seconds to segment one case by names and measure that, which is not all of a validation where
+            clicks are learnt; 0 where no case is validated.
     """
 
     step_s: float
     validation_s: float
     peak_bytes: int
     card_bytes: int = 0
+    answer_s: float = 0.0
 
 
 def measured_costs(
@@ -46,25 +55,59 @@ def measured_costs(
     cache: Cache,
     *,
     judge: Callable[[Promptable], Validation] | None,
+    answer: Callable[[Promptable], Validation] | None = None,
     device: str,
     workers: int,
 ) -> Costs:
-    """Take a few steps that nothing is kept of, and validate one case.
+    """Take a few steps of a course that nothing is kept of, and validate one case.
 
     Args:
         course: Whose steps to take; its cases are prepared, if they are not.
         cache: Where prepared cases are kept.
         judge: Validates one case.
+        answer: The same by names alone, where ``judge`` also clicks.
         device: Where the network is.
         workers: Samples worked on at once.
 
     Raises:
         InterruptedRun: If it was asked to stop; nothing was begun.
     """
-    loop = replace(course.recipe.loop, steps=1, minutes=None, validate_every=None, patience=None)
+    loop = unvalidated(course.recipe.loop)
     task = task_of(replace(course, recipe=replace(course.recipe, loop=loop)), cache, workers=workers)
-    network = course.beginning.network(seed=course.recipe.loop.seed).to(device)
+    network = course.beginning.network(seed=loop.seed).to(device)
     learner = Learner(network, course.optimisation())
+    return costs_of(task, learner, loop, judge=judge, answer=answer, device=device, workers=workers)
+
+
+def unvalidated(loop: LoopSettings) -> LoopSettings:
+    """Return the settings of a training of which only steps are of interest."""
+    return replace(loop, steps=1, minutes=None, validate_every=None, patience=None)
+
+
+def costs_of(
+    task: Task[Trained, Sample],
+    learner: Learner[Trained],
+    loop: LoopSettings,
+    *,
+    judge: Callable[[Trained], Validation] | None,
+    answer: Callable[[Trained], Validation] | None = None,
+    device: str,
+    workers: int,
+) -> Costs:
+    """Take a few steps, and validate one case.
+
+    Args:
+        task: What is learnt, without validations.
+        learner: Takes the steps, and is of no use afterwards.
+        loop: ``unvalidated``.
+        judge: Validates one case.
+        answer: The same by names alone, where ``judge`` also clicks.
+        device: Where the network is.
+        workers: Samples worked on at once.
+
+    Raises:
+        InterruptedRun: If it was asked to stop; nothing was begun.
+    """
     nowhere = RunFolder(Path("nowhere"), writes=False)
     is_card = torch.device(device).type == "cuda"
     if is_card:
@@ -80,10 +123,22 @@ def measured_costs(
             do="run the same command again; cases that were prepared are kept",
         ) from error
     step_s = (time.perf_counter() - begun) / _STEPS
-    begun = time.perf_counter()
-    if judge is not None:
-        with torch.no_grad():
-            judge(learner.average)
-    validation_s = time.perf_counter() - begun if judge else 0.0
+    validation_s = _seconds_of(judge, learner.average)
+    answer_s = _seconds_of(answer, learner.average) if answer else validation_s
     card_bytes = torch.cuda.max_memory_allocated(device) if is_card else 0
-    return Costs(step_s=step_s, validation_s=validation_s, peak_bytes=peak_resident_bytes(), card_bytes=card_bytes)
+    return Costs(
+        step_s=step_s,
+        validation_s=validation_s,
+        peak_bytes=peak_resident_bytes(),
+        card_bytes=card_bytes,
+        answer_s=answer_s,
+    )
+
+
+@torch.no_grad()
+def _seconds_of(judge: Callable[[Trained], Validation] | None, network: Trained) -> float:
+    begun = time.perf_counter()
+    if judge is None:
+        return 0.0
+    judge(network)
+    return time.perf_counter() - begun

@@ -55,3 +55,9 @@ def test_memory_of_a_card_is_told_beside_the_machine_s(place: Path) -> None:
     here, there = (list(plan_lines(tuning, replace(SHORT, card_bytes=size)))[-1] for size in (0, 5_200_000_000))
     assert "card" not in here
     assert there == f"{here}, 5.2 GB of the card"
+
+
+def test_the_time_to_measure_is_told_beside_the_whole(place: Path) -> None:
+    tuning = begin(place / "tiny", listed(place, 2), FinetuneOptions(folds=0))
+    said = list(plan_lines(tuning, replace(SHORT, seconds=1980.0, measuring_s=180.0, peak_bytes=2 * 10**9)))[-1]
+    assert said == "about 33 min in all, 3 min of them to measure whether it helped; 2.0 GB at the peak"

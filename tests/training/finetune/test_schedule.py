@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from training.small_tuning import SHORT, begun
+from training.small_tuning import SHORT, begun, listed
 from vesalius.errors import CheckpointError
-from vesalius.training.finetune import PLAN, FinetuneOptions, keep_schedule, kept_schedule, schedule_of
+from vesalius.training.finetune import PLAN, FinetuneOptions, begin, keep_schedule, kept_schedule, schedule_of
 from vesalius.training.forecast import Costs
 
 
@@ -25,6 +25,25 @@ def test_all_trainings_together_take_the_minutes_asked_for(place: Path) -> None:
     assert schedule_of(tuning, costs, FinetuneOptions(steps=7)).steps == 7
     alone = schedule_of(begun(place, training=1), costs, options)
     assert alone.steps == 1200
+
+
+def test_the_forecast_counts_what_is_measured_after_the_trainings_beside_the_minutes_asked_for(place: Path) -> None:
+    options = FinetuneOptions(minutes=10.0)
+    costs = Costs(step_s=0.5, validation_s=0.25, peak_bytes=10, answer_s=20.0)
+    tested = listed(place, 5)
+    tested = replace(tested, cases=(*tested.cases[:4], replace(tested.cases[4], split="test")))
+    for found, answers in (
+        (listed(place, 5), 5),  # the base model, on what the folds hold out
+        (tested, 4 + 2),  # and the base model and the new one, on the test case
+        (listed(place, 1, validation=True), 2),
+        (listed(place, 1, validation=True, name="vein"), 2),  # of which one is a copy
+        (listed(place, 1), 0),
+    ):
+        schedule = schedule_of(begin(place / "tiny", found, options), costs, options)
+        assert schedule.measuring_s == 20.0 * answers
+        assert schedule.seconds - schedule.measuring_s == pytest.approx(600, rel=0.05)
+    both = replace(listed(place, 1, validation=True), meanings={1: "liver", 2: "vein"})
+    assert schedule_of(begin(place / "tiny", both, options), costs, options).measuring_s == 60.0
 
 
 def test_a_run_keeps_the_schedule_with_which_it_began(tmp_path: Path) -> None:

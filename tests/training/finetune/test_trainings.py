@@ -22,6 +22,8 @@ from vesalius.models.build import build
 from vesalius.prompts.types import PointPrompt
 from vesalius.training.cross_validation import Curve
 from vesalius.training.finetune import FinetuneOptions, Resources, begin, train_all, train_folds, trainings
+from vesalius.training.forecast import Costs
+from vesalius.training.validation import WholeScans
 
 
 def test_an_interrupted_fold_is_gone_on_with_and_a_finished_one_is_not_done_again(
@@ -79,3 +81,21 @@ def test_a_model_that_takes_clicks_still_takes_them_when_it_was_fine_tuned(place
         Session(segmenter, Volume(read(mr.cases[0].image).data, GRID, "MR")).add(
             PointPrompt(voxel=(0.0, 0.0, 0.0), target="liver")
         )
+
+
+def test_a_test_case_is_measured_for_the_forecast_where_none_is_validated(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[tuple[str, ...]] = []
+
+    def noted(*_: object, judge: WholeScans | None, answer: WholeScans | None, **__: object) -> Costs:
+        judged.append(() if judge is None else tuple(case.name for case in judge.cases))
+        assert answer is None, "the model takes no clicks"
+        return Costs(step_s=1.0, validation_s=1.0, peak_bytes=1)
+
+    monkeypatch.setattr(trainings, "measured_costs", noted)
+    few = listed(place, 3)
+    tested = replace(few, cases=(*few.cases[:2], replace(few.cases[2], split="test")))
+    for one in (few, tested, listed(place, 1, validation=True)):
+        trainings.measure(begin(place / "tiny", one, FinetuneOptions()), Resources(cache=Cache(place / "cache")))
+    assert judged == [(), ("image-2",), ("image-5",)]

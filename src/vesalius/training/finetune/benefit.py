@@ -8,7 +8,7 @@ several scans of one patient are averaged before anything is compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.data.datalists.record import DataList, ListedCase, Split
 from vesalius.evaluation.benchmark import askable
 from vesalius.evaluation.copied_labels import CopiedLabels
 from vesalius.evaluation.matching import canonical
@@ -27,10 +27,13 @@ from vesalius.geometry.volume import LabelMap
 from vesalius.inference.segmenter import Segmenter, SegmentOptions, load
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.metrics.intervals import Difference, Interval, bootstrap_mean, paired_difference
+from vesalius.spec import ModelSpec
 from vesalius.training.cross_validation import Curve, Scores, unchosen_scores
 from vesalius.training.finetune.tuning import Finetuning
 
 COPIED = "copied labels"
+JUDGING: tuple[Split, ...] = ("validation", "test")
+"""Splits whose labelled cases say how good a model is that was made; the surest last."""
 _HOW = SegmentOptions(unvalidated=True)
 
 
@@ -140,7 +143,7 @@ def benefit_in_folds(tuning: Finetuning, model: str | Path, curves: Sequence[Cur
         curves: Of the folds.
         device: Where that model runs.
     """
-    rival = _Rival(tuning, model, device)
+    rival = _rival_of(tuning, model, device)
     tuned = {case: _spelled(scores, list(rival.against)) for case, scores in unchosen_scores(curves).items()}
     before: dict[str, Mapping[str, float]] = {}
     for course in tuning.folds:
@@ -150,37 +153,46 @@ def benefit_in_folds(tuning: Finetuning, model: str | Path, curves: Sequence[Cur
     return Benefit(on=on, tuned=tuned, before=before, against=rival.against, remark=rival.remark, people=people)
 
 
-def benefit_on(
-    tuning: Finetuning, model: str | Path, folder: Path, cases: Sequence[ListedCase], *, split: str, device: str
-) -> Benefit:
-    """Compare the model in a run folder on cases that it did not learn from.
+def benefits_after(
+    listed: DataList,
+    rival: Rival,
+    folder: Path,
+    *,
+    chosen_by: Split | None = None,
+    device: str,
+    on_measuring: Callable[[str], None] = lambda _: None,
+) -> Iterator[Benefit]:
+    """Compare the model in a run folder on the labelled validation cases and on the test cases of a list.
 
     Args:
-        tuning: What was trained.
-        model: To begin with.
+        listed: The list; labels are copied from its training cases.
+        rival: What was there before.
         folder: The run folder, which is a model now.
-        cases: Labelled ones of the list.
-        split: Of which they are; those for validation chose the weights.
-        device: Where the models run.
+        chosen_by: The split whose cases chose the weights, if any did.
+        device: Where the model runs.
+        on_measuring: Hears what is measured next.
     """
-    listed = tuning.course.listed
-    rival, tuned = _Rival(tuning, model, device), load(folder, device=device)
-    scores: dict[str, Mapping[str, float]] = {}
-    for case in read_references(listed, cases, tuned.vocabulary):
-        scores[case.name] = _found_by(tuned, case, list(rival.against))
-    before = rival.scores(listed, cases, listed.split("training"))
-    chosen = split == "validation"
-    on = f"{split} cases" + (", which chose the weights" if chosen else "")
-    people = {case.name: case.person for case in cases}
-    return Benefit(
-        on=on,
-        tuned=scores,
-        before=before,
-        against=rival.against,
-        chose_the_weights=chosen,
-        remark=rival.remark,
-        people=people,
-    )
+    tuned = None
+    for split in JUDGING:
+        cases = _labelled(listed.split(split))
+        if not cases:
+            continue
+        on_measuring(f"measuring {len(cases)} {split} case{'s' if len(cases) > 1 else ''}")
+        tuned = tuned or load(folder, device=device)
+        scores = {
+            case.name: _found_by(tuned, case, list(rival.against))
+            for case in read_references(listed, cases, tuned.vocabulary)
+        }
+        chosen = split == chosen_by
+        yield Benefit(
+            on=f"{split} cases" + (", which chose the weights" if chosen else ""),
+            tuned=scores,
+            before=rival.scores(listed, cases, listed.split("training")),
+            against=rival.against,
+            chose_the_weights=chosen,
+            remark=rival.remark,
+            people={case.name: case.person for case in cases},
+        )
 
 
 def benefits_of(
@@ -206,36 +218,55 @@ def benefits_of(
     if curves:
         on_measuring("measuring what was there before, on the held-out cases")
         found.append(benefit_in_folds(tuning, model, curves, device=device))
-    for split in ("validation", "test"):
-        cases = [case for case in tuning.course.listed.cases if case.split == split and case.is_labelled]
-        if cases:
-            on_measuring(f"measuring {len(cases)} {split} cases")
-            found.append(benefit_on(tuning, model, folder, cases, split=split, device=device))
+    listed = tuning.course.listed
+    if answers_after(listed, ()):
+        rival = _rival_of(tuning, model, device)
+        found += benefits_after(
+            listed, rival, folder, chosen_by="validation", device=device, on_measuring=on_measuring
+        )
     return found
 
 
-class _Rival:
-    """What was there before the fine-tuning."""
+def answers_of(tuning: Finetuning) -> int:
+    """Return how many whole scans are labelled and measured by ``benefits_of``: by networks, and by copying.
 
-    def __init__(self, tuning: Finetuning, model: str | Path, device: str) -> None:
-        known = {one.name for one in tuning.classes if not one.is_new}
-        made_for, asked_of = tuning.base.modality, tuning.course.beginning.spec.modality
-        self.remark = ""
-        if known and made_for != asked_of:
-            self.remark = f"{tuning.base.name} was made for {made_for} and is no rival on {asked_of}"
-            known = set()
-        self.against = {one.name: tuning.base.name if one.name in known else COPIED for one in tuning.classes}
-        self._segmenter = load(model, device=device) if known else None
-        self._vocabulary = Vocabulary.of(tuning.course.beginning.spec.vocabulary)
+    A copy is counted as what a network takes, which is more.
+    """
+    rivals = set(_against(tuning)[0].values())
+    held_out = sum(len(_labelled(course.listed.split("validation"))) for course in tuning.folds)
+    return held_out * len(rivals) + answers_after(tuning.course.listed, rivals)
+
+
+def answers_after(listed: DataList, rivals: Collection[str]) -> int:
+    """Return how many of them are by ``benefits_after``, against so many rivals."""
+    return (1 + len(rivals)) * sum(len(_labelled(listed.split(split))) for split in JUDGING)
+
+
+class Rival:
+    """What was there before the fine-tuning.
+
+    Args:
+        against: Class -> its name: that of the model to begin with, or ``COPIED``.
+        model: To begin with; it is loaded if it knows a class.
+        spec: Of the model that is made.
+        device: Where that model runs.
+        remark: What else to know of it.
+    """
+
+    def __init__(
+        self, against: Mapping[str, str], model: str | Path, spec: ModelSpec, *, device: str, remark: str = ""
+    ) -> None:
+        self.against, self.remark = against, remark
+        self._segmenter = load(model, device=device) if set(against.values()) - {COPIED} else None
+        self._vocabulary = Vocabulary.of(spec.vocabulary)
 
     def scores(self, listed: DataList, cases: Sequence[ListedCase], drawn: Sequence[ListedCase]) -> Scores:
         """Return its Dice of labelled cases, where labels may be copied from other labelled ones."""
-        labelled, sources = ([case for case in some if case.is_labelled] for some in (cases, drawn))
         copied = [name for name, rival in self.against.items() if rival == COPIED]
         known = [name for name, rival in self.against.items() if rival != COPIED]
-        copy = CopiedLabels(listed, sources, self._vocabulary) if copied else None
+        copy = CopiedLabels(listed, _labelled(drawn), self._vocabulary) if copied else None
         found: dict[str, Mapping[str, float]] = {}
-        for case in read_references(listed, labelled, self._vocabulary):
+        for case in read_references(listed, _labelled(cases), self._vocabulary):
             own: dict[str, float] = {}
             if copy is not None:
                 stated = set(map(canonical, case.stated))
@@ -246,6 +277,25 @@ class _Rival:
                 own |= _found_by(self._segmenter, case, known)
             found[case.name] = own
         return found
+
+
+def _rival_of(tuning: Finetuning, model: str | Path, device: str) -> Rival:
+    against, remark = _against(tuning)
+    return Rival(against, model, tuning.course.beginning.spec, device=device, remark=remark)
+
+
+def _against(tuning: Finetuning) -> tuple[dict[str, str], str]:
+    """Return class -> what was there before, and what else to know of that."""
+    known = {one.name for one in tuning.classes if not one.is_new}
+    made_for, asked_of, remark = tuning.base.modality, tuning.course.beginning.spec.modality, ""
+    if known and made_for != asked_of:
+        remark = f"{tuning.base.name} was made for {made_for} and is no rival on {asked_of}"
+        known = set()
+    return {one.name: tuning.base.name if one.name in known else COPIED for one in tuning.classes}, remark
+
+
+def _labelled(cases: Sequence[ListedCase]) -> list[ListedCase]:
+    return [case for case in cases if case.is_labelled]
 
 
 def _found_by(segmenter: Segmenter, case: ReferenceCase, names: Sequence[str]) -> dict[str, float]:

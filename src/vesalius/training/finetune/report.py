@@ -45,8 +45,23 @@ def plan_lines(tuning: Finetuning, schedule: Schedule) -> Iterator[str]:
     yield _judgement(tuning, people)
     often = f", validated every {schedule.validate_every}" if tuning.validated else ""
     yield f"{schedule.steps} steps each at most{often}, {schedule.step_s:.2f} s a step as measured"
-    on_card = f", {schedule.card_bytes / 1e9:.1f} GB of the card" if schedule.card_bytes else ""
-    yield f"about {_minutes(schedule.seconds)} in all, {schedule.peak_bytes / 1e9:.1f} GB at the peak{on_card}"
+    yield totals(
+        schedule.seconds, schedule.measuring_s, peak_bytes=schedule.peak_bytes, card_bytes=schedule.card_bytes
+    )
+
+
+def totals(seconds: float, measuring_s: float, *, peak_bytes: int, card_bytes: int) -> str:
+    """Say what all of it will take.
+
+    Args:
+        seconds: In all.
+        measuring_s: Of these, after the trainings.
+        peak_bytes: Resident memory.
+        card_bytes: Of a CUDA card; 0 elsewhere.
+    """
+    measuring = f", {_minutes(measuring_s)} of them to measure whether it helped" if measuring_s else ""
+    on_card = f", {card_bytes / 1e9:.1f} GB of the card" if card_bytes else ""
+    return f"about {_minutes(seconds)} in all{measuring}; {peak_bytes / 1e9:.1f} GB at the peak{on_card}"
 
 
 def _judgement(tuning: Finetuning, people: int) -> str:

@@ -35,13 +35,22 @@ class Resources:
 
 
 def measure(tuning: Finetuning, resources: Resources) -> Costs:
-    """Prepare the cases and measure a few steps and the validation of one case; nothing of it is kept."""
-    judge = None
-    if tuning.validated:
-        first = tuning.validated[0]
-        judge = first.judge(labelled_validation(first.listed)[:1])
+    """Prepare the cases and measure a few steps and the validation of one case; nothing of it is kept.
+
+    Where none is validated it is a test case, if there are any: they are measured at the end (``benefits_of``).
+    """
+    course = tuning.validated[0] if tuning.validated else tuning.course
+    tested = (case for case in course.listed.split("test") if case.is_labelled and case.classes != ())
+    cases = labelled_validation(course.listed) if tuning.validated else tuple(tested)
+    judge = course.judge(cases[:1]) if cases else None
+    answer = replace(judge, clicks=0) if judge and judge.clicks else None
     return measured_costs(
-        tuning.course, resources.cache, judge=judge, device=resources.device, workers=resources.workers
+        tuning.course,
+        resources.cache,
+        judge=judge,
+        answer=answer,
+        device=resources.device,
+        workers=resources.workers,
     )
 
 
