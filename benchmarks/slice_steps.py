@@ -160,7 +160,7 @@ def main() -> None:
     sides.print_table(rows)
     about = {
         "minutes": arguments.minutes,
-        "minutes_of_long": arguments.long,
+        **({"minutes_of_long": arguments.long} if arguments.long else {}),
         "seeds": arguments.seeds,
         "learnt_from": arguments.cases,
         "measured_on": arguments.judged,

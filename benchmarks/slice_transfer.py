@@ -168,7 +168,7 @@ def main() -> None:
         "measured_on": arguments.judged,
         "dice_of": "mean over five structures; intervals of 95 %: support sets and cases drawn",
         "pretrained_for_min": pretrained_for,
-        "as_long": counted or None,
+        **({"as_long": counted} if counted else {}),
         "by_structure": {
             name: [slice_runs.by_structure(found[n, name]) for n in range(sets[name])] for name in sets
         },

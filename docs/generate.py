@@ -1,12 +1,14 @@
-"""Make what the docs state and the program knows: the reference of commands, and the table of measured numbers.
+"""Make what the docs state and the program knows: the reference of commands, and the tables of measured numbers.
 
-``python docs/generate.py`` rewrites ``docs/reference/cli.md`` and the table in ``README.md``; tests hold them true.
+``python docs/generate.py`` rewrites ``docs/reference/cli.md``, the table in ``README.md`` and that of the paper's
+steps in ``docs/concepts/training.md``; tests hold them true. Means are stated with the intervals of their files.
 """
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -21,6 +23,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+TRAINING = ROOT / "docs" / "concepts" / "training.md"
+STEPS_BEGIN, STEPS_END = "<!-- steps: begin -->", "<!-- steps: end -->"
 
 SENTENCES: Mapping[str, str] = {
     "auto_vs_monai.json": "One 128³ window of the full-width network, 117 classes, against MONAI {machine[monai]} "
@@ -43,11 +47,11 @@ SENTENCES: Mapping[str, str] = {
     "has counted them since), {seconds:.0f} s on a busy machine (forecast {forecast_seconds:.0f})",
     "built_in_model.json": "`vesalius-small`, head and neck, human labels, "
     "{head-neck[summary][mean of the five][n]} development cases: mean Dice of brainstem, cord, parotids and "
-    "mandible {head-neck[summary][mean of the five][mean]:.3f} (copied labels: "
-    "{no learning[copied][mean of the five][mean]:.3f}); agreement with silver labels on one torso never trained "
+    "mandible {head-neck[summary][mean of the five]:.3f}, copied labels "
+    "{no learning[copied][mean of the five]:.3f}; agreement with silver labels on one torso never trained "
     "on: liver {example[per_case][example_ct][liver]:.2f}, spleen {example[per_case][example_ct][spleen]:.2f}, "
     "kidneys {example[per_case][example_ct][kidneys]:.2f}, lungs {example[per_case][example_ct][lungs]:.2f}; "
-    "labels in bf16 against fp32: mean Dice {bf16 against fp32[mean][mean]:.4f}. How well the Dice that it "
+    "labels in bf16 against fp32: mean Dice {bf16 against fp32[mean]:.4f}. How well the Dice that it "
     "expects of its results ranks those below 0.7 ({confidence[below_0.7]} of {confidence[n]}) under the others, "
     "each case left out of its fit: area {confidence[auc_below_0.7]:.2f} (95 % over cases "
     "{confidence[interval_95][0]:.2f} to {confidence[interval_95][1]:.2f}), mean absolute error "
@@ -81,22 +85,18 @@ SENTENCES: Mapping[str, str] = {
     "{ratios[vesalius][20_objects]:.2f} and {ratios[vesalius-fp32][20_objects]:.2f}. Masks after ten clicks in "
     "one window, the head told what MONAI's is told: Dice "
     "{agreement_with_monai[vesalius-fp32][masks][block][dice]:.4f} in fp32",
-    "few_shot.json": "MSD's hippocampus MR, which no model of ours had seen, {minutes:g} minutes of a core a run, "
-    "{support_sets} support sets, {held_out_cases} cases held out: with one labelled case fine-tuned "
-    "{by_cases[1 labelled][dice][finetuned][mean]:.3f}, the same network from scratch "
-    "{by_cases[1 labelled][dice][scratch][mean]:.3f}, copied labels "
-    "{by_cases[1 labelled][dice][copied][mean]:.3f}, nnU-Net v2 {by_cases[1 labelled][dice][nnunet][mean]:.3f} "
-    "({support_sets_of_nnunet} sets); with three {by_cases[3 labelled][dice][finetuned][mean]:.3f}, "
-    "{by_cases[3 labelled][dice][scratch][mean]:.3f}, {by_cases[3 labelled][dice][copied][mean]:.3f}, "
-    "{by_cases[3 labelled][dice][nnunet][mean]:.3f}; with ten {by_cases[10 labelled][dice][finetuned][mean]:.3f}, "
-    "{by_cases[10 labelled][dice][scratch][mean]:.3f}, {by_cases[10 labelled][dice][copied][mean]:.3f}, "
-    "{by_cases[10 labelled][dice][nnunet][mean]:.3f}. Fine-tuned over scratch, support sets and cases drawn: "
-    "{by_cases[1 labelled][finetuned_minus][scratch][mean]:.3f} "
-    "({by_cases[1 labelled][finetuned_minus][scratch][low]:.3f} to "
-    "{by_cases[1 labelled][finetuned_minus][scratch][high]:.3f}) and "
-    "{by_cases[3 labelled][finetuned_minus][scratch][mean]:.3f} "
-    "({by_cases[3 labelled][finetuned_minus][scratch][low]:.3f} to "
-    "{by_cases[3 labelled][finetuned_minus][scratch][high]:.3f})",
+    "few_shot.json": "MSD's hippocampus MR, which no model of ours had seen, {minutes:g} minutes of a core a "
+    "run, {support_sets} support sets, {held_out_cases} cases held out, both drawn for the intervals: with one "
+    "labelled case fine-tuned {by_cases[1 labelled][dice][finetuned]:.3f}, the same network from scratch "
+    "{by_cases[1 labelled][dice][scratch]:.3f}, copied labels {by_cases[1 labelled][dice][copied]:.3f}, nnU-Net "
+    "v2 {by_cases[1 labelled][dice][nnunet]:.3f} ({support_sets_of_nnunet} sets); with three "
+    "{by_cases[3 labelled][dice][finetuned]:.3f}, {by_cases[3 labelled][dice][scratch]:.3f}, "
+    "{by_cases[3 labelled][dice][copied]:.3f}, {by_cases[3 labelled][dice][nnunet]:.3f}; with ten "
+    "{by_cases[10 labelled][dice][finetuned]:.3f}, {by_cases[10 labelled][dice][scratch]:.3f}, "
+    "{by_cases[10 labelled][dice][copied]:.3f}, {by_cases[10 labelled][dice][nnunet]:.3f}. Fine-tuned over "
+    "scratch: {by_cases[1 labelled][finetuned_minus][scratch]:.3f}, "
+    "{by_cases[3 labelled][finetuned_minus][scratch]:.3f} and "
+    "{by_cases[10 labelled][finetuned_minus][scratch]:.3f}",
     "handover.json": "From features to labels, statistics and files, {shape[0]} x {shape[1]} x {shape[2]} voxels, "
     "{classes} classes: {ours[total]:.1f} s; {voxels_that_differ} of {voxels} voxels differ from the dense "
     "computation, which takes {dense[total]:.1f} s",
@@ -104,28 +104,31 @@ SENTENCES: Mapping[str, str] = {
     "{sides[vesalius][windows_per_second]:.1f} a second, {sides[monai][ours_to_it]:.1f} times those of MONAI's "
     "CacheDataset as VISTA3D uses it, {sides[monai-indexed][ours_to_it]:.1f} times those with class indices cached "
     "in {sides[vesalius][peak_gb]:.1f} against {sides[monai][peak_gb]:.1f} GB",
-    "slice_depth.json": "A phantom of rods whose kind only the next slice tells, on a frozen transformer, learnt "
-    "by the recipe with depth: Dice {dice[depth, neighbours shown][mean]:.2f} with adapters that see their "
-    "neighbours, {dice[depth, one slice shown][mean]:.2f} with one slice shown, {dice[lora][mean]:.2f} with LoRA "
-    "and {dice[decoder alone][mean]:.2f} with neither (chance 0.5)",
+    "slice_depth.json": "{phantoms} phantoms of rods whose kind only the next slice tells, on a frozen "
+    "transformer, learnt by the recipe with depth, seeds: {seeds}: Dice {dice[depth, neighbours shown]:.3f} with "
+    "adapters that see their neighbours, {dice[depth, one slice shown]:.3f} with one slice shown, "
+    "{dice[lora]:.3f} with LoRA and {dice[decoder alone]:.3f} with neither (chance 0.5)",
+    "slice_precision.json": "A toy of slices after {minutes:g} minutes of a core, {measured_on} scans to measure "
+    "on: mean Dice of five structures {dice[bf16]:.4f} in bf16, {dice[fp32]:.4f} in fp32, the difference "
+    "{bf16_minus_fp32:.4f}",
     "slice_steps.json": "The paper's steps on slices of heads, {minutes:g} minutes of a core a step, seeds: "
     "{seeds}, {measured_on} scans to measure on, mean Dice of five structures: "
-    "plain transformer {dice[plain][mean]:.3f}, features of four depths {dice[depths][mean]:.3f}, fused "
-    "{dice[fused][mean]:.3f}, 1.75 times the pixels {dice[resolution][mean]:.3f}, pretrained "
-    "{dice[pretrained][mean]:.3f}, nnU-Net 2-D in the same time {dice[nnunet][mean]:.3f}, with "
-    "the others' batch instead of its own {dice[nnunet, batch][mean]:.3f}",
+    "plain transformer {dice[plain]:.3f}, features of four depths {dice[depths]:.3f}, fused "
+    "{dice[fused]:.3f}, 1.75 times the pixels {dice[resolution]:.3f}, pretrained (for "
+    "{pretrained_for_min:.0f} minutes, which are not counted) {dice[pretrained]:.3f}, nnU-Net 2-D in the same time "
+    "{dice[nnunet]:.3f}, with the others' batch instead of its own {dice[nnunet, batch]:.3f}",
     "slice_transfer.json": "Slices learnt from two labelled scans in {minutes:g} minutes of a core, "
-    "{support_sets} support sets, {measured_on} scans to measure on: mean Dice of five structures "
-    "{dice[pretrained][mean]:.3f} from a toy transformer that had learnt without labels for "
-    "{pretrained_for_min:.0f} minutes, {dice[scratch][mean]:.3f} from scratch, copied labels "
-    "{dice[copied][mean]:.3f}; pretrained over scratch {gained_over_scratch[pretrained][mean]:.3f} "
-    "({gained_over_scratch[pretrained][low]:.3f} to {gained_over_scratch[pretrained][high]:.3f})",
+    "{support_sets} support sets, {measured_on} scans to measure on (minutes and recipe were chosen on them): mean "
+    "Dice of five structures {dice[pretrained]:.3f} from a toy transformer that had learnt without labels for "
+    "{pretrained_for_min:.0f} minutes more, {dice[scratch]:.3f} from scratch, copied labels {dice[copied]:.3f}; "
+    "pretrained over scratch {gained_over_scratch[pretrained]:.3f}",
     "slices_vs_published.json": "{slices} DICOM slices at {pixels}² through MedDINOv3 (ViT-B, seeded weights, "
     "{classes} classes), one thread, beside other work: by default (bf16, no reflections) "
     "{sides[vesalius][slice_s_ratio]:.2f} of the time of the published loop in fp32 "
     "({sides[published-fp32][slice_s]:.0f} s a slice) and {sides[vesalius][peak_gb_ratio]:.2f} of its memory, "
-    "{memory_growth_gb:.1f} GB more for twice the slices; the same work in fp32 "
-    "{sides[vesalius-mirror-fp32][slice_s_ratio]:.2f} of the time, "
+    "{memory_growth_gb:.1f} GB more for twice the slices. That is another answer: one pass for its four, "
+    "{sides[vesalius][same_label]:.2f} of the labels the same (on weights that nobody trained). The same work in "
+    "fp32 {sides[vesalius-mirror-fp32][slice_s_ratio]:.2f} of the time, "
     "{sides[vesalius-mirror-fp32][same_label]:.4f} of the labels the same",
     "slice_likeness.json": "Slices of {scans} CT known again among {slices}, each against other patients: "
     "{changes[as they are][known_again]:.0%} as they are, "
@@ -139,32 +142,37 @@ SENTENCES: Mapping[str, str] = {
     "overfit.json": "One scan of head and neck learnt by heart from nothing, by names and clicks, {minutes:g} "
     "minutes of a core: Dice by name at least {lowest[by name]:.2f} of every structure, by one click at least "
     "{lowest[by one click]:.3f}, in the mean {mean[by one click]:.3f} ({asked for} asked for)",
-    "pretraining_works.json": "Toy transformers that learnt without labels for 25 minutes of a core, three seeds: "
-    "a linear map from their frozen patches to five structures of the head, asked of 16 unseen people, has "
-    "{seeds[0][gains][1][estimate]:.3f}, {seeds[1][gains][1][estimate]:.3f} and "
-    "{seeds[2][gains][1][estimate]:.3f} more Dice than the place alone (0.08 asked for), and "
-    "{seeds[0][gains][0][estimate]:.3f}, {seeds[1][gains][0][estimate]:.3f} and "
-    "{seeds[2][gains][0][estimate]:.3f} more than random transformers. The size of the pixels, 1 mm, was "
-    "looked at on these people first: at 1.5 mm the first seed had 0.079 over the place",
-    "pretraining_stages.json": "A toy transformer's first stage and {minutes:g} minutes of a core more: the linear "
-    "probe of 16 unseen people gives {probe[scores][7][mean][estimate]:.3f} after stage 1, "
-    "{probe[scores][5][mean][estimate]:.3f} after as many minutes more of it, "
-    "{probe[scores][3][mean][estimate]:.3f} after stage 2 (Gram anchoring) and "
-    "{probe[scores][1][mean][estimate]:.3f} after stage 3 (high resolution): no difference that 16 show",
-    "promptable_vit.json": "Three structures of a scan learnt by heart by VISTA3D's heads on a toy transformer, "
-    "{minutes:g} minutes of a core: by name at least {lowest[by name]:.2f}, by one click at least "
-    "{lowest[by one click]:.2f}, in the mean {mean[by one click]:.2f} ({asked for} asked for)",
+    "pretraining_pixels.json": "At what size of pixels to probe a toy transformer's patches, on {judged_on} "
+    "labelled scans that it had learnt from without labels, and that nothing else is reported of: a linear map has "
+    "a mean Dice of {sizes[1 mm][linear][pretrained]:.3f} at 1 mm and {sizes[1.5 mm][linear][pretrained]:.3f} at "
+    "1.5 mm, {sizes[1 mm][linear][gain over place]:.3f} and {sizes[1.5 mm][linear][gain over place]:.3f} more than "
+    "the place alone",
+    "pretraining_works.json": "Toy transformers that learnt without labels for 25 minutes of a core, three "
+    "seeds: a linear map from their frozen patches to five structures of the head, asked of 16 unseen people, "
+    "has {seeds[0][gains][1]:.3f}, {seeds[1][gains][1]:.3f} and {seeds[2][gains][1]:.3f} more Dice than the "
+    "place alone (0.08 asked for), and {seeds[0][gains][0]:.3f}, {seeds[1][gains][0]:.3f} and "
+    "{seeds[2][gains][0]:.3f} more than random transformers. The size of the pixels, 1 mm, was looked at on "
+    "these people once, before",
+    "pretraining_stages.json": "A toy transformer's first stage and {minutes:g} minutes of a core more, one "
+    "seed: the linear probe of 16 unseen people gives {probe[scores][7][mean]:.3f} after stage 1, "
+    "{probe[scores][5][mean]:.3f} after as many minutes more of it, {probe[scores][3][mean]:.3f} after stage 2 "
+    "(Gram anchoring) and {probe[scores][1][mean]:.3f} after stage 3 (high resolution), {probe[gains][4]:.3f} "
+    "over stage 2 and {probe[gains][5]:.3f} over as much more of stage 1: no difference that 16 show",
+    "promptable_vit.json": "Three structures of a scan learnt by heart by VISTA3D's heads on a toy transformer "
+    "that begins at random (patches of 4 pixels, nothing pretrained), {minutes:g} minutes of a core: by name at "
+    "least {lowest[by name]:.2f}, by one click at least {lowest[by one click]:.2f}, in the mean "
+    "{mean[by one click]:.2f} ({asked for} asked for)",
     "stages.json": "VISTA3D's stages from nothing, {minutes:g} minutes of a core a course, two seeds, five "
-    "structures of the head on 16 scans: all four stages {courses[four stages][automatic][mean]:.2f}, without "
+    "structures of the head on 16 scans: all four stages {courses[four stages][automatic]:.2f}, without "
     "painted scans "
-    "{courses[without synthesis][automatic][mean]:.2f}, without supervoxels "
-    "{courses[without supervoxels][automatic][mean]:.2f}, stages 1 and 3 alone "
-    "{courses[stages 1 and 3][automatic][mean]:.2f}, everything at once {courses[at once][automatic][mean]:.2f}; "
-    "after five clicks {courses[four stages][automatic and 5 clicks][mean]:.2f}, "
-    "{courses[without synthesis][automatic and 5 clicks][mean]:.2f}, "
-    "{courses[without supervoxels][automatic and 5 clicks][mean]:.2f}, "
-    "{courses[stages 1 and 3][automatic and 5 clicks][mean]:.2f}, "
-    "{courses[at once][automatic and 5 clicks][mean]:.2f}",
+    "{courses[without synthesis][automatic]:.2f}, without supervoxels "
+    "{courses[without supervoxels][automatic]:.2f}, stages 1 and 3 alone "
+    "{courses[stages 1 and 3][automatic]:.2f}, everything at once {courses[at once][automatic]:.2f}; "
+    "after five clicks {courses[four stages][automatic and 5 clicks]:.2f}, "
+    "{courses[without synthesis][automatic and 5 clicks]:.2f}, "
+    "{courses[without supervoxels][automatic and 5 clicks]:.2f}, "
+    "{courses[stages 1 and 3][automatic and 5 clicks]:.2f}, "
+    "{courses[at once][automatic and 5 clicks]:.2f}",
     "stages_long.json": "Networks that learnt clicks for {long minutes:g} minutes of a core, lumps painted into "
     "their windows, and never heard of larynx, esophagus and sarcoma: five clicks as on what has no name give "
     "{courses[long, lumps][novel, by structure][larynx][novel]:.2f}, "
@@ -176,7 +184,7 @@ SENTENCES: Mapping[str, str] = {
     "{courses[long, lumps][novel, by structure][larynx][novel, balls]:.2f}, "
     "{courses[long, lumps][novel, by structure][esophagus][novel, balls]:.2f} and "
     "{courses[long, lumps][novel, by structure][sarcoma][novel, balls]:.2f}; "
-    "as a mean over cases {courses[long, lumps][novel, 5 clicks minus balls][mean]:.3f} more than these (0.08 was "
+    "as a mean over cases {courses[long, lumps][novel, 5 clicks minus balls]:.3f} more than these (0.08 was "
     "asked for); by seed {courses[long, lumps][5 clicks, novel][seeds]}",
     "step_vs_monai.json": "A training step of stage 3 at full width, 128³, bf16, one thread: {ratios[step_s]:.2f} "
     "of the time and {ratios[peak_gb]:.2f} of the memory of MONAI {machine[monai]}'s model and loss "
@@ -188,6 +196,43 @@ SENTENCES: Mapping[str, str] = {
     "together take {ratio:.2f} of the time of one pass for each (at most {largest_ratio} asked for)",
 }
 """File of results -> what it says, in the words of the README; other files are linked to without a sentence."""
+
+MORE: Mapping[str, str] = {
+    "slice_steps.json": ", and once for {minutes_of_long:g} minutes {dice[nnunet, batch, long]:.3f}",
+    "slice_transfer.json": ". Where the minutes of pretraining are counted, from scratch for {as_long[minutes]:g} "
+    "minutes, {as_long[support_sets]} support sets: {dice[scratch, as long]:.3f}; pretrained over that "
+    "{as_long[gained_by_pretraining]:.3f}",
+}
+"""File of results -> what it says more if it has it: sides that are only run when asked for."""
+
+STEPS: Mapping[str, str] = {
+    "plain": "plain transformer, one depth",
+    "depths": "features of four depths, as published",
+    "fused": "brought to one width first",
+    "resolution": "1.75 times the pixels",
+    "pretrained": "pretrained",
+    "nnunet": "nnU-Net 2-D",
+    "nnunet, batch": "nnU-Net 2-D, the others' batch",
+    "nnunet, batch, long": "the same for {minutes_of_long:g} minutes",
+}
+"""Side of ``benchmarks/slice_steps.py`` -> its name in the table of training.md."""
+
+
+class Stated(dict[str, Any]):
+    """A part of a result that formats itself as people read it: its mean, and its 95 % interval if it has one."""
+
+    def __format__(self, form: str) -> str:
+        """Return ``0.545 (0.510 to 0.583)`` for ``.3f``; the mean alone where there is no interval."""
+        mean = self["estimate"] if "estimate" in self else self["mean"]
+        low, high = self.get("interval_95", (self.get("low"), self.get("high")))
+        return f"{mean:{form}}" if low is None or high is None else f"{mean:{form}} ({low:{form}} to {high:{form}})"
+
+
+def stated(part: Any) -> Any:
+    """Return a result whose means format themselves with their intervals."""
+    if isinstance(part, Mapping):
+        return Stated({name: stated(inner) for name, inner in part.items()})
+    return [stated(inner) for inner in part] if isinstance(part, list) else part
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -218,10 +263,33 @@ def measured() -> dict[str, str]:
 
 
 def _row(name: str, result: Mapping[str, Any]) -> str:
-    sentence = SENTENCES.get(name, "see the file").format(**result)
+    sentence = SENTENCES.get(name, "see the file").format(**stated(result))
+    with contextlib.suppress(KeyError):
+        sentence += MORE.get(name, "").format(**stated(result))
     machine = result.get("machine", {})
     where = f"{machine['processor']}, {machine['cores']} cores" if machine else "any"
     return f"| {sentence} | {where} | [{name}](benchmarks/results/{name}) |"
+
+
+def steps_table() -> str:
+    """Return the table of the paper's steps, with the intervals of their file."""
+    result = stated(json.loads((RESULTS / "slice_steps.json").read_text()))
+    gained, lines = result["gained_over_the_step_before"], []
+    for side, name in STEPS.items():
+        if side in result["dice"]:
+            more = f"{gained[side]:.3f}" if side in gained else ""
+            steps = ", ".join(map(str, result["steps"][side]))
+            lines.append(f"| {name.format(**result)} | {result['dice'][side]:.3f} | {more} | {steps} |")
+    head = [
+        "| step | Dice (95 %) | more than the one before (95 %) | training steps, by seed |",
+        "|---|---|---|---|",
+    ]
+    return "\n".join([STEPS_BEGIN, *head, *lines, STEPS_END])
+
+
+def with_steps(page: str) -> str:
+    """Return the page on training with the table of the paper's steps put between its marks."""
+    return re.sub(f"{STEPS_BEGIN}.*{STEPS_END}", lambda _: steps_table(), page, flags=re.DOTALL)
 
 
 def with_table(readme: str, rows: Mapping[str, str]) -> str:
@@ -234,9 +302,10 @@ def with_table(readme: str, rows: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Rewrite both."""
+    """Rewrite all three."""
     REFERENCE.write_text(reference(), encoding="utf-8")
     README.write_text(with_table(README.read_text(encoding="utf-8"), measured()), encoding="utf-8")
+    TRAINING.write_text(with_steps(TRAINING.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

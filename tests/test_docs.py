@@ -162,6 +162,26 @@ def test_the_probe_s_numbers_are_those_of_its_file() -> None:
     assert stated <= known
 
 
+def test_the_table_of_the_paper_s_steps_is_its_file_s(generate: Any) -> None:
+    page = generate.TRAINING.read_text(encoding="utf-8")
+    assert generate.steps_table() in page, "run `python docs/generate.py`"
+    assert page.count(" to ") >= 4, "with intervals"
+
+
+def test_a_mean_is_stated_with_its_interval_where_its_file_has_one(generate: Any) -> None:
+    result = generate.stated(
+        {
+            "a": {"mean": 0.5, "low": 0.25, "high": 0.75},
+            "b": [{"estimate": 0.5, "low": -0.125, "high": 1.0}],
+            "c": {"mean": 0.5, "interval_95": [0.4, 0.6]},
+            "d": {"mean": 0.5, "low": None, "high": None},
+        }
+    )
+    assert "{a:.2f}, {b[0]:.3f}, {c:.1f}, {d:.1f}, {a[low]}".format(**result) == (
+        "0.50 (0.25 to 0.75), 0.500 (-0.125 to 1.000), 0.5 (0.4 to 0.6), 0.5, 0.25"
+    )
+
+
 def test_a_table_of_nothing_says_so(generate: Any) -> None:
     text = f"before\n{generate.BEGIN}\n| old |\n{generate.END}\nafter"
     assert "| old |" not in generate.with_table(text, {})
