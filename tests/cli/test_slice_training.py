@@ -15,6 +15,7 @@ import torch
 
 from training.small_list import write_list
 from training.small_slices import BACKBONE, VIT, recipe, write_backbone
+from vesalius.checkpoints.load import load_encoder, load_slice_model
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.cli import slice_training, train
 from vesalius.cli.main import main
@@ -110,6 +111,48 @@ def test_on_a_processor_a_backbone_of_large_windows_sees_as_much_of_a_body_unles
         assert said in capsys.readouterr().err
         spec = json.loads((run / "spec.json").read_text())
         assert (spec["spacing_mm"][:2], spec["window_size"][:2]) == ([spacing_mm] * 2, [128, 128])
+
+
+def test_a_window_that_is_typed_shows_as_much_of_a_body_in_finer_pixels_unless_told_otherwise(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = ["--data", str(place / "data" / "list.json"), "--threads", "1", "--device", "cpu", "--steps", "1"]
+    how += ["--model", str(place / "backbone"), "--cache", str(place / "cache")]
+    fine_tuned = ["finetune", "--window", "24"]
+    for number, (words, wanted, decoder) in enumerate(
+        [
+            (
+                fine_tuned,
+                (24, 4 * 32 / 24),
+                "fused",
+            ),  # planned are 32 pixels of 4 mm: tests make the recipe so small
+            ([*fine_tuned, "--spacing", "4"], (24, 4.0), "fused"),
+            (["train", "meddinov3-primus", "--batch", "1", "--window", "32"], (32, 4 * 16 / 32), "primus"),
+            (["train", "meddinov3-linear", "--batch", "1", "--window", "8"], (8, 4 * 16 / 8), "linear"),
+        ]
+    ):
+        run = place / f"run-{number}"
+        assert main([*words, *how, "--run", str(run)]) == 0
+        spec = json.loads((run / "spec.json").read_text())
+        assert (spec["window_size"][:2], spec["architecture"]["decoder"]) == ([wanted[0]] * 2, decoder)
+        assert spec["spacing_mm"][:2] == pytest.approx([wanted[1]] * 2)
+    assert "8 x 8 pixels of 8 mm: 64 x 64 mm" in capsys.readouterr().err
+    before, after = load_encoder(place / "backbone"), load_slice_model(place / "run-3")
+    found = after.network.encoder.state_dict()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in before.network.state_dict().items())
+
+
+@pytest.mark.parametrize(("window", "do"), [("30", "take 28 or 32"), ("3", "take 4"), ("-8", "take 4")])
+def test_a_window_of_broken_patches_is_refused(
+    place: Path, window: str, do: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", str(place / "backbone"), "--data", str(place / "data" / "list.json")]
+    for command in (["finetune"], ["train", "meddinov3"]):
+        assert main([*command, *words, "--run", str(place / "run"), f"--window={window}"]) == 2
+        said = capsys.readouterr().err
+        assert "a multiple of 4 pixels" in said
+        assert do in said
+    assert not (place / "run").exists()
 
 
 def test_windows_that_the_machine_can_bear_stay_as_they_are() -> None:

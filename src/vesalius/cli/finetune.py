@@ -146,15 +146,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_slices_only(args: argparse.Namespace) -> None:
-    """Refuse, of a model of volumes, what is meant for several processes, and a spacing."""
+    """Refuse, of a model of volumes, what is meant for several processes, spacing and window."""
     from vesalius.inference.device import processes
 
-    alone, fitted = "which one process fine-tunes", "whose voxels are fitted to the list's scans"
+    alone, fitted = "which one process fine-tunes", "whose voxels and windows are fitted to the list's scans"
     for asked, word, why, do in (
         (processes() > 1, "torchrun", alone, "leave torchrun out, or use `vesalius train`"),
         (args.shard, "--shard", alone, "leave --shard and torchrun out, or use `vesalius train`"),
         (args.preset == "cluster", "--preset cluster", alone, "use --preset gpu, or `vesalius train`"),
         (args.spacing is not None, "--spacing", fitted, "leave --spacing out"),
+        (args.window is not None, "--window", fitted, "leave --window out"),
     ):
         if asked:
             raise UsageError(

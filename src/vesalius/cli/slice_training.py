@@ -16,6 +16,8 @@ from vesalius.training.slice_recipes import (
     MEDDINOV3,
     MEDDINOV3_DEPTH,
     MEDDINOV3_FROZEN,
+    MEDDINOV3_LINEAR,
+    MEDDINOV3_PRIMUS,
     MEDDINOV3_TOY,
     SliceRecipe,
     slices_for_machine,
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 SLICE_RECIPES: Mapping[str, SliceRecipe] = {
     "meddinov3": MEDDINOV3,
+    "meddinov3-primus": MEDDINOV3_PRIMUS,
+    "meddinov3-linear": MEDDINOV3_LINEAR,
     "meddinov3-frozen": MEDDINOV3_FROZEN,
     "meddinov3-depth": MEDDINOV3_DEPTH,
     "meddinov3-toy": MEDDINOV3_TOY,
@@ -34,6 +38,14 @@ SLICE_RECIPES: Mapping[str, SliceRecipe] = {
 """Name -> recipe; what each is for stands in ``training/slice_recipes.py``."""
 _VOLUMES_ONLY = ("dry_run", "new", "like", "keep_names", "folds", "patience")
 """What ``vesalius finetune`` can be told of models of volumes alone."""
+
+
+def add_window(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--window`` of a command that may train a model of slices."""
+    about = (
+        "of a slice's window, rows and columns; default: the backbone's, on cpu at most 128; models of slices only"
+    )
+    parser.add_argument("--window", type=int, metavar="PIXELS", help=about)
 
 
 def slice_recipe_of(args: argparse.Namespace, typed: Mapping[str, Any]) -> SliceRecipe:
@@ -53,7 +65,7 @@ def train_slices(args: argparse.Namespace, listed: DataList, typed: Mapping[str,
         listed: The list.
         typed: What was typed of the loop.
     """
-    recipe = _as_wide(args, slice_recipe_of(args, typed), SLICE_RECIPES[args.recipe])
+    recipe = _fitted(args, slice_recipe_of(args, typed), SLICE_RECIPES[args.recipe])
     _carry_out(args, listed, recipe, at_random=args.at_random, tensorboard=args.tensorboard)
 
 
@@ -93,17 +105,20 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
         recipe = replace(recipe, spacing_mm=args.spacing)
     length = {"minutes": args.minutes, "steps": None} if args.steps is None else {"steps": args.steps}
     loop = replace(recipe.loop, seed=args.seed, precision=training_precision(args), **length)
-    _carry_out(args, listed, _as_wide(args, replace(recipe, loop=loop), planned))
+    _carry_out(args, listed, _fitted(args, replace(recipe, loop=loop), planned))
 
 
-def _as_wide(args: argparse.Namespace, recipe: SliceRecipe, planned: SliceRecipe) -> SliceRecipe:
-    """Keep the field of view where the machine's windows are smaller, unless a spacing was typed."""
+def _fitted(args: argparse.Namespace, recipe: SliceRecipe, planned: SliceRecipe) -> SliceRecipe:
+    """Take the window that was typed; keep the field of view in any other than was planned, unless by --spacing."""
     from vesalius.training.course_data import spec_of
-    from vesalius.training.slice_recipes import TOY_SPEC, as_wide
+    from vesalius.training.slice_recipes import TOY_SPEC, as_wide, in_windows_of
 
-    if args.spacing is not None:
+    if args.window is None and args.spacing is not None:
         return recipe
-    return as_wide(recipe, spec_of(args.model) if args.model else TOY_SPEC, planned=planned.window_size)
+    spec, size = spec_of(args.model) if args.model else TOY_SPEC, planned.window_size
+    if args.window is None:
+        return as_wide(recipe, spec, planned=size)
+    return in_windows_of(args.window, recipe, spec, planned=size, spacing_mm=args.spacing)
 
 
 def view_words(spec: ModelSpec) -> str:

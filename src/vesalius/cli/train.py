@@ -18,7 +18,7 @@ from vesalius.cli.request import (
     threads_of,
     training_precision,
 )
-from vesalius.cli.slice_training import SLICE_RECIPES, train_slices
+from vesalius.cli.slice_training import SLICE_RECIPES, add_window, train_slices
 from vesalius.errors import UsageError
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.spec import ModelSpec
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spacing", type=float, metavar="MM", help="of pixels (meddinov3) or voxels (stages on a backbone)"
     )
+    add_window(parser)
     parser.add_argument(
         "--synthetic",
         type=float,
@@ -104,6 +105,12 @@ def run(args: argparse.Namespace) -> int:
         _refuse_volumes_only(args)
         train_slices(args, list_of(args, only_list(args)), typed_of(args))
         return 0
+    if args.window is not None:
+        raise UsageError(
+            expected=f"--window with a recipe of slices: {', '.join(SLICE_RECIPES)}",
+            got=args.recipe,
+            do="leave it out; --windows counts the samples of a step",
+        )
     recipe = recipe_of(args)
     lists = [list_of(args, path) for path in args.data]
     beginning = Beginning.of(

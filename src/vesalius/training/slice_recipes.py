@@ -38,7 +38,7 @@ class SliceRecipe:
     taps: tuple[int, ...] | None = None
     """Blocks whose features are decoded; None: four, at each quarter of the depth."""
     decoder: Decoder = "fused"
-    """``primus`` is the published one; ``fused`` needs a sixth of its memory."""
+    """``primus`` is the published one; ``fused`` needs a sixth of its memory; ``linear`` is one map."""
     adapters: tuple[AdapterPlan, ...] = ()
     """What is attached to the backbone, which is frozen then."""
     slices: int = 1
@@ -130,11 +130,47 @@ def as_wide(recipe: SliceRecipe, spec: ModelSpec, *, planned: tuple[int, int] | 
     """
     wanted = planned or spec.window_size[:2]
     height, width = (min(sides) for sides in zip(recipe.window_size or wanted, wanted, strict=True))
-    factor = max(wanted[0] / height, wanted[1] / width)
-    if factor == 1:
-        return replace(recipe, window_size=(height, width)) if recipe.window_size else recipe
+    if (height, width) == wanted:
+        return replace(recipe, window_size=wanted) if recipe.window_size else recipe
+    return _showing(wanted, recipe, spec, size=(height, width))
+
+
+def in_windows_of(
+    side: int, recipe: SliceRecipe, spec: ModelSpec, *, planned: tuple[int, int] | None, spacing_mm: float | None
+) -> SliceRecipe:
+    """Return a recipe with windows of a stated size, such as the 896 pixels of MedDINOv3's high-resolution input.
+
+    Args:
+        side: Rows, and columns, of a window.
+        recipe: After ``slices_for_machine``.
+        spec: Of the backbone.
+        planned: Rows and columns before that; None: the backbone's own.
+        spacing_mm: Of a pixel. None: windows show as much of a body as the planned ones would, so that more pixels
+            are finer ones.
+
+    Raises:
+        UsageError: If the window does not consist of whole patches of the backbone.
+    """
+    multiple = spec.architecture.size_multiple
+    if side < 1 or side % multiple:
+        below = side // multiple * multiple
+        raise UsageError(
+            expected=f"a window in whole patches of the backbone, a multiple of {multiple} pixels",
+            got=f"{side}",
+            do=f"take {f'{below} or ' if below > 0 else ''}{max(below, 0) + multiple}",
+        )
+    if spacing_mm is not None:
+        return replace(recipe, window_size=(side, side), spacing_mm=spacing_mm)
+    return _showing(planned or spec.window_size[:2], recipe, spec, size=(side, side))
+
+
+def _showing(
+    wanted: tuple[int, int], recipe: SliceRecipe, spec: ModelSpec, *, size: tuple[int, int]
+) -> SliceRecipe:
+    """Return a recipe with windows of a size that show what others would, by coarser or finer pixels."""
+    factor = max(wanted[0] / size[0], wanted[1] / size[1])
     side_mm = max(spec.spacing_mm[:2]) if recipe.spacing_mm is None else recipe.spacing_mm
-    return replace(recipe, window_size=(height, width), spacing_mm=factor * side_mm)
+    return replace(recipe, window_size=size, spacing_mm=factor * side_mm)
 
 
 NNUNET_2D = Augmentation(
@@ -177,6 +213,20 @@ MEDDINOV3 = SliceRecipe(
 Command: ``vesalius train meddinov3 --model BACKBONE --data LIST --run DIR --preset gpu``. Time and score: not
 measured; of a toy backbone, ``MEDDINOV3_TOY`` is. The paper gives 1000 epochs of 250 steps, and Dice 87.38 on
 AMOS22 (test images were in its pretraining).
+"""
+
+MEDDINOV3_PRIMUS = replace(MEDDINOV3, decoder="primus")
+"""The published architecture: features of four depths stay side by side in the decoder, four times as wide.
+
+Command: as before it, with ``meddinov3-primus``; and ``--window 896`` on a backbone that learnt in smaller ones. Time
+and score: not measured.
+"""
+
+MEDDINOV3_LINEAR = replace(MEDDINOV3, decoder="linear", encoder_rate=0.0, drop_path=0.0)
+"""The backbone as it is and one map from features to structures: what it knows by itself, in a model that segments.
+The only decoder for patches that are no power of two.
+
+Command: as before it, with ``meddinov3-linear``. Time and score: not measured.
 """
 
 MEDDINOV3_FROZEN = replace(MEDDINOV3, adapters=(Lora(rank=8),), drop_path=0.0)
