@@ -1,4 +1,4 @@
-"""Is a slice known again, and is no other patient's taken for it: likeness over the shared CT, and planted slices.
+"""Is a slice known again, and is no other patient's taken for it: likeness over the shared CT.
 
 Every so many slices of each scan are looked up in a gallery of all of them: as they are, and changed as somebody
 might change a scan before handing it on (finer or coarser pixels, clipped to a window that is stretched over other

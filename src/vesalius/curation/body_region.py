@@ -1,7 +1,7 @@
 """Where the body is in a scan, and what part of it a slice shows: simple rules on Hounsfield units, no model.
 
-The rules are rough on purpose and say nothing of a patient. The region is a label that a store keeps beside each
-slice; no training reads it. How often the rules err stands in ``docs/concepts/curation.md``.
+The rules are rough on purpose and say nothing of a patient: some slices of head and neck they call limb, and how
+many was not counted. The region is a label that a store keeps beside each slice; no training reads it.
 """
 # SPDX-License-Identifier: Apache-2.0
 

@@ -229,10 +229,9 @@ def _toy(recipe: PretrainingRecipe) -> PretrainingRecipe:
     """Return a recipe that one core can bear in some minutes: 16 slices a step, small views of the body alone.
 
     A batch of so few is balanced over few prototypes, as long as a unit vector at the start, by a sharp teacher
-    that follows soon. Measured on 64 channels, two blocks and views of 48 pixels, 280 steps: at a temperature of
-    0.03 teacher and student went flat together, whatever the rate (DINO 4.15 and 4.11 of log 64 = 4.16, for 1.5e-3
-    and 2e-4); at 0.01 and 5e-4 DINO fell to 3.96 where the average begins at 0.99, and to 3.68 where at 0.9. Views
-    show a third of what published ones do, so that patches are as large as a probe at 1.5 mm sees them.
+    that follows soon: a softer teacher and its student go flat together. Temperature, rates and decay were chosen
+    on smaller toys yet, in trials that no file holds; ``benchmarks/pretraining_works.py`` shows that the choice
+    learns, not that it is the best.
     """
     resolutions = tuple(
         replace(

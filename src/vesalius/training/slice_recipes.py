@@ -218,8 +218,8 @@ AMOS22 (test images were in its pretraining).
 MEDDINOV3_PRIMUS = replace(MEDDINOV3, decoder="primus")
 """The published architecture: features of four depths stay side by side in the decoder, four times as wide.
 
-Command: as before it, with ``meddinov3-primus``; and ``--window 896`` on a backbone that learnt in smaller ones. Time
-and score: not measured.
+Command: as before it, with ``meddinov3-primus``, and ``--window 896`` on a backbone that learnt in smaller ones.
+Time and score: not measured.
 """
 
 MEDDINOV3_LINEAR = replace(MEDDINOV3, decoder="linear", encoder_rate=0.0, drop_path=0.0)
@@ -258,9 +258,8 @@ MEDDINOV3_TOY = replace(
     loop=LoopSettings(minutes=20.0, windows=1),
 )
 """A toy backbone (``TOY_SPEC``) on a processor: few steps, so larger rates, a shorter average, no turning upside
-down, and a loss that wakes small classes. After 470 steps from two scans of head and neck five structures had a
-mean Dice of 0.22 without it, brainstem and cord none at all, and of 0.40 with it
-(``benchmarks/slice_transfer.py``). What that and ``benchmarks/slice_steps.py`` differ from.
+down, and a loss that wakes small classes. Its weight was chosen on the very scans that
+``benchmarks/slice_transfer.py`` is measured on. What that and ``benchmarks/slice_steps.py`` differ from.
 
 Command: ``vesalius train meddinov3-toy --model BACKBONE --data LIST --run DIR``. Time: its minutes. Score: three
 minutes of one core from two scans of head and neck, five such sets, 16 others: five structures 0.506 from a
