@@ -171,6 +171,7 @@ def test_a_killed_pretraining_ends_bit_for_bit_as_one_that_was_not(store: SliceS
     left = RunFolder(tmp_path / "killed").checkpoint()
     assert left is not None
     assert left["step"] == 3
+    assert same(dict(load_encoder(tmp_path / "killed").network.state_dict()), teacher_of(tmp_path / "killed"))
     resumed = life(tmp_path / "killed")
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.split() == ["1"], "steps that a checkpoint holds are not done again"
