@@ -60,6 +60,8 @@ def recipes(minutes: float) -> dict[str, VistaRecipe]:
     whole = replace(
         small,
         window_size=names.window_size,
+        recall=0.0,  # nothing sleeps any more, and what wakes draws too much: 126 voxels of a mandible, 48 too few
+        clicking=replace(small.clicking, rounds=1),
         loop=replace(small.loop, minutes=minutes * SHARES["clicks"]),
     )
     return {"names": names, "clicks, small windows": small, "clicks": whole}
