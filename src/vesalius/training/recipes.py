@@ -100,7 +100,7 @@ class VistaRecipe:
     """How a VISTA3D network learns from class prompts, clicks, or both.
 
     That it can: one scan by heart in 50 minutes of one core, names first and clicks afterwards, five structures by
-    name 0.965 to 1.0, by one click 0.935 to 0.994 (``benchmarks/results/overfit.json``).
+    name 0.965 to 1.0, by one click 0.957 to 0.999 (``benchmarks/results/overfit.json``).
     """
 
     window_size: tuple[int, int, int]
