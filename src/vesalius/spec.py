@@ -279,7 +279,6 @@ Architecture = VistaArchitecture | VitArchitecture | MedDinoArchitecture | Promp
 """One of the networks ``models.build`` knows."""
 
 Normalisation = Literal["window", "percentiles", "fixed", "slice"]
-Padding = Literal["constant", "replicate"]
 
 
 @dataclass(frozen=True, kw_only=True)

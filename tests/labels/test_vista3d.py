@@ -14,7 +14,7 @@ import pytest
 from pydicom.sr._concepts_dict import concepts
 
 from vesalius.labels.structure import Structure
-from vesalius.labels.vista3d import EVERYTHING, MERGES, OWN_STRUCTURES, SPECIAL, STRUCTURES, TABLE, snomed_csv
+from vesalius.labels.vista3d import EVERYTHING, STRUCTURES, TABLE, snomed_csv
 from vesalius.labels.vocabulary import Vocabulary
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
@@ -31,8 +31,8 @@ def test_counts_are_those_of_the_paper():
 
 
 def test_special_classes_and_merges_are_those_of_the_training_code():
-    assert SPECIAL == (23, 24, 25, 26, 27, 57, 128)
-    assert MERGES == {1: (25, 26), 4: (24,), 132: (57,)}
+    assert [s.id for s in STRUCTURES if s.is_special] == [23, 24, 25, 26, 27, 57, 128]
+    assert {s.id: s.includes for s in STRUCTURES if s.includes} == {1: (25, 26), 4: (24,), 132: (57,)}
 
 
 def test_what_lies_inside_organs_is_on_a_layer_and_not_in_everything():
@@ -106,7 +106,7 @@ def test_codes_beyond_totalsegmentator_are_those_of_dicom():
     for values in concepts["SCT"].values():
         for value, (meaning, _) in values.items():
             known.setdefault(value, set()).add(meaning.lower())
-    added = [2, 20, 21, 23, 24, 27, 108, 123, 124, 128, *(s.id for s in OWN_STRUCTURES)]
+    added = [2, 20, 21, 23, 24, 27, 108, 123, 124, 128, *(s.id for s in TABLE[len(STRUCTURES) :])]
     for structure in (BY_ID[i] for i in added):
         for concept in (structure.code.type, structure.code.region):
             assert concept is None or concept.meaning.lower() in known[concept.value], structure.name

@@ -7,7 +7,7 @@ import pytest
 from monai.apps.vista3d.transforms import VistaPreTransformd
 
 from vesalius.errors import UnknownClassError, UsageError
-from vesalius.labels.vista3d import SPECIAL, STRUCTURES
+from vesalius.labels.vista3d import STRUCTURES
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.prompts import ClickTarget, resolve_target
 from vesalius.prompts.targets import free_id
@@ -37,7 +37,7 @@ def test_a_misspelt_class_is_refused_with_what_was_meant() -> None:
         resolve("splen")
 
 
-@pytest.mark.parametrize("label", SPECIAL)
+@pytest.mark.parametrize("label", [s.id for s in STRUCTURES if s.is_special])
 def test_clicks_on_special_classes_are_special(label: int) -> None:
     assert resolve(str(label)).special
 

@@ -103,12 +103,6 @@ class Fingerprint:
     foreground: Intensity | None
     classes: dict[int, ClassFingerprint]
 
-    @property
-    def median_spacing_mm(self) -> _Triple:
-        """The median spacing along each axis."""
-        i, j, k = (axis.median for axis in self.spacing_mm)
-        return i, j, k
-
     def to_json(self) -> str:
         """Return the fingerprint as JSON text; ``from_json`` reads it back equal."""
         return json.dumps(asdict(self), indent=2)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,8 +76,6 @@ def read_probe_cases(
     *,
     split: Split = "validation",
     most: int | None = None,
-    workers: int = 1,
-    on_case: Callable[[int], None] | None = None,
 ) -> ProbeCases:
     """Prepare the labelled cases of a list for an encoder.
 
@@ -87,8 +85,6 @@ def read_probe_cases(
         cache: Where prepared cases are kept.
         split: What to judge on; what to learn from is ``training``.
         most: Learn from so many of the first cases at most.
-        workers: Processes that prepare at once.
-        on_case: Told after each case how many of its part are done.
 
     Raises:
         UsageError: If there are no such cases, they share no structure, or a patient is in two of the splits.
@@ -110,9 +106,7 @@ def read_probe_cases(
             do="add such cases, say under `classes` what was looked for, or name another split",
         )
     own = replace(spec, vocabulary=pairs, everything=(), single_piece=(), dice={}, confidence={})
-    first, second = (
-        prepare_list(listed, own, cache, cases=part, workers=workers, on_case=on_case) for part in (learnt, judged)
-    )
+    first, second = (prepare_list(listed, own, cache, cases=part) for part in (learnt, judged))
     return ProbeCases(
         {label: name for label, name in pairs if label in shared},
         tuple(name for label, name in pairs if label not in shared),

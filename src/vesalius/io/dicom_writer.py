@@ -17,13 +17,12 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
 
 _INTERCEPT = -1024
+_PATIENT = "Phantom"
 _RIGHT_ANGLE = 1e-4
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def write_series(
-    volume: Volume, folder: Path, *, description: str = "", patient: str = "Phantom", patient_id: str = "phantom"
-) -> None:
+def write_series(volume: Volume, folder: Path, *, description: str = "") -> None:
     """Write a CT volume as a DICOM series; the folder appears complete or not at all.
 
     The same volume and arguments give the same bytes: UIDs come from the content, dates stay empty.
@@ -31,9 +30,7 @@ def write_series(
     Args:
         volume: One channel of Hounsfield units, rounded to whole ones; k becomes the slices.
         folder: Made by this call; refused if it holds anything.
-        description: SeriesDescription.
-        patient: PatientName.
-        patient_id: PatientID.
+        description: SeriesDescription. The patient is called Phantom.
 
     Raises:
         UsageError: If it is not one channel of CT, does not fit 16 bits, or the folder is not empty.
@@ -45,7 +42,7 @@ def write_series(
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        header = _series_header(volume, description=description, patient=patient, patient_id=patient_id)
+        header = _series_header(volume, description)
         for k in range(volume.grid.shape[2]):
             _slice(header, volume, k).save_as(part / f"slice_{k + 1:04d}.dcm", enforce_file_format=True)
         if folder.is_dir():
@@ -88,9 +85,9 @@ def _check(volume: Volume, folder: Path) -> None:
             )
 
 
-def _series_header(volume: Volume, *, description: str, patient: str, patient_id: str) -> Dataset:
+def _series_header(volume: Volume, description: str) -> Dataset:
     """Make what all slices share; identifiers are hashes of the content."""
-    digest = hashlib.sha256(repr((volume.grid.shape, volume.grid.affine.tolist(), description, patient)).encode())
+    digest = hashlib.sha256(repr((volume.grid.shape, volume.grid.affine.tolist(), description, _PATIENT)).encode())
     for k in range(volume.grid.shape[2]):
         digest.update(np.ascontiguousarray(volume.data[0, :, :, k]).tobytes())
     seed = digest.hexdigest()
@@ -100,7 +97,7 @@ def _series_header(volume: Volume, *, description: str, patient: str, patient_id
     header.SOPClassUID = CTImageStorage
     header.StudyDate = header.StudyTime = header.AccessionNumber = header.ReferringPhysicianName = ""
     header.Modality, header.Manufacturer = "CT", "Vesalius"
-    header.SeriesDescription, header.PatientName, header.PatientID = description, patient, patient_id
+    header.SeriesDescription, header.PatientName, header.PatientID = description, _PATIENT, _PATIENT.lower()
     header.PatientBirthDate = header.PatientSex = header.StudyID = header.PositionReferenceIndicator = ""
     header.PatientPosition = "HFS"
     header.KVP, header.AcquisitionNumber, header.SeriesNumber = None, 1, 1

@@ -79,16 +79,9 @@ TABLE, EVERYTHING = _read_table()
 """Every structure we have facts about, and the 117 ids VISTA3D segments when no classes are named."""
 
 STRUCTURES = tuple(structure for structure in TABLE if structure.id <= _LAST_VISTA3D_ID)
-"""VISTA3D's 132 classes, in the order of their ids: 124 trained, 3 composites, 5 it names and cannot predict."""
+"""VISTA3D's 132 classes, in the order of their ids: 124 trained, 3 composites, 5 it names and cannot predict.
 
-OWN_STRUCTURES = tuple(structure for structure in TABLE if structure.id > _LAST_VISTA3D_ID)
-"""Structures of our own models that VISTA3D lacks."""
-
-SPECIAL = tuple(structure.id for structure in STRUCTURES if structure.is_special)
-"""Classes whose clicks carry VISTA3D's special-class embedding."""
-
-MERGES = {structure.id: structure.includes for structure in STRUCTURES if structure.includes}
-"""Class id -> ids that belong to it when ground truth is made: the model's liver contains vessels and tumours."""
+The rest of the table are structures of our own models that VISTA3D lacks."""
 
 _CODE_COLUMNS = (
     "SegmentedPropertyCategoryCodeSequence",

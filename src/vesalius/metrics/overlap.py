@@ -16,6 +16,7 @@ from vesalius.geometry.morphology import components
 from vesalius.shapes import MaskArray
 
 _Mask = Bool[np.ndarray, "..."]
+_MIN_SHARE = 0.1
 
 
 def dice(found: _Mask, truth: _Mask) -> float:
@@ -72,25 +73,24 @@ class Detection:
         return 1 - self.false_findings / self.findings if self.findings else None
 
 
-def detect_lesions(found: MaskArray, truth: MaskArray, *, min_share: float = 0.1) -> Detection:
+def detect_lesions(found: MaskArray, truth: MaskArray) -> Detection:
     """Count lesions that were detected, and findings that are none.
 
     A lesion is a component of the truth (26-connected), a finding one of what was found. A lesion is detected if at
-    least ``min_share`` of its voxels were found; a finding is false if less than ``min_share`` of its voxels lie in
-    the truth. So one mask over everything detects all, as a false finding.
+    least a tenth of its voxels were found; a finding is false if less than a tenth of its voxels lie in the truth.
+    So one mask over everything detects all, as a false finding.
 
     Args:
         found: What was found, ``(i, j, k)``.
         truth: What should have been found, in the same shape.
-        min_share: In (0, 1].
     """
     lesions, count = components(truth)
     findings, found_count = components(found)
     return Detection(
         lesions=count,
-        detected=int((_shares(lesions, count, found) >= min_share).sum()),
+        detected=int((_shares(lesions, count, found) >= _MIN_SHARE).sum()),
         findings=found_count,
-        false_findings=int((_shares(findings, found_count, truth) < min_share).sum()),
+        false_findings=int((_shares(findings, found_count, truth) < _MIN_SHARE).sum()),
     )
 
 

@@ -26,6 +26,8 @@ Shares = Float[Tensor, "t o"]
 DECAYS = (1e-4, 1e-2, 1.0)
 """Penalties that ``fit_linear`` chooses from, where it is given something to choose by."""
 _CHUNK = 4096
+_TEMPERATURE = 0.07
+"""DINO's, of cosines: how much more the nearest neighbours count."""
 _ITERATIONS = 60
 
 
@@ -60,7 +62,6 @@ class NearestNeighbours:
     """Unit vectors."""
     shares: Float[Tensor, "n o"]
     neighbours: int
-    temperature: float
 
     def __call__(self, features: Features) -> Shares:
         """Return the shares of every class."""
@@ -69,7 +70,7 @@ class NearestNeighbours:
             some = features[first : first + _CHUNK]
             cosines = functional.normalize(self.standard(some), dim=1) @ self.bank.T  # [t n]
             near, which = cosines.topk(min(self.neighbours, len(self.bank)), dim=1)
-            weights = (near / self.temperature).softmax(dim=1)
+            weights = (near / _TEMPERATURE).softmax(dim=1)
             answers.append(torch.einsum("tn,tno->to", weights, self.shares[which]))
         return torch.cat(answers)
 
@@ -89,16 +90,13 @@ class LinearMap:
         return (self.standard(features) @ self.weight + self.bias).softmax(dim=1)
 
 
-def nearest_neighbours(
-    features: Features, shares: Shares, *, neighbours: int = 20, temperature: float = 0.07
-) -> NearestNeighbours:
+def nearest_neighbours(features: Features, shares: Shares, *, neighbours: int = 20) -> NearestNeighbours:
     """Keep features and what they are of.
 
     Args:
         features: Of every patch or image that is known.
         shares: What each is, in shares of classes; rows sum to 1.
         neighbours: How many are asked.
-        temperature: How much more the nearest of them count, in cosines.
 
     Raises:
         UsageError: If there is nothing to keep.
@@ -106,7 +104,7 @@ def nearest_neighbours(
     _check(features)
     standard = Standard.of(features)
     bank = functional.normalize(standard(features), dim=1)
-    return NearestNeighbours(standard, bank, shares, neighbours, temperature)
+    return NearestNeighbours(standard, bank, shares, neighbours)
 
 
 def fit_linear(

@@ -133,9 +133,6 @@ def window_size_of(recipe: PretrainingRecipe, architecture: VitArchitecture) -> 
     return side, side, 1
 
 
-FLEXICT_DISTORTION = Distortion(shared=True)
-"""As FlexiCT changes slices: all views of a slice in one way, before they are cut."""
-
 STAGE_1 = PretrainingRecipe(
     distortion=Distortion(drift=0.5),
     optimisation=Optimisation(

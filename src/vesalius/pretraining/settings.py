@@ -174,7 +174,7 @@ class Distortion:
     """
 
     shared: bool = False
-    """Whether all views of a slice are changed in one way, before they are cut."""
+    """Whether all views of a slice are changed in one way, before they are cut, as FlexiCT does."""
     drift: float = 0.0
     """Views whose Hounsfield scale is off: the contrast between tissues and their brightness change."""
     drift_factor: Range = (0.9, 1.1)

@@ -27,7 +27,6 @@ from vesalius.errors import CheckpointError
 from vesalius.models.build import build
 from vesalius.spec import MedDinoArchitecture, ModelSpec, VitArchitecture
 
-WRAPPER = "network_weights"
 _DECODER = "up_projection.decode."
 _TAPS, _DEPTH_OF_TAPS = (2, 5, 8, 11), 12
 _IGNORED = "ignore"

@@ -27,7 +27,6 @@ def convolve_planes(
     weight: Float[Tensor, "d c 3 3 3"],
     out: Float[Tensor, "i d j k"],
     *,
-    bias: Float[Tensor, " d"] | None = None,
     entry: Entry | None = None,
     plus: Float[Tensor, "i d j k"] | None = None,
 ) -> None:
@@ -37,20 +36,17 @@ def convolve_planes(
         source: Planes of the window.
         weight: Kernel.
         out: Where the result goes; may be ``source`` itself.
-        bias: Added to every channel of the result.
         entry: Applied to the planes of ``source`` first; the padding stays 0.
         plus: Added to the result; may be ``out`` itself.
     """
     weight = weight.to(source.dtype)
-    kernel = winograd_kernel(weight) if bias is None and winograd_pays(source) else None
+    kernel = winograd_kernel(weight) if winograd_pays(source) else None
     for where, padded in padded_slabs(source, lambda some: _enter(source[some], entry)):
         target, more = out[where], None if plus is None else plus[where]
         if kernel is not None and len(target) % TILE == 0:
             kernel.convolve(padded, target, plus=more)
         else:
-            convolved = functional.conv3d(
-                rearrange(padded, "i c j k -> 1 c i j k"), weight, bias, padding=(0, 0, 1)
-            )
+            convolved = functional.conv3d(rearrange(padded, "i c j k -> 1 c i j k"), weight, padding=(0, 0, 1))
             put(rearrange(convolved, "1 d i j k -> i d j k"), target, plus=more)
 
 

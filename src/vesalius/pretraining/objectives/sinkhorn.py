@@ -1,11 +1,15 @@
 """Sinkhorn-Knopp: what a teacher says of a step's tokens, with every prototype named equally often.
 
 Cuturi 2013, arXiv:1306.0895; as SwAV (arXiv:2006.09882, Sec. 3.1) and DINOv3 (arXiv:2508.10104) use it instead of a
-moving centre. As in the official code, all tokens of a step are balanced together, those of other processes too.
-It reduces sums over them; here each sample gives one number for each prototype, and these are joined in the order
-of the samples, so that targets are the same bits however a step is shared. All that tokens have in common is one
-weight for each prototype: logits need not be kept, and may be made again in each iteration. Deliberate difference:
-sums are taken of logarithms, so that sharp logits neither overflow nor leave a prototype with 0 / 0.
+moving centre. ``Q = exp(logits / temperature)`` has a row for each of n tokens and a column for each of q
+prototypes; as often as asked, every column is divided by its sum and q, and every row by its sum and n. Targets are
+``n Q``: every row sums to 1, every column to about ``n / q``.
+
+As in the official code, all tokens of a step are balanced together, those of other processes too. It reduces sums
+over them; here each sample gives one number for each prototype, and these are joined in the order of the samples,
+so that targets are the same bits however a step is shared. All that tokens have in common is one weight for each
+prototype: logits need not be kept, and may be made again in each iteration. Deliberate difference: sums are taken
+of logarithms, so that sharp logits neither overflow nor leave a prototype with 0 / 0.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -21,26 +25,6 @@ from torch import Tensor
 from vesalius.engine.company import Company
 
 ITERATIONS = 3
-
-
-def sinkhorn_knopp(
-    logits: Float[Tensor, "n q"], *, temperature: float, iterations: int = ITERATIONS
-) -> Float[Tensor, "n q"]:
-    """Return targets: of each token, the probabilities of all prototypes.
-
-    ``Q = exp(logits / temperature)``; then, as often as asked, every column is divided by its sum and the number
-    of prototypes, and every row by its sum and the number of tokens. What comes out is Q times that number.
-
-    Args:
-        logits: What the teacher says of each token; in any precision.
-        temperature: Positive; less is sharper.
-        iterations: At least 1.
-
-    Returns:
-        In float32; every row sums to 1, every column to about ``n / q``. Nothing is learnt through it.
-    """
-    balance = prototype_balance([lambda: logits], temperature=temperature, iterations=iterations)
-    return balanced(logits, balance, temperature=temperature)
 
 
 @torch.no_grad()
