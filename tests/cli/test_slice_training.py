@@ -20,6 +20,7 @@ from vesalius.checkpoints.safetensors import write_model
 from vesalius.cli import slice_training, train
 from vesalius.cli.main import main
 from vesalius.models.build import build
+from vesalius.training.forecast import Costs
 from vesalius.training.slice_recipes import as_wide
 
 
@@ -67,11 +68,36 @@ def test_the_line_that_segment_tells_makes_a_backbone_segment(
         line = line.replace(word, f" {shlex.quote(str(value))}")
     assert main([*shlex.split(line), "--steps", "1", "--threads", "1", "--device", "cpu", "--shard"]) == 0
     assert asked_to_shard == [True]
-    assert capsys.readouterr().out.strip() == str(place / "run")
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == str(place / "run")
+    assert said[1] == "learns liver, by a decoder that begins anew"
+    assert re.match(r"so few cases decide nothing: Dice 0\.\d{3}, .* over copied labels; n = 1, valid", said[-2])
+    (benefit,) = json.loads((place / "run" / "finetune.json").read_text())["benefit"]
+    dice = json.loads((place / "run" / "spec.json").read_text())["dice"]
+    assert dice == {"liver": round(benefit["dice"]["liver"]["estimate"], 4)}
     done = ["segment", scan, "-o", str(place / "out"), "--model", str(place / "run"), "--unvalidated"]
     assert main(done) == 0
     found = json.loads((place / "out" / "labels.json").read_text())
     assert [one["name"] for one in found["classes"]] == ["liver"]
+
+
+def test_a_dry_run_says_the_plan_and_a_finished_run_is_gone_on_with_without_one(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["finetune", "--model", str(place / "backbone"), "--data", str(place / "data" / "list.json")]
+    words += ["--run", str(place / "run"), "--steps", "1", "--threads", "1", "--device", "cpu"]
+    assert main([*words, "--cache", str(place / "cache"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"about \d+ s in all, \d+ s of them to measure whether it helped; \d+\.\d GB", said)
+    assert "1 validation case will say how good it is" in said
+    assert not (place / "run").exists()
+    assert main(words) == 0
+    first, weights = capsys.readouterr().out, (place / "run" / "model.safetensors").read_bytes()
+    assert "s a step as measured" in first
+    assert main([*words, "--resume"]) == 0
+    again = capsys.readouterr().out
+    assert again.splitlines() == first.splitlines()[-2:]
+    assert (place / "run" / "model.safetensors").read_bytes() == weights
 
 
 def test_a_backbone_with_heads_for_prompts_is_fine_tuned_as_a_model_of_volumes(
@@ -92,8 +118,10 @@ def test_a_backbone_with_heads_for_prompts_is_fine_tuned_as_a_model_of_volumes(
 
 
 def test_on_a_processor_a_backbone_of_large_windows_sees_as_much_of_a_body_unless_told_otherwise(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    costs = Costs(step_s=1.0, validation_s=0.0, peak_bytes=1)
+    monkeypatch.setattr("vesalius.training.finetune.slices.measure_slices", lambda *_, **__: costs)
     listed = write_list(tmp_path / "data", training=1, validation=0)
     large = replace(BACKBONE, window_size=(512, 512, 1), spacing_mm=(0.5, 0.5, 0.0))
     write_model(tmp_path / "backbone", build(VIT).state_dict(), large)

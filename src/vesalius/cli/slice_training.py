@@ -1,4 +1,4 @@
-"""The recipes of ``vesalius train`` for slices: a backbone and a list of cases -> a model that labels slices."""
+"""``vesalius train`` and ``finetune`` of slices: a backbone and a list of cases -> a model that labels slices."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from vesalius.training.slice_recipes import (
 )
 
 if TYPE_CHECKING:
+    from vesalius.data.cache import Cache
     from vesalius.data.datalists.record import DataList
+    from vesalius.engine.team import Team
     from vesalius.spec import ModelSpec
+    from vesalius.training.slice_course import SliceCourse
 
 SLICE_RECIPES: Mapping[str, SliceRecipe] = {
     "meddinov3": MEDDINOV3,
@@ -36,7 +39,7 @@ SLICE_RECIPES: Mapping[str, SliceRecipe] = {
     "meddinov3-toy": MEDDINOV3_TOY,
 }
 """Name -> recipe; what each is for stands in ``training/slice_recipes.py``."""
-_VOLUMES_ONLY = ("dry_run", "new", "like", "keep_names", "folds", "patience")
+_VOLUMES_ONLY = ("new", "like", "keep_names", "folds", "patience")
 """What ``vesalius finetune`` can be told of models of volumes alone."""
 
 
@@ -65,8 +68,20 @@ def train_slices(args: argparse.Namespace, listed: DataList, typed: Mapping[str,
         listed: The list.
         typed: What was typed of the loop.
     """
+    from vesalius.engine.team import joined
+    from vesalius.inference.device import device_to_train_on
+    from vesalius.training.slice_course import SliceBeginning, SliceCourse
+
     recipe = _fitted(args, slice_recipe_of(args, typed), SLICE_RECIPES[args.recipe])
-    _carry_out(args, listed, recipe, at_random=args.at_random, tensorboard=args.tensorboard)
+    beginning = SliceBeginning.of(args.model, recipe, listed, at_random=args.at_random)
+    course = SliceCourse(recipe=recipe, beginning=beginning, listed=listed)
+    device = device_to_train_on(args.device)
+    with joined(device, is_sharded=args.shard) as team:
+        if team.is_first:
+            _say(f"windows of {view_words(beginning.spec)} of a slice")
+        _carry_out(args, course, device, team, tensorboard=args.tensorboard)
+        if team.is_first:
+            print(args.folder)
 
 
 def is_of_slices(model: str | Path) -> bool:
@@ -83,15 +98,52 @@ def is_of_slices(model: str | Path) -> bool:
 
 
 def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
-    """Teach a backbone to label slices, by what ``vesalius finetune`` was told.
+    """Say the plan, teach a backbone to label slices, and say whether it finds more than what was there before.
 
     Args:
         args: What was typed.
         listed: The list.
 
     Raises:
-        UsageError: If something was asked for that only models of volumes have.
+        UsageError: If something was asked for that only models of volumes have, or a patient is in two of the
+            list's splits.
     """
+    from vesalius.engine.run import CHECKPOINT
+    from vesalius.engine.team import joined
+    from vesalius.inference.device import device_to_train_on
+    from vesalius.training.finetune import Resources, state_dice, write_record
+    from vesalius.training.finetune.slices import (
+        SliceTuning,
+        measure_slices,
+        slice_benefits,
+        slice_plan_lines,
+        slice_record,
+    )
+
+    tuning = SliceTuning.of(args.model, _finetune_recipe(args), listed)
+    device = device_to_train_on(args.device)
+    resources = Resources(cache=_cache(args), device=device, workers=threads_of(args.threads))
+    costs, goes_on = None, (args.folder / CHECKPOINT).exists()
+    with joined(device, is_sharded=args.shard) as team:
+        if team.is_first:
+            _say(f"windows of {view_words(tuning.course.beginning.spec)} of a slice")
+        if team.is_first and (args.dry_run or not goes_on):
+            costs = measure_slices(tuning, resources, processes=team.size)
+            for line in slice_plan_lines(tuning, costs):
+                print(line, flush=True)
+        if not args.dry_run:
+            _carry_out(args, tuning.course, device, team)
+    if args.dry_run or not team.is_first:
+        return
+    benefits = slice_benefits(tuning, args.model, args.folder, device=device, on_measuring=_say)
+    for benefit in benefits:
+        print(benefit.words())
+    state_dice(args.folder, benefits)
+    print(write_record(args.folder, slice_record(tuning, costs, args.folder, benefits)).parent)
+
+
+def _finetune_recipe(args: argparse.Namespace) -> SliceRecipe:
+    """Return how to teach a backbone by what was typed, or refuse what only models of volumes have."""
     asked = [name for name in _VOLUMES_ONLY if getattr(args, name)]
     if asked:
         raise UsageError(
@@ -105,7 +157,7 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
         recipe = replace(recipe, spacing_mm=args.spacing)
     length = {"minutes": args.minutes, "steps": None} if args.steps is None else {"steps": args.steps}
     loop = replace(recipe.loop, seed=args.seed, precision=training_precision(args), **length)
-    _carry_out(args, listed, _fitted(args, replace(recipe, loop=loop), planned))
+    return _fitted(args, replace(recipe, loop=loop), planned)
 
 
 def _fitted(args: argparse.Namespace, recipe: SliceRecipe, planned: SliceRecipe) -> SliceRecipe:
@@ -129,32 +181,26 @@ def view_words(spec: ModelSpec) -> str:
 
 
 def _carry_out(
-    args: argparse.Namespace,
-    listed: DataList,
-    recipe: SliceRecipe,
-    *,
-    at_random: bool = False,
-    tensorboard: bool = False,
+    args: argparse.Namespace, course: SliceCourse, device: str, team: Team, *, tensorboard: bool = False
 ) -> None:
+    from vesalius.training.slice_course import carry_out_slices
 
+    carry_out_slices(
+        course,
+        args.folder,
+        cache=_cache(args),
+        device=device,
+        workers=threads_of(args.threads),
+        team=team,
+        tensorboard=tensorboard,
+    )
+
+
+def _cache(args: argparse.Namespace) -> Cache:
     from vesalius.data.cache import Cache
-    from vesalius.engine.team import joined
-    from vesalius.inference.device import device_to_train_on
-    from vesalius.training.slice_course import SliceBeginning, SliceCourse, carry_out_slices
 
-    beginning = SliceBeginning.of(args.model, recipe, listed, at_random=at_random)
-    device = device_to_train_on(args.device)
-    with joined(device, is_sharded=args.shard) as team:
-        if team.is_first:
-            print(f"windows of {view_words(beginning.spec)} of a slice", file=sys.stderr)
-        carry_out_slices(
-            SliceCourse(recipe=recipe, beginning=beginning, listed=listed),
-            args.folder,
-            cache=Cache(args.cache or args.folder / "cache"),
-            device=device,
-            workers=threads_of(args.threads),
-            team=team,
-            tensorboard=tensorboard,
-        )
-        if team.is_first:
-            print(args.folder)
+    return Cache(args.cache or args.folder / "cache")
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)

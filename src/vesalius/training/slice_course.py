@@ -153,8 +153,23 @@ class SliceCourse:
         task = MedDinoTask(cases, spec, recipe=recipe, mirrored=mirrored_ids(spec))
         if not held_out:
             return task
-        judge = WholeScans(listed=self.listed, cases=held_out, spec=spec, precision=recipe.loop.precision)
-        return Judged(task, judge)
+        return Judged(task, self.judge(held_out))
+
+    def judge(self, cases: tuple[ListedCase, ...]) -> WholeScans:
+        """Return what judges a network on cases of the list."""
+        precision = self.recipe.loop.precision
+        return WholeScans(listed=self.listed, cases=cases, spec=self.beginning.spec, precision=precision)
+
+    def learner(self, device: str) -> Learner[MedDino]:
+        """Return the network as it begins, on a device, with the recipe's rates.
+
+        Raises:
+            CheckpointError: If the weights are of another backbone.
+        """
+        architecture = self.beginning.spec.architecture
+        assert isinstance(architecture, MedDinoArchitecture)
+        network = self.beginning.network(self.recipe, seed=self.recipe.loop.seed).to(device)
+        return Learner(network, slice_optimisation(self.recipe, architecture.encoder))
 
 
 def carry_out_slices(
@@ -185,13 +200,10 @@ def carry_out_slices(
     Raises:
         VesaliusError: Whatever preparing, training and writing may raise.
     """
-    recipe, spec = course.recipe, course.beginning.spec
-    assert isinstance(spec.architecture, MedDinoArchitecture)
     task = course.task(cache, workers=workers, on_case=on_case)
-    network = course.beginning.network(recipe, seed=recipe.loop.seed).to(device)
-    learner = Learner(network, slice_optimisation(recipe, spec.architecture.encoder))
+    learner = course.learner(device)
     with opened(folder, course.config(cache), team=team, tensorboard=tensorboard) as run:
-        train(task, learner, run, recipe.loop, workers=workers, clock=clock, team=team)
+        train(task, learner, run, course.recipe.loop, workers=workers, clock=clock, team=team)
         if team.is_first:
             _write(course, learner, run)
 

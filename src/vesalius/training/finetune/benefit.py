@@ -108,7 +108,8 @@ class Benefit:
     def counted(self) -> str:
         """Return of how many cases it is, or of how many patients with how many scans."""
         scans, people = len(self.tuned), len(self._by_person())
-        return f"{scans} cases" if people == scans else f"{people} patients with {scans} scans"
+        some = "1 case" if scans == 1 else f"{scans} cases"
+        return some if people == scans else f"{people} patients with {scans} scans"
 
     def _count(self, n: int) -> str:
         scans = len(self.tuned)

@@ -12,7 +12,9 @@ from typing import Any
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.store import MODEL_FILE
 from vesalius.checkpoints.weights import open_weights
+from vesalius.data.datalists.record import DataList
 from vesalius.io.atomic import replacing
+from vesalius.spec import ModelSpec
 from vesalius.training.course_data import labelled_validation
 from vesalius.training.cross_validation import Curve, mean_dice
 from vesalius.training.finetune.benefit import Benefit
@@ -26,10 +28,7 @@ RECORD = "finetune.json"
 def plan_lines(tuning: Finetuning, schedule: Schedule) -> Iterator[str]:
     """Yield the plan, a line for each thing that a user may want otherwise."""
     spec, listed = tuning.course.beginning.spec, tuning.course.listed
-    training = sum(case.is_labelled for case in listed.split("training"))
-    people = len({case.person for case in listed.split("training") if case.is_labelled})
-    of_people = "" if people == training else f" of {people} patients"
-    yield f"{tuning.base.name} {tuning.base.version}, {training} labelled cases{of_people}, of {listed.name}"
+    yield begins_with(tuning.base, listed)
     for one in tuning.classes:
         origin = "" if one.like is None else f", begins as {tuning.base.names[one.like]}"
         yield f"learns {one.name} ({f'new, id {one.id}{origin}' if one.is_new else 'known'})"
@@ -42,7 +41,7 @@ def plan_lines(tuning: Finetuning, schedule: Schedule) -> Iterator[str]:
     yield f"all learns but {', '.join(still)}" if still else "the whole network learns"
     kinds = "class prompts and clicks" if recipe.drop_point < 1 else "class prompts; the model takes no clicks"
     yield f"by {kinds}, in windows of {' x '.join(map(str, spec.window_size))} voxels"
-    yield _judgement(tuning, people)
+    yield _judgement(tuning)
     often = f", validated every {schedule.validate_every}" if tuning.validated else ""
     yield f"{schedule.steps} steps each at most{often}, {schedule.step_s:.2f} s a step as measured"
     yield totals(
@@ -64,7 +63,19 @@ def totals(seconds: float, measuring_s: float, *, peak_bytes: int, card_bytes: i
     return f"about {_minutes(seconds)} in all{measuring}; {peak_bytes / 1e9:.1f} GB at the peak{on_card}"
 
 
-def _judgement(tuning: Finetuning, people: int) -> str:
+def begins_with(base: ModelSpec, listed: DataList) -> str:
+    """Say what is fine-tuned, and from how many cases."""
+    training, people = sum(case.is_labelled for case in listed.split("training")), _people(listed)
+    cases = f"{training} labelled case{'s' if training > 1 else ''}"
+    of_people = "" if people == training else f" of {people} patients"
+    return f"{base.name} {base.version}, {cases}{of_people}, of {listed.name}"
+
+
+def _people(listed: DataList) -> int:
+    return len({case.person for case in listed.split("training") if case.is_labelled})
+
+
+def _judgement(tuning: Finetuning) -> str:
     """Say how many trainings there are, and which cases will say how good what they make is."""
     listed = tuning.course.listed
     tested = sum(case.is_labelled for case in listed.split("test"))
@@ -74,7 +85,11 @@ def _judgement(tuning: Finetuning, people: int) -> str:
     elif judging := len(labelled_validation(listed)):
         said = f"one training, judged by {judging} validation cases, which choose the weights"
     else:
-        why = "too few cases to hold any out" if people < FEWEST_TO_FOLD else "no cases are held out, as asked for"
+        why = (
+            "too few cases to hold any out"
+            if _people(listed) < FEWEST_TO_FOLD
+            else "no cases are held out, as asked for"
+        )
         said = f"one training; {why}" + ("" if tested else ", so nothing will say how good it is")
     return f"{said}; {by_tests}" if tested else said
 
