@@ -1,4 +1,4 @@
-"""``vesalius train``: a recipe, from a list of cases to a model; goes on where it stopped."""
+"""``vesalius train``: a recipe, from a list of cases to a model; goes on with ``--resume``."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
