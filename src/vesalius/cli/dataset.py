@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vesalius.cli.list_options import add_list_options, list_of
+from vesalius.errors import InputError
 
 if TYPE_CHECKING:
     from vesalius.data.check import Report
     from vesalius.data.datalists.record import DataList
     from vesalius.data.fingerprint import Fingerprint
-
-_REFUSED = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +55,7 @@ def _check(args: argparse.Namespace) -> int:
         print(json.dumps(report.as_dict(), indent=2))
     else:
         print("\n".join(_lines(report, listed)))
-    return _REFUSED if report.wrong else 0
+    return InputError.exit_code if report.wrong else 0
 
 
 def _fingerprint(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vesalius.cli.failures import BUG
 from vesalius.cli.request import number_of_threads, threads_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was found; 0 where torch adds up wherever a device does not refuse, 1 where it does not."""
+    """Print what was found; 0 where torch adds up wherever a device does not refuse, 1 (a bug, of torch) if not."""
     import torch
 
     from vesalius.inference.machine import check_convolutions, describe_machine, devices, slow_because
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_as_object(machine, reasons, checks), indent=2))
     else:
         print("\n".join(_lines(machine, reasons, checks)))
-    return 0 if any(check.is_right for check in checks) and not any(check.is_wrong for check in checks) else 1
+    return 0 if any(check.is_right for check in checks) and not any(check.is_wrong for check in checks) else BUG
 
 
 def _as_object(

@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "pretrain": "a recipe, from a store of slices without labels to a backbone; goes on with --resume",
     "models": "the models: list, info, pull, convert, verify",
     "phantom": "a synthetic torso with labels, as DICOM or NIfTI",
-    "doctor": "this machine: what will be slow and why, and whether torch adds up",
+    "doctor": "this machine: what will be slow and why, and whether torch adds up; exit 1 if not",
 }
 """Command -> what it does; its module in this folder has the same name."""
 

@@ -1,4 +1,4 @@
-"""``vesalius pretrain``: a recipe, from a store of slices without labels to a backbone; goes on with ``--resume``."""
+"""``vesalius pretrain``: a recipe, from slices without labels to a backbone; goes on with ``--resume``."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations

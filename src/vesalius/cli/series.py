@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vesalius.errors import InputError
 from vesalius.io.plain_text import plain_text
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"series": [asdict(row) for row in rows]}, indent=2))
     else:
         print("\n".join(map(plain_text, _lines(rows))))
-    return 0 if any(row.usable for row in rows) else 3
+    return 0 if any(row.usable for row in rows) else InputError.exit_code
 
 
 def _lines(rows: list[SeriesRow]) -> list[str]:
