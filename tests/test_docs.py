@@ -182,6 +182,22 @@ def test_a_mean_is_stated_with_its_interval_where_its_file_has_one(generate: Any
     )
 
 
+def test_a_side_that_is_run_when_asked_for_is_stated_if_its_file_has_it(generate: Any) -> None:
+    one = {"mean": 0.5, "low": 0.25, "high": 0.75}
+    steps, transfer = (
+        json.loads((generate.RESULTS / name).read_text(encoding="utf-8"))
+        for name in ("slice_steps.json", "slice_transfer.json")
+    )
+    steps["dice"].pop("nnunet, batch, long", None)
+    assert "and once for" not in generate._row("slice_steps.json", steps)
+    steps = {**steps, "minutes_of_long": 25.0, "dice": {**steps["dice"], "nnunet, batch, long": one}}
+    assert ", and once for 25 minutes 0.500 (0.250 to 0.750) |" in generate._row("slice_steps.json", steps)
+    transfer["as_long"] = {"minutes": 28.0, "support_sets": 2, "gained_by_pretraining": one}
+    transfer["dice"]["scratch, as long"] = one
+    row = generate._row("slice_transfer.json", transfer)
+    assert "from scratch for 28 minutes, 2 support sets: 0.500 (0.250 to 0.750); pretrained over that 0.500" in row
+
+
 def test_a_table_of_nothing_says_so(generate: Any) -> None:
     text = f"before\n{generate.BEGIN}\n| old |\n{generate.END}\nafter"
     assert "| old |" not in generate.with_table(text, {})
