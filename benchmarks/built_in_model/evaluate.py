@@ -27,6 +27,8 @@ from prepare import OBELISK, OPENKBP, abdomen_by_rule
 from specification import SPEC
 from vocabulary import ID
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import sides
 import vesalius
 from vesalius.checkpoints.load import load_model
 from vesalius.geometry.resample import resample_points
@@ -319,7 +321,12 @@ def main() -> None:
     parser.add_argument("--final", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    results: dict[str, object] = {"command": " ".join(["python", *sys.argv]), "precision": arguments.precision}
+    command = " ".join(["python", *sys.argv])
+    results: dict[str, object] = {
+        "command": command,
+        "commit": sides.commit(),
+        "precision": arguments.precision,
+    }
     segmenter = segmenter_of(arguments, arguments.precision)
     for name in [*arguments.sets, *(["example"] if arguments.final else [])]:
         per_case: dict[str, dict[str, float]] = {}
