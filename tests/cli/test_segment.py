@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from PIL import Image
 
 from vesalius.cli.main import main
 from vesalius.cli.request import Request, size_in_bytes
-from vesalius.cli.segment import print_result
 from vesalius.errors import UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
@@ -437,14 +435,3 @@ def test_a_second_run_that_changes_nothing_is_quick_to_say_so(
     start = time.perf_counter()
     assert segment(scan, out, tiny_model) == 0
     assert time.perf_counter() - start < 60
-
-
-def test_a_folder_whose_name_is_no_utf_8_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / os.fsdecode(b"m\xfcller")
-    out.mkdir()
-    (out / "run.json").write_text('{"duration_s": 1.0}')
-    (out / "labels.json").write_text('{"classes": [], "warnings": []}')
-    print_result(out, is_done=True, as_json=False)
-    told = capsys.readouterr().out
-    assert told.encode()  # what is no UTF-8 would raise here, as on a terminal
-    assert told.count("m\\udcfcller") == 2

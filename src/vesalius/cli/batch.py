@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 from vesalius.cli import request as requests
 from vesalius.cli.cases import Listing, list_cases
 from vesalius.cli.failures import BUG, as_typed
+from vesalius.cli.named_model import identify_weights
 from vesalius.cli.progress import Console, describe
-from vesalius.cli.scan import OpenScan, Scan, identify_weights, open_scan, write_scan
+from vesalius.cli.scan import OpenScan, Scan, open_scan, write_scan
 from vesalius.cli.scan_folder import LeftOut
 from vesalius.cli.summary import Outcome, write_summary
 from vesalius.errors import InterruptedRun

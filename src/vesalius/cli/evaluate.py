@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vesalius.cli.list_options import add_list_options, list_of
-from vesalius.cli.refine import check_clickable
+from vesalius.cli.named_model import check_clickable
 from vesalius.cli.request import Request, number_of_threads, size_in_bytes
 from vesalius.errors import UsageError
 

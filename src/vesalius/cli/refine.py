@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vesalius.cli import request as requests
+from vesalius.cli.named_model import check_clickable, identify_weights
 from vesalius.cli.progress import Console, describe_bytes
-from vesalius.cli.scan import Scan, check_dicom_options, facts_of, identify_weights, open_scan, result_options
-from vesalius.cli.segment import print_result
-from vesalius.errors import FileFormatError, NoHeadError, UsageError
+from vesalius.cli.result import print_result
+from vesalius.cli.scan import Scan, check_dicom_options, facts_of, open_scan, result_options
+from vesalius.errors import FileFormatError, UsageError
 
 if TYPE_CHECKING:
     from vesalius.geometry.volume import LabelMap, Volume
@@ -82,25 +83,6 @@ def run(args: argparse.Namespace) -> int:
             _refine(scan, clicks, weights, overwrite=args.overwrite)
     print_result(scan.out, is_done=is_done, as_json=args.json)
     return 0
-
-
-def check_clickable(model: str) -> None:
-    """Refuse a model that was not taught what a click means, before its weights are read.
-
-    Raises:
-        NoHeadError: If it has no click branch.
-        ModelError: If there is no such model.
-    """
-    from vesalius.checkpoints.load import find_weights_of
-    from vesalius.checkpoints.weights import open_weights
-
-    spec = open_weights(find_weights_of(model)).spec
-    if not spec.vista.point_branch:
-        raise NoHeadError(
-            expected="a model with a click branch",
-            got=f"{spec.name} {spec.version}, which segments by names only",
-            do="name another with --model: vista3d has one (see `vesalius models list`)",
-        )
 
 
 def read_prompts(path: Path, *, default_target: str | None) -> list[PointPrompt]:

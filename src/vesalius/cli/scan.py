@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import vesalius
 from vesalius.cli.request import Request
 from vesalius.cli.summary import SUMMARY_FILE
 from vesalius.errors import UsageError
@@ -111,25 +109,6 @@ class OpenScan:
     created: str
     started: float
     seconds: float
-
-
-def identify_weights(model: str) -> dict[str, str]:
-    """Say which model a name means, without reading its weights into memory: name, hash of weights and of spec.
-
-    Raises:
-        ModelError: If there is none, or it is refused.
-    """
-    from vesalius.checkpoints.load import find_weights_of
-    from vesalius.checkpoints.weights import open_weights
-
-    weights = open_weights(find_weights_of(model))
-    spec = hashlib.sha256(weights.spec.to_json().encode()).hexdigest()
-    return {
-        "vesalius": vesalius.__version__,
-        "model": f"{weights.spec.name} {weights.spec.version}",
-        "weights_sha256": weights.report.sha256,
-        "spec_sha256": spec,
-    }
 
 
 def check_dicom_options(scan: Scan) -> None:

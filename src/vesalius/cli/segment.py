@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vesalius.cli import request as requests
+from vesalius.cli.named_model import identify_weights
 from vesalius.cli.progress import Console, describe, describe_bytes
-from vesalius.cli.scan import Scan, check_dicom_options, identify_weights, open_scan, write_scan
+from vesalius.cli.result import print_result
+from vesalius.cli.scan import Scan, check_dicom_options, open_scan, write_scan
 from vesalius.errors import UsageError
-from vesalius.io.plain_text import plain_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,30 +74,3 @@ def _dry_run(scan: Scan, *, as_json: bool) -> int:
     on_card = {f"{phase}, on the card": parts for phase, parts in plan.card.items()}
     print(*describe_bytes({**plan.phases, **on_card}), sep="\n")
     return 0
-
-
-def print_result(out: Path, *, is_done: bool, as_json: bool) -> None:
-    """Print what is in a result folder: an object, or a few lines with the report's place in the last."""
-    run = json.loads((out / "run.json").read_text())
-    labels = json.loads((out / "labels.json").read_text())
-    if as_json:
-        print(json.dumps(_as_object(out, run, labels, is_done=is_done), indent=2))
-        return
-    if is_done:
-        print(plain_text(f"{out} already holds the result of this input and command; --overwrite makes it anew"))
-    found = [finding for finding in labels["classes"] if finding["voxels"]]
-    print(f"{len(found)} of {len(labels['classes'])} structures found in {run['duration_s']:.1f} s")
-    for warning in labels["warnings"]:
-        print(f"look at this: {warning}", file=sys.stderr)
-    print(plain_text(f"{out / 'report.html'}"))
-
-
-def _as_object(out: Path, run: dict[str, Any], labels: dict[str, Any], *, is_done: bool) -> dict[str, Any]:
-    kept = ("files", "model", "unvalidated", "seconds", "duration_s", "peak_bytes")
-    return {
-        "out": str(out),
-        "status": "already done" if is_done else "done",
-        **{key: run[key] for key in kept},
-        "classes": labels["classes"],
-        "warnings": labels["warnings"],
-    }
