@@ -4,34 +4,25 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vesalius.cli.list_options import add_list_options, list_of
-from vesalius.cli.named_model import check_clickable
+from vesalius.cli.evaluate_model import OF_MODEL, evaluate_list
+from vesalius.cli.list_options import add_list_options
+from vesalius.cli.measured import Measured, say
 from vesalius.cli.request import Request, number_of_threads, size_in_bytes
 from vesalius.errors import UsageError
 
 if TYPE_CHECKING:
-    from vesalius.evaluation.benchmark import Evaluation
-    from vesalius.evaluation.clicks import ClickProtocol
-    from vesalius.evaluation.references import ReferenceCase
     from vesalius.evaluation.scores import ScoringOptions
     from vesalius.evaluation.suites import Suite
-    from vesalius.evaluation.summary import Comparison
-    from vesalius.inference.segmenter import Segmenter
 
-_MODEL = ("model", "device", "precision", "max_memory", "threads")
 _LIST = ("suite", "split", "root", "allow_outside", "channel", "modality")
-_DATA_ONLY = (*_MODEL, *_LIST, "clicks", "published", "everything", "unvalidated")
+_DATA_ONLY = (*OF_MODEL, *_LIST, "clicks", "published", "everything", "unvalidated")
 _FILES_ONLY = ("against",)
-_HAND = ("start", "new", "aim", "jitter", "seed")
-"""What a simulated user does; of the published protocols only the seed counts."""
-_NOT_PUBLISHED = ("clicks", "everything", *_HAND[:-1])
+_USER = ("start", "new", "aim", "jitter")
+"""What a simulated user does, beside the seed of his hand."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -157,30 +148,19 @@ def run(args: argparse.Namespace) -> int:
         classes=args.classes,
         lesions=args.lesions,
     )
-    outcome = _of_files(args, options) if args.data is None else _of_model(args, options, suite)
-    files = _written(args.out, outcome) if args.out is not None else ()
-    _print(outcome, files, as_json=args.json)
+    measured = _of_files(args, options) if args.data is None else evaluate_list(args, options, suite)
+    files = measured.write(args.out) if args.out is not None else ()
+    measured.print(files, as_json=args.json)
     return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Outcome:
-    """What was measured, and what is to be told beside it."""
-
-    evaluation: Evaluation
-    about: Mapping[str, Any]
-    comparison: Comparison | None = None
-    sections: Sequence[str] = ()
-    """Further parts of the page."""
-    more: Mapping[str, Any] = field(default_factory=dict)
-    """Further keys of the JSON object."""
 
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse a mixture of the two ways to evaluate."""
     has_files, do = args.found is not None, "see `vesalius evaluate --help`"
-    if has_files == (args.data is not None) or (has_files and args.truth is None):
-        got = "only PRED" if has_files and args.data is None else "both" if has_files else "neither"
+    given = {"PRED": args.found, "REF": args.truth, "--data": args.data}
+    words = [word for word, value in given.items() if value is not None]
+    if words not in (["PRED", "REF"], ["--data"]):
+        got = " and ".join(words) or "neither"
         raise UsageError(expected="either PRED REF, or --data LIST with --model", got=got, do=do)
     for name in _DATA_ONLY if has_files else _FILES_ONLY:
         value = getattr(args, name)
@@ -191,169 +171,40 @@ def _check(args: argparse.Namespace) -> None:
 
 def _check_clicks(args: argparse.Namespace, suite: Suite | None) -> None:
     """Refuse what would be left out of account where nobody clicks, or clicks are published ones."""
-    clicks = args.clicks is not None or (suite is not None and suite.kind == "new")
-    names: tuple[str, ...] = _HAND
-    way = "an evaluation without --clicks"
-    if args.published is not None:
-        names, way = _NOT_PUBLISHED, f"--published {args.published}"
-        if args.published != "iterative" and suite is not None and suite.kind == "new":
-            raise UsageError(
-                expected=f"a protocol for structures without a name, as those of {suite.name} are",
-                got=f"--published {args.published}, which is about classes that a model names",
-                do="take --published iterative, or none for an honest count of clicks",
-            )
-        if args.published == "iterative":
-            names = (*_NOT_PUBLISHED[1:], "seed")  # nothing is drawn, and the clicks are counted
-    elif clicks:
-        names, way = (), "--clicks"
-    given = [f"--{name}" for name in names if getattr(args, name) is not None]
-    if args.lesions and (clicks or args.published is not None):
-        given.append("--lesions")
+    of_new = suite is not None and suite.kind == "new"
+    if suite is not None and of_new and args.published not in (None, "iterative"):
+        raise UsageError(
+            expected=f"a protocol for structures without a name, as those of {suite.name} are",
+            got=f"--published {args.published}, which is about classes that a model names",
+            do="take --published iterative, or none for an honest count of clicks",
+        )
+    way, names = _uncounted(args.published, is_clicked=of_new or args.clicks is not None)
+    given = [f"--{name}" for name in names if getattr(args, name) not in (None, ())]
     if given:
         do = f"leave {' and '.join(given)} out, or see `vesalius evaluate --help`"
         raise UsageError(expected=f"options that count in {way}", got=", ".join(given), do=do)
 
 
-def _of_files(args: argparse.Namespace, options: ScoringOptions) -> _Outcome:
+def _uncounted(published: str | None, *, is_clicked: bool) -> tuple[str, Sequence[str]]:
+    """Return how a model is evaluated, in words, and which options count for nothing then."""
+    if published is None:
+        return ("--clicks", ("lesions",)) if is_clicked else ("an evaluation without --clicks", (*_USER, "seed"))
+    if published == "iterative":  # its clicks are counted, and nothing is drawn
+        return "--published iterative", ("everything", *_USER, "seed", "lesions")
+    return f"--published {published}", ("clicks", "everything", *_USER, "lesions")
+
+
+def _of_files(args: argparse.Namespace, options: ScoringOptions) -> Measured:
     from vesalius.evaluation.benchmark import evaluate_files
     from vesalius.evaluation.label_files import pair_files
 
-    evaluation = evaluate_files(pair_files(args.found, args.truth), options, on_case=_say)
+    evaluation = evaluate_files(pair_files(args.found, args.truth), options, on_case=say)
     about = {"results": str(args.found), "reference": str(args.truth)}
     if args.against is None:
-        return _Outcome(evaluation=evaluation, about=about)
-    other = evaluate_files(pair_files(args.against, args.truth), options, on_case=_say)
+        return Measured(evaluation=evaluation, about=about)
+    other = evaluate_files(pair_files(args.against, args.truth), options, on_case=say)
     about["against"] = str(args.against)
-    return _Outcome(evaluation=evaluation, about=about, comparison=evaluation.compared_with(other))
-
-
-def _of_model(args: argparse.Namespace, options: ScoringOptions, suite: Suite | None) -> _Outcome:
-    from vesalius.evaluation.benchmark import evaluate_model
-    from vesalius.evaluation.references import labelled, read_references
-
-    listed = list_of(args, args.data, suite=suite)
-    split, cases = labelled(listed, args.split or (suite.split if suite else None))
-    protocol = _protocol(args, suite)
-    asked = {name: getattr(args, name) for name in _MODEL if getattr(args, name) is not None}
-    request = Request(**asked, unvalidated=args.unvalidated)
-    if protocol is not None or args.published is not None:
-        check_clickable(request.model)
-    segmenter = request.load()
-    about = {
-        "data": f"{listed.name}, {split}, {len(cases)} cases",
-        "model": f"{segmenter.spec.name} {segmenter.spec.version}",
-        "precision": segmenter.precision,
-    }
-    if suite is not None:
-        about |= {"suite": f"{suite.title}: {suite.paper}", "beware": "; ".join(suite.remarks(len(cases)))}
-    references = read_references(listed, cases, segmenter.vocabulary)
-    if args.published == "iterative":
-        return _iterative(args, segmenter, references, options, about)
-    if args.published is not None:
-        from vesalius.evaluation.window_protocols import evaluate_by_windows
-
-        evaluation = evaluate_by_windows(
-            segmenter,
-            references,
-            args.published,
-            options=options,
-            how=request.options(),
-            seed=args.seed or 0,
-            on_case=_say,
-        )
-        said = f"{args.published}: clicks are taken from the truth, window by window; no user can do that"
-        return _Outcome(evaluation=evaluation, about=about | {"protocol": said})
-    how: dict[str, Any] = {"options": options, "everything": bool(args.everything), "how": request.options()}
-    if protocol is None:
-        return _Outcome(evaluation=evaluate_model(segmenter, references, on_case=_say, **how), about=about)
-    from vesalius.evaluation import click_summary
-    from vesalius.evaluation.clicks import evaluate_clicks
-
-    result = evaluate_clicks(segmenter, references, protocol, on_structure=_say, **how)
-    before, after = (click_summary.evaluation_after(result, n, options) for n in (0, protocol.clicks))
-    return _Outcome(
-        evaluation=after,
-        about=about | {"tables": f"after {protocol.clicks} clicks a structure; gained: over the beginning"},
-        comparison=after.compared_with(before),
-        sections=click_summary.click_sections(result),
-        more={"clicks": click_summary.clicks_as_dict(result)},
-    )
-
-
-def _iterative(
-    args: argparse.Namespace,
-    segmenter: Segmenter,
-    references: Iterable[ReferenceCase],
-    options: ScoringOptions,
-    about: Mapping[str, Any],
-) -> _Outcome:
-    from vesalius.evaluation.iterative_protocol import CLICKS, evaluate_iteratively
-    from vesalius.inference.segmenter import SegmentOptions
-
-    result = evaluate_iteratively(
-        segmenter,
-        references,
-        clicks=CLICKS if args.clicks is None else args.clicks,
-        options=options,
-        how=SegmentOptions(max_memory=args.max_memory, unvalidated=bool(args.unvalidated)),
-        on_structure=_say,
-    )
-    said = (
-        f"iterative: the best mask of up to {result.clicks} clicks by the truth, which empties slices without it; "
-        "no user can do that"
-    )
-    return _Outcome(
-        evaluation=result.evaluation(),
-        about={**about, "protocol": said},
-        sections=[result.section()],
-        more={"iterative": result.as_dict()},
-    )
-
-
-def _protocol(args: argparse.Namespace, suite: Suite | None) -> ClickProtocol | None:
-    """Return what a simulated user does; None where there is none. Suites of new structures are all clicks."""
-    from vesalius.evaluation.clicks import ClickProtocol
-
-    is_new = suite is not None and suite.kind == "new"
-    if args.published is not None or (args.clicks is None and not is_new):
-        return None
-    start = "nothing" if is_new else args.start
-    said = {"clicks": args.clicks, "start": start, "style": args.aim, "jitter_mm": args.jitter, "seed": args.seed}
-    return ClickProtocol(
-        new=is_new or bool(args.new), **{name: one for name, one in said.items() if one is not None}
-    )
-
-
-def _written(out: Path, outcome: _Outcome) -> tuple[Path, ...]:
-    from vesalius.evaluation.report import write_report
-
-    return write_report(
-        out,
-        outcome.evaluation,
-        about=outcome.about,
-        comparison=outcome.comparison,
-        sections=outcome.sections,
-        more=outcome.more,
-    )
-
-
-def _print(outcome: _Outcome, files: Sequence[Path], *, as_json: bool) -> None:
-    from vesalius.evaluation.report import as_record, as_text, notes
-
-    if as_json:
-        record = as_record(outcome.evaluation, about=outcome.about, comparison=outcome.comparison)
-        print(json.dumps(record | dict(outcome.more), indent=2))
-        return
-    print(as_text(outcome.evaluation, outcome.comparison))
-    for note in (*notes(outcome.evaluation), outcome.about.get("beware")):
-        if note:
-            print(note, file=sys.stderr)
-    for file in files[:1]:
-        print(file)
-
-
-def _say(case: str) -> None:
-    print(case, file=sys.stderr, flush=True)
+    return Measured(evaluation=evaluation, about=about, comparison=evaluation.compared_with(other))
 
 
 def _names(text: str) -> tuple[str, ...]:
