@@ -1,7 +1,8 @@
 """Make what the docs state and the program knows: the reference of commands, and the tables of measured numbers.
 
-``python docs/generate.py`` rewrites ``docs/reference/cli.md``, the table in ``README.md`` and that of the paper's
-steps in ``docs/concepts/training.md``; tests hold them true. Means are stated with the intervals of their files.
+``python docs/generate.py`` rewrites ``docs/reference/cli.md``, the tables of ``docs/reference/measured.md``, a few of
+their rows in ``README.md``, and the table of the paper's steps in ``docs/concepts/training.md``; tests hold them
+true. Means are stated with the intervals of their files.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -12,7 +13,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,27 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 README = ROOT / "README.md"
+MEASURED = ROOT / "docs" / "reference" / "measured.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 TRAINING = ROOT / "docs" / "concepts" / "training.md"
 STEPS_BEGIN, STEPS_END = "<!-- steps: begin -->", "<!-- steps: end -->"
+
+FIRST = (
+    "auto_vs_monai.json",
+    "big_scan.json",
+    "built_in_model.json",
+    "built_in_model_clicks.json",
+    "few_shot.json",
+)
+"""Files whose rows the README shows: what most people come for."""
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Segmenting": ("auto_vs_monai", "big_scan", "built_in_model.", "handover", "backends"),
+    "Clicks": ("built_in_model_clicks", "clicks_vs_monai", "click_memory", "stages_long"),
+    "Learning": ("few_shot", "overfit", "stages.", "step_vs", "loader", "cache_formats", "augmentation"),
+    "Slices": ("slice", "meddinov3", "pretraining", "promptable_vit", "image_probes"),
+}
+"""Heading of the page of what was measured -> how the names of its files begin."""
 
 SENTENCES: Mapping[str, str] = {
     "auto_vs_monai.json": "One 128³ window of the full-width network, 117 classes, against MONAI {machine[monai]} "
@@ -274,7 +293,7 @@ def reference() -> str:
 
 
 def measured() -> dict[str, str]:
-    """Return file of results -> its row of the table in the README."""
+    """Return file of results -> its row, with links as from the root."""
     return {path.name: _row(path.name, json.loads(path.read_text())) for path in sorted(RESULTS.glob("*.json"))}
 
 
@@ -309,18 +328,30 @@ def with_steps(page: str) -> str:
 
 
 def with_table(readme: str, rows: Mapping[str, str]) -> str:
-    """Return the README with the table put between its marks."""
-    lines = (
-        ["| what | on | file |", "|---|---|---|", *rows.values()] if rows else ["Nothing has been recorded yet."]
-    )
-    table = "\n".join([BEGIN, *lines, END])
+    """Return the README with the rows of ``FIRST`` put between its marks."""
+    table = "\n".join([BEGIN, *_table([rows[name] for name in FIRST if name in rows]), END])
     return re.sub(f"{BEGIN}.*{END}", lambda _: table, readme, flags=re.DOTALL)
 
 
+def with_tables(page: str, rows: Mapping[str, str]) -> str:
+    """Return the page of what was measured with a table for each group put between its marks."""
+    parts = [BEGIN]
+    for heading, beginnings in GROUPS.items():
+        own = [row for start in beginnings for name, row in rows.items() if name.startswith(start)]
+        linked = [row.replace("](benchmarks", "](../../benchmarks") for row in own]
+        parts += ["", f"## {heading}", "", *_table(linked)]
+    return re.sub(f"{BEGIN}.*{END}", lambda _: "\n".join([*parts, "", END]), page, flags=re.DOTALL)
+
+
+def _table(rows: Sequence[str]) -> list[str]:
+    return ["| what | on | file |", "|---|---|---|", *rows] if rows else ["Nothing has been recorded yet."]
+
+
 def main() -> None:
-    """Rewrite all three."""
+    """Rewrite all four."""
     REFERENCE.write_text(reference(), encoding="utf-8")
     README.write_text(with_table(README.read_text(encoding="utf-8"), measured()), encoding="utf-8")
+    MEASURED.write_text(with_tables(MEASURED.read_text(encoding="utf-8"), measured()), encoding="utf-8")
     TRAINING.write_text(with_steps(TRAINING.read_text(encoding="utf-8")), encoding="utf-8")
 
 

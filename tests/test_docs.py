@@ -137,12 +137,15 @@ def test_the_reference_has_every_command_and_flag(generate: Any) -> None:
         assert [flag for flag in flags if flag not in section] == [], "run `python docs/generate.py`"
 
 
-def test_every_number_of_the_readme_is_its_file_s(generate: Any) -> None:
-    table = generate.README.read_text(encoding="utf-8").partition(generate.BEGIN)[2].partition(generate.END)[0]
-    rows = generate.measured()
-    for line in (line for line in table.splitlines() if "benchmarks/results/" in line):
-        name = re.findall(r"benchmarks/results/([^)]+)", line)[0]
-        assert rows.get(name) == line, "run `python docs/generate.py`"
+def test_every_number_of_the_tables_is_its_file_s(generate: Any) -> None:
+    rows, stated = generate.measured(), []
+    for page, up in ((generate.README, ""), (generate.MEASURED, "../../")):
+        table = page.read_text(encoding="utf-8").partition(generate.BEGIN)[2].partition(generate.END)[0]
+        for line in (line for line in table.splitlines() if "benchmarks/results/" in line):
+            stated.append(re.findall(r"benchmarks/results/([^)]+)", line)[0])
+            assert rows[stated[-1]].replace("](bench", f"]({up}bench") == line, "run `python docs/generate.py`"
+    assert stated == [*generate.FIRST, *stated[len(generate.FIRST) :]]
+    assert sorted(stated[len(generate.FIRST) :]) == sorted(rows), "a file is stated twice, or in no group of GROUPS"
 
 
 def test_the_probe_s_numbers_are_those_of_its_file() -> None:
