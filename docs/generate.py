@@ -1,7 +1,7 @@
 """Make what the docs state and the program knows: the reference of commands, and the tables of measured numbers.
 
-``python docs/generate.py`` rewrites ``docs/reference/cli.md``, the tables of ``docs/reference/measured.md``, a few of
-their rows in ``README.md``, and the table of the paper's steps in ``docs/concepts/training.md``; tests hold them
+``python docs/generate.py`` rewrites ``docs/reference/cli.md``, the tables of ``docs/reference/measured.md``, a few
+of their rows in ``README.md``, and the table of the paper's steps in ``docs/concepts/training.md``; tests hold them
 true. Means are stated with the intervals of their files.
 """
 # SPDX-License-Identifier: Apache-2.0
