@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vesalius.checkpoints.default_model import DEFAULT_MODEL
 from vesalius.errors import UnknownModelError
 from vesalius.labels.vista3d import EVERYTHING, STRUCTURES
 from vesalius.spec import VIT_BASE, VIT_LARGE, VIT_SMALL, ModelSpec, VistaArchitecture, VitArchitecture
@@ -140,7 +141,7 @@ _VISTA3D_LICENCE_NOTE = (
 
 CATALOG: tuple[CatalogRow, ...] = (
     CatalogRow(
-        name="vesalius-small",
+        name=DEFAULT_MODEL,
         summary="A small VISTA3D that travels inside the package; see its model card for what it was measured on.",
         licence="Apache-2.0",
     ),

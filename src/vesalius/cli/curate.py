@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vesalius.checkpoints.default_model import DEFAULT_MODEL
 from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import Request, number_of_threads, size_in_bytes
 
@@ -64,9 +65,7 @@ def _add_slices(job: argparse.ArgumentParser) -> None:
 
 def _add_supervoxels(job: argparse.ArgumentParser) -> None:
     _add_job(job)
-    job.add_argument(
-        "--model", default="vesalius-small", metavar="NAME|PATH", help="its encoder; default %(default)s"
-    )
+    job.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", help="its encoder; default %(default)s")
     job.add_argument("--segments", type=int, default=400, metavar="N", help="parts of a scan; default %(default)s")
     job.add_argument(
         "--spacing", type=float, default=1.5, metavar="MM", help="of the voxels divided; default %(default)s"
@@ -75,7 +74,7 @@ def _add_supervoxels(job: argparse.ArgumentParser) -> None:
 
 def _add_pseudo_labels(job: argparse.ArgumentParser) -> None:
     _add_job(job)
-    job.add_argument("--model", default="vesalius-small", metavar="NAME|PATH", help="default %(default)s")
+    job.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", help="default %(default)s")
     job.add_argument("--classes", type=_names, default=(), metavar="A,B", help="default: all that it names")
     job.add_argument(
         "--changes",

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vesalius.checkpoints.default_model import DEFAULT_MODEL
 from vesalius.cli.evaluate_model import OF_MODEL, evaluate_list
 from vesalius.cli.list_options import add_list_options
 from vesalius.cli.measured import Measured, say
-from vesalius.cli.request import Request, number_of_threads, size_in_bytes
+from vesalius.cli.request import number_of_threads, size_in_bytes
 from vesalius.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         default=None,
         help="ask for all that the model names, not only for what REF holds",
     )
-    group.add_argument("--model", metavar="NAME|PATH", help=f"default {Request().model}")
+    group.add_argument("--model", metavar="NAME|PATH", help=f"default {DEFAULT_MODEL}")
     group.add_argument("--device", metavar="D", help="auto, cpu, cuda or mps")
     group.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default auto")
     group.add_argument("--max-memory", type=size_in_bytes, metavar="8GB", help="resident memory not to exceed")

@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vesalius.checkpoints.default_model import DEFAULT_MODEL
 from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import (
     add_sharding,
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``vesalius finetune``."""
     usual = FinetuneOptions()
     parser.add_argument(
-        "--model", default="vesalius-small", metavar="NAME|PATH", help="to begin with; default %(default)s"
+        "--model", default=DEFAULT_MODEL, metavar="NAME|PATH", help="to begin with; default %(default)s"
     )
     parser.add_argument("--data", type=Path, required=True, metavar="LIST", help="see `vesalius dataset check`")
     parser.add_argument(

@@ -8,14 +8,21 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from vesalius.checkpoints.default_model import DEFAULT_MODEL
+from vesalius.geometry.planes import PLANES
+
 if TYPE_CHECKING:
     from vesalius.engine.settings import Precision
+    from vesalius.geometry.planes import Plane
+    from vesalius.inference.pipelines import Compat
+    from vesalius.inference.result_files import OutputFormat
     from vesalius.inference.segmenter import Segmenter, SegmentOptions
 
-FORMATS = ("nifti", "dicom-seg", "seg.nrrd")
-PRECISIONS = ("auto", "fp32", "bf16")
-COMPAT = ("paper", "bundle-0.5.4", "bundle")
-PLANES = ("axial", "coronal", "sagittal")
+    AskedPrecision = Precision | Literal["auto"]
+
+FORMATS: tuple[OutputFormat, ...] = ("nifti", "dicom-seg", "seg.nrrd")
+PRECISIONS: tuple[AskedPrecision, ...] = ("auto", "fp32", "bf16")
+COMPAT: tuple[Compat, ...] = ("paper", "bundle-0.5.4", "bundle")
 
 _UNITS = {
     "": 1,
@@ -36,19 +43,19 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
 class Request:
     """What is asked of a model, beside the scans."""
 
-    model: str = "vesalius-small"
+    model: str = DEFAULT_MODEL
     classes: tuple[str, ...] = ()
-    formats: tuple[str, ...] = ("nifti",)
+    formats: tuple[OutputFormat, ...] = ("nifti",)
     split: bool = False
     device: str = "auto"
-    precision: str = "auto"
+    precision: AskedPrecision = "auto"
     overlap: float | None = None
     max_memory: int | None = None
     threads: int | None = None
     seed: int = 0
-    compat: str | None = None
+    compat: Compat | None = None
     mirror: bool = False
-    planes: tuple[str, ...] = ()
+    planes: tuple[Plane, ...] = ()
     unvalidated: bool = False
     fill_gaps: bool = False
 
@@ -109,8 +116,8 @@ class Request:
         torch.set_num_threads(threads_of(self.threads))
         torch.manual_seed(self.seed)
         published = self.compat is not None and self.precision == "auto"  # exactly: in the precision of its numbers
-        precision = "fp32" if published else self.precision
-        segmenter = load(self.model, precision=precision, device=self.device)  # type: ignore[arg-type]
+        precision: AskedPrecision = "fp32" if published else self.precision
+        segmenter = load(self.model, precision=precision, device=self.device)
         segmenter.vocabulary.resolve(self.classes)
         return segmenter
 
@@ -121,9 +128,9 @@ class Request:
         return SegmentOptions(
             overlap=self.overlap,
             max_memory=self.max_memory,
-            compat=self.compat,  # type: ignore[arg-type]  # argparse offers only these
+            compat=self.compat,
             mirror=self.mirror,
-            planes=self.planes,  # type: ignore[arg-type]  # argparse offers only these
+            planes=self.planes,
             unvalidated=self.unvalidated,
         )
 
@@ -284,5 +291,5 @@ def training_precision(args: argparse.Namespace) -> Precision:
     from vesalius.inference.device import device_to_train_on
     from vesalius.inference.plan import best_precision
 
-    typed: Literal["auto", "fp32", "bf16"] = args.precision
+    typed: AskedPrecision = args.precision
     return best_precision(device_to_train_on(args.device)) if typed == "auto" else typed

@@ -189,4 +189,4 @@ def result_options(request: Request) -> ResultOptions:
     """Return which label files a request asks for."""
     from vesalius.inference.result_files import ResultOptions
 
-    return ResultOptions(formats=request.formats, split=request.split)  # type: ignore[arg-type]
+    return ResultOptions(formats=request.formats, split=request.split)

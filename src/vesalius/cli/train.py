@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vesalius.checkpoints.default_model import DEFAULT_MODEL
 from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import (
     add_sharding,
@@ -31,8 +32,6 @@ RECIPES: Mapping[str, VistaRecipe] = {
     "stage-4": STAGE_4,
 }
 """Name -> recipe; what each is for stands in ``training/recipes.py``."""
-DEFAULT_MODEL = "vesalius-small"
-"""What recipes of volumes begin with where no model is named."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME|PATH",
-        help="begin with its weights, and keep what it expects and names; default vesalius-small. "
+        help=f"begin with its weights, and keep what it expects and names; default {DEFAULT_MODEL}. "
         "A backbone takes its names from LIST: stages put heads for names and clicks on it, meddinov3 a decoder",
     )
     parser.add_argument("--at-random", action="store_true", help="begin with random weights of that network")
