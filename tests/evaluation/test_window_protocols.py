@@ -39,7 +39,7 @@ def falling(
 ) -> tuple[Segmenter, SegmentOptions, Segmenter]:
     """Return a model in fp32 with so little memory that its plan falls to bf16, and the same model in bf16."""
     monkeypatch.setattr("vesalius.inference.segmenter.best_precision", lambda _: "fp32")
-    monkeypatch.setattr("vesalius.inference.segmenter.resident_bytes", lambda: 10**8)
+    monkeypatch.setattr("vesalius.inference.runs.resident_bytes", lambda: 10**8)
     small = segmenter()
     write_model(folder / "small", small.network.state_dict(), small.spec)
     model, half = (load(folder / "small", precision=p, device="cpu") for p in ("auto", "bf16"))

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from inference.small_model import Threshold, small_network, small_spec
-from vesalius.checkpoints.safetensors import write_model
-from vesalius.errors import InputError, MemoryBudgetError, NotValidatedError, UnknownClassError, UsageError
+from vesalius.errors import MemoryBudgetError, NotValidatedError, UnknownClassError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.review import measure
-from vesalius.inference.segmenter import Progress, Segmenter, SegmentOptions, load
+from vesalius.inference.segmenter import Progress, Segmenter, SegmentOptions
 
 SPEC = small_spec()
 
@@ -38,30 +34,6 @@ def test_another_modality_is_refused_unless_told_to_go_on(segmenter: Segmenter) 
     assert marked.unvalidated == ("a MR image",)
 
 
-def test_values_that_are_not_hounsfield_units_are_refused(segmenter: Segmenter) -> None:
-    shifted = scan()
-    with pytest.raises(NotValidatedError, match="1024"):
-        segmenter(Volume(shifted.data + 1024, shifted.grid, "CT"))
-
-
-def test_voxels_far_from_those_of_the_model_are_refused(segmenter: Segmenter) -> None:
-    with pytest.raises(NotValidatedError, match="voxels of"):
-        segmenter(scan(affine=np.diag([0.01, 0.01, 0.01, 1.0])))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_an_image_with_a_voxel_that_is_no_number_is_refused_also_where_told_to_go_on(
-    segmenter: Segmenter, value: float
-) -> None:
-    data = scan().data.astype(np.float32)
-    data[0, 9, 11, 7] = value
-    options = SegmentOptions(unvalidated=True)
-    with pytest.raises(InputError, match=f"1 of {data.size} voxels"):
-        segmenter.check(Volume(data, scan().grid, "CT"), options)
-    data[0, 9, 11, 7] = 40.0
-    assert segmenter.check(Volume(data, scan().grid, "CT"), options) == ()
-
-
 def test_a_misspelt_class_is_refused_with_a_suggestion(segmenter: Segmenter) -> None:
     with pytest.raises(UnknownClassError, match="liver"):
         segmenter(scan(), ["livre"])
@@ -74,34 +46,6 @@ def test_too_little_memory_is_refused_before_anything_runs(segmenter: Segmenter)
             scan(), options=SegmentOptions(max_memory=10**6), progress=Progress(on_window=windows.append)
         )
     assert windows == []
-
-
-def test_a_model_loaded_as_it_suits_runs_in_bf16_where_fp32_does_not_fit_and_in_fp32_again_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vesalius.inference.segmenter.best_precision", lambda _: "fp32")
-    monkeypatch.setattr("vesalius.inference.segmenter.resident_bytes", lambda: 10**8)
-    spec = small_spec(window_size=(48, 48, 48))  # a pass takes more than the second network
-    write_model(tmp_path / "small", small_network(spec).state_dict(), spec)
-    automatic, fp32, bf16 = (load(tmp_path / "small", precision=p, device="cpu") for p in ("auto", "fp32", "bf16"))
-    smallest = fp32.plan(scan(), options=SegmentOptions(max_memory=fp32.plan(scan()).peak_bytes - 1)).peak_bytes
-    tight = SegmentOptions(max_memory=smallest - 1)
-    held = automatic.network
-    with pytest.raises(MemoryBudgetError, match="--precision bf16"):
-        fp32.segment(scan(), options=tight)
-    found = automatic.segment(scan(), options=tight)
-    assert (found.plan.precision, found.plan.gave_way) == ("bf16", True)
-    assert automatic.network is held  # which another thread may be using
-    assert np.array_equal(found.labels.data, bf16(scan()).data)
-    after = automatic.segment(scan())
-    assert (after.plan.precision, after.plan.gave_way) == ("fp32", False)
-    assert np.array_equal(after.labels.data, fp32(scan()).data)
-    assert not np.array_equal(found.labels.data, after.labels.data)
-
-
-def test_an_overlap_and_a_published_pipeline_exclude_each_other() -> None:
-    with pytest.raises(UsageError, match="compat"):
-        SegmentOptions(overlap=0.5, compat="paper")
 
 
 def test_the_run_keeps_to_its_plan(segmenter: Segmenter) -> None:
@@ -118,29 +62,6 @@ def test_who_asks_for_labels_alone_does_not_wait_for_measures(
 ) -> None:
     monkeypatch.setattr("vesalius.inference.segmenter.measure", None)
     assert segmenter(scan(), ["liver"]).mask("liver").any()
-
-
-def test_a_plan_counts_the_image_once(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = itertools.count(10**8, 10**8)  # grows with what the run makes
-    monkeypatch.setattr("vesalius.inference.segmenter.resident_bytes", lambda: next(held))
-    assert segmenter.plan(scan()).phases["windows"]["held already"] == 10**8
-
-
-def test_a_run_that_fits_what_the_machine_has_free_is_not_refused_once_its_image_is_made(
-    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    peak = segmenter.plan(scan(), options=SegmentOptions(max_memory=10**12)).peak_bytes
-    free = itertools.chain([peak], itertools.repeat(0))  # all of it is taken by what the run has made
-
-    def take() -> int:
-        return next(free)
-
-    monkeypatch.setattr("vesalius.inference.segmenter.resident_bytes", lambda: 0)
-    for room in ("segmenter", "plan"):
-        monkeypatch.setattr(f"vesalius.inference.{room}.available_bytes", take, raising=False)
-    assert not segmenter.plan(scan()).gave_way
-    with pytest.raises(MemoryBudgetError):
-        segmenter.plan(scan())
 
 
 @pytest.mark.parametrize("shift", [0.9, -0.9])

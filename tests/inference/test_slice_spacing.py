@@ -14,7 +14,7 @@ from vesalius.errors import MemoryBudgetError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.planes import Plane
 from vesalius.geometry.volume import Volume
-from vesalius.inference import segmenter, slice_spacing
+from vesalius.inference import slice_spacing, upright
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.inference.slice_spacing import as_learnt
 from vesalius.models.meddinov3 import MedDino
@@ -96,7 +96,7 @@ def test_the_plan_counts_the_resampled_image_and_refuses_before_it_is_made(monke
         raise AssertionError("interpolated")
 
     monkeypatch.setattr(slice_spacing, "resample_linear", no)
-    monkeypatch.setattr(segmenter, "resample_points", no)
+    monkeypatch.setattr(upright, "resample_points", no)
     model, options = Segmenter(BeforeBright(DEEP), SPEC), SegmentOptions(unvalidated=True)
     plan = model.plan(scan(repeat=3), options=options)
     assert plan.phases["windows"]["resampled image"] == 4 * 16 * 16 * 10

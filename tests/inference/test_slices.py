@@ -336,7 +336,7 @@ def test_the_run_keeps_to_its_plan(network: MedDino) -> None:
 def test_batches_then_whole_slices_give_way_to_a_stated_limit_and_less_is_refused(
     network: MedDino, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vesalius.inference.segmenter.resident_bytes", lambda: 10**8)
+    monkeypatch.setattr("vesalius.inference.runs.resident_bytes", lambda: 10**8)
     segmenter, volume = Segmenter(network, SPEC), blobs(Grid((24, 24, 4), np.diag([-2.0, -2.0, 3.0, 1.0])))
 
     def plan(limit: int | None) -> SlicePlan:

@@ -34,7 +34,8 @@ from vesalius.inference.plan import (
     ways_out,
 )
 from vesalius.inference.points import clicks_on_model_grid, window_starts
-from vesalius.inference.segmenter import Segmenter, upright_bytes
+from vesalius.inference.segmenter import Segmenter
+from vesalius.inference.upright import upright_bytes
 from vesalius.prompts.targets import resolve_target
 from vesalius.prompts.types import PointPrompt
 from vesalius.spec import PromptArchitecture
