@@ -91,6 +91,7 @@ def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
         (["segment", "x", "-o", "y", "--format", "jpeg"], "none of nifti, dicom-seg, seg.nrrd"),
         (["segment", "x", "-o", "y", "--compat", "other"], "invalid choice"),
         (["segment", "x", "-o", "y", "--classes", ","], "no class is named"),
+        (["finetune", "--data", "x", "--run", "y", "--new", ","], "no class is named"),
         (["segment", "x"], "add -o OUT"),
         (["segment", "x", "-o", "y", "--js"], "unrecognized arguments: --js"),
     ],

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from vesalius.cli.main import main
-from vesalius.cli.request import Request, size_in_bytes
+from vesalius.cli.request import Request
 from vesalius.errors import UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
@@ -398,14 +398,6 @@ def test_the_series_of_a_source_can_be_named(tmp_path: Path, make_scan: MakeScan
     assert opened.like.source.series_uid == series
     with pytest.raises(UsageError, match="which is not DICOM"):
         open_scan(Scan(tmp_path / "same.nii.gz", tmp_path, Request(), series))
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("8GB", 8e9), ("8gb", 8e9), ("1.5 G", 1.5e9), ("2GiB", 2**31), ("600MB", 6e8), ("1000", 1000)],
-)
-def test_sizes(text: str, size: float) -> None:
-    assert size_in_bytes(text) == size
 
 
 def test_a_request_s_words_give_the_request_back() -> None:

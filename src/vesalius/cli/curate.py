@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from vesalius.checkpoints.default_model import DEFAULT_MODEL
 from vesalius.cli.list_options import add_list_options, list_of
-from vesalius.cli.request import Request, number_of_threads, size_in_bytes
+from vesalius.cli.request import Request
+from vesalius.cli.words import choices_of, names, number_of_threads, size_in_bytes
 
 if TYPE_CHECKING:
     from vesalius.curation.jobs import Outcome
@@ -75,10 +76,10 @@ def _add_supervoxels(job: argparse.ArgumentParser) -> None:
 def _add_pseudo_labels(job: argparse.ArgumentParser) -> None:
     _add_job(job)
     job.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", help="default %(default)s")
-    job.add_argument("--classes", type=_names, default=(), metavar="A,B", help="default: all that it names")
+    job.add_argument("--classes", type=names, default=(), metavar="A,B", help="default: all that it names")
     job.add_argument(
         "--changes",
-        type=_changes,
+        type=choices_of(CHANGES),
         default=("noise", "zoom"),
         metavar="A,B",
         help="what is done to a scan before the model is asked again: noise, zoom, mirror; default noise,zoom",
@@ -198,17 +199,3 @@ def _spacing(text: str) -> float | None:
     if value <= 0:
         raise argparse.ArgumentTypeError("a positive number of millimetres, or native")
     return value
-
-
-def _changes(text: str) -> tuple[str, ...]:
-    strange = sorted(set(_names(text)) - set(CHANGES))
-    if strange:
-        raise argparse.ArgumentTypeError(f"{', '.join(strange)} is none of {', '.join(CHANGES)}")
-    return _names(text)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise argparse.ArgumentTypeError("nothing is named")
-    return names

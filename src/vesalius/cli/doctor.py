@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vesalius.cli.failures import BUG
-from vesalius.cli.request import number_of_threads, threads_of
+from vesalius.cli.request import threads_of
+from vesalius.cli.words import number_of_threads
 
 if TYPE_CHECKING:
     from vesalius.inference.machine import ConvolutionCheck

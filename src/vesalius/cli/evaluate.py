@@ -12,7 +12,7 @@ from vesalius.checkpoints.default_model import DEFAULT_MODEL
 from vesalius.cli.evaluate_model import OF_MODEL, evaluate_list
 from vesalius.cli.list_options import add_list_options
 from vesalius.cli.measured import Measured, say
-from vesalius.cli.request import number_of_threads, size_in_bytes
+from vesalius.cli.words import names, number_of_threads, size_in_bytes
 from vesalius.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,11 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_measuring(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--classes", type=names, default=(), metavar="A,B", help="default: all that can be compared")
     group.add_argument(
-        "--classes", type=_names, default=(), metavar="A,B", help="default: all that can be compared"
-    )
-    group.add_argument(
-        "--lesions", type=_names, default=(), metavar="A,B", help="classes to count lesion by lesion, too"
+        "--lesions", type=names, default=(), metavar="A,B", help="classes to count lesion by lesion, too"
     )
     group.add_argument(
         "--tolerance",
@@ -206,10 +204,3 @@ def _of_files(args: argparse.Namespace, options: ScoringOptions) -> Measured:
     other = evaluate_files(pair_files(args.against, args.truth), options, on_case=say)
     about["against"] = str(args.against)
     return Measured(evaluation=evaluation, about=about, comparison=evaluation.compared_with(other))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise argparse.ArgumentTypeError("no class is named")
-    return names

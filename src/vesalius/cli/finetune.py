@@ -15,11 +15,11 @@ from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import (
     add_sharding,
     add_training_precision,
-    number_of_threads,
     threads_of,
     training_precision,
 )
 from vesalius.cli.slice_training import add_window, finetune_slices, is_of_slices
+from vesalius.cli.words import names, number_of_threads
 from vesalius.errors import UsageError
 from vesalius.training.finetune import FinetuneOptions
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the plan (time from a few steps) and stop")
     what = parser.add_argument_group("what is learnt")
     what.add_argument(
-        "--new", type=_names, default=(), metavar="A,B", help="names that are new, though they look like known ones"
+        "--new", type=names, default=(), metavar="A,B", help="names that are new, though they look like known ones"
     )
     what.add_argument(
         "--like", type=_pairs, default={}, metavar="NEW=KNOWN,..", help="begin a new class as a known one"
@@ -184,10 +184,6 @@ def _listed(args: argparse.Namespace) -> DataList:
 
 def _say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -12,10 +12,10 @@ from pathlib import Path
 from vesalius.cli.request import (
     add_sharding,
     add_training_precision,
-    number_of_threads,
     threads_of,
     training_precision,
 )
+from vesalius.cli.words import number_of_threads
 from vesalius.pretraining.recipes import PRESETS, RECIPES, PretrainingRecipe, for_preset
 
 

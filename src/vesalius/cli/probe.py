@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vesalius.cli.request import number_of_threads, threads_of
+from vesalius.cli.request import threads_of
+from vesalius.cli.words import number_of_threads
 
 if TYPE_CHECKING:
     from vesalius.evaluation.frozen_features import AnyEncoder

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from vesalius.checkpoints.default_model import DEFAULT_MODEL
+from vesalius.cli.words import choices_of, names, number_of_threads, size_in_bytes
 from vesalius.geometry.planes import PLANES
 
 if TYPE_CHECKING:
@@ -23,20 +23,6 @@ if TYPE_CHECKING:
 FORMATS: tuple[OutputFormat, ...] = ("nifti", "dicom-seg", "seg.nrrd")
 PRECISIONS: tuple[AskedPrecision, ...] = ("auto", "fp32", "bf16")
 COMPAT: tuple[Compat, ...] = ("paper", "bundle-0.5.4", "bundle")
-
-_UNITS = {
-    "": 1,
-    "b": 1,
-    "k": 1e3,
-    "m": 1e6,
-    "g": 1e9,
-    "t": 1e12,
-    "ki": 2**10,
-    "mi": 2**20,
-    "gi": 2**30,
-    "ti": 2**40,
-}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +140,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
     if automatic:
         what.add_argument(
             "--classes",
-            type=_names,
+            type=names,
             default=(),
             metavar="A,B",
             help="names, synonyms, ids or groups (kidneys, lungs), of those that `vesalius models info MODEL` "
@@ -163,7 +149,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
     what.add_argument(
         "--format",
         dest="formats",
-        type=_formats,
+        type=choices_of(FORMATS),
         default=defaults.formats,
         metavar="A,B",
         help=f"of the labels: {', '.join(FORMATS)}; default nifti",
@@ -193,7 +179,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
         how.add_argument(
             "--mirror", action="store_true", help="average each slice and its reflections; slice models"
         )
-        how.add_argument("--planes", type=_planes, default=(), metavar="A,B",
+        how.add_argument("--planes", type=choices_of(PLANES), default=(), metavar="A,B",
                          help=f"cut along {', '.join(PLANES)}, or average several; slice models")  # fmt: skip
     how.add_argument(
         "--unvalidated", action="store_true", help="go on outside what the model was made for; the result is marked"
@@ -213,53 +199,6 @@ def request_of(args: argparse.Namespace) -> Request:
     """Return what was typed as a request; what the command does not offer keeps its default."""
     offered = Request.__dataclass_fields__.keys() & vars(args).keys()
     return Request(**{name: getattr(args, name) for name in offered})
-
-
-def size_in_bytes(text: str) -> int:
-    """Read a size: ``8GB`` is 8e9 bytes, ``8GiB`` 8 x 2^30; the B may be left out.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is none.
-    """
-    match = _SIZE.fullmatch(text)
-    size = float(match[1]) * _UNITS[(match[2] or "").lower()] if match else 0
-    if size < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 8GB or 6000MB")
-    return int(size)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise argparse.ArgumentTypeError("no class is named")
-    return names
-
-
-def _formats(text: str) -> tuple[str, ...]:
-    chosen = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in chosen if name not in FORMATS]
-    if unknown or not chosen:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(FORMATS)}")
-    return chosen
-
-
-def _planes(text: str) -> tuple[str, ...]:
-    chosen = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in chosen if name not in PLANES]
-    if unknown or not chosen:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(PLANES)}")
-    return chosen
-
-
-def number_of_threads(text: str) -> int:
-    """Read a number of threads, at least one.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is none.
-    """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads")
-    return int(text)
 
 
 def threads_of(asked: int | None) -> int:

@@ -15,11 +15,11 @@ from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import (
     add_sharding,
     add_training_precision,
-    number_of_threads,
     threads_of,
     training_precision,
 )
 from vesalius.cli.slice_training import SLICE_RECIPES, add_window, train_slices
+from vesalius.cli.words import names, number_of_threads
 from vesalius.errors import UsageError
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.spec import ModelSpec
@@ -36,8 +36,8 @@ RECIPES: Mapping[str, VistaRecipe] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``vesalius train``."""
-    names = (*RECIPES, *SLICE_RECIPES)
-    parser.add_argument("recipe", choices=names, metavar="RECIPE", help=f"one of {', '.join(names)}")
+    recipes = (*RECIPES, *SLICE_RECIPES)
+    parser.add_argument("recipe", choices=recipes, metavar="RECIPE", help=f"one of {', '.join(recipes)}")
     parser.add_argument(
         "--data",
         type=Path,
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--novel",
-        type=_names,
+        type=names,
         metavar="A,B",
         help="classes of a stage that are neither asked for nor learnt from, to be clicked on later as never seen",
     )
@@ -144,15 +144,15 @@ def _refuse_volumes_only(args: argparse.Namespace) -> None:
             )
 
 
-def novel_ids(names: Sequence[str], spec: ModelSpec) -> tuple[int, ...]:
+def novel_ids(novel: Sequence[str], spec: ModelSpec) -> tuple[int, ...]:
     """Return the classes that names mean to a model; of what is made of several, each.
 
     Raises:
         UnknownClassError: For what the model does not name.
     """
-    if not names:
+    if not novel:
         return ()
-    targets = Vocabulary.of(spec.vocabulary).resolve(names)
+    targets = Vocabulary.of(spec.vocabulary).resolve(novel)
     return tuple(sorted(label for target in targets for label in target.members))
 
 
@@ -184,15 +184,8 @@ def recipe_of(args: argparse.Namespace) -> VistaRecipe:
 def typed_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return what was typed of the loop; minutes take the place of a recipe's steps, and steps that of minutes."""
     # the precision is always said: a recipe cannot know what the machine has
-    names = ("steps", "minutes", "windows", "validate_every", "patience", "seed")
-    typed = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    fields = ("steps", "minutes", "windows", "validate_every", "patience", "seed")
+    typed = {name: getattr(args, name) for name in fields if getattr(args, name) is not None}
     if ("minutes" in typed) != ("steps" in typed):
         typed |= {"steps": None} if "minutes" in typed else {"minutes": None}
     return typed | {"precision": training_precision(args)}
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise argparse.ArgumentTypeError("no class is named")
-    return names
