@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from vesalius.checkpoints.default_model import DEFAULT_MODEL
 from vesalius.checkpoints.load import LoadReport, load_segmentation_model
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
@@ -214,7 +215,7 @@ class Segmenter:
 
 
 def load(
-    source: str | Path = "vesalius-small",
+    source: str | Path = DEFAULT_MODEL,
     *,
     precision: Precision | Literal["auto"] = "auto",
     device: str = "auto",
