@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from vesalius.checkpoints.default_model import DEFAULT_MODEL
 from vesalius.cli.list_options import add_list_options, list_of
-from vesalius.cli.request import Request
-from vesalius.cli.words import choices_of, names, number_of_threads, size_in_bytes
+from vesalius.cli.request import OF_MODEL, add_computing, request_of
+from vesalius.cli.words import choices_of, names
 
 if TYPE_CHECKING:
     from vesalius.curation.jobs import Outcome
@@ -87,10 +87,7 @@ def _add_pseudo_labels(job: argparse.ArgumentParser) -> None:
     job.add_argument(
         "--agreement", type=float, default=0.85, metavar="DICE", help="least, with each; default %(default)s"
     )
-    job.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
-    job.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default auto")
-    job.add_argument("--max-memory", type=size_in_bytes, metavar="8GB", help="resident memory not to exceed")
-    job.add_argument("--threads", type=number_of_threads, metavar="N", help="default: as torch chooses")
+    add_computing(job)
     job.add_argument("--unvalidated", action="store_true", help="go on outside what the model was made for")
 
 
@@ -150,8 +147,7 @@ def _pseudo_labels(args: argparse.Namespace) -> int:
     from vesalius.curation.pseudo_labels import curate_pseudo_labels
     from vesalius.curation.reliability import ReliabilitySettings
 
-    asked = {name: getattr(args, name) for name in ("model", "device", "precision", "max_memory", "threads")}
-    request = Request(**asked, unvalidated=args.unvalidated)
+    request = request_of(args, OF_MODEL)
     found = curate_pseudo_labels(
         list_of(args, args.data),
         args.out,

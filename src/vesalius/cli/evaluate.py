@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vesalius.checkpoints.default_model import DEFAULT_MODEL
-from vesalius.cli.evaluate_model import OF_MODEL, evaluate_list
+from vesalius.cli.evaluate_model import evaluate_list
 from vesalius.cli.list_options import add_list_options
 from vesalius.cli.measured import Measured, say
-from vesalius.cli.words import names, number_of_threads, size_in_bytes
+from vesalius.cli.request import OF_MODEL, add_computing
+from vesalius.cli.words import names
 from vesalius.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from vesalius.evaluation.suites import Suite
 
 _LIST = ("suite", "split", "root", "allow_outside", "channel", "modality")
-_DATA_ONLY = (*OF_MODEL, *_LIST, "clicks", "published", "everything", "unvalidated")
+_DATA_ONLY = (*OF_MODEL, *_LIST, "clicks", "published", "everything")
 _FILES_ONLY = ("against",)
 _USER = ("start", "new", "aim", "jitter")
 """What a simulated user does, beside the seed of his hand."""
@@ -98,10 +99,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         help="ask for all that the model names, not only for what REF holds",
     )
     group.add_argument("--model", metavar="NAME|PATH", help=f"default {DEFAULT_MODEL}")
-    group.add_argument("--device", metavar="D", help="auto, cpu, cuda or mps")
-    group.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default auto")
-    group.add_argument("--max-memory", type=size_in_bytes, metavar="8GB", help="resident memory not to exceed")
-    group.add_argument("--threads", type=number_of_threads, metavar="N", help="default: as torch chooses")
+    add_computing(group)
     group.add_argument("--unvalidated", action="store_true", help="go on outside what the model was made for")
 
 

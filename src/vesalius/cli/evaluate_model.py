@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vesalius.cli.list_options import list_of
 from vesalius.cli.measured import Measured, say
 from vesalius.cli.named_model import check_clickable
-from vesalius.cli.request import Request
+from vesalius.cli.request import OF_MODEL, request_of
 
 if TYPE_CHECKING:
     from vesalius.evaluation.clicks import ClickProtocol
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from vesalius.evaluation.scores import ScoringOptions
     from vesalius.evaluation.suites import Suite
     from vesalius.inference.segmenter import Segmenter, SegmentOptions
-
-OF_MODEL = ("model", "device", "precision", "max_memory", "threads")
-"""What is asked of the model, where it was typed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +50,7 @@ def evaluate_list(args: argparse.Namespace, options: ScoringOptions, suite: Suit
     listed = list_of(args, args.data, suite=suite)
     split, cases = labelled(listed, args.split or (suite.split if suite else None))
     protocol = _protocol(args, suite)
-    asked = {name: getattr(args, name) for name in OF_MODEL if getattr(args, name) is not None}
-    request = Request(**asked, unvalidated=args.unvalidated)
+    request = request_of(args, OF_MODEL)
     if protocol is not None or args.published is not None:
         check_clickable(request.model)
     segmenter = request.load()

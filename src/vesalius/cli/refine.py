@@ -17,7 +17,7 @@ from vesalius.cli import request as requests
 from vesalius.cli.named_model import check_clickable, identify_weights
 from vesalius.cli.progress import Console, describe_bytes
 from vesalius.cli.result import print_result
-from vesalius.cli.scan import Scan, check_dicom_options, facts_of, open_scan, result_options
+from vesalius.cli.scan import Scan, add_dicom_source, check_dicom_options, facts_of, open_scan, result_options
 from vesalius.errors import FileFormatError, UsageError
 
 if TYPE_CHECKING:
@@ -50,13 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="NAME", help="what fiducials belong to whose labels do not say it")
     parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="the folder of the result; made by the run")
     requests.add_arguments(parser, automatic=False)
-    parser.add_argument(
-        "--series",
-        metavar="UID",
-        help="which series, where several lie in a folder: the input's or, if that is not DICOM, --source's",
-    )
-    parser.add_argument("--source", type=Path, metavar="FOLDER",
-                        help="the DICOM series of an input that is not DICOM, for --format dicom-seg")  # fmt: skip
+    add_dicom_source(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 FORMATS: tuple[OutputFormat, ...] = ("nifti", "dicom-seg", "seg.nrrd")
 PRECISIONS: tuple[AskedPrecision, ...] = ("auto", "fp32", "bf16")
 COMPAT: tuple[Compat, ...] = ("paper", "bundle-0.5.4", "bundle")
+OF_MODEL = ("model", "device", "precision", "max_memory", "threads", "unvalidated")
+"""What commands that write no result of a scan ask of a model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,23 +159,14 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
     )
     what.add_argument("--split", action="store_true", help="also one file per class, in OUT/classes")
     how = parser.add_argument_group("how")
-    how.add_argument("--device", default=defaults.device, metavar="D", help="auto, cpu, cuda or mps")
-    how.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default=defaults.precision,
-        help="auto is bf16 where the processor has it, fp32 with --compat",
-    )
     if automatic:
+        add_computing(how, precision=", and fp32 with --compat")
         how.add_argument(
             "--overlap", type=float, metavar="F", help="part of a window shared with the next, in [0, 1)"
         )
-    memory = "resident memory not to exceed"
-    spare = "; what the network said is remembered in what is left of it, and computed again past that"
-    how.add_argument(
-        "--max-memory", type=size_in_bytes, metavar="8GB", help=memory if automatic else memory + spare
-    )
-    how.add_argument("--threads", type=number_of_threads, metavar="N", help="default: as torch chooses")
+    else:
+        spare = "; what the network said is remembered in what is left of it, and computed again past that"
+        add_computing(how, memory=spare)
     how.add_argument("--seed", type=int, default=defaults.seed, metavar="N", help="results do not depend on chance")
     if automatic:
         how.add_argument("--compat", choices=COMPAT, help="run one of VISTA3D's published pipelines exactly")
@@ -195,10 +189,38 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
                      help="one JSON object on stdout, progress on stderr")  # fmt: skip
 
 
-def request_of(args: argparse.Namespace) -> Request:
-    """Return what was typed as a request; what the command does not offer keeps its default."""
-    offered = Request.__dataclass_fields__.keys() & vars(args).keys()
-    return Request(**{name: getattr(args, name) for name in offered})
+def add_computing(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, precision: str = "", memory: str = ""
+) -> None:
+    """Add what a model is computed with; what is not typed is None, which ``request_of`` takes for the default.
+
+    Args:
+        parser: Of a command, or a group of its options.
+        precision: More to say of the default of ``--precision``.
+        memory: More to say of ``--max-memory``.
+    """
+    usual = Request()
+    parser.add_argument("--device", metavar="D", help=f"auto, cpu, cuda or mps; default: {usual.device}")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help=f"default: {usual.precision}, which is bf16 where the processor has it{precision}",
+    )
+    parser.add_argument(
+        "--max-memory", type=size_in_bytes, metavar="8GB", help=f"resident memory not to exceed{memory}"
+    )
+    parser.add_argument("--threads", type=number_of_threads, metavar="N", help="default: as torch chooses")
+
+
+def request_of(args: argparse.Namespace, fields: Collection[str] = tuple(Request.__dataclass_fields__)) -> Request:
+    """Return what was typed as a request; what was not, or is not offered, keeps its default.
+
+    Args:
+        args: What was typed.
+        fields: Those of a request that the command has; its other arguments may have such names by chance.
+    """
+    typed = {name: getattr(args, name, None) for name in fields}
+    return Request(**{name: value for name, value in typed.items() if value is not None})
 
 
 def threads_of(asked: int | None) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -109,6 +110,17 @@ class OpenScan:
     created: str
     started: float
     seconds: float
+
+
+def add_dicom_source(parser: argparse.ArgumentParser) -> None:
+    """Add which DICOM series is read, and whose headers a result takes."""
+    parser.add_argument(
+        "--series",
+        metavar="UID",
+        help="which series, where several lie in a folder: the input's or, if that is not DICOM, --source's",
+    )
+    parser.add_argument("--source", type=Path, metavar="FOLDER",
+                        help="the DICOM series of an input that is not DICOM, for --format dicom-seg")  # fmt: skip
 
 
 def check_dicom_options(scan: Scan) -> None:

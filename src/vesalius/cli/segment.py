@@ -12,7 +12,7 @@ from vesalius.cli import request as requests
 from vesalius.cli.named_model import identify_weights
 from vesalius.cli.progress import Console, describe, describe_bytes
 from vesalius.cli.result import print_result
-from vesalius.cli.scan import Scan, check_dicom_options, open_scan, write_scan
+from vesalius.cli.scan import Scan, add_dicom_source, check_dicom_options, open_scan, write_scan
 from vesalius.errors import UsageError
 
 
@@ -21,13 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, metavar="INPUT", help="NIfTI, NRRD or MHA; a folder or zip of DICOM")
     parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="the folder of the result; made by the run")
     requests.add_arguments(parser)
-    parser.add_argument(
-        "--series",
-        metavar="UID",
-        help="which series, where several lie in a folder: the input's or, if that is not DICOM, --source's",
-    )
-    parser.add_argument("--source", type=Path, metavar="FOLDER",
-                        help="the DICOM series of an input that is not DICOM, for --format dicom-seg")  # fmt: skip
+    add_dicom_source(parser)
 
 
 def run(args: argparse.Namespace) -> int:
