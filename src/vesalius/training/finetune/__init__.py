@@ -4,7 +4,7 @@ In steps that are called one by one: ``begin`` changes the model's spec to what 
 ``adaptation`` and ``new_classes``); ``schedule_of`` says how long to train, from a few steps (``schedule``);
 ``train_folds`` trains with parts of the list held out, where there are enough cases, and ``train_all`` makes the
 model (``trainings``); ``benefits_of`` says whether it helped (``benefit``), and ``record_of`` writes that down
-(``report``).
+(``report``). A backbone has steps of its own, fewer of them: ``slices``.
 
 Names are loaded when first used: ``options`` is for command lines, which want no torch.
 """
