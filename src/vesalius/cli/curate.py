@@ -60,32 +60,34 @@ def _add_slices(job: argparse.ArgumentParser) -> None:
         type=_spacing,
         default=1.5,
         metavar="MM",
-        help="of pixels; `native` keeps the scanner's; default 1.5",
+        help="of pixels; `native` keeps the scanner's; default: 1.5",
     )
 
 
 def _add_supervoxels(job: argparse.ArgumentParser) -> None:
     _add_job(job)
-    job.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", help="its encoder; default %(default)s")
-    job.add_argument("--segments", type=int, default=400, metavar="N", help="parts of a scan; default %(default)s")
     job.add_argument(
-        "--spacing", type=float, default=1.5, metavar="MM", help="of the voxels divided; default %(default)s"
+        "--model", default=DEFAULT_MODEL, metavar="NAME|PATH", help="its encoder; default: %(default)s"
+    )
+    job.add_argument("--segments", type=int, default=400, metavar="N", help="parts of a scan; default: %(default)s")
+    job.add_argument(
+        "--spacing", type=float, default=1.5, metavar="MM", help="of the voxels divided; default: %(default)s"
     )
 
 
 def _add_pseudo_labels(job: argparse.ArgumentParser) -> None:
     _add_job(job)
-    job.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", help="default %(default)s")
+    job.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", help="default: %(default)s")
     job.add_argument("--classes", type=names, default=(), metavar="A,B", help="default: all that it names")
     job.add_argument(
         "--changes",
         type=choices_of(CHANGES),
         default=("noise", "zoom"),
         metavar="A,B",
-        help="what is done to a scan before the model is asked again: noise, zoom, mirror; default noise,zoom",
+        help="what is done to a scan before the model is asked again: noise, zoom, mirror; default: noise,zoom",
     )
     job.add_argument(
-        "--agreement", type=float, default=0.85, metavar="DICE", help="least, with each; default %(default)s"
+        "--agreement", type=float, default=0.85, metavar="DICE", help="least, with each; default: %(default)s"
     )
     add_computing(job)
     job.add_argument("--unvalidated", action="store_true", help="go on outside what the model was made for")

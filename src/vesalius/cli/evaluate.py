@@ -65,7 +65,7 @@ def _add_measuring(group: argparse._ArgumentGroup) -> None:
         "--tolerance",
         type=float,
         metavar="MM",
-        help="within which a surface counts as right; default 2, or the suite's",
+        help="within which a surface counts as right; default: 2, or the suite's",
     )
     group.add_argument(
         "--match",
@@ -98,7 +98,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         default=None,
         help="ask for all that the model names, not only for what REF holds",
     )
-    group.add_argument("--model", metavar="NAME|PATH", help=f"default {DEFAULT_MODEL}")
+    group.add_argument("--model", metavar="NAME|PATH", help=f"default: {DEFAULT_MODEL}")
     add_computing(group)
     group.add_argument("--unvalidated", action="store_true", help="go on outside what the model was made for")
 
@@ -108,7 +108,7 @@ def _add_clicks(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--start",
         choices=("automatic", "nothing"),
-        help="what the user begins with; default automatic",
+        help="what the user begins with; default: automatic",
     )
     group.add_argument(
         "--new",
@@ -116,15 +116,15 @@ def _add_clicks(group: argparse._ArgumentGroup) -> None:
         default=None,
         help="as if the model had no name for anything; needs --start nothing",
     )
-    group.add_argument("--aim", choices=("centre", "border"), help="of the largest error; default centre")
-    group.add_argument("--jitter", type=float, metavar="MM", help="standard deviation of the hand; default 2")
+    group.add_argument("--aim", choices=("centre", "border"), help="of the largest error; default: centre")
+    group.add_argument("--jitter", type=float, metavar="MM", help="standard deviation of the hand; default: 2")
     group.add_argument(
         "--published",
         choices=("one-click-per-window", "oracle", "iterative"),
         help="VISTA3D's own protocols, which look at the truth: for comparison with its tables only; iterative, on "
-        "structures without a name, takes --clicks (default 80)",
+        "structures without a name, takes --clicks; default: 80 of them",
     )
-    group.add_argument("--seed", type=int, metavar="N", help="of the hand; default 0")
+    group.add_argument("--seed", type=int, metavar="N", help="of the hand; default: 0")
 
 
 def run(args: argparse.Namespace) -> int:

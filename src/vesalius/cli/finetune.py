@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``vesalius finetune``."""
     usual = FinetuneOptions()
     parser.add_argument(
-        "--model", default=DEFAULT_MODEL, metavar="NAME|PATH", help="to begin with; default %(default)s"
+        "--model", default=DEFAULT_MODEL, metavar="NAME|PATH", help="to begin with; default: %(default)s"
     )
     parser.add_argument("--data", type=Path, required=True, metavar="LIST", help="see `vesalius dataset check`")
     parser.add_argument(
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--freeze", choices=("encoder", "none"), default=usual.freeze, help="default: %(default)s")
     how = parser.add_argument_group("how")
     how.add_argument(
-        "--minutes", type=float, default=usual.minutes, metavar="M", help="of all trainings; default %(default)g"
+        "--minutes", type=float, default=usual.minutes, metavar="M", help="of all trainings; default: %(default)g"
     )
     how.add_argument("--steps", type=int, metavar="N", help="of each training instead")
     how.add_argument(
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--patience",
         type=int,
         metavar="N",
-        help=f"validations in vain; default {usual.patience}; models of volumes only",
+        help=f"validations in vain; default: {usual.patience}; models of volumes only",
     )
     how.add_argument(
         "--preset",
@@ -79,7 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--spacing", type=float, metavar="MM", help="of a slice's pixels; models of slices only")
     add_window(how)
     how.add_argument("--seed", type=int, default=usual.seed, metavar="N", help="default: %(default)s")
-    how.add_argument("--cache", type=Path, metavar="DIR", help="of prepared cases; default: DIR/cache")
+    how.add_argument(
+        "--cache", type=Path, metavar="DIR", help="of prepared cases; default: cache in the run folder"
+    )
     how.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
     add_training_precision(how)
     how.add_argument("--threads", type=number_of_threads, metavar="N", help="samples worked on at once")

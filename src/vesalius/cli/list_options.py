@@ -20,7 +20,7 @@ def add_list_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup, 
         folds: With the choice of one fold of a list that has some.
     """
     parser.add_argument(
-        "--root", type=Path, metavar="FOLDER", help="where the list's paths begin; default its own folder"
+        "--root", type=Path, metavar="FOLDER", help="where the list's paths begin; default: its own folder"
     )
     parser.add_argument("--allow-outside", action="store_true", help="let paths and links leave that folder")
     parser.add_argument("--channel", type=int, metavar="N", help="which channel, where nnU-Net has several")

@@ -24,10 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_three(float),
         metavar="a,b,c",
         dest="spacing_mm",
-        help="voxel size in mm (default: what makes the region fill the shape)",
+        help="voxel size in mm; default: what makes the region fill the shape",
     )
-    parser.add_argument("--seed", type=int, help="which person")
-    parser.add_argument("--format", choices=("dicom", "nifti"), default="nifti", help="of the CT (default: nifti)")
+    parser.add_argument("--seed", type=int, metavar="N", help="which person; default: 0")
+    parser.add_argument(
+        "--format", choices=("dicom", "nifti"), default="nifti", help="of the CT; default: %(default)s"
+    )
     parser.add_argument("--region", choices=("torso", "chest", "abdomen", "pelvis"), help="what is in the middle")
     parser.add_argument(
         "--contrast", choices=("none", "arterial", "portal", "random"), help="phase of contrast agent"

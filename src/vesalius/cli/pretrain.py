@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start",
         metavar="BACKBONE",
         help="begin with its weights and fresh heads (a name, a folder, a file of any known layout), or with all "
-        "of the pretraining in a run folder; by default at random",
+        "of the pretraining in a run folder; default: at random",
     )
     parser.add_argument(
         "--gram", metavar="BACKBONE", help="stages 2 and 3: the earlier backbone to hold patches to"

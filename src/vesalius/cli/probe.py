@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, metavar="LIST", help="a list of labelled scans, or a .npz of images"
     )
-    parser.add_argument("--root", type=Path, metavar="FOLDER", help="where the list's paths begin; default its own")
+    parser.add_argument(
+        "--root", type=Path, metavar="FOLDER", help="where the list's paths begin; default: its own"
+    )
     parser.add_argument("--allow-outside", action="store_true", help="let paths and links leave that folder")
     parser.add_argument("--split", choices=("validation", "test"), default="validation", help="what to judge on")
     parser.add_argument("--cases", type=int, metavar="N", help="learn from so many cases at most")

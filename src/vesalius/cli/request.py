@@ -138,7 +138,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
         "--model",
         default=defaults.model,
         metavar="NAME|PATH",
-        help="a name (see `vesalius models list`), a model folder or a weights file; default %(default)s",
+        help="a name (see `vesalius models list`), a model folder or a weights file; default: %(default)s",
     )
     if automatic:
         what.add_argument(
@@ -147,7 +147,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
             default=(),
             metavar="A,B",
             help="names, synonyms, ids or groups (kidneys, lungs), of those that `vesalius models info MODEL` "
-            "lists; default everything",
+            "lists; default: everything",
         )
     what.add_argument(
         "--format",
@@ -155,7 +155,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, automatic: bool = True) ->
         type=choices_of(FORMATS),
         default=defaults.formats,
         metavar="A,B",
-        help=f"of the labels: {', '.join(FORMATS)}; default nifti",
+        help=f"of the labels: {', '.join(FORMATS)}; default: nifti",
     )
     what.add_argument("--split", action="store_true", help="also one file per class, in OUT/classes")
     how = parser.add_argument_group("how")
@@ -243,7 +243,7 @@ def add_sharding(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> N
 
 def add_training_precision(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add ``--precision`` of a command that trains."""
-    about = "of products and convolutions; auto (the default) is bf16 where the device has it"
+    about = "of products and convolutions; default: auto, which is bf16 where the device has it"
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=about)
 
 

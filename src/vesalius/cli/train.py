@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME|PATH",
-        help=f"begin with its weights, and keep what it expects and names; default {DEFAULT_MODEL}. "
+        help=f"begin with its weights, and keep what it expects and names; default: {DEFAULT_MODEL}. "
         "A backbone takes its names from LIST: stages put heads for names and clicks on it, meddinov3 a decoder",
     )
     parser.add_argument("--at-random", action="store_true", help="begin with random weights of that network")
@@ -82,7 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validate-every", type=int, metavar="N", help="steps; needs validation cases in LIST")
     parser.add_argument("--patience", type=int, metavar="N", help="end after so many validations in vain")
     parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="of prepared cases; default: RUN/cache")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="of prepared cases; default: cache in the run folder"
+    )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps")
     add_training_precision(parser)
     parser.add_argument("--threads", type=number_of_threads, metavar="N", help="samples worked on at once")
