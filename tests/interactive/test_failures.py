@@ -45,7 +45,7 @@ def failing(error: BaseException) -> Callable[..., object]:
 
 @pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt()])
 @pytest.mark.parametrize(
-    "where", ["interactive.session.box_sha256", "interactive.canvas.compose", "interactive.journal.os.fsync"]
+    "where", ["interactive.ledger.box_sha256", "interactive.canvas.compose", "interactive.journal.os.fsync"]
 )
 def test_a_prediction_that_cannot_be_shown_or_written_is_not_made(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException

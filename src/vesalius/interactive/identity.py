@@ -1,4 +1,4 @@
-"""What a session's result depends on, as the header of its journal states it."""
+"""What a session is given: whether it fits together, and how the header of its journal states it."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 import vesalius
 from vesalius.checkpoints.identity import expectations_sha256
-from vesalius.errors import UsageError
+from vesalius.errors import GeometryError, InputError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
@@ -29,6 +29,27 @@ _DECIDES = {
     "compat": "the published pipeline",
 }
 """Fields that must be the same for edits to mean the same."""
+
+
+def check_inputs(volume: Volume, labels: LabelMap | None) -> None:
+    """Refuse an image, or labels to begin with, that no session works on.
+
+    Raises:
+        InputError: For more than one channel.
+        GeometryError: If the labels lie on another grid.
+    """
+    if volume.data.shape[0] != 1:
+        raise InputError(
+            expected="an image of one channel",
+            got=f"{volume.data.shape[0]} channels",
+            do="choose one channel (a phase, an echo)",
+        )
+    if labels is not None and not labels.grid.is_close(volume.grid):
+        raise GeometryError(
+            expected=f"labels on the volume's grid of {volume.grid.shape}",
+            got=f"labels on a grid of {labels.grid.shape}, whose voxels lie elsewhere",
+            do="resample the labels to the volume first",
+        )
 
 
 def identify(

@@ -8,21 +8,17 @@ its effect back, undo restores what was, and the journal, which holds the edits,
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from vesalius.errors import FileFormatError, GeometryError, InputError, StaleRevisionError, VesaliusError
 from vesalius.geometry.boxes import Box
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
-from vesalius.interactive.canvas import Drawing, box_sha256
 from vesalius.interactive.edits import (
     Accept,
     AddPrompt,
-    Edit,
     Lock,
     MovePrompt,
     Predict,
@@ -32,13 +28,13 @@ from vesalius.interactive.edits import (
     Rename,
     Undo,
     Unlock,
-    edit_from_json,
-    edit_to_json,
 )
 from vesalius.interactive.features import CACHE_BYTES, TensorCache
-from vesalius.interactive.history import History, State
-from vesalius.interactive.identity import check_same, identify
-from vesalius.interactive.journal import Journal, Record
+from vesalius.interactive.history import State
+from vesalius.interactive.identity import check_inputs, check_same, identify
+from vesalius.interactive.journal import Journal
+from vesalius.interactive.ledger import Ledger, outcome_of
+from vesalius.interactive.replay import replay
 from vesalius.interactive.workspace import QuickEdit, Workspace
 from vesalius.prompts.click_files import write_clicks
 from vesalius.prompts.types import PointPrompt, Prompt
@@ -105,19 +101,17 @@ class Session:
         options: SegmentOptions | None = None,
     ) -> None:
         options = options or SegmentOptions()
-        _check_inputs(volume, labels)
+        check_inputs(volume, labels)
         segmenter.check(volume, options)
         self._workspace = Workspace(segmenter, volume, labels, options=options, cache_bytes=cache_bytes)
         self._latest = self._workspace.state
         self._queued: list[PromptEdit] = []
         self._is_predicting = False
-        self._revision = 0
-        self._last_prompt_id = 0
         self._turn = threading.Lock()
         self._lock = threading.RLock()
-        self._journal: Journal | None = None
+        self._ledger = Ledger()
         if journal is not None:
-            self._journal = Journal.create(Path(journal), identify(segmenter, volume, labels, options))
+            self._ledger.journal = Journal.create(Path(journal), identify(segmenter, volume, labels, options))
         self.differences: tuple[str, ...] = ()
         """After ``open``: what is not as it was when the journal was made; empty where all is."""
 
@@ -146,17 +140,18 @@ class Session:
         try:
             now = identify(segmenter, volume, labels, options or SegmentOptions())
             session.differences = check_same(now, header)
-            session._replay(opened.path, records)
+            session.differences += replay(session._workspace, session._ledger, records=records, path=opened.path)
+            session._latest = session._workspace.state
         except BaseException:
             opened.close()
             raise
-        session._journal = opened
+        session._ledger.journal = opened
         return session
 
     @property
     def revision(self) -> int:
         """How many edits were acknowledged, and predictions shown: each moves the session on."""
-        return self._revision
+        return self._ledger.revision
 
     @property
     def state(self) -> State:
@@ -214,7 +209,7 @@ class Session:
             DiskError: If the journal cannot be written; the prompt was then not added.
         """
         with self._lock:
-            edit = AddPrompt(self._last_prompt_id + 1, prompt)
+            edit = AddPrompt(self._ledger.last_prompt_id + 1, prompt)
             self._say(edit, revision)
             return edit.prompt_id
 
@@ -241,12 +236,12 @@ class Session:
             try:
                 with self._lock:
                     self._take_queued()
-                    self._check_revision(revision)
+                    self._ledger.check_revision(revision)
                     state = self.state
                     if not state.pending():
-                        return Prediction(targets=(), box=None, layers={}, revision=self._revision)
-                    self._record(Predict())
-                    number, self._is_predicting = self._revision, True
+                        return Prediction(targets=(), box=None, layers={}, revision=self.revision)
+                    self._ledger.record(Predict())
+                    number, self._is_predicting = self.revision, True
                 predicted = self._workspace.predicted(state)
                 with self._lock:
                     return self._shown(number, predicted)
@@ -341,18 +336,16 @@ class Session:
     def close(self) -> None:
         """Let go of the journal; the session goes on without."""
         with self._turn, self._lock:
-            if self._journal is not None:
-                self._journal.close()
-            self._journal = None
+            self._ledger.close()
 
     def _say(self, edit: PromptEdit, revision: int | None) -> None:
         """Take an edit of the prompts now; while a prediction runs, let it take its place after that."""
         if not self._is_predicting:
             self._take(edit, revision)
             return
-        self._check_revision(revision)
+        self._ledger.check_revision(revision)
         latest = self._workspace.rules.after(self._latest, edit)
-        self._record(edit)
+        self._ledger.record(edit)
         self._latest = latest
         self._queued.append(edit)
 
@@ -372,100 +365,21 @@ class Session:
 
     def _take(self, edit: QuickEdit, revision: int | None) -> Box | None:
         self._take_queued()
-        self._check_revision(revision)
+        self._ledger.check_revision(revision)
         history = self._workspace.after(edit)  # refuses what makes no sense, before it is in the journal
         drawing = self._workspace.draw(history)  # may lack memory; what is in the journal is shown
-        self._record(edit)
-        self._show(history, drawing)
-        return drawing.box
-
-    def _show(self, history: History, drawing: Drawing) -> None:
+        self._ledger.record(edit)
         try:
             self._workspace.show(history, drawing)
         finally:
             self._latest = self._workspace.state
-
-    def _check_revision(self, revision: int | None) -> None:
-        if revision is not None and revision != self._revision:
-            raise StaleRevisionError(
-                expected=f"an edit of revision {self._revision}",
-                got=f"one of revision {revision}",
-                do="look at what has changed since, and say it again",
-            )
-
-    def _record(self, edit: Edit) -> None:
-        """Acknowledge an edit: write it to the journal, count it."""
-        if self._journal is not None:
-            self._journal.append({"revision": self._revision + 1, **edit_to_json(edit)})
-        self._count(edit)
-
-    def _count(self, edit: Edit) -> None:
-        self._revision += 1
-        if isinstance(edit, AddPrompt):
-            self._last_prompt_id = max(self._last_prompt_id, edit.prompt_id)
+        return drawing.box
 
     def _shown(self, number: int, predicted: State) -> Prediction:
         """Write the hash of what was predicted to the journal, and show it; show nothing if that fails."""
-        before, history = self._workspace.state, self._workspace.history.pushed(predicted)
+        before = self.state
         targets = tuple(before.labels[label].name for label in before.pending())
-        drawing = self._workspace.draw(history)
-        layers = self._workspace.canvas.with_drawing(drawing, predicted)
-        outcome = _outcome(number, drawing.box, layers)
-        if self._journal is not None:
-            self._journal.append(outcome)
-        self._revision += 1
-        self._workspace.show(history, drawing)
-        return Prediction(targets=targets, box=drawing.box, layers=layers, revision=self._revision)
-
-    def _replay(self, path: Path, records: Sequence[Record]) -> None:
-        """Do again what a journal holds; a prediction that has no end was never shown."""
-        ends = {record["predicted"]: record for record in records if "predicted" in record}
-        for record in records:
-            if "predicted" in record:
-                self._revision += 1
-                continue
-            try:
-                edit = edit_from_json(record)
-                if not isinstance(edit, Predict):
-                    history = self._workspace.after(edit)
-                    self._show(history, self._workspace.draw(history))
-            except (ValueError, VesaliusError) as error:
-                raise FileFormatError(
-                    expected=f"edits that can be done again, in {path}",
-                    got=f"edit {self._revision + 1}: {error}",
-                    do="open it with the vesalius that wrote it, or begin a new session",
-                ) from error
-            self._count(edit)
-            if isinstance(edit, Predict) and self._revision in ends:
-                self._predict_again(ends[self._revision])
-
-    def _predict_again(self, end: Mapping[str, Any]) -> None:
-        history = self._workspace.history.pushed(self._workspace.predicted(self.state))
-        drawing = self._workspace.draw(history)
-        layers = self._workspace.canvas.with_drawing(drawing, history.present)
-        self._show(history, drawing)
-        outcome = _outcome(self._revision, drawing.box, layers)
-        if outcome != end:
-            self.differences += (f"the labels of prediction {self._revision}, in the box {outcome['box']}",)
-
-
-def _outcome(number: int, box: Box | None, layers: Mapping[str, LabelArray]) -> Record:
-    """Return the line that ends a prediction: which edit it was, where labels changed, and their hash there."""
-    if box is None:
-        return {"predicted": number, "box": None}
-    return {"predicted": number, "box": [list(box.start), list(box.stop)], "sha256": box_sha256(box, layers)}
-
-
-def _check_inputs(volume: Volume, labels: LabelMap | None) -> None:
-    if volume.data.shape[0] != 1:
-        raise InputError(
-            expected="an image of one channel",
-            got=f"{volume.data.shape[0]} channels",
-            do="choose one channel (a phase, an echo)",
-        )
-    if labels is not None and not labels.grid.is_close(volume.grid):
-        raise GeometryError(
-            expected=f"labels on the volume's grid of {volume.grid.shape}",
-            got=f"labels on a grid of {labels.grid.shape}, whose voxels lie elsewhere",
-            do="resample the labels to the volume first",
-        )
+        drawn = self._workspace.drawn_prediction(predicted)
+        self._ledger.record_shown(outcome_of(number, drawn.box, drawn.layers))
+        self._workspace.show(drawn.history, drawn.drawing)
+        return Prediction(targets=targets, box=drawn.box, layers=drawn.layers, revision=self.revision)

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from vesalius.errors import LockedStructureError, UsageError
+from vesalius.geometry.boxes import Box
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.interactive.canvas import Canvas, Drawing
@@ -27,9 +28,30 @@ from vesalius.interactive.history import History, Placed, SessionLabel, State
 from vesalius.interactive.naming import find_label, imported_labels, lasting_name, renamed
 from vesalius.interactive.prediction import Predictor
 from vesalius.interactive.rules import Rules
+from vesalius.shapes import LabelArray
 
 QuickEdit = PromptEdit | Lock | Unlock | Rename | Accept | Undo | Redo
 """Every edit but a prediction."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DrawnPrediction:
+    """A prediction that is ready to be shown.
+
+    Args:
+        history: With it as the present.
+        drawing: What changes when it is shown.
+        layers: Layer -> the labels of the changed box once it is shown.
+    """
+
+    history: History
+    drawing: Drawing
+    layers: Mapping[str, LabelArray]
+
+    @property
+    def box(self) -> Box | None:
+        """Around every voxel that changes; None where none does."""
+        return self.drawing.box
 
 
 class Workspace:
@@ -98,6 +120,13 @@ class Workspace:
     def draw(self, history: History) -> Drawing:
         """Return what changes when another history is shown: all of it that can fail; nothing is changed."""
         return self.canvas.draw(self.state, history.present)
+
+    def drawn_prediction(self, predicted: State) -> DrawnPrediction:
+        """Return what ``predicted`` gave as the next step of the history, drawn; nothing is changed."""
+        history = self.history.pushed(predicted)
+        drawing = self.draw(history)
+        layers = self.canvas.with_drawing(drawing, predicted)
+        return DrawnPrediction(history=history, drawing=drawing, layers=layers)
 
     def show(self, history: History, drawing: Drawing) -> None:
         """Go to another history, for which something was drawn; whoever interrupts this, it is done."""
