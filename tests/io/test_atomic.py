@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vesalius.errors import DiskError
-from vesalius.io.atomic import replacing, suffix_of
+from vesalius.io.atomic import disk_errors, replacing, suffix_of
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,21 @@ def test_a_failing_disk_is_a_typed_error(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
     with pytest.raises(DiskError), replacing(tmp_path / "no folder" / "a.nii") as part:
         part.write_text("x")
+
+
+def test_what_is_no_matter_of_the_disk_is_left_as_it_is() -> None:
+    with pytest.raises(DiskError) as caught, disk_errors("to write into there", do="go elsewhere"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.as_dict() == {
+        "code": "DiskError",
+        "expected": "to write into there",
+        "got": "No space left on device",
+        "do": "go elsewhere",
+    }
+    for error in (OSError("no image"), OSError(errno.ENOMEM, "Cannot allocate memory")):
+        with pytest.raises(OSError, match=str(error.args[-1])) as kept, disk_errors("to write into there"):
+            raise error
+        assert kept.value is error
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:

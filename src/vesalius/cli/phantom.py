@@ -55,15 +55,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _prepare(out: Path) -> None:
     """Make the folder, or refuse one that holds something before a minute is spent."""
-    from vesalius.errors import DiskError, UsageError
+    from vesalius.errors import UsageError
+    from vesalius.io.atomic import disk_errors
 
-    try:
+    with disk_errors(f"a folder {out}", do="name a folder that may be written to"):
         out.mkdir(parents=True, exist_ok=True)
         is_empty = next(out.iterdir(), None) is None
-    except OSError as error:
-        raise DiskError(
-            expected=f"a folder {out}", got=error.strerror or str(error), do="name a folder that may be written to"
-        ) from None
     if not is_empty:
         raise UsageError(
             expected="a new or empty folder", got=f"{out}, which holds files", do="name another folder"

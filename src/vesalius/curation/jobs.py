@@ -20,7 +20,8 @@ from filelock import FileLock
 
 from vesalius.data.cache import Cache, key_of
 from vesalius.data.datalists.record import DataList, ListedCase
-from vesalius.errors import DiskError, InputError, InterruptedRun, MemoryBudgetError, UsageError, VesaliusError
+from vesalius.errors import InputError, InterruptedRun, MemoryBudgetError, UsageError, VesaliusError
+from vesalius.io.atomic import disk_errors
 
 State = Literal["made", "there", "failed"]
 Key = Callable[[ListedCase], str]
@@ -121,15 +122,9 @@ def alone(store: Path) -> Iterator[None]:
         DiskError: If the store cannot be written.
     """
     lock = FileLock(store / ".results.lock")
-    try:
+    with disk_errors(f"to write into the store {store}"):
         store.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-    except OSError as error:
-        raise DiskError(
-            expected=f"to write into the store {store}",
-            got=error.strerror or str(error),
-            do="name a folder that may be written to, with enough space",
-        ) from error
     try:
         yield
     finally:

@@ -35,7 +35,7 @@ from PIL import Image
 from vesalius.engine.board import Board
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import CheckpointError, DiskError, UnsafeCheckpointError, UsageError
-from vesalius.io.atomic import replacing
+from vesalius.io.atomic import disk_errors, replacing
 from vesalius.io.file_lock import take_lock
 from vesalius.views.curves import Curve, render_curves
 
@@ -101,7 +101,7 @@ class RunFolder:
         """Append a line to the metrics."""
         if not self.writes:
             return
-        with _disk_errors(self.path), (self.path / METRICS).open("a", encoding="utf-8") as file:
+        with disk_errors(f"to write into {self.path}"), (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(record)) + "\n")
         if self._board is not None:
             self._board.write(record)
@@ -111,7 +111,7 @@ class RunFolder:
         if not self.writes:
             return
         folder = self.path / PICTURES
-        with _disk_errors(folder):
+        with disk_errors(f"to write into {folder}"):
             folder.mkdir(exist_ok=True)
         with replacing(folder / f"step_{step:08d}_{re.sub(r'[^0-9A-Za-z-]+', '_', name)}.png") as part:
             Image.fromarray(picture).save(part)
@@ -191,7 +191,7 @@ def opened(
     if not team.is_first:
         yield RunFolder(path, writes=False)
         return
-    with _disk_errors(path):
+    with disk_errors(f"to write into {path}"):
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / ".lock").open("w")
     with lock:
@@ -206,7 +206,7 @@ def opened(
 
 def _take_lock(lock: IO[str], path: Path) -> None:
     """Keep other trainings off a folder, where its file system can."""
-    with _disk_errors(path):
+    with disk_errors(f"to write into {path}"):
         try:
             has_locks = take_lock(lock)
         except BlockingIOError:
@@ -271,15 +271,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             expected=f"a checkpoint at {path}", got=f"a {type(loaded).__name__}", do="name the run's last.pt"
         )
     return loaded
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DiskError(
-            expected=f"to write into {path}",
-            got=error.strerror or str(error),
-            do="name a folder that may be written to, with enough space",
-        ) from error

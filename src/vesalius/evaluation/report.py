@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import vesalius
-from vesalius.errors import DiskError
 from vesalius.evaluation.benchmark import Evaluation
 from vesalius.evaluation.csv_tables import classes_csv, scores_csv
 from vesalius.evaluation.matching import canonical
 from vesalius.evaluation.report_folder import RECORD, SCHEMA
 from vesalius.evaluation.scores import Score
 from vesalius.evaluation.summary import ClassSummary, Comparison, Summary
-from vesalius.io.atomic import replacing
+from vesalius.io.atomic import disk_errors, replacing
 from vesalius.metrics.calibration import GOOD_DICE
 from vesalius.metrics.intervals import Interval
 from vesalius.views.page import box, cell, facts, heading, name_cell, number, page, table
@@ -57,11 +56,8 @@ def write_report(
         "classes.csv": classes_csv(evaluation.summary().classes),
         "scores.csv": scores_csv(evaluation.scores),
     }
-    try:
+    with disk_errors(f"to make the folder {folder}", do="name another one with -o"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DiskError(expected=f"to make the folder {folder}", got=error.strerror or str(error),
-                        do="name another one with -o") from None  # fmt: skip
     for name in sorted(files, key=lambda name: name != RECORD):
         with replacing(folder / name) as part:
             part.write_text(files[name], encoding="utf-8", newline="\n")

@@ -19,11 +19,12 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vesalius.errors import DiskError, UsageError
+from vesalius.errors import UsageError
+from vesalius.io import atomic
 from vesalius.io.file_lock import take_lock
 
 RUN_FILE = "run.json"
@@ -182,8 +183,7 @@ def check_free(out: Path, *, overwrite: bool) -> None:
         )
 
 
-@contextmanager
-def disk_errors(out: Path, *, what: str = "the result") -> Iterator[None]:
+def disk_errors(out: Path, *, what: str = "the result") -> AbstractContextManager[None]:
     """Turn what the system says of a disk into an error of ours.
 
     Args:
@@ -193,16 +193,10 @@ def disk_errors(out: Path, *, what: str = "the result") -> Iterator[None]:
     Raises:
         DiskError: For any error of the system while writing but too little memory.
     """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (None, errno.ENOMEM):  # a library's complaint about what it was given; too little memory
-            raise
-        raise DiskError(
-            expected=f"to write {what} into {out}",
-            got=error.strerror or str(error),
-            do="free some space or name a folder that may be written to; nothing half-written was left",
-        ) from error
+    return atomic.disk_errors(
+        f"to write {what} into {out}",
+        do="free some space or name a folder that may be written to; nothing half-written was left",
+    )
 
 
 def _real(out: Path) -> Path:

@@ -13,12 +13,13 @@ import logging
 import os
 import weakref
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from vesalius.errors import DiskError, FileFormatError, UsageError
+from vesalius.errors import FileFormatError, UsageError
+from vesalius.io.atomic import disk_errors
 from vesalius.io.file_lock import take_lock
 
 _logger = logging.getLogger(__name__)
@@ -203,16 +204,15 @@ def _write(descriptor: int, line: bytes, at: int) -> None:
 
 def _lock(descriptor: int, path: Path) -> None:
     """Keep other sessions off the file; one that this process has open already is one, too."""
-    try:
-        has_locks = take_lock(descriptor)
-    except BlockingIOError:
-        raise UsageError(
-            expected=f"no other session that writes {path}",
-            got="one that has it open",
-            do="close that one first",
-        ) from None
-    except OSError as error:
-        raise _disk_error(path, error) from error
+    with _disk_errors(path):
+        try:
+            has_locks = take_lock(descriptor)
+        except BlockingIOError:
+            raise UsageError(
+                expected=f"no other session that writes {path}",
+                got="one that has it open",
+                do="close that one first",
+            ) from None
     if not has_locks:
         _logger.warning("%s: this file system has no locks; do not open the same session twice at once", path.name)
 
@@ -226,18 +226,9 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _disk_error(path, error) from error
-
-
-def _disk_error(path: Path, error: OSError) -> DiskError:
-    return DiskError(
-        expected=f"to write the journal {path}",
-        got=error.strerror or str(error),
+def _disk_errors(path: Path) -> AbstractContextManager[None]:
+    return disk_errors(
+        f"to write the journal {path}",
         do="free some space, or name a file in a folder that may be written to; nothing was acknowledged",
     )
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,27 @@ def suffix_of(path: Path) -> str:
 
 
 @contextmanager
+def disk_errors(
+    expected: str, *, do: str = "name a folder that may be written to, with enough space"
+) -> Iterator[None]:
+    """Turn what the system says of a disk into an error of ours.
+
+    Args:
+        expected: What is being done, such as ``to write into runs/one``.
+        do: What helps where it fails.
+
+    Raises:
+        DiskError: For any error of the system but too little memory, which is no matter of the disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (None, errno.ENOMEM):  # without a number: a library's complaint about what it was given
+            raise
+        raise DiskError(expected=expected, got=error.strerror or str(error), do=do) from error
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; it takes the place of ``path`` when the block ends well.
 
@@ -32,19 +54,13 @@ def replacing(path: Path) -> Iterator[Path]:
     suffix = suffix_of(path)
     stem = path.name[: len(path.name) - len(suffix)]
     part = path.with_name(f".{stem}.part{suffix}")
+    expected = f"to write {path.name} into the folder {path.parent}"
     try:
-        yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        part.replace(path)
-    except OSError as error:
-        if error.errno is None:  # not the system's: a library's complaint about what it was given
-            raise
-        raise DiskError(
-            expected=f"to write {path.name} into the folder {path.parent}",
-            got=error.strerror or str(error),
-            do="name an existing folder that may be written to, with enough space",
-        ) from error
+        with disk_errors(expected, do="name an existing folder that may be written to, with enough space"):
+            yield part
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
+            part.replace(path)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

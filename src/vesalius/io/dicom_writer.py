@@ -12,9 +12,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
 
-from vesalius.errors import DiskError, GeometryError, UsageError
+from vesalius.errors import GeometryError, UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
+from vesalius.io.atomic import disk_errors
 
 _INTERCEPT = -1024
 _PATIENT = "Phantom"
@@ -40,20 +41,15 @@ def write_series(volume: Volume, folder: Path, *, description: str = "") -> None
     _check(volume, folder)
     part = folder.with_name(f".{folder.name}.part")
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        header = _series_header(volume, description)
-        for k in range(volume.grid.shape[2]):
-            _slice(header, volume, k).save_as(part / f"slice_{k + 1:04d}.dcm", enforce_file_format=True)
-        if folder.is_dir():
-            folder.rmdir()
-        part.rename(folder)
-    except OSError as error:
-        raise DiskError(
-            expected=f"to write the folder {folder.name}",
-            got=error.strerror or str(error),
-            do="name a folder that may be written to, with enough space",
-        ) from error
+        with disk_errors(f"to write the folder {folder.name}"):
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            header = _series_header(volume, description)
+            for k in range(volume.grid.shape[2]):
+                _slice(header, volume, k).save_as(part / f"slice_{k + 1:04d}.dcm", enforce_file_format=True)
+            if folder.is_dir():
+                folder.rmdir()
+            part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
