@@ -24,6 +24,7 @@ from vesalius.inference.plan import (
     DTYPES,
     SECONDS_OF_START,
     Precision,
+    forecast_as_dict,
     gigabytes,
     largest_phase,
     measure_flops_per_second,
@@ -96,9 +97,7 @@ class ClickPlan:
             "passes": self.passes,
             "answers": self.answers,
             "cache_bytes": self.cache_bytes,
-            "peak_bytes": self.peak_bytes,
-            "bytes": {phase: dict(parts) for phase, parts in self.phases.items()},
-            "seconds": round(self.seconds, 1),
+            **forecast_as_dict(self.phases, self.seconds),
         }
 
 

@@ -104,10 +104,7 @@ class Plan:
             "gave_way_to_memory": self.gave_way,
             "windows_at_once": self.at_once,
             "classes": self.num_classes,
-            "peak_bytes": self.peak_bytes,
-            "bytes": {phase: dict(parts) for phase, parts in self.phases.items()},
-            **({"card_bytes": {phase: dict(parts) for phase, parts in self.card.items()}} if self.card else {}),
-            "seconds": round(self.seconds, 1),
+            **forecast_as_dict(self.phases, self.seconds, card=self.card),
         }
 
 
@@ -357,12 +354,28 @@ def pass_seconds(spec: ModelSpec, precision: Precision, speed: float, *, direct_
     return window_flops(spec.vista, spec.window_size) / (speed * efficiency)
 
 
-def peak_of(phases: Mapping[str, Mapping[str, int]]) -> int:
+def peak_of(phases: Phases) -> int:
     """Return the bytes of the phase that needs most."""
     return max(sum(parts.values()) for parts in phases.values())
 
 
-def largest_phase(phases: Mapping[str, Mapping[str, int]]) -> str:
+def forecast_as_dict(phases: Phases, seconds: float, *, card: Phases | None = None) -> dict[str, object]:
+    """Return bytes and seconds as every plan prints them: the last rows of its ``as_dict``.
+
+    Args:
+        phases: Of the machine's memory.
+        seconds: Of the whole run.
+        card: Of a card's own memory; left out where nothing lies there.
+    """
+    return {
+        "peak_bytes": peak_of(phases),
+        "bytes": {phase: dict(parts) for phase, parts in phases.items()},
+        **({"card_bytes": {phase: dict(parts) for phase, parts in card.items()}} if card else {}),
+        "seconds": round(seconds, 1),
+    }
+
+
+def largest_phase(phases: Phases) -> str:
     """Say what the phase that needs most is made of."""
     phase = max(phases.values(), key=lambda parts: sum(parts.values()))
     return ", ".join(f"{part} {gigabytes(size)}" for part, size in phase.items())

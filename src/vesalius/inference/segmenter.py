@@ -20,7 +20,8 @@ from vesalius.inference.plan import DTYPES, Plan, Precision, best_precision
 from vesalius.inference.review import measure
 from vesalius.inference.runs import make_run, prepare_windows
 from vesalius.inference.segmentation import Clock, Progress, Segmentation, SegmentOptions
-from vesalius.inference.slice_plan import SlicePlan, check_slice_spec
+from vesalius.inference.slice_facts import check_slice_spec
+from vesalius.inference.slice_plan import SlicePlan
 from vesalius.inference.tidy import Removed, keep_largest_pieces
 from vesalius.inference.upright import as_upright, put_back, upright_grid
 from vesalius.inference.validity import check_validity

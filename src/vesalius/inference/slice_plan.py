@@ -13,30 +13,31 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import combinations
 
 import numpy as np
 import torch
 
 from vesalius.allowance import available_bytes
-from vesalius.errors import CheckpointError, MemoryBudgetError, UsageError
+from vesalius.errors import MemoryBudgetError, UsageError
 from vesalius.geometry.affine import directions
 from vesalius.geometry.grid import Grid
-from vesalius.geometry.planes import ORIENTATION, PLANES, Plane
+from vesalius.geometry.planes import Plane
 from vesalius.inference.card import Phases, free_bytes, parted
 from vesalius.inference.plan import (
     DTYPES,
     SECONDS_OF_START,
     Precision,
     check_card,
+    forecast_as_dict,
     gigabytes,
     largest_phase,
     peak_of,
     ways_out,
 )
+from vesalius.inference.slice_facts import codes_of, kept_slices, plane_of, reflections, slices_together
 from vesalius.inference.vit_costs import image_bytes, slice_flops
 from vesalius.inference.windows import WindowLayout, spread_starts
-from vesalius.spec import Depth, MedDinoArchitecture, ModelSpec
+from vesalius.spec import MedDinoArchitecture, ModelSpec
 
 _WHOLE_UP_TO = 1.5
 """Sides of the model's window up to which a side of a slice is not cut."""
@@ -142,10 +143,7 @@ class SlicePlan:
             "images_at_once": self.at_once,
             "slices_together": self.slices,
             "classes": self.num_classes,
-            "peak_bytes": self.peak_bytes,
-            "bytes": {phase: dict(parts) for phase, parts in self.phases.items()},
-            **({"card_bytes": {phase: dict(parts) for phase, parts in self.card.items()}} if self.card else {}),
-            "seconds": round(self.seconds, 1),
+            **forecast_as_dict(self.phases, self.seconds, card=self.card),
         }
 
 
@@ -200,41 +198,6 @@ class SliceDemand:
         """Of the network."""
         assert isinstance(self.spec.architecture, MedDinoArchitecture)
         return self.spec.architecture
-
-
-def plane_of(spec: ModelSpec) -> Plane:
-    """Return the plane of the slices that a model learnt from."""
-    across = zip(PLANES, ("IS", "AP", "LR"), strict=True)
-    return next(plane for plane, letters in across if spec.orientation[2] in letters)
-
-
-def codes_of(spec: ModelSpec, plane: Plane) -> str:
-    """Return how slices of a plane are shown to a model: as its spec says where they are of its own plane."""
-    return spec.orientation if plane == plane_of(spec) else ORIENTATION[plane]
-
-
-def slices_together(spec: ModelSpec) -> int:
-    """Return how many neighbouring slices a network looks at together: 1 unless adapters mix them."""
-    architecture = spec.architecture
-    assert isinstance(architecture, MedDinoArchitecture)
-    return spec.window_size[2] if any(isinstance(plan, Depth) for plan in architecture.adapters) else 1
-
-
-def kept_slices(spec: ModelSpec) -> int:
-    """Return of how many of the slices seen together the result is kept: those in the middle, never none."""
-    architecture = spec.architecture
-    assert isinstance(architecture, MedDinoArchitecture)
-    neighbours = max((plan.neighbours for plan in architecture.adapters if isinstance(plan, Depth)), default=1)
-    return max(1, slices_together(spec) - 2 * (neighbours // 2))
-
-
-def reflections(spec: ModelSpec) -> tuple[tuple[int, ...], ...]:
-    """Return along which axes of a slice (0 rows, 1 columns) it is mirrored each time, the first time along none.
-
-    Only what a network learnt from: what it says of other reflections has no meaning.
-    """
-    counts = range(len(spec.mirror_axes) + 1)
-    return tuple(axes for count in counts for axes in combinations(spec.mirror_axes, count))
 
 
 def make_slice_plan(
@@ -297,23 +260,6 @@ def _ways(
     if gives_way:  # what happens to be free must not decide a result
         for chosen in dict.fromkeys(way for way in (precision, fallback) if way is not None):
             yield from ((chosen, whole, False) for whole in (True, False))
-
-
-def check_slice_spec(spec: ModelSpec) -> None:
-    """Refuse a spec whose class ids are no channels of its network.
-
-    Raises:
-        CheckpointError: If one is not.
-    """
-    assert isinstance(spec.architecture, MedDinoArchitecture)
-    channels = spec.architecture.num_classes
-    wrong = [label for label, _ in spec.vocabulary if not 0 < label < channels]
-    if wrong:
-        raise CheckpointError(
-            expected=f"class ids from 1 to {channels - 1}, the channels of the logits",
-            got=f"ids {wrong} in the vocabulary of {spec.name}",
-            do="take the spec.json that came with the weights",
-        )
 
 
 def filled_side(length: int, side: int, multiple: int) -> int:

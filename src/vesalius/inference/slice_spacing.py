@@ -15,7 +15,7 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.planes import Plane
 from vesalius.geometry.resample import resample_linear
 from vesalius.geometry.volume import Volume
-from vesalius.inference.slice_plan import codes_of, plane_of, slices_together
+from vesalius.inference.slice_facts import codes_of, plane_of, slices_together
 from vesalius.spec import ModelSpec
 
 _NEAR = 0.05

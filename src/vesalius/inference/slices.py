@@ -26,15 +26,8 @@ from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.hounsfield import BODY_HU
 from vesalius.inference.automatic import BASE_LAYER, Automatic, label_dtype
 from vesalius.inference.labelling import Confidence
-from vesalius.inference.slice_plan import (
-    SliceDemand,
-    SlicePlan,
-    SliceView,
-    codes_of,
-    kept_slices,
-    plane_of,
-    reflections,
-)
+from vesalius.inference.slice_facts import codes_of, kept_slices, plane_of, reflections
+from vesalius.inference.slice_plan import SliceDemand, SlicePlan, SliceView
 from vesalius.labels.vocabulary import Target, Vocabulary
 from vesalius.models.meddinov3 import MedDino
 from vesalius.spec import ModelSpec
