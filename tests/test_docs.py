@@ -204,4 +204,5 @@ def test_a_side_that_is_run_when_asked_for_is_stated_if_its_file_has_it(generate
 def test_a_table_of_nothing_says_so(generate: Any) -> None:
     text = f"before\n{generate.BEGIN}\n| old |\n{generate.END}\nafter"
     assert "| old |" not in generate.with_table(text, {})
-    assert generate.with_table(text, {"a.json": "| row |"}).splitlines()[-3:] == ["| row |", generate.END, "after"]
+    known = {generate.FIRST[0]: "| row |", "a.json": "| not shown |"}
+    assert generate.with_table(text, known).splitlines()[-3:] == ["| row |", generate.END, "after"]
