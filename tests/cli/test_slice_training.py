@@ -146,7 +146,7 @@ def test_a_window_that_is_typed_shows_as_much_of_a_body_in_finer_pixels_unless_t
 ) -> None:
     how = ["--data", str(place / "data" / "list.json"), "--threads", "1", "--device", "cpu", "--steps", "1"]
     how += ["--model", str(place / "backbone"), "--cache", str(place / "cache")]
-    fine_tuned = ["finetune", "--window", "24"]
+    fine_tuned = ["finetune", "--window-size", "24"]
     for number, (words, wanted, decoder) in enumerate(
         [
             (
@@ -155,8 +155,8 @@ def test_a_window_that_is_typed_shows_as_much_of_a_body_in_finer_pixels_unless_t
                 "fused",
             ),  # planned are 32 pixels of 4 mm: tests make the recipe so small
             ([*fine_tuned, "--spacing", "4"], (24, 4.0), "fused"),
-            (["train", "meddinov3-primus", "--batch", "1", "--window", "32"], (32, 4 * 16 / 32), "primus"),
-            (["train", "meddinov3-linear", "--batch", "1", "--window", "8"], (8, 4 * 16 / 8), "linear"),
+            (["train", "meddinov3-primus", "--batch", "1", "--window-size", "32"], (32, 4 * 16 / 32), "primus"),
+            (["train", "meddinov3-linear", "--batch", "1", "--window-size", "8"], (8, 4 * 16 / 8), "linear"),
         ]
     ):
         run = place / f"run-{number}"
@@ -176,7 +176,7 @@ def test_a_window_of_broken_patches_is_refused(
 ) -> None:
     words = ["--model", str(place / "backbone"), "--data", str(place / "data" / "list.json")]
     for command in (["finetune"], ["train", "meddinov3"]):
-        assert main([*command, *words, "--run", str(place / "run"), f"--window={window}"]) == 2
+        assert main([*command, *words, "--run", str(place / "run"), f"--window-size={window}"]) == 2
         said = capsys.readouterr().err
         assert "a multiple of 4 pixels" in said
         assert do in said

@@ -158,7 +158,7 @@ def _refuse_slices_only(args: argparse.Namespace) -> None:
         (args.shard, "--shard", alone, "leave --shard and torchrun out, or use `vesalius train`"),
         (args.preset == "cluster", "--preset cluster", alone, "use --preset gpu, or `vesalius train`"),
         (args.spacing is not None, "--spacing", fitted, "leave --spacing out"),
-        (args.window is not None, "--window", fitted, "leave --window out"),
+        (args.window is not None, "--window-size", fitted, "leave --window-size out"),
     ):
         if asked:
             raise UsageError(

@@ -44,11 +44,11 @@ _VOLUMES_ONLY = ("new", "like", "keep_names", "folds", "patience")
 
 
 def add_window(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add ``--window`` of a command that may train a model of slices."""
+    """Add ``--window-size`` of a command that may train a model of slices."""
     about = (
         "of a slice's window, rows and columns; default: the backbone's, on cpu at most 128; models of slices only"
     )
-    parser.add_argument("--window", type=int, metavar="PIXELS", help=about)
+    parser.add_argument("--window-size", dest="window", type=int, metavar="PIXELS", help=about)
 
 
 def slice_recipe_of(args: argparse.Namespace, typed: Mapping[str, Any]) -> SliceRecipe:

@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.window is not None:
         raise UsageError(
-            expected=f"--window with a recipe of slices: {', '.join(SLICE_RECIPES)}",
+            expected=f"--window-size with a recipe of slices: {', '.join(SLICE_RECIPES)}",
             got=args.recipe,
             do="leave it out; --windows counts the samples of a step",
         )

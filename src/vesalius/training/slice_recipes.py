@@ -218,7 +218,7 @@ AMOS22 (test images were in its pretraining).
 MEDDINOV3_PRIMUS = replace(MEDDINOV3, decoder="primus")
 """The published architecture: features of four depths stay side by side in the decoder, four times as wide.
 
-Command: as before it, with ``meddinov3-primus``, and ``--window 896`` on a backbone that learnt in smaller ones.
+Command: as before it, with ``meddinov3-primus``; on a backbone that learnt in smaller ones also ``--window-size 896``.
 Time and score: not measured.
 """
 
