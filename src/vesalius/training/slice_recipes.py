@@ -218,8 +218,8 @@ AMOS22 (test images were in its pretraining).
 MEDDINOV3_PRIMUS = replace(MEDDINOV3, decoder="primus")
 """The published architecture: features of four depths stay side by side in the decoder, four times as wide.
 
-Command: as before it, with ``meddinov3-primus``; on a backbone that learnt in smaller ones also ``--window-size 896``.
-Time and score: not measured.
+Command: as before it, with ``meddinov3-primus``, and ``--window-size 896`` on a backbone that learnt from smaller
+windows. Time and score: not measured.
 """
 
 MEDDINOV3_LINEAR = replace(MEDDINOV3, decoder="linear", encoder_rate=0.0, drop_path=0.0)
