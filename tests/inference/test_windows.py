@@ -120,7 +120,7 @@ class LargestMade(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("overlap", [0.25, 0.9])
+@pytest.mark.parametrize("overlap", [0.25, 0.75])
 def test_beside_the_slab_nothing_larger_than_a_window_is_made(overlap: float) -> None:
     shape, window = (160, 8, 24), (16, 8, 16)
     starts = tuple(spread_starts(n, w, overlap) for n, w in zip(shape, window, strict=True))
