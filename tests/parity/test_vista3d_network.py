@@ -186,7 +186,13 @@ def round_features_to_bf16(network: Vista3D, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "mutate",
-    [drop_head_bias, swap_decoders, swap_norms_of_one_block, lose_a_winograd_product, round_features_to_bf16],
+    [
+        drop_head_bias,
+        pytest.param(swap_decoders, marks=pytest.mark.slow),
+        pytest.param(swap_norms_of_one_block, marks=pytest.mark.slow),
+        lose_a_winograd_product,
+        round_features_to_bf16,
+    ],
 )
 def test_a_fault_in_the_network_is_seen(
     mutate: Mutation, pair: Pair, reference: Answers, monkeypatch: pytest.MonkeyPatch

@@ -280,6 +280,7 @@ def whole_truth_dice(network: Vista3D) -> list[float]:
     ]
 
 
+@pytest.mark.slow
 def test_it_learns_each_ball_from_the_half_of_the_cases_that_has_it_drawn(tmp_path: Path) -> None:
     cases = [case_with(1 + seed % 2, seed) for seed in range(6)]
     chosen = recipe(loop=LoopSettings(steps=200, windows=2, precision="bf16"))
