@@ -296,8 +296,13 @@ def test_a_failing_disk_is_code_5_and_leaves_nothing(
     [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
     ids=lambda number: number.name,
 )
-def test_an_interruption_is_code_6_and_leaves_nothing(
-    tmp_path: Path, out: Path, tiny_model: Path, make_scan: MakeScan, number: signal.Signals
+def test_a_second_run_is_refused_meanwhile_and_an_interruption_is_code_6_and_leaves_nothing(
+    tmp_path: Path,
+    out: Path,
+    tiny_model: Path,
+    make_scan: MakeScan,
+    number: signal.Signals,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     scan = make_scan(tmp_path / "large.nii.gz", shape=(96, 96, 96))
     words = ["segment", str(scan), "-o", str(out), "--model", str(tiny_model), "--precision", "fp32"]
@@ -305,27 +310,16 @@ def test_an_interruption_is_code_6_and_leaves_nothing(
     assert process.stderr is not None
     with process, process.stderr:
         line = next(line for line in process.stderr if line.startswith("windows "))
+        process.send_signal(signal.SIGSTOP)  # it holds the folder for as long as the second needs
+        second = main(words)
         process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
         rest = process.stderr.read()
         assert process.wait(timeout=60) == 6, line + rest
-    assert "Traceback" not in rest
-    assert list(out.parent.iterdir()) == []
-
-
-def test_two_runs_on_one_folder_do_not_mix(
-    tmp_path: Path, out: Path, tiny_model: Path, make_scan: MakeScan, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scan = make_scan(tmp_path / "large.nii.gz", shape=(96, 96, 96))
-    words = ["segment", str(scan), "-o", str(out), "--model", str(tiny_model), "--precision", "fp32"]
-    first = subprocess.Popen([sys.executable, "-m", "vesalius", *words], stderr=subprocess.PIPE, text=True)
-    assert first.stderr is not None
-    with first, first.stderr:
-        next(line for line in first.stderr if line.startswith("windows"))
-        first.send_signal(signal.SIGSTOP)  # it holds the folder for as long as the second needs
-        second = main(words)
-        first.kill()
     assert second == 2
     assert "another process" in capsys.readouterr().err
+    assert "Traceback" not in rest
+    assert list(out.parent.iterdir()) == []
 
 
 def write_dicom(scan: Path, folder: Path) -> None:
