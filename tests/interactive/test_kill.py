@@ -114,9 +114,8 @@ def check(clicking: subprocess.Popen[str], path: Path, seed: int, seconds: float
     assert seen(opened) == seen(done_again(path))
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_kill_loses_no_acknowledged_click(clicking: subprocess.Popen[str], tmp_path: Path, seed: int) -> None:
-    check(clicking, tmp_path / "session.jsonl", seed, seconds=0.15 + 0.2 * seed)
+def test_a_kill_loses_no_acknowledged_click(clicking: subprocess.Popen[str], tmp_path: Path) -> None:
+    check(clicking, tmp_path / "session.jsonl", seed=1, seconds=0.35)
 
 
 @pytest.mark.slow
