@@ -15,8 +15,9 @@ from vesalius.checkpoints.store import MODEL_FILE, require_weights
 from vesalius.checkpoints.weights import LoadReport, WeightsFile, open_weights
 from vesalius.errors import CheckpointError
 from vesalius.io.written_paths import at_home
-from vesalius.models.build import AnyNetwork, build, optimise_for_inference
+from vesalius.models.build import AnyNetwork, optimise_for_inference
 from vesalius.models.meddinov3 import MedDino
+from vesalius.models.outline import outline
 from vesalius.models.promptable import Promptable
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit
@@ -157,7 +158,7 @@ def load_any(source: str | Path) -> Loaded[AnyNetwork]:
 
 def _network(weights: WeightsFile, dtype: torch.dtype, device: torch.device | str) -> AnyNetwork:
     with torch.device("meta"):
-        network = optimise_for_inference(build(weights.spec.architecture), dtype=dtype)
+        network = optimise_for_inference(outline(weights.spec.architecture), dtype=dtype)
     state = weights.read(like=network.state_dict(), device=device)
     network.load_state_dict(state, strict=True, assign=True)
     return network

@@ -33,7 +33,7 @@ from vesalius.checkpoints.pytorch import PyTorchState, read_pytorch
 from vesalius.checkpoints.safetensors import read_tensors
 from vesalius.checkpoints.store import SPEC_FILE, stated_spec
 from vesalius.errors import CheckpointError
-from vesalius.models.build import build
+from vesalius.models.outline import outline
 from vesalius.spec import ModelSpec, VistaArchitecture, VitArchitecture
 
 OURS = "vesalius"
@@ -194,9 +194,7 @@ def _translate_slices(shapes: Mapping[str, Shape]) -> VitTranslation | SliceTran
 
 
 def _check_fit(path: Path, spec: ModelSpec, shapes: Mapping[str, Shape]) -> None:
-    with torch.device("meta"):
-        network = build(spec.architecture)
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in outline(spec.architecture).state_dict().items()}
     wrong = sorted(
         name for name in {*expected, *shapes} if name not in shapes or expected.get(name) != shapes[name]
     )

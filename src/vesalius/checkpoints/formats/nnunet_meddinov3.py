@@ -17,14 +17,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vesalius.checkpoints.formats.meddinov3_official import LAYOUT as MEDDINOV3
 from vesalius.checkpoints.formats.vit_layout import VitTranslation, translate_encoder
 from vesalius.checkpoints.header import Shape
 from vesalius.errors import CheckpointError
-from vesalius.models.build import build
+from vesalius.models.outline import outline
 from vesalius.spec import MedDinoArchitecture, ModelSpec, VitArchitecture
 
 _DECODER = "up_projection.decode."
@@ -97,8 +96,7 @@ def translate(shapes: Mapping[str, Shape]) -> SliceTranslation:
         ENCODER, {name: shape for name, shape in shapes.items() if name.startswith("dino_encoder.")}
     )
     architecture = _infer_architecture(encoder.architecture, shapes)
-    with torch.device("meta"):
-        state = build(architecture).state_dict()
+    state = outline(architecture).state_dict()
     ours = {name: tuple(tensor.shape) for name, tensor in state.items()}
     doublings = (architecture.encoder.patch_size - 1).bit_length()
     names = {_their_name(name, doublings): name for name in ours if name.startswith("decoder.")}

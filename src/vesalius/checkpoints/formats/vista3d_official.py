@@ -22,7 +22,7 @@ from torch import Tensor
 from vesalius.checkpoints.catalog import VISTA3D_SPEC
 from vesalius.checkpoints.header import Shape
 from vesalius.errors import CheckpointError
-from vesalius.models.build import build
+from vesalius.models.outline import outline
 from vesalius.spec import ModelSpec, VistaArchitecture
 
 Layout = Literal["monai", "research"]
@@ -270,9 +270,8 @@ def _infer_our_architecture(state: Mapping[str, Tensor]) -> VistaArchitecture:
 
 @lru_cache(maxsize=8)
 def _live_shapes(architecture: VistaArchitecture) -> Mapping[str, Shape]:
-    with torch.device("meta"):
-        network = build(architecture)
-    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()})
+    state = outline(architecture).state_dict()
+    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in state.items()})
 
 
 def _dead_shapes(architecture: VistaArchitecture, layout: Layout) -> dict[str, Shape]:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from vesalius.checkpoints.header import Shape
 from vesalius.errors import CheckpointError
-from vesalius.models.build import build
 from vesalius.models.layers.rotary import periods
+from vesalius.models.outline import outline
 from vesalius.spec import LARGEST, ModelSpec, VitArchitecture
 
 _PERIODS_TOLERANCE = 0.01
@@ -174,8 +174,7 @@ def translate_encoder(layout: VitLayout, shapes: Mapping[str, Shape]) -> VitTran
         CheckpointError: If a tensor is missing, unknown, or of a wrong shape; with the names.
     """
     architecture = _infer_architecture(layout, shapes)
-    with torch.device("meta"):
-        ours = {name: tuple(tensor.shape) for name, tensor in build(architecture).state_dict().items()}
+    ours = {name: tuple(tensor.shape) for name, tensor in outline(architecture).state_dict().items()}
     absent = tuple(name for name in layout.optional if layout.pieces(name)[0].name not in shapes)
     sources = {name: () if name in absent else layout.pieces(name) for name in ours}
     known = {piece.name for pieces in sources.values() for piece in pieces}
