@@ -201,7 +201,7 @@ class MedDinoArchitecture:
     taps: tuple[int, ...] = (2, 5, 8, 11)
     """Blocks whose features are decoded, from 0; one makes a decoder of one depth."""
     decoder: Literal["fused", "primus", "linear"] = "fused"
-    """``fused`` brings all depths to one width first, ``primus`` is the published one, ``linear`` is for probes."""
+    """``fused`` brings all depths to one width first, ``primus`` is the published one, ``linear`` is one map."""
     num_classes: int = 2
     """Background included, which is 0."""
     adapters: tuple[AdapterPlan, ...] = ()

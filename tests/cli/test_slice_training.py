@@ -19,6 +19,8 @@ from vesalius.checkpoints.load import load_encoder, load_slice_model
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.cli import slice_training, train
 from vesalius.cli.main import main
+from vesalius.cli.named_model import check_clickable
+from vesalius.errors import NoHeadError
 from vesalius.models.build import build
 from vesalius.training.forecast import Costs
 from vesalius.training.slice_recipes import as_wide
@@ -94,10 +96,20 @@ def test_a_dry_run_says_the_plan_and_a_finished_run_is_gone_on_with_without_one(
     assert main(words) == 0
     first, weights = capsys.readouterr().out, (place / "run" / "model.safetensors").read_bytes()
     assert "s a step as measured" in first
+    measured = json.loads((place / "run" / "finetune.json").read_text())["costs"]
+    assert measured["step_s"] > 0
     assert main([*words, "--resume"]) == 0
+    assert json.loads((place / "run" / "finetune.json").read_text())["costs"] == measured, (
+        "kept, not measured again"
+    )
     again = capsys.readouterr().out
     assert again.splitlines() == first.splitlines()[-2:]
     assert (place / "run" / "model.safetensors").read_bytes() == weights
+
+
+def test_clicks_on_a_backbone_are_refused_with_the_line_that_teaches_what_was_named(place: Path) -> None:
+    with pytest.raises(NoHeadError, match=re.escape(f"--model {place / 'backbone'} --data")):
+        check_clickable(str(place / "backbone"))
 
 
 def test_a_backbone_with_heads_for_prompts_is_fine_tuned_as_a_model_of_volumes(

@@ -39,6 +39,7 @@ def check_clickable(model: str) -> None:
     from vesalius.checkpoints.weights import open_weights
 
     spec = open_weights(find_weights_of(model)).spec
+    spec.require_head(model)
     if not spec.vista.point_branch:
         raise NoHeadError(
             expected="a model with a click branch",

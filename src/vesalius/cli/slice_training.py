@@ -45,9 +45,7 @@ _VOLUMES_ONLY = ("new", "like", "keep_names", "folds", "patience")
 
 def add_window(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add ``--window-size`` of a command that may train a model of slices."""
-    about = (
-        "of a slice's window, rows and columns; default: the backbone's, on cpu at most 128; models of slices only"
-    )
+    about = "of a slice's window; default: the backbone's, on cpu at most 128, or the recipe's; slice models only"
     parser.add_argument("--window-size", dest="window", type=int, metavar="PIXELS", help=about)
 
 
@@ -114,6 +112,8 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
     from vesalius.training.finetune import Resources, state_dice, write_record
     from vesalius.training.finetune.slices import (
         SliceTuning,
+        keep_costs,
+        kept_costs,
         measure_slices,
         slice_benefits,
         slice_plan_lines,
@@ -123,7 +123,8 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
     tuning = SliceTuning.of(args.model, _finetune_recipe(args), listed)
     device = device_to_train_on(args.device)
     resources = Resources(cache=_cache(args), device=device, workers=threads_of(args.threads))
-    costs, goes_on = None, (args.folder / CHECKPOINT).exists()
+    goes_on = (args.folder / CHECKPOINT).exists()
+    costs = kept_costs(args.folder) if goes_on else None
     with joined(device, is_sharded=args.shard) as team:
         if team.is_first:
             _say(f"windows of {view_words(tuning.course.beginning.spec)} of a slice")
@@ -132,6 +133,8 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
             for line in slice_plan_lines(tuning, costs):
                 print(line, flush=True)
         if not args.dry_run:
+            if team.is_first and costs is not None:
+                keep_costs(args.folder, costs)
             _carry_out(args, tuning.course, device, team)
     if args.dry_run or not team.is_first:
         return

@@ -2,8 +2,8 @@
 
 ``primus`` is MedDINOv3's (Li et al. 2025, arXiv:2509.02379, after Primus, Wald et al. 2025, arXiv:2503.01835) as
 published, for features of one depth or of several side by side. ``fused`` first brings those of all depths to the
-encoder's width, as FlexiCT does. ``linear`` is one map and interpolation, for probes. Layer norms over channels are
-the library's own, which keep fewer maps for the gradient than the published ones, written out, do.
+encoder's width, as FlexiCT does. ``linear`` is one map and interpolation, as probes have. Layer norms over channels
+are the library's own, which keep fewer maps for the gradient than the published ones, written out, do.
 
 Every doubling looks at one pixel alone. So where no gradient is wanted a processor decodes depth first: some
 patches all the way to logits, then the next. No map of the whole slice but the logits is ever held, what is held
@@ -47,7 +47,7 @@ class PrimusDecoder(nn.Module):
             raise UsageError(
                 expected="patches of 2, 4, 8, 16 pixels, and a width they divide",
                 got=f"patches of {patch_size}, width {width}",
-                do="use the linear decoder",
+                do="use the linear decoder: vesalius train meddinov3-linear",
             )
         self.stages = nn.ModuleList(Doubling(width // 2**number) for number in range(doublings))
         self.classify = nn.Conv2d(width // 2**doublings, num_classes, kernel_size=1)

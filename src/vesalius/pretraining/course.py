@@ -219,7 +219,7 @@ def _note(path: Path, sound: Mapping[str, object]) -> None:
     try:
         with replacing(path) as part:
             part.write_text(json.dumps(sound), "utf-8")
-    except DiskError as error:  # a store that may only be read is looked at again next time
+    except (DiskError, OSError) as error:  # a store that may only be read is looked at again next time
         _logger.info("not noted: %s", error)
 
 
