@@ -191,8 +191,8 @@ SENTENCES: Mapping[str, str] = {
     "over stage 2 and {probe[gains][5]:.3f} over as much more of stage 1: no difference that 16 show",
     "promptable_vit.json": "Three structures of a scan learnt by heart by VISTA3D's heads on a toy transformer "
     "that begins at random (patches of 4 pixels, nothing pretrained), {minutes:g} minutes of a core: by name at "
-    "least {lowest[by name]:.2f}, by one click at least {lowest[by one click]:.2f}, in the mean "
-    "{mean[by one click]:.2f} ({asked for} asked for)",
+    "least {lowest[by name]:.3f}, by one click at least {lowest[by one click]:.3f}, in the mean "
+    "{mean[by one click]:.3f} ({asked for} asked for)",
     "stages.json": "VISTA3D's stages from nothing, {minutes:g} minutes of a core a course, two seeds, five "
     "structures of the head by name on {courses[four stages][automatic][n]} scans: all four stages "
     "{courses[four stages][automatic]:.2f}, without painted scans "
@@ -235,6 +235,8 @@ SENTENCES: Mapping[str, str] = {
 """File of results -> what it says, in the words of the README; other files are linked to without a sentence."""
 
 MORE: Mapping[str, str] = {
+    "few_shot.json": ". nnU-Net once for {nnunet_long[minutes]:g} minutes, {nnunet_long[cases]} labelled cases: "
+    "{nnunet_long[dice]:.3f}, fine-tuned on the same ones in {minutes:g} {nnunet_long[finetuned]:.3f}",
     "slice_steps.json": ", and once for {minutes_of_long:g} minutes {dice[nnunet, batch, long]:.3f}",
     "slice_transfer.json": ". Where the minutes of pretraining are counted, from scratch for {as_long[minutes]:g} "
     "minutes, {as_long[support_sets]} support sets: {dice[scratch, as long]:.3f}; pretrained over that "
