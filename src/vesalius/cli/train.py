@@ -49,7 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_options(parser, folds=True)
     parser.add_argument("--run", type=Path, required=True, dest="folder", metavar="DIR", help="the run folder")
     parser.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped, if there is one")
-    parser.add_argument("--preset", choices=("cpu", "gpu", "cluster"), default="cpu", help="default: %(default)s")
+    parser.add_argument(
+        "--preset",
+        choices=("cpu", "gpu", "cluster"),
+        default="cpu",
+        help="what the machine can bear; meddinov3-toy stays as it is; default: %(default)s",
+    )
     parser.add_argument(
         "--model",
         metavar="NAME|PATH",
