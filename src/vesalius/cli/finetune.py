@@ -101,10 +101,11 @@ def run(args: argparse.Namespace) -> int:
     from vesalius.training.finetune import (
         PLAN,
         Resources,
+        Schedule,
         begin,
         benefits_of,
-        keep_schedule,
-        kept_schedule,
+        keep_plan,
+        kept_plan,
         measure,
         plan_lines,
         record_of,
@@ -127,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     cache, workers = Cache(args.cache or args.folder / "cache"), threads_of(args.threads)
     resources = Resources(cache=cache, device=device, workers=workers)
     tuning = begin(args.model, _listed(args), options, precision=training_precision(args))
-    schedule = kept_schedule(args.folder)
+    schedule = kept_plan(args.folder, Schedule)
     if schedule is not None:
         _say(f"the plan of {args.folder} stands; what is typed of steps and minutes changes nothing")
     else:
@@ -136,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
         print(line, flush=True)
     if args.dry_run:
         return 0
-    keep_schedule(args.folder, schedule)
+    keep_plan(args.folder, schedule)
     curves = train_folds(tuning, schedule, args.folder, resources, on_training=_say)
     steps = train_all(tuning, schedule, options, args.folder, resources, curves=curves, on_training=_say)
     benefits = benefits_of(tuning, args.model, args.folder, curves, device=device, on_measuring=_say)

@@ -109,22 +109,21 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
     from vesalius.engine.run import CHECKPOINT
     from vesalius.engine.team import joined
     from vesalius.inference.device import device_to_train_on
-    from vesalius.training.finetune import Resources, state_dice, write_record
+    from vesalius.training.finetune import Resources, keep_plan, kept_plan, state_dice, write_record
     from vesalius.training.finetune.slices import (
         SliceTuning,
-        keep_costs,
-        kept_costs,
         measure_slices,
         slice_benefits,
         slice_plan_lines,
         slice_record,
     )
+    from vesalius.training.forecast import Costs
 
     tuning = SliceTuning.of(args.model, _finetune_recipe(args), listed)
     device = device_to_train_on(args.device)
     resources = Resources(cache=_cache(args), device=device, workers=threads_of(args.threads))
     goes_on = (args.folder / CHECKPOINT).exists()
-    costs = kept_costs(args.folder) if goes_on else None
+    costs = kept_plan(args.folder, Costs) if goes_on else None
     with joined(device, is_sharded=args.shard) as team:
         if team.is_first:
             _say(f"windows of {view_words(tuning.course.beginning.spec)} of a slice")
@@ -134,7 +133,7 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
                 print(line, flush=True)
         if not args.dry_run:
             if team.is_first and costs is not None:
-                keep_costs(args.folder, costs)
+                keep_plan(args.folder, costs)
             _carry_out(args, tuning.course, device, team)
     if args.dry_run or not team.is_first:
         return

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from training.small_tuning import SHORT, begun, listed
-from vesalius.errors import CheckpointError
-from vesalius.training.finetune import PLAN, FinetuneOptions, begin, keep_schedule, kept_schedule, schedule_of
+from training.small_tuning import begun, listed
+from vesalius.training.finetune import FinetuneOptions, begin, schedule_of
 from vesalius.training.forecast import Costs
 
 
@@ -44,12 +43,3 @@ def test_the_forecast_counts_what_is_measured_after_the_trainings_beside_the_min
         assert schedule.seconds - schedule.measuring_s == pytest.approx(600, rel=0.05)
     both = replace(listed(place, 1, validation=True), meanings={1: "liver", 2: "vein"})
     assert schedule_of(begin(place / "tiny", both, options), costs, options).measuring_s == 60.0
-
-
-def test_a_run_keeps_the_schedule_with_which_it_began(tmp_path: Path) -> None:
-    assert kept_schedule(tmp_path / "run") is None
-    keep_schedule(tmp_path / "run", SHORT)
-    assert kept_schedule(tmp_path / "run") == SHORT
-    (tmp_path / "run" / PLAN).write_text("{")
-    with pytest.raises(CheckpointError, match="begin a new run"):
-        kept_schedule(tmp_path / "run")

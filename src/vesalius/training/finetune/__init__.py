@@ -1,10 +1,10 @@
 """Fine-tuning: from a model and a few labelled cases to a model of what these show, and to whether that helped.
 
 In steps that are called one by one: ``begin`` changes the model's spec to what the list has (``tuning``; before it
-``adaptation`` and ``new_classes``); ``schedule_of`` says how long to train, from a few steps (``schedule``);
-``train_folds`` trains with parts of the list held out, where there are enough cases, and ``train_all`` makes the
-model (``trainings``); ``benefits_of`` says whether it helped (``benefit``), and ``record_of`` writes that down
-(``report``). A backbone has steps of its own, fewer of them: ``slices``.
+``adaptation`` and ``new_classes``); ``schedule_of`` says how long to train, from a few steps (``schedule``; kept by
+``plan_file``); ``train_folds`` trains with parts of the list held out, where there are enough cases, and
+``train_all`` makes the model (``trainings``); ``benefits_of`` says whether it helped (``benefit``), and
+``record_of`` writes that down (``report``). A backbone has steps of its own, fewer of them: ``slices``.
 
 Names are loaded when first used: ``options`` is for command lines, which want no torch.
 """
@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vesalius.training.finetune.benefit import Benefit, benefits_of
     from vesalius.training.finetune.options import FinetuneOptions
+    from vesalius.training.finetune.plan_file import PLAN, keep_plan, kept_plan
     from vesalius.training.finetune.report import plan_lines, record_of, state_dice, write_record
-    from vesalius.training.finetune.schedule import PLAN, Schedule, keep_schedule, kept_schedule, schedule_of
+    from vesalius.training.finetune.schedule import Schedule, schedule_of
     from vesalius.training.finetune.trainings import Resources, measure, train_all, train_folds
     from vesalius.training.finetune.tuning import Finetuning, begin
 
 _HOMES = {
-    "PLAN": "schedule",
+    "PLAN": "plan_file",
     "Benefit": "benefit",
     "FinetuneOptions": "options",
     "Finetuning": "tuning",
@@ -32,8 +33,8 @@ _HOMES = {
     "Schedule": "schedule",
     "begin": "tuning",
     "benefits_of": "benefit",
-    "keep_schedule": "schedule",
-    "kept_schedule": "schedule",
+    "keep_plan": "plan_file",
+    "kept_plan": "plan_file",
     "measure": "trainings",
     "plan_lines": "report",
     "record_of": "report",
@@ -53,8 +54,8 @@ __all__ = [
     "Schedule",
     "begin",
     "benefits_of",
-    "keep_schedule",
-    "kept_schedule",
+    "keep_plan",
+    "kept_plan",
     "measure",
     "plan_lines",
     "record_of",

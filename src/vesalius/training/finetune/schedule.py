@@ -6,21 +6,15 @@ A run of so many steps can be stopped and resumed to the same weights; one of so
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
-from vesalius.errors import CheckpointError, DiskError
-from vesalius.io.atomic import replacing
 from vesalius.training.course_data import labelled_validation
 from vesalius.training.finetune.benefit import answers_of
 from vesalius.training.finetune.options import FinetuneOptions
 from vesalius.training.finetune.tuning import Finetuning
 from vesalius.training.forecast import Costs
 
-PLAN = "plan.json"
-"""In the run folder: the schedule with which it began."""
 _FEWEST_STEPS, _FEWEST_VALIDATIONS = 10, 2
 _FOR_VALIDATIONS = 0.2
 """Largest part of the time that validations may take."""
@@ -75,38 +69,3 @@ def schedule_of(tuning: Finetuning, costs: Costs, options: FinetuneOptions) -> S
         card_bytes=costs.card_bytes,
         measuring_s=measuring_s,
     )
-
-
-def kept_schedule(folder: Path) -> Schedule | None:
-    """Return the schedule with which a run folder began; None where none did.
-
-    Raises:
-        CheckpointError: If the file is damaged.
-    """
-    path = folder / PLAN
-    if not path.exists():
-        return None
-    try:
-        return Schedule(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(
-            expected=f"a plan in {path}", got=str(error).splitlines()[0], do="begin a new run"
-        ) from None
-
-
-def keep_schedule(folder: Path, schedule: Schedule) -> None:
-    """Write a schedule into a run folder: what is resumed there ends where it would have.
-
-    Raises:
-        DiskError: If it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DiskError(
-            expected=f"to write into {folder}",
-            got=error.strerror or str(error),
-            do="name a folder you may write to",
-        ) from None
-    with replacing(folder / PLAN) as part:
-        part.write_text(json.dumps(asdict(schedule), indent=1) + "\n", encoding="utf-8")

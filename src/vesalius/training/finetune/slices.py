@@ -8,7 +8,6 @@ chooses its weights: validation cases judge it as test cases do.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,14 +16,11 @@ from typing import Any
 
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.engine.run import CHECKPOINT, read_checkpoint
-from vesalius.errors import CheckpointError
 from vesalius.evaluation.matching import canonical
-from vesalius.io.atomic import disk_errors, replacing
 from vesalius.spec import MedDinoArchitecture, ModelSpec
 from vesalius.training.course_data import spec_of
 from vesalius.training.finetune.benefit import COPIED, JUDGING, Benefit, Rival, answers_after, benefits_after
 from vesalius.training.finetune.report import begins_with, totals
-from vesalius.training.finetune.schedule import PLAN
 from vesalius.training.finetune.trainings import Resources
 from vesalius.training.forecast import Costs, costs_of, unvalidated
 from vesalius.training.slice_course import SliceBeginning, SliceCourse
@@ -135,35 +131,6 @@ def slice_benefits(
         return []
     rival = Rival(tuning.against, model, tuning.course.beginning.spec, device=device)
     return list(benefits_after(tuning.course.listed, rival, folder, device=device, on_measuring=on_measuring))
-
-
-def keep_costs(folder: Path, costs: Costs) -> None:
-    """Write what was measured beforehand into a run folder: one that is gone on with measures nothing again.
-
-    Raises:
-        DiskError: If it cannot be written.
-    """
-    with disk_errors(f"to write into {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / PLAN) as part:
-        part.write_text(json.dumps(asdict(costs), indent=1) + "\n", encoding="utf-8")
-
-
-def kept_costs(folder: Path) -> Costs | None:
-    """Return what was measured before a run began; None where nothing was.
-
-    Raises:
-        CheckpointError: If the file is damaged.
-    """
-    path = folder / PLAN
-    if not path.exists():
-        return None
-    try:
-        return Costs(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(
-            expected=f"a plan in {path}", got=str(error).splitlines()[0], do="begin a new run"
-        ) from None
 
 
 def slice_record(
