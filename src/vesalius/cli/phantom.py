@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_three(float),
         metavar="a,b,c",
         dest="spacing_mm",
-        help="voxel size in mm; default: what makes the region fill the shape",
+        help="voxel size in mm; default: what makes the region fill the shape: few voxels become coarse",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="which person; default: 0")
     parser.add_argument(
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     config = PhantomConfig(**asked)
     _prepare(args.out)
     volume, labels = make_phantom(config)
+    print("voxels of {:.3g} x {:.3g} x {:.3g} mm".format(*volume.grid.spacing_mm), file=sys.stderr)
     for path in _write(args.out, volume, labels, as_dicom=args.format == "dicom", seed=config.seed):
         print(path)
     return 0
