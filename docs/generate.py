@@ -150,7 +150,8 @@ SENTENCES: Mapping[str, str] = {
     "{support_sets} support sets, {measured_on} scans to measure on (minutes and recipe were chosen on them): mean "
     "Dice of five structures {dice[pretrained]:.3f} from a toy transformer that had learnt without labels for "
     "{pretrained_for_min:.0f} minutes more, {dice[scratch]:.3f} from scratch, copied labels {dice[copied]:.3f}; "
-    "pretrained over scratch {gained_over_scratch[pretrained]:.3f}",
+    "pretrained over scratch {gained_over_scratch[pretrained]:.3f}; frozen, with LoRA beside its maps, "
+    "{dice[frozen]:.3f}, over scratch {gained_over_scratch[frozen]:.3f}",
     "slices_vs_published.json": "{slices} DICOM slices at {pixels}² through MedDINOv3 (ViT-B, seeded weights, "
     "{classes} classes), one thread, beside other work: by default (bf16, no reflections) "
     "{sides[vesalius][slice_s_ratio]:.2f} of the time of the published loop in fp32 "
