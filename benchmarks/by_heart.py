@@ -19,6 +19,7 @@ from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
+from vesalius.inference.plan import best_precision
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.models.build import optimise_for_inference
 from vesalius.models.promptable import Promptable
@@ -33,9 +34,9 @@ STILL = Augmentation(keep_sharp=1.0, cut=0.0, low_resolution=0.0, noise=0.0, dri
 
 def learn(network: Promptable, spec: ModelSpec, case: Case, recipe: VistaRecipe, folder: Path) -> int:
     """Teach a network one case in a run of its own, have it end as its running average, and return the steps."""
-    learner = Learner(network, recipe.optimisation)
-    with opened(folder, asdict(recipe)) as run:
-        train(Vista3DTask([case], spec, recipe=recipe), learner, run, recipe.loop, clock=time.process_time)
+    learner, loop = Learner(network, recipe.optimisation), replace(recipe.loop, precision=best_precision("cpu"))
+    with opened(folder, asdict(replace(recipe, loop=loop))) as run:
+        train(Vista3DTask([case], spec, recipe=recipe), learner, run, loop, clock=time.process_time)
     network.load_state_dict(learner.average.state_dict())
     return learner.step
 

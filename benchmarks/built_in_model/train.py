@@ -8,7 +8,10 @@
     $train begin-clicks --run runs/small/begin-clicks --start runs/small/finish
     $train more-clicks --run runs/small/more-clicks --start runs/small/begin-clicks
     $train finish-clicks --run runs/small/clicks --start runs/small/more-clicks
-    $train unnamed-clicks --run runs/small/unnamed --start runs/small/clicks --supervoxels runs/supervoxels
+    $train stage-1 --run runs/small/stage-1 --start runs/small/clicks --curated runs/built_in_model/curated
+    $train stage-2 --run runs/small/stage-2 --start runs/small/stage-1
+    $train stage-3 --run runs/small/stage-3 --start runs/small/stage-2 --curated runs/built_in_model/curated
+    $train stage-4 --run runs/small/stage-4 --start runs/small/stage-3
 
 Minutes are the processor's, so that a busy machine makes a training longer and not worse. Stopped, the same command
 with ``--resume`` goes on from the run's checkpoint.
@@ -24,17 +27,18 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
+from curate import curated
 from painting import paint, recontrast
 from specification import SPEC
 from vocabulary import MIRRORED
 
 from vesalius.checkpoints.load import load_model
-from vesalius.data.case import Case, load_case
+from vesalius.data.case import load_case
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import CHECKPOINT, opened, read_checkpoint
 from vesalius.errors import InterruptedRun
+from vesalius.inference.plan import best_precision
 from vesalius.models.vista3d import Vista3D
 from vesalius.spec import ModelSpec
 from vesalius.training.course import refuse_existing
@@ -45,7 +49,10 @@ from vesalius.training.recipes import (
     VESALIUS_SMALL_CLICKS,
     VESALIUS_SMALL_CLICKS_BEGIN,
     VESALIUS_SMALL_CLICKS_MIDDLE,
-    VESALIUS_SMALL_CLICKS_UNNAMED,
+    VESALIUS_SMALL_STAGE_1,
+    VESALIUS_SMALL_STAGE_2,
+    VESALIUS_SMALL_STAGE_3,
+    VESALIUS_SMALL_STAGE_4,
 )
 from vesalius.training.vista3d_task import Vista3DTask
 
@@ -55,7 +62,10 @@ STAGES = {
     "begin-clicks": VESALIUS_SMALL_CLICKS_BEGIN,
     "more-clicks": VESALIUS_SMALL_CLICKS_MIDDLE,
     "finish-clicks": VESALIUS_SMALL_CLICKS,
-    "unnamed-clicks": VESALIUS_SMALL_CLICKS_UNNAMED,
+    "stage-1": VESALIUS_SMALL_STAGE_1,
+    "stage-2": VESALIUS_SMALL_STAGE_2,
+    "stage-3": VESALIUS_SMALL_STAGE_3,
+    "stage-4": VESALIUS_SMALL_STAGE_4,
 }
 AUTOMATIC_SPEC = replace(SPEC, architecture=replace(SPEC.architecture, point_branch=False))
 """What the first two stages train; the others grow the click branch beside it."""
@@ -64,7 +74,7 @@ TORSO = ("abdomen", "chest", "phantom")
 
 def spec_of(stage: str) -> ModelSpec:
     """Return what a stage trains."""
-    return SPEC if stage.endswith("clicks") else AUTOMATIC_SPEC
+    return AUTOMATIC_SPEC if stage in ("begin", "finish") else SPEC
 
 
 def started(stage: str, start: Path | None, seed: int) -> Vista3D:
@@ -83,13 +93,6 @@ def started(stage: str, start: Path | None, seed: int) -> Vista3D:
     return network
 
 
-def with_supervoxels(case: Case, folder: Path | None) -> Case:
-    """Return a case with its supervoxels, where there are any."""
-    if folder is None or not (folder / f"{case.name}.npz").is_file():
-        return case
-    return replace(case, supervoxels=np.load(folder / f"{case.name}.npz")["numbers"])
-
-
 def main() -> int:
     """Load the cases and train."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -97,7 +100,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("runs/built_in_model/cases"))
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="a run, or a model folder, to begin from")
-    parser.add_argument("--supervoxels", type=Path, help="a folder of them, a file a case, as stages.py makes it")
+    parser.add_argument("--curated", type=Path, help="supervoxels and pseudo labels, as curate.py makes them")
     parser.add_argument("--resume", action="store_true", help="go on where the run stopped, if there is one")
     parser.add_argument("--minutes", type=float, help="of the processor, instead of the recipe's")
     parser.add_argument("--workers", type=int, default=1, help="cores to use: a window of the step on each")
@@ -106,10 +109,10 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = STAGES[arguments.stage]
     loop = replace(recipe.loop, minutes=arguments.minutes or recipe.loop.minutes)
-    loop = replace(loop, windows=max(loop.windows, arguments.workers))
+    loop = replace(loop, windows=max(loop.windows, arguments.workers), precision=best_precision("cpu"))
     recipe = replace(recipe, loop=loop)
     cases = [
-        with_supervoxels(case, arguments.supervoxels)
+        curated(case, arguments.curated) if arguments.curated else case
         for path in sorted(arguments.cache.glob("[!.]*.npz"))
         if (case := load_case(path)).group in recipe.shares
     ]
