@@ -19,10 +19,10 @@ from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
-from vesalius.inference.plan import best_precision
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.models.build import optimise_for_inference
 from vesalius.models.promptable import Promptable
+from vesalius.precision import best_precision
 from vesalius.spec import ModelSpec
 from vesalius.training.recipes import VistaRecipe
 from vesalius.training.vista3d_task import Vista3DTask

@@ -98,9 +98,9 @@ def learnt(arguments: argparse.Namespace, listed: DataList, *, at_random: bool) 
     from vesalius.engine.learner import Learner
     from vesalius.engine.loop import train
     from vesalius.engine.run import RunFolder
-    from vesalius.inference.plan import best_precision
     from vesalius.inference.segmenter import Segmenter, SegmentOptions
     from vesalius.models.build import optimise_for_inference
+    from vesalius.precision import best_precision
     from vesalius.training.course import task_of
     from vesalius.training.finetune import FinetuneOptions, begin
 

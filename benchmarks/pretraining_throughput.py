@@ -28,8 +28,8 @@ from sides import machine, peak_gigabytes, print_table, run_side_once, write_res
 from vesalius.data.slices import StoredSlice
 from vesalius.engine.company import Company
 from vesalius.engine.learner import Learner
-from vesalius.engine.settings import Precision
 from vesalius.models.vit import VitTokens
+from vesalius.precision import Precision
 from vesalius.pretraining import task as task_module
 from vesalius.pretraining.recipes import STAGE_1, PretrainingRecipe, for_preset, optimisation_of, spec_of
 from vesalius.pretraining.student_teacher import Pupil, StudentSays, TeacherSays

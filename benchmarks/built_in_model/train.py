@@ -38,8 +38,8 @@ from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import CHECKPOINT, opened, read_checkpoint
 from vesalius.errors import InterruptedRun
-from vesalius.inference.plan import best_precision
 from vesalius.models.vista3d import Vista3D
+from vesalius.precision import best_precision
 from vesalius.spec import ModelSpec
 from vesalius.training.course import refuse_existing
 from vesalius.training.networks import grown_network, new_network

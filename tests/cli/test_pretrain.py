@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from pretraining.small_store import write_store
+from vesalius import precision
 from vesalius.checkpoints.load import load_encoder
 from vesalius.cli.main import main
 from vesalius.cli.pretrain import add_arguments, recipe_of
 from vesalius.engine.run import RunFolder
-from vesalius.inference import plan
 
 
 def words(tmp_path: Path, *more: str) -> list[str]:
@@ -71,7 +71,7 @@ def test_the_precision_is_what_was_typed_or_what_the_device_has(
 ) -> None:
     import argparse
 
-    monkeypatch.setattr(plan, "_has_fast_bf16", lambda: False)
+    monkeypatch.setattr(precision, "_has_fast_bf16", lambda: False)
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     typed = parser.parse_args(["stage-1", "--data", "s", "--run", "r", "--device", "cpu", *words])

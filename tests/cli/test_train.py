@@ -12,11 +12,11 @@ import pytest
 
 from training.small_list import SPEC, write_list, write_tiny
 from training.small_slices import recipe, write_backbone
+from vesalius import precision
 from vesalius.cli import slice_training, train
 from vesalius.cli.main import main, make_parser
 from vesalius.engine.settings import LoopSettings
 from vesalius.errors import UnknownClassError, UsageError
-from vesalius.inference import plan
 from vesalius.training.vista3d_task import Vista3DTask, VistaSample
 
 TINY = replace(train.RECIPES["stage-3"], window_size=(16, 16, 16))
@@ -85,7 +85,7 @@ def test_novel_classes_are_in_no_prompt_and_no_loss(
 def test_the_precision_is_what_was_typed_or_what_the_device_has(
     has_bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "_has_fast_bf16", lambda: has_bf16)
+    monkeypatch.setattr(precision, "_has_fast_bf16", lambda: has_bf16)
     for words, expected in (
         ((), "bf16" if has_bf16 else "fp32"),
         (("--precision", "auto"), "bf16" if has_bf16 else "fp32"),

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from engine.line_task import TRUTH, JudgedLineTask, LineTask, line_learner, same, settings, without_times
+from vesalius import precision
 from vesalius.engine.company import Company
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import PATIENCE, train
@@ -316,6 +317,15 @@ def test_the_progress_line_says_how_long_it_will_still_take(
 
 def draws_of(steps: range) -> list[float]:
     return [float(np.random.default_rng((0, step, 0)).uniform(-1, 1, 8)[0]) for step in steps]
+
+
+@pytest.mark.parametrize(("has_it", "warnings"), [(True, 0), (False, 1)])
+def test_who_trains_in_bf16_where_it_is_imitated_is_told(
+    has_it: bool, warnings: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_has_fast_bf16", lambda: has_it)
+    run_in(tmp_path, LineTask(), settings(steps=2, precision="bf16"))
+    assert sum("imitates bf16" in record.message for record in caplog.records) == warnings
 
 
 def test_metrics_of_a_resumed_run_are_those_of_the_uninterrupted_one_and_say_what_was_done_again(

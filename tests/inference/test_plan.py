@@ -15,7 +15,7 @@ from inference.small_model import small_spec
 from vesalius.errors import MemoryBudgetError
 from vesalius.geometry.grid import Grid
 from vesalius.inference.pipelines import pipeline
-from vesalius.inference.plan import Demand, Plan, best_precision, make_plan, window_flops
+from vesalius.inference.plan import Demand, Plan, make_plan, window_flops
 from vesalius.models.build import build
 from vesalius.spec import ModelSpec, VistaArchitecture
 
@@ -173,14 +173,3 @@ def test_windows_run_at_once_as_threads_and_memory_allow_and_memory_changes_no_r
     assert (tight.threads_each, tight.gave_way) == (1, False)
     idle = tight.seconds - roomy.seconds  # half of the threads have nothing to do
     assert idle > 0.9 * (roomy.seconds - 10)
-
-
-@pytest.mark.parametrize(("has_it", "best"), [(True, "bf16"), (False, "fp32")])
-def test_a_card_that_only_imitates_bf16_computes_in_fp32(
-    has_it: bool, best: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every card of CUDA can hold bf16; those before Ampere multiply it by way of fp32, more slowly than that."""
-    monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_it or including_emulation
-    )
-    assert best_precision("cuda:0") == best

@@ -13,11 +13,11 @@ from vesalius.cli.words import choices_of, names, number_of_threads, size_in_byt
 from vesalius.geometry.planes import PLANES
 
 if TYPE_CHECKING:
-    from vesalius.engine.settings import Precision
     from vesalius.geometry.planes import Plane
     from vesalius.inference.pipelines import Compat
     from vesalius.inference.result_files import OutputFormat
     from vesalius.inference.segmenter import Segmenter, SegmentOptions
+    from vesalius.precision import Precision
 
     AskedPrecision = Precision | Literal["auto"]
 
@@ -250,7 +250,7 @@ def add_training_precision(parser: argparse.ArgumentParser | argparse._ArgumentG
 def training_precision(args: argparse.Namespace) -> Precision:
     """Return the precision that was typed, or the best of the device that was."""
     from vesalius.inference.device import device_to_train_on
-    from vesalius.inference.plan import best_precision
+    from vesalius.precision import best_precision
 
     typed: AskedPrecision = args.precision
     return best_precision(device_to_train_on(args.device)) if typed == "auto" else typed

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import torch
 
-from vesalius.engine.settings import Precision
 from vesalius.engine.team import ALONE, Team
+from vesalius.precision import Precision
 
 Thing = TypeVar("Thing")
 Done = TypeVar("Done")

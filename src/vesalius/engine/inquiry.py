@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from vesalius.engine.drawing import Seed
 from vesalius.engine.optim import learning_parameters
-from vesalius.engine.settings import Precision
 from vesalius.engine.task import Outcome
 from vesalius.engine.wide import widest
+from vesalius.precision import Precision
 
 Trained = TypeVar("Trained", bound=nn.Module)
 Sample = TypeVar("Sample")

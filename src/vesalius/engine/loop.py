@@ -32,11 +32,12 @@ from vesalius.engine.interruption import interruption_noticed
 from vesalius.engine.learner import Learner
 from vesalius.engine.optim import learning_parameters
 from vesalius.engine.run import RunFolder
-from vesalius.engine.settings import LoopSettings, Precision
+from vesalius.engine.settings import LoopSettings
 from vesalius.engine.standing import Standing
 from vesalius.engine.task import Outcome, Task, Taught, Validating, Validation
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import InterruptedRun, UsageError
+from vesalius.precision import Precision, best_precision
 
 Trained = TypeVar("Trained", bound=nn.Module)
 Sample = TypeVar("Sample")
@@ -89,6 +90,7 @@ def train(
     begun, saved, failed = clock() - standing.trained_s, clock(), 0
     parameters, share = learning_parameters(learner.network), team.share(settings.windows)
     on_processor = parameters[0].device.type == "cpu"
+    _say_if_imitated(settings.precision, parameters[0].device.type)
     at_once = workers if on_processor else 1
     if draw_ahead is None:
         draw_ahead = 0 if on_processor else 2 * len(share)
@@ -140,6 +142,12 @@ def train(
 
 def _drawn(task: Task[Trained, Sample] | Taught[Trained, Sample, Lesson], seed: Seed) -> Sample:
     return task.draw(np.random.default_rng(seed))
+
+
+def _say_if_imitated(precision: Precision, device: str) -> None:
+    """Log it where a training is to compute in bf16 on a device that has none of its own."""
+    if precision == "bf16" and best_precision(device) == "fp32":
+        log.warning("%s only imitates bf16 here: precision='fp32' in LoopSettings is several times faster", device)
 
 
 class _Look(NamedTuple):

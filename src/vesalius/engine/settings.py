@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from vesalius.errors import UsageError
-
-Precision = Literal["fp32", "bf16"]
+from vesalius.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

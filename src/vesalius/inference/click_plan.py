@@ -23,7 +23,6 @@ from vesalius.inference.automatic import BASE_LAYER
 from vesalius.inference.plan import (
     DTYPES,
     SECONDS_OF_START,
-    Precision,
     forecast_as_dict,
     gigabytes,
     largest_phase,
@@ -37,6 +36,7 @@ from vesalius.inference.plan import (
 from vesalius.inference.points import clicks_on_model_grid, window_starts
 from vesalius.inference.segmenter import Segmenter
 from vesalius.inference.upright import upright_bytes
+from vesalius.precision import Precision
 from vesalius.prompts.targets import resolve_target
 from vesalius.prompts.types import PointPrompt
 from vesalius.spec import PromptArchitecture

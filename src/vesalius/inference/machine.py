@@ -27,7 +27,8 @@ from jaxtyping import Float64
 import vesalius
 from vesalius.allowance import available_bytes, usable_cores
 from vesalius.errors import UsageError, is_out_of_memory
-from vesalius.inference.plan import DTYPES, Precision, best_precision, measure_flops_per_second
+from vesalius.inference.plan import DTYPES, measure_flops_per_second
+from vesalius.precision import Precision, best_precision
 from vesalius.spec import VistaArchitecture
 
 _TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "bf16": 2e-2}

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from vesalius.inference.plan import DTYPES, Precision
+from vesalius.inference.plan import DTYPES
 from vesalius.models.meddinov3 import MedDino
 from vesalius.models.promptable import Promptable
+from vesalius.precision import Precision
 
 Network = Promptable | MedDino
 """What segments: by prompts, or slice by slice."""

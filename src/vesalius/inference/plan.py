@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
-from typing import Literal
 
 import psutil
 import torch
@@ -24,9 +22,9 @@ from vesalius.inference.pipelines import Pipeline
 from vesalius.inference.vit_costs import as_slices, image_bytes, slice_flops
 from vesalius.inference.windows import WindowLayout, rolling_axis
 from vesalius.models.layers.winograd import winograd_serves
+from vesalius.precision import Precision
 from vesalius.spec import ModelSpec, PromptArchitecture, PromptedVitArchitecture, VistaArchitecture
 
-Precision = Literal["fp32", "bf16"]
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 _ACTIVATIONS = 3.0
@@ -432,23 +430,6 @@ def measure_flops_per_second(architecture: PromptArchitecture, precision: Precis
             torch.nn.functional.conv3d(image, weight, padding=1)
             best = min(best, time.perf_counter() - start)
     return 2 * 27 * width * width * side**3 / best
-
-
-def best_precision(device: str) -> Precision:
-    """Return bf16 where the device multiplies it in hardware, fp32 elsewhere."""
-    if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if device == "cpu" and _has_fast_bf16() else "fp32"
-
-
-@cache
-def _has_fast_bf16() -> bool:
-    """Say whether this processor multiplies bf16 in hardware (AVX-512 BF16, AMX, or Arm's equivalent)."""
-    flags = Path("/proc/cpuinfo")
-    if flags.is_file():
-        text = flags.read_text()
-        return any(flag in text.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))
-    return False
 
 
 def resident_bytes() -> int:

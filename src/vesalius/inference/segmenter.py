@@ -16,7 +16,7 @@ from vesalius.inference.confidence import predicted_dice
 from vesalius.inference.device import choose_device
 from vesalius.inference.machine import require_right_convolutions
 from vesalius.inference.networks import Network, Networks
-from vesalius.inference.plan import DTYPES, Plan, Precision, best_precision
+from vesalius.inference.plan import DTYPES, Plan
 from vesalius.inference.review import measure
 from vesalius.inference.runs import make_run, prepare_windows
 from vesalius.inference.segmentation import Clock, Progress, Segmentation, SegmentOptions
@@ -28,6 +28,7 @@ from vesalius.inference.validity import check_validity
 from vesalius.labels.vocabulary import Target, Vocabulary
 from vesalius.models.meddinov3 import MedDino
 from vesalius.models.promptable import Promptable
+from vesalius.precision import Precision, best_precision
 from vesalius.spec import ModelSpec
 from vesalius.transforms.preprocess import Prepared, Preprocessing, prepare
 

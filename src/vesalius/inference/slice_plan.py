@@ -26,7 +26,6 @@ from vesalius.inference.card import Phases, free_bytes, parted
 from vesalius.inference.plan import (
     DTYPES,
     SECONDS_OF_START,
-    Precision,
     check_card,
     forecast_as_dict,
     gigabytes,
@@ -37,6 +36,7 @@ from vesalius.inference.plan import (
 from vesalius.inference.slice_facts import codes_of, kept_slices, plane_of, reflections, slices_together
 from vesalius.inference.vit_costs import image_bytes, slice_flops
 from vesalius.inference.windows import WindowLayout, spread_starts
+from vesalius.precision import Precision
 from vesalius.spec import MedDinoArchitecture, ModelSpec
 
 _WHOLE_UP_TO = 1.5

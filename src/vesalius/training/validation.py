@@ -18,7 +18,6 @@ import numpy as np
 from torch import nn
 
 from vesalius.data.datalists.record import DataList, ListedCase
-from vesalius.engine.settings import Precision
 from vesalius.engine.task import Outcome, Task, Validation
 from vesalius.errors import UnknownClassError, UsageError
 from vesalius.evaluation.benchmark import askable
@@ -35,6 +34,7 @@ from vesalius.labels.vocabulary import Vocabulary
 from vesalius.models.build import optimise_for_inference
 from vesalius.models.meddinov3 import MedDino
 from vesalius.models.promptable import Promptable
+from vesalius.precision import Precision
 from vesalius.shapes import MaskArray
 from vesalius.spec import ModelSpec
 from vesalius.transforms.intensity import image_window

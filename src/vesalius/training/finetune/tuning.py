@@ -15,8 +15,8 @@ from vesalius.checkpoints.load import find_weights_of
 from vesalius.checkpoints.weights import open_weights
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.fingerprint import fingerprint
-from vesalius.engine.settings import Precision
 from vesalius.errors import CheckpointError, UsageError
+from vesalius.precision import Precision
 from vesalius.spec import ModelSpec, PromptArchitecture
 from vesalius.training.adaptation import Change, adapted, limited_to
 from vesalius.training.beginning import Beginning
