@@ -81,6 +81,7 @@ def test_a_few_shot_suite_says_what_ids_mean_and_the_first_cases_alone_are_learn
         ([], {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}, "leave torchrun out"),
         (["--preset", "cluster"], {}, "use --preset gpu"),
         (["--spacing", "1.5"], {}, "leave --spacing out"),
+        (["--augmentation", "nnunet"], {}, "leave --augmentation out"),
     ],
 )
 def test_what_only_models_of_slices_can_be_told_is_refused_before_anything_is_read(

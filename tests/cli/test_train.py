@@ -17,6 +17,7 @@ from vesalius.cli import slice_training, train
 from vesalius.cli.main import main, make_parser
 from vesalius.engine.settings import LoopSettings
 from vesalius.errors import UnknownClassError, UsageError
+from vesalius.training.slice_recipes import MEDDINOV3_TOY, NNUNET_2D
 from vesalius.training.vista3d_task import Vista3DTask, VistaSample
 
 TINY = replace(train.RECIPES["stage-3"], window_size=(16, 16, 16))
@@ -38,6 +39,21 @@ def test_windows_that_pass_together_are_typed_for_volumes_and_slices() -> None:
     assert slice_training.slice_recipe_of(slices, train.typed_of(slices)).batch == 7
     with pytest.raises(UsageError, match="at least one window"):
         train.recipe_of(typed("stage-3", "--batch", "0"))
+
+
+def test_the_augmentation_is_the_recipe_s_unless_it_is_typed() -> None:
+    for name, word, expected in (
+        ("meddinov3", None, NNUNET_2D),
+        ("meddinov3", "nnunet", "nnunet"),
+        ("meddinov3-as-published", None, "nnunet"),
+        ("meddinov3-as-published", "vesalius", NNUNET_2D),
+        ("meddinov3-toy", "vesalius", MEDDINOV3_TOY.augmentation),
+    ):
+        words = typed(name, *([] if word is None else ["--augmentation", word]))
+        assert slice_training.slice_recipe_of(words, train.typed_of(words)).augmentation == expected
+    kept = replace(MEDDINOV3_TOY, augmentation="nnunet").window_size
+    words = typed("meddinov3-toy", "--augmentation", "nnunet")
+    assert slice_training.slice_recipe_of(words, train.typed_of(words)).window_size == kept, "the rest stays"
 
 
 def test_novel_classes_are_named_in_the_model_s_words() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import RunFolder
 from vesalius.engine.settings import LoopSettings
-from vesalius.errors import InterruptedRun, UsageError
+from vesalius.errors import InterruptedRun, MissingExtraError, UsageError
 from vesalius.io.formats import read
 from vesalius.models.build import build
 from vesalius.spec import Depth, Lora, MedDinoArchitecture, VitArchitecture
@@ -33,6 +35,7 @@ from vesalius.training import slice_course
 from vesalius.training.slice_course import SliceBeginning, SliceCourse, carry_out_slices
 from vesalius.training.slice_recipes import (
     MEDDINOV3,
+    MEDDINOV3_AS_PUBLISHED,
     MEDDINOV3_DEPTH,
     MEDDINOV3_FROZEN,
     MEDDINOV3_TOY,
@@ -41,6 +44,9 @@ from vesalius.training.slice_recipes import (
     slice_optimisation,
 )
 
+needs_nnunet = pytest.mark.skipif(
+    find_spec("batchgeneratorsv2") is None, reason="vesalius[nnunet] is not installed"
+)
 LEARNT = recipe(loop=LoopSettings(steps=12, precision="fp32", log_every=4, validate_every=6), batch=4)
 
 
@@ -89,10 +95,13 @@ def stopping_train(task: Any, learner: Any, run: Any, loop: LoopSettings, *, aft
     train(task, learner, run, loop, **how)
 
 
+@pytest.mark.parametrize("augmentation", ["vesalius", pytest.param("nnunet", marks=needs_nnunet)])
 def test_it_begins_with_the_backbone_and_a_resumed_run_ends_alike(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, augmentation: str
 ) -> None:
     chosen = replace(LEARNT, loop=LoopSettings(steps=4, precision="fp32", log_every=1, save_every_s=0.0))
+    if augmentation == "nnunet":
+        chosen = replace(chosen, augmentation="nnunet")
     given = load_encoder(place / "backbone").network.state_dict()
     begun = course(place, chosen).beginning.network(chosen, seed=0)
     assert all(torch.equal(begun.encoder.state_dict()[name], tensor) for name, tensor in given.items())
@@ -106,6 +115,13 @@ def test_it_begins_with_the_backbone_and_a_resumed_run_ends_alike(
     assert [(event["step"], event["steps_again"]) for event in events] == [(2, 0)]
     first, again = (load_slice_model(tmp_path / name).network.state_dict() for name in ("whole", "stopped"))
     assert same(dict(first), dict(again))
+
+
+def test_without_nnunet_s_library_nothing_is_prepared(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "batchgeneratorsv2.helpers.scalar_type", None)
+    with pytest.raises(MissingExtraError, match=r"vesalius\[nnunet\]"):
+        course(place, replace(LEARNT, augmentation="nnunet"))
+    assert course(place, LEARNT) is not None
 
 
 @pytest.mark.parametrize(
@@ -252,7 +268,7 @@ def test_the_recipes_fit_the_backbones_they_are_for() -> None:
     assert quarters(12) == (2, 5, 8, 11)
     assert quarters(4) == (0, 1, 2, 3)
     assert quarters(2) == (0, 1)
-    for chosen in (MEDDINOV3, MEDDINOV3_FROZEN, MEDDINOV3_DEPTH, MEDDINOV3_TOY):
+    for chosen in (MEDDINOV3, MEDDINOV3_AS_PUBLISHED, MEDDINOV3_FROZEN, MEDDINOV3_DEPTH, MEDDINOV3_TOY):
         for architecture in (VIT, VitArchitecture()):
             assert slice_optimisation(chosen, architecture).learning_rate > 0
     assert BACKBONE.architecture == VIT

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,10 @@ from vesalius.transforms.augment import Augmentation
 from vesalius.transforms.intensity import normalise_hu_, slice_moments
 
 SIDES = {1: 2, 2: 1}
+NNUNET: Mapping[str, object] = {"augmentation": "nnunet"}
+needs_nnunet = pytest.mark.skipif(
+    find_spec("batchgeneratorsv2") is None, reason="vesalius[nnunet] is not installed"
+)
 
 
 def windows(data: object, *, outside: int = 0, depth: int = 1) -> np.ndarray:
@@ -276,3 +282,52 @@ def test_classes_must_be_the_channels() -> None:
         )
     with pytest.raises(UsageError, match="case 0"):
         SliceCutter([case(annotated=frozenset({7}))], SPEC, recipe=recipe())
+
+
+@needs_nnunet
+def test_nnunet_s_windows_are_windows_of_a_scan_where_it_changes_nothing() -> None:
+    image = (windows(case().image_hu, outside=-1024) + 200.0).clip(0, 500) / 500
+    labels, plain, still = windows(case().labels), 0, 0
+    for seed in range(30):
+        found, again = cut(seed, **NNUNET), cut(seed, **NNUNET)
+        assert torch.equal(found.images, again.images)
+        assert torch.equal(found.labels, again.labels)
+        assert found.images.shape == (1, 1, 16, 16)
+        assert set(found.labels.unique().tolist()) <= {0, 1, 2}
+        plain += np.isclose(image, found.images[0, 0].numpy()[..., None], atol=1e-4).all(axis=(3, 4, 5)).any()
+        still += (labels == found.labels[0].numpy()[..., None]).all(axis=(3, 4, 5)).any()
+    assert 3 < plain < still < 30, "some as they are, more with changed intensities, some turned or scaled"
+
+
+@needs_nnunet
+@pytest.mark.parametrize("normalisation", ["window", "fixed"])
+def test_nnunet_s_changes_know_whether_a_picture_is_normalised(normalisation: str) -> None:
+    spec = replace(SPEC, normalisation=normalisation, mean_std_hu=(0.0, 500.0))  # as deviating as 0..1 is
+    plain, changed = cut(8, spec=spec).images, 0.0
+    for seed in range(40):
+        changed = max(changed, float(cut(seed, spec=spec, **NNUNET).images.std()))
+    assert changed > 1.1 * float(plain.std())
+
+
+@needs_nnunet
+def test_in_nnunet_s_windows_the_names_of_sides_are_swapped_with_the_sides() -> None:
+    mirrored, swapped = 0, torch.tensor([0, 2, 1])
+    for seed in range(16):
+        plain = cut(seed, window_size=(20, 24), **NNUNET)
+        across = cut(seed, window_size=(20, 24), mirror=(0.0, 1.0), **NNUNET)
+        down = cut(seed, window_size=(20, 24), mirror=(1.0, 0.0), **NNUNET)
+        assert {1, 2} >= set(across.labels.unique().tolist()) - {0}
+        if plain.labels.any() and torch.equal(across.labels, swapped[plain.labels].flip(2)):
+            mirrored += torch.equal(down.labels, plain.labels.flip(1))
+    assert mirrored > 4, "all that are not turned besides"
+    partial = cut(3, of=case(annotated=frozenset({1})), mirror=(0.0, 1.0), **NNUNET)
+    assert partial.looked_for.tolist() == [True, False, True]
+
+
+@needs_nnunet
+def test_nnunet_s_windows_of_neighbouring_slices_and_of_what_nobody_judged() -> None:
+    found = cut(3, slices=3, adapters=(Depth(neighbours=3),), **NNUNET)
+    assert found.images.shape == (3, 1, 16, 16)
+    assert found.labels.shape == (3, 16, 16)
+    unknown = replace(case(), labels=np.where(case().labels == 1, UNKNOWN, case().labels))
+    assert sum(UNKNOWN in cut(seed, of=unknown, **NNUNET).labels for seed in range(12)) > 3

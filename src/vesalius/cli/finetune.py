@@ -18,7 +18,7 @@ from vesalius.cli.request import (
     threads_of,
     training_precision,
 )
-from vesalius.cli.slice_training import add_window, finetune_slices, is_of_slices
+from vesalius.cli.slice_training import add_augmentation, add_window, finetune_slices, is_of_slices
 from vesalius.cli.words import names, number_of_threads
 from vesalius.errors import UsageError
 from vesalius.training.finetune import FinetuneOptions
@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--spacing", type=float, metavar="MM", help="of a slice's pixels; models of slices only")
     add_window(how)
+    add_augmentation(how)
     how.add_argument("--seed", type=int, default=usual.seed, metavar="N", help="default: %(default)s")
     how.add_argument(
         "--cache", type=Path, metavar="DIR", help="of prepared cases; default: cache in the run folder"
@@ -150,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_slices_only(args: argparse.Namespace) -> None:
-    """Refuse, of a model of volumes, what is meant for several processes, spacing and window."""
+    """Refuse, of a model of volumes, what is meant for several processes, spacing, window and augmentation."""
     from vesalius.inference.device import processes
 
     alone, fitted = "which one process fine-tunes", "whose voxels and windows are fitted to the list's scans"
@@ -160,6 +161,7 @@ def _refuse_slices_only(args: argparse.Namespace) -> None:
         (args.preset == "cluster", "--preset cluster", alone, "use --preset gpu, or `vesalius train`"),
         (args.spacing is not None, "--spacing", fitted, "leave --spacing out"),
         (args.window is not None, "--window-size", fitted, "leave --window-size out"),
+        (args.augmentation is not None, "--augmentation", "which have one", "leave --augmentation out"),
     ):
         if asked:
             raise UsageError(

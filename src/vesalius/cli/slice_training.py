@@ -14,11 +14,13 @@ from vesalius.cli.request import threads_of, training_precision
 from vesalius.errors import UsageError
 from vesalius.training.slice_recipes import (
     MEDDINOV3,
+    MEDDINOV3_AS_PUBLISHED,
     MEDDINOV3_DEPTH,
     MEDDINOV3_FROZEN,
     MEDDINOV3_LINEAR,
     MEDDINOV3_PRIMUS,
     MEDDINOV3_TOY,
+    NNUNET_2D,
     SliceRecipe,
     slices_for_machine,
 )
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 SLICE_RECIPES: Mapping[str, SliceRecipe] = {
     "meddinov3": MEDDINOV3,
     "meddinov3-primus": MEDDINOV3_PRIMUS,
+    "meddinov3-as-published": MEDDINOV3_AS_PUBLISHED,
     "meddinov3-linear": MEDDINOV3_LINEAR,
     "meddinov3-frozen": MEDDINOV3_FROZEN,
     "meddinov3-depth": MEDDINOV3_DEPTH,
@@ -49,9 +52,17 @@ def add_window(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
     parser.add_argument("--window-size", dest="window", type=int, metavar="PIXELS", help=about)
 
 
+def add_augmentation(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--augmentation`` of a command that may train a model of slices."""
+    about = (
+        "of slices: our own, or nnU-Net's by its library (pip install 'vesalius[nnunet]'); default: the recipe's"
+    )
+    parser.add_argument("--augmentation", choices=("vesalius", "nnunet"), help=about)
+
+
 def slice_recipe_of(args: argparse.Namespace, typed: Mapping[str, Any]) -> SliceRecipe:
     """Return the recipe that was named, as the machine can bear it, with what was typed in its place."""
-    recipe = slices_for_machine(SLICE_RECIPES[args.recipe], args.preset)
+    recipe = _augmented(args, slices_for_machine(SLICE_RECIPES[args.recipe], args.preset))
     if args.spacing is not None:
         recipe = replace(recipe, spacing_mm=args.spacing)
     batch = recipe.batch if args.batch is None else args.batch
@@ -154,12 +165,21 @@ def _finetune_recipe(args: argparse.Namespace) -> SliceRecipe:
             do="leave it out: a decoder for the list's structures begins anew, in one training without validations",
         )
     planned = MEDDINOV3 if args.freeze == "none" else MEDDINOV3_FROZEN
-    recipe = slices_for_machine(planned, args.preset)
+    recipe = _augmented(args, slices_for_machine(planned, args.preset))
     if args.spacing is not None:
         recipe = replace(recipe, spacing_mm=args.spacing)
     length = {"minutes": args.minutes, "steps": None} if args.steps is None else {"steps": args.steps}
     loop = replace(recipe.loop, seed=args.seed, precision=training_precision(args), **length)
     return _fitted(args, replace(recipe, loop=loop), planned)
+
+
+def _augmented(args: argparse.Namespace, recipe: SliceRecipe) -> SliceRecipe:
+    """Take the augmentation that was typed; our own is the recipe's, if that has one of ours."""
+    if args.augmentation == "nnunet":
+        return replace(recipe, augmentation="nnunet")
+    if args.augmentation == "vesalius" and recipe.augmentation == "nnunet":
+        return replace(recipe, augmentation=NNUNET_2D)
+    return recipe
 
 
 def _fitted(args: argparse.Namespace, recipe: SliceRecipe, planned: SliceRecipe) -> SliceRecipe:

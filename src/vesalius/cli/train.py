@@ -18,7 +18,7 @@ from vesalius.cli.request import (
     threads_of,
     training_precision,
 )
-from vesalius.cli.slice_training import SLICE_RECIPES, add_window, train_slices
+from vesalius.cli.slice_training import SLICE_RECIPES, add_augmentation, add_window, train_slices
 from vesalius.cli.words import names, number_of_threads
 from vesalius.errors import UsageError
 from vesalius.labels.vocabulary import Vocabulary
@@ -66,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--spacing", type=float, metavar="MM", help="of pixels (meddinov3) or voxels (stages on a backbone)"
     )
     add_window(parser)
+    add_augmentation(parser)
     parser.add_argument(
         "--synthetic",
         type=float,
@@ -111,12 +112,7 @@ def run(args: argparse.Namespace) -> int:
         _refuse_volumes_only(args)
         train_slices(args, list_of(args, only_list(args)), typed_of(args))
         return 0
-    if args.window is not None:
-        raise UsageError(
-            expected=f"--window-size with a recipe of slices: {', '.join(SLICE_RECIPES)}",
-            got=args.recipe,
-            do="leave it out; --windows counts the samples of a step",
-        )
+    _refuse_slices_only(args)
     recipe = recipe_of(args)
     lists = [list_of(args, path) for path in args.data]
     beginning = Beginning.of(
@@ -139,6 +135,16 @@ def run(args: argparse.Namespace) -> int:
         if team.is_first:
             print(args.folder)
     return 0
+
+
+def _refuse_slices_only(args: argparse.Namespace) -> None:
+    for is_typed, word, do in (
+        (args.window is not None, "--window-size", "leave it out; --windows counts the samples of a step"),
+        (args.augmentation is not None, "--augmentation", "leave it out"),
+    ):
+        if is_typed:
+            slices = ", ".join(SLICE_RECIPES)
+            raise UsageError(expected=f"{word} with a recipe of slices: {slices}", got=args.recipe, do=do)
 
 
 def _refuse_volumes_only(args: argparse.Namespace) -> None:

@@ -32,6 +32,7 @@ from vesalius.training.course_data import data_facts, judging_cases, mirrored_id
 from vesalius.training.meddinov3_task import MedDinoTask, SliceSample
 from vesalius.training.slice_recipes import TOY_SPEC, SliceRecipe, quarters, slice_optimisation
 from vesalius.training.validation import Judged, WholeScans
+from vesalius.transforms.nnunet import require_library
 
 _ENCODER = "encoder."
 
@@ -111,11 +112,19 @@ class SliceBeginning:
 
 @dataclass(frozen=True, kw_only=True)
 class SliceCourse:
-    """What is learnt, from what, and where it begins."""
+    """What is learnt, from what, and where it begins.
+
+    Raises:
+        MissingExtraError: If the recipe asks for nnU-Net's augmentation and its library is not installed.
+    """
 
     recipe: SliceRecipe
     beginning: SliceBeginning
     listed: DataList
+
+    def __post_init__(self) -> None:
+        if self.recipe.augmentation == "nnunet":  # said before cases are prepared
+            require_library()
 
     def config(self, cache: Cache) -> dict[str, Any]:
         """Return all that decides the result, as plain data; ``cache`` knows the hashes of the files."""

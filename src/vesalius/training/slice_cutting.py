@@ -3,9 +3,11 @@
 nnU-Net resamples and unpacks every slice to the training's resolution beforehand (204 GB for KiTS23 at 896 pixels).
 Here a case keeps the rows and columns of its scan, and a window is read straight out of it: brought to the spec's
 spacing, turned and scaled by one interpolation, at the places where a resampled copy would have had its voxels.
-Everything random comes from one generator. The changes are nnU-Net's; the work is done as for volumes, by what
-``benchmarks/augmentation.py`` chose. A deliberate difference: four in five windows lie at a class
-(``crops.NEAR_A_CLASS``), each as often as another, not one in three.
+Everything random comes from one generator. The changes are near nnU-Net's, and the work is done as for volumes, by
+what ``benchmarks/augmentation.py`` chose; or, where a recipe asks for it, they are nnU-Net's own
+(``transforms.nnunet``), which cut the window out of a larger region and so interpolate twice. A deliberate
+difference of both: four in five windows lie at a class (``crops.NEAR_A_CLASS``), each as often as another, not one
+in three.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Integer
+from jaxtyping import Bool, Float, Float64, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,6 +35,7 @@ from vesalius.transforms.augment import Augmentation
 from vesalius.transforms.deformation import rename, renamed, sample, window_points
 from vesalius.transforms.degradation import degrade
 from vesalius.transforms.intensity import Moments, normalise_hu_, slice_moments
+from vesalius.transforms.nnunet import NnunetChanges, region_size
 
 _AS_LARGE = 1e-4
 """Part by which pixels may differ and count as equally large: over 500 of them a twentieth of one."""
@@ -65,6 +68,7 @@ class SliceCutter:
 
     Raises:
         UsageError: If cases and classes do not fit.
+        MissingExtraError: If nnU-Net's augmentation is asked for and its library is not installed.
     """
 
     def __init__(
@@ -78,7 +82,11 @@ class SliceCutter:
         self._shares = {group: float(count) for group, count in Counter(case.group for case in cases).items()}
         self._groups = cases_by_group(cases, self._shares)
         self._spec, self._recipe, self._mirrored = spec, recipe, dict(mirrored or {})
-        self._size = (*(recipe.window_size or spec.window_size[:2]), recipe.slices)
+        window = recipe.window_size or spec.window_size[:2]
+        self._size = (*window, recipe.slices)
+        is_nnunet = recipe.augmentation == "nnunet"
+        self._nnunet = NnunetChanges(window, slices=recipe.slices) if is_nnunet else None
+        self._region = (*region_size(window), recipe.slices) if is_nnunet else self._size
         self._classes = len(spec.vocabulary)
         strange = [case.name for case in cases if case.image_hu is None or not case.annotated <= set(spec.names)]
         if strange or set(spec.names) != set(range(1, self._classes + 1)):
@@ -90,31 +98,53 @@ class SliceCutter:
 
     def cut(self, rng: np.random.Generator) -> CutSlices:
         """Draw a case, cut a window of slices from it, and change it."""
-        recipe, spec = self._recipe, self._spec
         case = draw_case(self._groups, self._shares, rng)
-        grid = grid_over(case, spec)
+        grid = grid_over(case, self._spec)
         centre = draw_centre(case, self._size, rng, grid=grid)
-        flips, across = rng.random(2) < recipe.mirror, np.array([code in "LR" for code in spec.orientation[:2]])
+        codes = self._spec.orientation[:2]
+        flips, across = rng.random(2) < self._recipe.mirror, np.array([code in "LR" for code in codes])
         if not renamed(case.annotated, self._mirrored):  # in a mirror nothing that was looked for has a name
             flips &= ~across
         signs = np.array([*np.where(flips, -1.0, 1.0), 1.0])
-        points = window_points(centre, slice_map(recipe.augmentation, spec.spacing_mm, rng) * signs, self._size)
+        points = window_points(centre, self._linear(rng) * signs, self._region)
         points = points if grid is None else _in_case(points, grid, case.labels.shape)
         labels = sample(case.labels, points, nearest=True, outside=0.0).to(torch.uint8)
         assert case.image_hu is not None
-        image_hu = sample(case.image_hu, points, nearest=False, outside=spec.outside_hu)
+        image_hu = sample(case.image_hu, points, nearest=False, outside=self._spec.outside_hu)
         annotated = case.annotated
         if (flips & across).any():
             labels, annotated = rename(labels, self._mirrored), renamed(annotated, self._mirrored)
         moments = self._moments(case, grid, points[0, 0, :, 2])
-        image = normalise_hu_(degrade(image_hu, recipe.augmentation, rng), spec, moments=moments)
-        image = disturb_slices(image, recipe.augmentation, rng)
+        image, labels = self._changed(image_hu, labels, rng, moments=moments)
         looked_for = torch.tensor([label in annotated for label in range(1, self._classes + 1)])
         return CutSlices(
             image.permute(2, 0, 1)[:, None].contiguous(),
             labels.long().permute(2, 0, 1).contiguous(),
             torch.cat([torch.ones(1, dtype=torch.bool), looked_for]),
         )
+
+    def _linear(self, rng: np.random.Generator) -> Float64[np.ndarray, "3 3"]:
+        """Draw how a window is turned and scaled as it is read; by nnU-Net it is afterwards."""
+        config = self._recipe.augmentation
+        return np.eye(3) if config == "nnunet" else slice_map(config, self._spec.spacing_mm, rng)
+
+    def _changed(
+        self,
+        image_hu: Float[Tensor, "h w k"],
+        labels: UInt8[Tensor, "h w k"],
+        rng: np.random.Generator,
+        *,
+        moments: Moments | None,
+    ) -> tuple[Float[Tensor, "rows columns k"], UInt8[Tensor, "rows columns k"]]:
+        """Return a window as the network sees it, and its labels, changed."""
+        spec, config = self._spec, self._recipe.augmentation
+        if config == "nnunet":
+            assert self._nnunet is not None
+            image = normalise_hu_(image_hu, spec, moments=moments)
+            is_normalised = spec.normalisation in ("fixed", "slice")
+            return self._nnunet(image, labels, rng, is_normalised=is_normalised)
+        image = normalise_hu_(degrade(image_hu, config, rng), spec, moments=moments)
+        return disturb_slices(image, config, rng), labels
 
     def _moments(self, case: Case, grid: Grid | None, places: Float[Tensor, " k"]) -> Moments | None:
         """Return the moments of the slices at some places, if the network sees each by its own.

@@ -2,10 +2,11 @@
 
 Paper: Li et al. 2025, arXiv:2509.02379; numbers from its code (``meddinov3_base_primus_multiscale_Trainer`` in
 nnU-Net 2.5.2). Rates are absolute, as published ones are. Deliberate differences: norms, biases, LayerScale and
-tokens do not decay; the rate rises first and is smaller in blocks nearer to the input; the running average of the
-weights is what is kept; bf16, not fp16; each sample drops a branch by itself; slices keep their pixels on disk and
-are resampled as windows are cut, not to 896 pixels beforehand; a model chosen by its validation is not scored on
-the same cases.
+tokens do not decay; the augmentation is near nnU-Net's, and its own in ``MEDDINOV3_AS_PUBLISHED`` alone; what is
+mirrored changes the names of left and right; the rate rises first and is smaller in blocks nearer to the input; the
+running average of the weights is what is kept; bf16, not fp16; each sample drops a branch by itself; slices keep
+their pixels on disk and are resampled as windows are cut, not to 896 pixels beforehand; a model chosen by its
+validation is not scored on the same cases.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -57,8 +58,9 @@ class SliceRecipe:
     """Factor of the rate from each block to the one before it."""
     drop_path: float = 0.2
     """Probability that a window skips a branch of the backbone."""
-    augmentation: Augmentation = field(default_factory=lambda: Augmentation(cut=0.0))
-    """``bend``, ``cut`` and ``field`` are for volumes and must be 0."""
+    augmentation: Augmentation | Literal["nnunet"] = field(default_factory=lambda: Augmentation(cut=0.0))
+    """``bend``, ``cut`` and ``field`` are for volumes and must be 0. ``nnunet``: nnU-Net's own, by its library, but
+    for ``mirror``; needs ``pip install 'vesalius[nnunet]'``."""
     optimisation: Optimisation
     """Of the decoder; the parts that follow from ``encoder_rate`` and ``layer_decay``, and what does not decay, are
     added (``slice_optimisation``)."""
@@ -74,8 +76,9 @@ class SliceRecipe:
         parts = (*self.mirror, self.drop_path)
         if not all(0 <= part <= 1 for part in parts) or self.encoder_rate < 0 or not 0 < self.layer_decay <= 1:
             raise _refused("parts in [0, 1], rates of at least 0, a decay in (0, 1]", self)
-        if self.augmentation.bend or self.augmentation.cut or self.augmentation.field:
-            raise _refused("no bending, cutting or uneven field of slices", self.augmentation)
+        config = self.augmentation
+        if config != "nnunet" and (config.bend or config.cut or config.field):
+            raise _refused("no bending, cutting or uneven field of slices", config)
         if self.slices > 1 and not any(isinstance(plan, Depth) for plan in self.adapters):
             raise _refused("an adapter along depth, which looks at neighbouring slices", self.adapters)
 
@@ -189,7 +192,7 @@ NNUNET_2D = Augmentation(
     contrast=0.3,
 )
 """Near nnU-Net's for two dimensions: turned by any angle and scaled in a third of the windows. Noise and drift are
-stated in Hounsfield units; gamma is not inverted."""
+stated in Hounsfield units; gamma is not inverted. Its own, by its library, is ``augmentation="nnunet"``."""
 
 MEDDINOV3 = SliceRecipe(
     batch=12,
@@ -220,6 +223,13 @@ MEDDINOV3_PRIMUS = replace(MEDDINOV3, decoder="primus")
 
 Command: as before it, with ``meddinov3-primus``, and ``--window-size 896`` on a backbone that learnt from smaller
 windows. Time and score: not measured.
+"""
+
+MEDDINOV3_AS_PUBLISHED = replace(MEDDINOV3_PRIMUS, augmentation="nnunet")
+"""The published architecture, and nnU-Net's own augmentation, which the paper's code inherits.
+
+Command: as before it, with ``meddinov3-as-published``, after ``pip install 'vesalius[nnunet]'``. Time and score:
+not measured; the augmentations were compared on a toy (``benchmarks/results/slice_augmentation.json``).
 """
 
 MEDDINOV3_LINEAR = replace(MEDDINOV3, decoder="linear", encoder_rate=0.0, drop_path=0.0)
