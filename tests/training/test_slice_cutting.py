@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from training.small_slices import SPEC, STILL, case, recipe
 from vesalius.data import crops
@@ -28,6 +29,7 @@ from vesalius.training.course_data import mirrored_ids
 from vesalius.training.slice_cutting import CutSlices, SliceCutter, grid_over, slice_map
 from vesalius.transforms.augment import Augmentation
 from vesalius.transforms.intensity import normalise_hu_, slice_moments
+from vesalius.transforms.nnunet import NnunetChanges
 
 SIDES = {1: 2, 2: 1}
 NNUNET: Mapping[str, object] = {"augmentation": "nnunet"}
@@ -300,13 +302,19 @@ def test_nnunet_s_windows_are_windows_of_a_scan_where_it_changes_nothing() -> No
 
 
 @needs_nnunet
-@pytest.mark.parametrize("normalisation", ["window", "fixed"])
-def test_nnunet_s_changes_know_whether_a_picture_is_normalised(normalisation: str) -> None:
-    spec = replace(SPEC, normalisation=normalisation, mean_std_hu=(0.0, 500.0))  # as deviating as 0..1 is
-    plain, changed = cut(8, spec=spec).images, 0.0
-    for seed in range(40):
-        changed = max(changed, float(cut(seed, spec=spec, **NNUNET).images.std()))
-    assert changed > 1.1 * float(plain.std())
+@pytest.mark.parametrize("normalisation", ["window", "fixed", "slice"])
+def test_nnunet_s_changes_get_a_region_and_are_told_whether_it_is_normalised(
+    normalisation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[tuple[tuple[int, ...], bool]] = []
+
+    def heard(_: object, image: Tensor, labels: Tensor, rng: object, *, is_normalised: bool) -> object:
+        got.append((tuple(image.shape), is_normalised))
+        return image, labels
+
+    monkeypatch.setattr(NnunetChanges, "__call__", heard)
+    cut(0, spec=replace(SPEC, normalisation=normalisation), **NNUNET)
+    assert got == [((18, 18, 1), normalisation != "window")]
 
 
 @needs_nnunet
@@ -326,8 +334,13 @@ def test_in_nnunet_s_windows_the_names_of_sides_are_swapped_with_the_sides() -> 
 
 @needs_nnunet
 def test_nnunet_s_windows_of_neighbouring_slices_and_of_what_nobody_judged() -> None:
-    found = cut(3, slices=3, adapters=(Depth(neighbours=3),), **NNUNET)
-    assert found.images.shape == (3, 1, 16, 16)
-    assert found.labels.shape == (3, 16, 16)
+    image, same = np.asarray(case().image_hu)[:, :, 2:3], 0
+    scan = replace(case(), image_hu=np.repeat(image, 6, axis=2))
+    for seed in range(30):
+        found = cut(seed, of=scan, slices=3, adapters=(Depth(neighbours=3),), **NNUNET)
+        assert found.images.shape == (3, 1, 16, 16)
+        assert found.labels.shape == (3, 16, 16)
+        same += torch.allclose(found.images[:1], found.images[1:], atol=1e-4)
+    assert same > 24, "all but those with noise, or at the ends of the scan"
     unknown = replace(case(), labels=np.where(case().labels == 1, UNKNOWN, case().labels))
     assert sum(UNKNOWN in cut(seed, of=unknown, **NNUNET).labels for seed in range(12)) > 3
