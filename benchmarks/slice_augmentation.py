@@ -109,12 +109,10 @@ def side(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run every side, those that are not kept yet; print the tables, write the result."""
-    from vesalius.inference.plan import best_precision
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/slice_augmentation"))
     parser.add_argument("--minutes", type=float, default=3.0, help="of the processor, for each training")
-    parser.add_argument("--sets", type=int, default=2)
+    parser.add_argument("--sets", type=int, default=2, help="support sets; 0: only time windows")
     parser.add_argument("--judged", type=int, default=16, help="scans to measure on, at most 16")
     parser.add_argument("--spacing", type=float, default=2.0, help="mm of a pixel")
     parser.add_argument("--window", type=int, default=128, help="pixels of a window")
@@ -135,36 +133,47 @@ def main() -> None:
     runs = [(number, name) for number in range(arguments.sets) for name in LEARNT]
     asked = [("set-0", "windows", words(0)), *((f"set-{number}", name, words(number)) for number, name in runs)]
     timed, *learnt = sides.each_once(arguments.folder, __file__, asked, jobs=1)
-    found = dict(zip(runs, learnt, strict=True))
-    tables = {name: table([found[number, name] for number in range(arguments.sets)]) for name in LEARNT}
-    dice = {name: interval(values) for name, values in tables.items()}
-    more = interval(tables["nnunet"] - tables["vesalius"])
     times = timed["median_ms"]
-    rows: list[list[object]] = [["augmentation", "ms a window", "Dice (95 %)", "more than ours"]]
-    rows.append(["read alone", times["read"], "", ""])
-    rows.append(["vesalius", times["vesalius"], in_words(dice["vesalius"]), ""])
-    rows.append(["nnunet", times["nnunet"], in_words(dice["nnunet"]), in_words(more)])
-    sides.print_table(rows)
+    rows: list[list[object]] = [["augmentation", "ms a window"], *([name, ms] for name, ms in times.items())]
     about = {
-        "minutes": arguments.minutes,
-        "support_sets": arguments.sets,
-        "labelled_scans_of_a_set": PAIR,
-        "measured_on": arguments.judged,
-        "dice_of": "mean over five structures; intervals of 95 %: support sets and cases drawn",
         "window": arguments.window,
         "times": arguments.times,
         "median_ms": times,
         "mean_ms": timed["mean_ms"],
         "batchgeneratorsv2": timed["batchgeneratorsv2"],
+    }
+    sides.print_table(rows)
+    if learnt:
+        about |= learning(arguments, dict(zip(runs, learnt, strict=True)))
+    sides.write_result(arguments.result, about)
+
+
+def learning(arguments: argparse.Namespace, found: dict[tuple[int, str], dict[str, Any]]) -> dict[str, Any]:
+    """Print the table of what was learnt, and return it for the result."""
+    from vesalius.inference.plan import best_precision
+
+    numbers = range(arguments.sets)
+    tables = {name: table([found[number, name] for number in numbers]) for name in LEARNT}
+    dice = {name: interval(values) for name, values in tables.items()}
+    more = interval(tables["nnunet"] - tables["vesalius"])
+    rows: list[list[object]] = [["augmentation", "Dice (95 %)", "more than ours"]]
+    rows += [["vesalius", in_words(dice["vesalius"]), ""], ["nnunet", in_words(dice["nnunet"]), in_words(more)]]
+    sides.print_table(rows)
+    return {
+        "minutes": arguments.minutes,
+        "support_sets": arguments.sets,
+        "labelled_scans_of_a_set": PAIR,
+        "measured_on": arguments.judged,
+        "dice_of": "mean over five structures; intervals of 95 %: support sets and cases drawn",
         "precision": best_precision("cpu"),
         "by_structure": {
-            name: [slice_runs.by_structure(found[number, name]) for number in range(arguments.sets)]
-            for name in LEARNT
+            name: [slice_runs.by_structure(found[number, name]) for number in numbers] for name in LEARNT
         },
-        "steps": {name: [found[number, name]["steps"] for number in range(arguments.sets)] for name in LEARNT},
-        "sides": {f"set-{number}, {name}": found[number, name]["processor_s"] for number, name in runs},
+        "steps": {name: [found[number, name]["steps"] for number in numbers] for name in LEARNT},
+        "processor_s": {name: [found[number, name]["processor_s"] for number in numbers] for name in LEARNT},
+        "dice": dice,
+        "more_by_nnunet": more,
     }
-    sides.write_result(arguments.result, {**about, "dice": dice, "more_by_nnunet": more})
 
 
 if __name__ == "__main__":

@@ -133,6 +133,9 @@ SENTENCES: Mapping[str, str] = {
     "{sides[vesalius][windows_per_second]:.1f} a second, {sides[monai][ours_to_it]:.1f} times those of MONAI's "
     "CacheDataset as VISTA3D uses it, {sides[monai-indexed][ours_to_it]:.1f} times those with class indices cached "
     "in {sides[vesalius][peak_gb]:.1f} against {sides[monai][peak_gb]:.1f} GB",
+    "slice_augmentation.json": "A window of {window}² drawn from a scan with pixels of its own, on one core, "
+    "median: {median_ms[vesalius]:.1f} ms of the processor with our augmentation, {median_ms[nnunet]:.1f} with "
+    "nnU-Net's by its library (batchgeneratorsv2 {batchgeneratorsv2}), {median_ms[read]:.1f} with none",
     "slice_depth.json": "{phantoms} phantoms of rods whose kind only the next slice tells, on a frozen "
     "transformer, learnt by the recipe with depth, seeds: {seeds}: Dice {dice[depth, neighbours shown]:.3f} with "
     "adapters that see their neighbours, {dice[depth, one slice shown]:.3f} with one slice shown, "
@@ -239,6 +242,9 @@ SENTENCES: Mapping[str, str] = {
 MORE: Mapping[str, str] = {
     "few_shot.json": ". nnU-Net once for {nnunet_long[minutes]:g} minutes, {nnunet_long[cases]} labelled cases: "
     "{nnunet_long[dice]:.3f}, fine-tuned on the same ones in {minutes:g} {nnunet_long[finetuned]:.3f}",
+    "slice_augmentation.json": ". A toy after {minutes:g} minutes of a core from two labelled scans, support sets: "
+    "{support_sets}, {measured_on} scans to measure on: mean Dice of five structures {dice[vesalius]:.3f} with "
+    "ours, {dice[nnunet]:.3f} with nnU-Net's, which is {more_by_nnunet:.3f} more",
     "slice_steps.json": ", and once for {minutes_of_long:g} minutes {dice[nnunet, batch, long]:.3f}",
     "slice_transfer.json": ". Where the minutes of pretraining are counted, from scratch for {as_long[minutes]:g} "
     "minutes, {as_long[support_sets]} support sets: {dice[scratch, as long]:.3f}; pretrained over that "
