@@ -56,6 +56,15 @@ def test_the_augmentation_is_the_recipe_s_unless_it_is_typed() -> None:
     assert slice_training.slice_recipe_of(words, train.typed_of(words)).window_size == kept, "the rest stays"
 
 
+@pytest.mark.parametrize("words", [["--augmentation", "nnunet"], ["--window-size", "32"]])
+def test_what_is_for_slices_alone_is_refused_with_a_stage(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed, run = str(tmp_path / "no such list.json"), str(tmp_path / "run")
+    assert main(["train", "stage-3", "--data", listed, "--run", run, *words]) == 2
+    assert f"{words[0]} with a recipe of slices" in capsys.readouterr().err
+
+
 def test_novel_classes_are_named_in_the_model_s_words() -> None:
     assert train.novel_ids(("liver", "kidney"), SPEC) == (1, 2, 3)
     assert train.novel_ids((), SPEC) == ()
