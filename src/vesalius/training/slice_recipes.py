@@ -229,7 +229,7 @@ MEDDINOV3_AS_PUBLISHED = replace(MEDDINOV3_PRIMUS, augmentation="nnunet")
 """The published architecture, and nnU-Net's own augmentation, which the paper's code inherits.
 
 Command: as before it, with ``meddinov3-as-published``, after ``pip install 'vesalius[nnunet]'``. Time and score:
-not measured; the augmentations were compared on a toy (``benchmarks/results/slice_augmentation.json``).
+not measured; what a window costs is in ``benchmarks/results/slice_augmentation.json``.
 """
 
 MEDDINOV3_LINEAR = replace(MEDDINOV3, decoder="linear", encoder_rate=0.0, drop_path=0.0)
