@@ -31,6 +31,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/.python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
 	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps batchgeneratorsv2
 	@touch $@ $(VENV)/.runtime
 
 install: $(VENV)/.dev
