@@ -31,6 +31,9 @@ LARGEST: Mapping[str, int] = {
     "heads": 1024,
     "registers": 64,
     "mlp_ratio": 8,
+    "side": 8192,
+    "window": 512,
+    "neck_width": 8192,
     "rank": 8192,
     "neighbours": 255,
     "blocks_down": 32,
@@ -134,6 +137,60 @@ VIT_TOY = VitArchitecture(patch_size=8, width=96, depth=4, heads=3)
 VIT_SMALL = VitArchitecture(width=384, heads=6)
 VIT_BASE = VitArchitecture()
 VIT_LARGE = VitArchitecture(width=1024, depth=24, heads=16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamArchitecture:
+    """The sizes of SAM's image encoder and of what its mask decoder upscales that with; by default its ViT-B's."""
+
+    kind: Literal["sam"] = "sam"
+    patch_size: int = 16
+    """Pixels along each side of a patch."""
+    width: int = 768
+    depth: int = 12
+    """Number of blocks."""
+    heads: int = 12
+    mlp_ratio: int = 4
+    """Inner width of the MLPs in widths."""
+    side: int = 1024
+    """Pixels along each side of the images it learnt with: positions of other images are interpolated."""
+    window: int = 14
+    """Patches along each side of the windows inside which most blocks look."""
+    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    """Blocks, from 0, that look at the whole image."""
+    neck_width: int = 256
+    """Channels that are upscaled: to four times the patches along each side and an eighth of the channels."""
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    """Taken away from red, green and blue, in 0..255."""
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    """What they are divided by."""
+
+    def __post_init__(self) -> None:
+        sizes = (self.patch_size, self.width, self.depth, self.heads, self.mlp_ratio, self.window, self.neck_width)
+        if min(sizes) < 1 or self.width % self.heads or self.patch_size % 4 or self.neck_width % 8:
+            raise _bad_spec("positive sizes, whole heads, a patch in fours and a neck in eights", self)
+        if self.side < self.patch_size or self.side % self.patch_size:
+            raise _bad_spec(f"a side of whole patches of {self.patch_size}", self)
+        blocks = self.global_blocks
+        if len({*blocks}) < len(blocks) or not {*blocks} <= {*range(self.depth)}:
+            raise _bad_spec(f"global blocks from 0 to {self.depth - 1}, each once", self)
+        if min(self.pixel_std) <= 0:
+            raise _bad_spec("positive deviations of pixels", self)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of an image: one stands for red, green and blue."""
+        return 1
+
+    @property
+    def size_multiple(self) -> int:
+        """Both sides of a slice should be a multiple of this; others are padded."""
+        return self.patch_size
+
+
+SAM_BASE = SamArchitecture()
+SAM_LARGE = SamArchitecture(width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23))
+SAM_HUGE = SamArchitecture(width=1280, depth=32, heads=16, global_blocks=(7, 15, 23, 31))
 
 
 LinearName = Literal["qkv", "out", "expand", "contract"]
@@ -275,7 +332,7 @@ class PromptedVitArchitecture:
 PromptArchitecture = VistaArchitecture | PromptedVitArchitecture
 """Networks of volumes that take class prompts and clicks: an encoder each, and the same heads."""
 
-Architecture = VistaArchitecture | VitArchitecture | MedDinoArchitecture | PromptedVitArchitecture
+Architecture = VistaArchitecture | VitArchitecture | MedDinoArchitecture | PromptedVitArchitecture | SamArchitecture
 """One of the networks ``models.build`` knows."""
 
 Normalisation = Literal["window", "percentiles", "fixed", "slice"]
@@ -408,7 +465,7 @@ class ModelSpec:
             CheckpointError: If it labels slices.
         """
         self.require_head("BACKBONE")
-        assert not isinstance(self.architecture, VitArchitecture)
+        assert not isinstance(self.architecture, VitArchitecture | SamArchitecture)
         if isinstance(self.architecture, MedDinoArchitecture):
             raise CheckpointError(
                 expected="a network that takes class prompts or clicks",
@@ -418,7 +475,7 @@ class ModelSpec:
         return self.architecture
 
     def require_head(self, source: str | Path) -> None:
-        """Refuse a bare backbone, with the line that teaches it.
+        """Refuse a bare backbone, with the line that teaches it, or that divides scans with it.
 
         Args:
             source: By what it was named: a name, a folder or a file. The spec's own name need not lead to it.
@@ -431,6 +488,13 @@ class ModelSpec:
                 expected="a model with a head, which can segment",
                 got=f"{self.name}, a backbone that was trained without labels",
                 do=f"teach it: vesalius finetune --model {shlex.quote(str(source))} --data LIST --run DIR",
+            )
+        if isinstance(self.architecture, SamArchitecture):
+            raise NoHeadError(
+                expected="a model with a head, which can segment",
+                got=f"{self.name}, SAM's encoder alone: its prompts and masks are of photographs, and are not read",
+                do="divide scans into supervoxels with it: vesalius curate supervoxels "
+                f"--model {shlex.quote(str(source))} --data LIST -o STORE",
             )
 
     def to_json(self) -> str:
@@ -462,7 +526,7 @@ def _rows_of(architecture: Architecture) -> int | None:
     """Return how many classes the weights have an answer for; None where they have none at all."""
     if isinstance(architecture, MedDinoArchitecture):
         return architecture.num_classes
-    if isinstance(architecture, VitArchitecture):
+    if isinstance(architecture, VitArchitecture | SamArchitecture):
         return None
     return architecture.num_embeddings if architecture.class_branch else None
 

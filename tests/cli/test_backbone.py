@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from parity.seeded_sam import seeded_sam, toy_shapes
 from parity.seeded_vit import meta_shapes, seeded_vit
+from training.small_list import write_list
 from vesalius.cli.main import main
 
 
@@ -44,3 +46,30 @@ def test_a_backbone_is_converted_and_described(
     assert main(["models", "info", str(tmp_path / "ours")]) == 0
     said = capsys.readouterr().out
     assert "sees 0.4464 x 0.4464 mm, PLS, HU -1000 to 1000 less 65.1084, by 178.017, slices of 896 x 896" in said
+
+
+def test_segment_refuses_sam_and_says_what_it_is_for(
+    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sam = tmp_path / "sam toy.pth"
+    torch.save(seeded_sam(toy_shapes(10)), sam)
+    out = tmp_path / "out"
+    assert main(["segment", str(scan), "-o", str(out), "--model", str(sam), "--json"]) == 4
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "NoHeadError"
+    assert "SAM's encoder" in error["got"]
+    assert error["do"].endswith(f"vesalius curate supervoxels --model {shlex.quote(str(sam))} --data LIST -o STORE")
+    assert not (out / "labels.nii.gz").exists()
+
+
+def test_a_sam_is_described_and_nothing_is_taught_on_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sam = tmp_path / "sam.pth"
+    torch.save(seeded_sam(toy_shapes(10)), sam)
+    assert main(["models", "convert", str(sam), "-o", str(tmp_path / "ours")]) == 0
+    assert "sam (torch zip): 71 tensors loaded, 131 unused tensors dropped" in capsys.readouterr().out
+    assert main(["models", "info", str(tmp_path / "ours")]) == 0
+    assert "HU -1000 to 1000 as 0 to 1, slices of 80 x 80" in capsys.readouterr().out
+    words = ["--model", str(sam), "--data", str(write_list(tmp_path / "data")), "--run", str(tmp_path / "run")]
+    for command in (["train", "meddinov3"], ["finetune", "--minutes", "1"]):
+        assert main([*command, *words]) == 4
+        assert "a sam network" in capsys.readouterr().err

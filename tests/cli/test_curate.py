@@ -7,15 +7,19 @@ import json
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
+import torch
 
 from curation.scans import phantom, write_json, write_scan
+from parity.seeded_sam import seeded_sam, toy_shapes
 from training.small_list import write_list, write_tiny
 from vesalius.cli.curate import CHANGES
 from vesalius.cli.main import main
 from vesalius.curation.reliability import Change
 from vesalius.data.datalists.read import read_list
 from vesalius.data.slices import SliceStore
+from vesalius.io.formats import read_labels
 
 
 def test_slices_are_stored_and_what_is_kept_aside_is_named(
@@ -78,3 +82,16 @@ def test_supervoxels_and_pseudo_labels_hand_on_a_list(tmp_path: Path, capsys: py
     handed_on = read_list(tmp_path / "data" / "pl.json")
     assert [case.supervoxels for case in handed_on.cases] == [case.supervoxels for case in with_parts.cases]
     assert handed_on.meanings == with_parts.meanings == {1: "liver"}
+
+
+def test_supervoxels_by_sam_as_its_publisher_stores_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = write_list(tmp_path / "data"), tmp_path / "sam_vit_toy.pth"
+    torch.save(seeded_sam(toy_shapes(10)), model)
+    words = ["curate", "supervoxels", "--data", str(data), "--model", str(model), "--json"]
+    store = tmp_path / "data" / "sv"
+    assert main([*words, "-o", str(store), "--segments", "20", "--spacing", "4"]) == 0
+    assert json.loads(capsys.readouterr().out)["made"] == 2
+    cases = [case for case in read_list(tmp_path / "data" / "sv.json").cases if case.supervoxels is not None]
+    for case in cases:
+        assert case.supervoxels is not None
+        assert 5 <= len(np.unique(read_labels(case.supervoxels).data)) <= 60

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vesalius.spec import MedDinoArchitecture, ModelSpec, VistaArchitecture, VitArchitecture
+from vesalius.spec import MedDinoArchitecture, ModelSpec, SamArchitecture, VistaArchitecture, VitArchitecture
 
 VIT = VitArchitecture(in_channels=1, patch_size=4, width=24, depth=1, heads=2, registers=1, layer_scale=1.0)
 SPECS = {
@@ -30,3 +30,13 @@ SPECS = {
         window_hu=(-1000.0, 1000.0),
     ),
 }
+SAM = ModelSpec(
+    name="sam",
+    architecture=SamArchitecture(
+        patch_size=8, width=24, depth=2, heads=2, side=64, window=3, global_blocks=(1,), neck_width=48
+    ),
+    spacing_mm=(0.4, 0.4, 0.0),
+    orientation="PLS",
+    window_size=(64, 64, 1),
+    window_hu=(-1000.0, 1000.0),
+)

@@ -12,7 +12,14 @@ import torch
 
 from vesalius.models.build import build
 from vesalius.models.outline import outline
-from vesalius.spec import VIT_TOY, Architecture, MedDinoArchitecture, PromptedVitArchitecture, VistaArchitecture
+from vesalius.spec import (
+    VIT_TOY,
+    Architecture,
+    MedDinoArchitecture,
+    PromptedVitArchitecture,
+    SamArchitecture,
+    VistaArchitecture,
+)
 
 TOY = replace(VIT_TOY, in_channels=1, patch_size=4)
 ARCHITECTURES: list[Architecture] = [
@@ -20,6 +27,7 @@ ARCHITECTURES: list[Architecture] = [
     TOY,
     MedDinoArchitecture(encoder=TOY, taps=(0, 3), num_classes=3),
     PromptedVitArchitecture(encoder=TOY, taps=(0, 3), width=8, num_embeddings=4, last_supported=3),
+    SamArchitecture(patch_size=8, width=16, depth=2, heads=2, side=32, window=3, global_blocks=(1,), neck_width=8),
 ]
 
 IMPORTS_NO_TRACING = """

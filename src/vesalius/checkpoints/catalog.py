@@ -15,7 +15,17 @@ from pathlib import Path
 from vesalius.checkpoints.default_model import DEFAULT_MODEL
 from vesalius.errors import UnknownModelError
 from vesalius.labels.vista3d import EVERYTHING, STRUCTURES
-from vesalius.spec import VIT_BASE, VIT_LARGE, VIT_SMALL, ModelSpec, VistaArchitecture, VitArchitecture
+from vesalius.spec import (
+    SAM_BASE,
+    SAM_HUGE,
+    SAM_LARGE,
+    VIT_BASE,
+    VIT_LARGE,
+    VIT_SMALL,
+    ModelSpec,
+    VistaArchitecture,
+    VitArchitecture,
+)
 
 BUILTIN = Path(__file__).parent / "builtin"
 """The models that travel inside the package, a folder each."""
@@ -120,6 +130,23 @@ FLEXICT_SPEC = replace(
     provenance="FlexiCT's encoder for slices as published",
     citation="Li et al., FlexiCT, arXiv:2605.21906",
 )
+
+SAM_SPECS = tuple(
+    ModelSpec(
+        name=f"sam-{letter}",
+        version="SA-1B",
+        architecture=sizes,
+        spacing_mm=(0.4, 0.4, 0.0),
+        orientation="PLS",
+        window_hu=(-1000.0, 1000.0),
+        window_size=(1024, 1024, 1),
+        licence="Apache-2.0",
+        provenance="Segment Anything as published by Meta; learnt from photographs",
+        citation="Kirillov et al., Segment Anything, ICCV 2023, arXiv:2304.02643",
+    )
+    for letter, sizes in (("b", SAM_BASE), ("l", SAM_LARGE), ("h", SAM_HUGE))
+)
+"""How VISTA3D shows CT to SAM. A slice of any size fills the window; the spacing is what one of 40 cm then has."""
 
 _DINOV3_LICENCE_NOTE = (
     "The DINOv3 License covers commercial use; whoever passes on these weights, or weights learnt from them, does "

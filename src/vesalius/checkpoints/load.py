@@ -19,6 +19,7 @@ from vesalius.models.build import AnyNetwork, optimise_for_inference
 from vesalius.models.meddinov3 import MedDino
 from vesalius.models.outline import outline
 from vesalius.models.promptable import Promptable
+from vesalius.models.sam import Sam
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit
 from vesalius.spec import MedDinoArchitecture, ModelSpec, VistaArchitecture, VitArchitecture
@@ -145,7 +146,7 @@ def load_segmentation_model(
     weights = open_weights(find_weights_of(source))
     weights.spec.require_head(source)
     network = _network(weights, dtype, device)
-    assert not isinstance(network, Vit)
+    assert not isinstance(network, Vit | Sam)
     return Loaded(network=network, spec=weights.spec, report=weights.report)
 
 

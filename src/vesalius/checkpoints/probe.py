@@ -21,10 +21,11 @@ from vesalius.checkpoints.formats.vista3d_official import to_official
 from vesalius.checkpoints.header import read_header
 from vesalius.checkpoints.load import load_any
 from vesalius.checkpoints.safetensors import read_tensors, write_tensors
-from vesalius.checkpoints.slice_probe import slice_answers, taps_of, transformers_answers
+from vesalius.checkpoints.slice_probe import sam_answers, slice_answers, taps_of, transformers_answers
 from vesalius.errors import CheckpointError, MissingExtraError
 from vesalius.models.build import AnyNetwork
 from vesalius.models.meddinov3 import MedDino
+from vesalius.models.sam import Sam
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit
 from vesalius.spec import ModelSpec, VistaArchitecture
@@ -134,6 +135,8 @@ def answers_of(network: AnyNetwork, spec: ModelSpec, *, brighter_by: float = 0.0
             return our_answers(network, spec, brighter_by=brighter_by)
         case Vit() | MedDino():
             return slice_answers(network, spec, brighter_by=brighter_by)
+        case Sam():
+            return sam_answers(network, brighter_by=brighter_by)
         case _:
             return {}
 
@@ -151,6 +154,12 @@ def peer_difference(network: AnyNetwork, spec: ModelSpec, ours: Mapping[str, Ten
     """
     if isinstance(network, Vista3D):
         return monai_difference(network, spec, ours)
+    if isinstance(network, Sam):
+        raise MissingExtraError(
+            expected="transformers' SAM, asked for the same image",
+            got="nothing: it sees images of the size that it learnt with alone, which takes minutes",
+            do="see tests/parity/test_sam.py, where the two are compared",
+        )
     if not isinstance(network, Vit):
         raise MissingExtraError(
             expected="a published network with the same decoder",

@@ -17,15 +17,16 @@ from torch import Tensor
 from vesalius.checkpoints.formats.transformers_vit import LAYOUT
 from vesalius.errors import MissingExtraError
 from vesalius.models.meddinov3 import MedDino
+from vesalius.models.sam import Sam
 from vesalius.models.vit import Vit, VitTokens
-from vesalius.spec import ModelSpec, VitArchitecture
+from vesalius.spec import ModelSpec, SamArchitecture, VitArchitecture
 
 _PATCHES = (3, 5)
 """Rows and columns of patches: unlike, so that rows that are taken for columns are seen."""
 _INSTALL = 'pip install "transformers>=5"'
 
 
-def probe_slices(architecture: VitArchitecture, *, count: int = 1) -> Float[Tensor, "b c h w"]:
+def probe_slices(architecture: VitArchitecture | SamArchitecture, *, count: int = 1) -> Float[Tensor, "b c h w"]:
     """Return neighbouring slices in 0..1 with structure at several scales, of whole patches."""
     height, width = (patches * architecture.patch_size for patches in _PATCHES)
     i, j = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in (height, width)), indexing="ij")
@@ -52,6 +53,18 @@ def slice_answers(network: Vit | MedDino, spec: ModelSpec, *, brighter_by: float
     images = probe_slices(network.architecture.encoder, count=slices) * (1 + brighter_by)
     tokens = _tokens(network.encoder, taps_of(network), images, slices)
     return {**tokens, "logits": network(images, slices=slices).float().contiguous()}
+
+
+@torch.inference_mode()
+def sam_answers(network: Sam, *, brighter_by: float = 0.0) -> dict[str, Tensor]:
+    """Return what SAM's encoder answers: the features of every cell, in float32.
+
+    Args:
+        network: In float32.
+        brighter_by: Part by which the slice is made brighter, to learn how much rounding matters to the weights.
+    """
+    image = probe_slices(network.architecture) * (1 + brighter_by)
+    return {"features": network(image).float().contiguous()}
 
 
 def taps_of(network: Vit | MedDino) -> tuple[int, ...]:

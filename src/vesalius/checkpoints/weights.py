@@ -21,6 +21,7 @@ from vesalius.checkpoints.formats import (
     dinov3_official,
     meddinov3_official,
     nnunet_meddinov3,
+    sam_official,
     timm_vit,
     transformers_vit,
     vista3d_official,
@@ -34,7 +35,7 @@ from vesalius.checkpoints.safetensors import read_tensors
 from vesalius.checkpoints.store import SPEC_FILE, stated_spec
 from vesalius.errors import CheckpointError
 from vesalius.models.outline import outline
-from vesalius.spec import ModelSpec, VistaArchitecture, VitArchitecture
+from vesalius.spec import MedDinoArchitecture, ModelSpec, PromptedVitArchitecture, VitArchitecture
 
 OURS = "vesalius"
 
@@ -56,13 +57,14 @@ class LoadReport:
 
     path: Path
     format: str
-    """``vesalius``, ``vista3d monai`` or ``vista3d research``, or the name of one of ``VIT_LAYOUTS``."""
+    """``vesalius``, ``vista3d monai`` or ``vista3d research``, ``sam``, or the name of one of ``VIT_LAYOUTS``."""
     container: Content
     """``safetensors``, ``torch zip`` or ``pickle`` (PyTorch's old format, read by its restricted loader)."""
     loaded: int
     """Tensors that are in use."""
     dropped: tuple[str, ...] = ()
-    """Tensors of the file that are not used: never trained, of use in pretraining only, or constants."""
+    """Tensors of the file that are not used: never trained, of use in pretraining or for SAM's prompts only, or
+    constants."""
     missing: tuple[str, ...] = ()
     """Tensors the format has and the file has not; only such as are not used anyway."""
     prefix: str = ""
@@ -128,7 +130,7 @@ class WeightsFile:
             assert self._state is not None
             stored = {name: self._state.tensors[name] for name in translation.used}
         sizes = self.spec.architecture
-        encoder = sizes if isinstance(sizes, VitArchitecture | VistaArchitecture) else sizes.encoder
+        encoder = sizes.encoder if isinstance(sizes, MedDinoArchitecture | PromptedVitArchitecture) else sizes
         assert isinstance(encoder, VitArchitecture)  # else its tensors did not fit
         result = {}
         for name, tensor in translation.assemble(stored, rope_base=encoder.rope_base).items():
@@ -173,6 +175,10 @@ def open_weights(path: Path) -> WeightsFile:
             "dropped": translation.dropped,
             "missing": translation.absent,
         }
+    elif sam_official.recognises(shapes):
+        of_sam = sam_official.translate(shapes)
+        spec, names = spec or sam_official.spec_of(of_sam), of_sam.names
+        account |= {"format": "sam", "dropped": of_sam.dropped}
     elif spec is not None:
         names = {name: name for name in shapes}
         account |= {"format": OURS}
@@ -208,8 +214,8 @@ def _check_fit(path: Path, spec: ModelSpec, shapes: Mapping[str, Shape]) -> None
 
 def _no_format(path: Path, shapes: Mapping[str, Shape]) -> CheckpointError:
     return CheckpointError(
-        expected=f"a model we know: ours with its {SPEC_FILE}, VISTA3D in one of its two official layouts, or a "
-        f"DINOv3 backbone as {', '.join(layout.name for layout in VIT_LAYOUTS)}",
+        expected=f"a model we know: ours with its {SPEC_FILE}, VISTA3D in one of its two official layouts, SAM in "
+        f"its own, or a DINOv3 backbone as {', '.join(layout.name for layout in VIT_LAYOUTS)}",
         got=f"{path.name} with {len(shapes)} tensors named {', '.join(sorted(shapes)[:3])}, ...",
         do=f"put the {SPEC_FILE} of the model beside its model.safetensors, or take another file",
     )

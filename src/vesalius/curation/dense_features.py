@@ -1,16 +1,18 @@
 """Dense features of a frozen encoder over a whole scan, few channels wide and as coarse as the encoder left them.
 
-VISTA3D (arXiv:2406.05285) sums the features of SAM, an encoder of photographs, over slices along three axes. Any
-encoder of the project stands in for it here: one of slices along three axes likewise, one of volumes in windows.
-Deliberate differences: features keep the resolution the encoder gives them and are interpolated where they are
-needed (32 channels of a whole scan, as fine as its voxels, are 10 GB); they are reduced to their principal
-components, in a basis that all three axes share.
+VISTA3D (arXiv:2406.05285; its ``slic_process_sam.py``) sums the features of SAM, an encoder of photographs, over
+slices along three axes. SAM does so here, or any encoder of the project: one of slices along three axes likewise,
+one of volumes in windows. Deliberate differences: features keep the resolution the encoder gives them (SAM's at
+most half the voxels' along each side) and are interpolated where they are needed: 32 channels of a whole scan, as
+fine as its voxels, are 10 GB. They are reduced to their principal components, in a basis that all three axes share;
+of SAM's 32, with as many ``channels``, that only turns them and scales them by one number. Slices lie as
+radiologists see them, and SAM's are enlarged before they are filled up to a square, not afterwards.
 """
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import assert_never
@@ -29,6 +31,7 @@ from vesalius.geometry.resample import resample_linear
 from vesalius.models.build import AnyNetwork
 from vesalius.models.meddinov3 import MedDino
 from vesalius.models.prompted_vit import PromptedVit
+from vesalius.models.sam import Sam
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit
 from vesalius.spec import ModelSpec
@@ -41,6 +44,9 @@ _LEVEL = 1
 """Of an encoder of volumes: half as fine as its voxels."""
 _WINDOW_STEP = 0.75
 """Of a window's side: windows overlap by the rest, because their borders see less."""
+_SAM_STEP = 2
+"""Voxels, at least, that a cell of SAM's features is wide: finer ones are averaged. Its own are finer than the
+voxels of most scans, and VISTA3D smooths them by three voxels before it divides."""
 _SLICES_AT_ONCE = 4
 _SAMPLED_SLICES = 6
 """Along each axis, for the basis of the principal components."""
@@ -124,40 +130,76 @@ def dense_features(
             return _of_slices(network, spec, scan_hu, spacing_mm, channels)
         case MedDino():
             return _of_slices(network.encoder, spec, scan_hu, spacing_mm, channels)
+        case Sam():
+            return _of_slices(network, spec, scan_hu, spacing_mm, channels)
         case _:
             assert_never(network)
 
 
 def _of_slices(
-    encoder: Vit | PromptedVit, spec: ModelSpec, scan_hu: Volume3, spacing_mm: float, channels: int
+    encoder: Vit | PromptedVit | Sam, spec: ModelSpec, scan_hu: Volume3, spacing_mm: float, channels: int
 ) -> tuple[FeatureMap, ...]:
     views = [_View(encoder, spec, scan_hu, codes, spacing_mm) for codes in ORIENTATION.values()]
-    samples = [view.tokens(_evenly(view.count, _SAMPLED_SLICES)) for view in views]
+    samples = [view.encoded(_evenly(view.count, _SAMPLED_SLICES)) for view in views]
     reduction = Reduction.fit(torch.cat([rearrange(some, "n d h w -> (n h w) d") for some in samples]), channels)
     maps = [view.features(reduction) for view in views]
     return tuple(FeatureMap(one, _step(scan_hu.shape, one.shape[1:])) for one in maps)
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """How an encoder sees slices of one size."""
+
+    size: tuple[int, int]
+    """Pixels to which they are brought: whole patches or cells, so that features cover a slice exactly."""
+    encode: Callable[[Tensor], Tensor]  # [n 1 h w] -> [n d y x]
+
+
+def _sight_of_tokens(encoder: Vit | PromptedVit, spec: ModelSpec, sides_mm: tuple[float, float]) -> _Sight:
+    """Return how a vision transformer sees slices: at the spacing that it learnt with."""
+    patch = encoder.architecture.size_multiple
+    height, width = (
+        max(1, round(side / wanted / patch)) * patch
+        for side, wanted in zip(sides_mm, spec.spacing_mm[:2], strict=True)
+    )
+    see = encoder.slice_tokens if isinstance(encoder, PromptedVit) else encoder
+    return _Sight((height, width), lambda images: see(images)[0].feature_map)
+
+
+def _sight_of_sam(network: Sam, spec: ModelSpec, shape: tuple[int, int]) -> _Sight:
+    """Return how SAM sees slices: each fills its window as far as it can, beside and below it is black."""
+    cell = network.architecture.patch_size // 4
+    scale = min(whole / side for whole, side in zip(spec.window_size[:2], shape, strict=True))
+    rows, columns = (max(1, round(side * scale / cell)) for side in shape)
+    height, width = rows * cell, columns * cell
+    kept = [min(cells, max(1, side // _SAM_STEP)) for cells, side in zip((rows, columns), shape, strict=True)]
+
+    def encode(images: Tensor) -> Tensor:
+        below, beyond = spec.window_size[0] - height, spec.window_size[1] - width
+        found = network(functional.pad(images, (0, beyond, 0, below)))[:, :, :rows, :columns].float()
+        return functional.interpolate(found, size=kept, mode="bilinear", antialias=True)
+
+    return _Sight((height, width), encode)
 
 
 class _View:
     """A scan as its slices along one axis, and the encoder that sees them."""
 
     def __init__(
-        self, encoder: Vit | PromptedVit, spec: ModelSpec, scan_hu: Volume3, codes: str, spacing_mm: float
+        self, encoder: Vit | PromptedVit | Sam, spec: ModelSpec, scan_hu: Volume3, codes: str, spacing_mm: float
     ) -> None:
-        self._encode = encoder.slice_tokens if isinstance(encoder, PromptedVit) else encoder
         self._device = next(encoder.parameters()).device
         self._spec = spec
         self._order, self._flips = axes_between(FRAME, codes)
         self._slices = _turned(scan_hu, self._order, self._flips)  # [h w n]
-        self.count = self._slices.shape[2]
-        patch = encoder.architecture.size_multiple
-        height, width = (
-            max(1, round(side * spacing_mm / wanted / patch)) * patch
-            for side, wanted in zip(self._slices.shape[:2], spec.spacing_mm[:2], strict=True)
+        height, width, self.count = self._slices.shape
+        self._sight = (
+            _sight_of_sam(encoder, spec, (height, width))
+            if isinstance(encoder, Sam)
+            else _sight_of_tokens(encoder, spec, (height * spacing_mm, width * spacing_mm))
         )
-        self._size = (height, width)  # whole patches, so that tokens cover the slice exactly
 
-    def tokens(self, numbers: Sequence[int]) -> Float[Tensor, "n d h2 w2"]:
+    def encoded(self, numbers: Sequence[int]) -> Float[Tensor, "n d y x"]:
         """Return what the encoder makes of some slices."""
         found = []
         for start in range(0, len(numbers), _SLICES_AT_ONCE):
@@ -165,14 +207,16 @@ class _View:
                 self._slices[:, :, torch.as_tensor(list(numbers[start : start + _SLICES_AT_ONCE]))].clone().float()
             )
             image = normalise_hu_(some, self._spec).permute(2, 0, 1)[:, None]
-            image = functional.interpolate(image, size=self._size, mode="bilinear", antialias=True)
-            found.append(self._encode(image.to(self._device))[0].feature_map.float().cpu())
+            image = functional.interpolate(image, size=self._sight.size, mode="bilinear", antialias=True)
+            found.append(self._sight.encode(image.to(self._device)).float().cpu())
         return torch.cat(found)
 
     def features(self, reduction: Reduction) -> Float[Tensor, "c x y z"]:
         """Return all slices' features, turned back as the scan lies."""
         parts = [
-            torch.stack([reduction.apply(one) for one in self.tokens(range(start, min(start + 32, self.count)))], 3)
+            torch.stack(
+                [reduction.apply(one) for one in self.encoded(range(start, min(start + 32, self.count)))], 3
+            )
             for start in range(0, self.count, 32)
         ]
         back, flips = _inverse(self._order, self._flips)

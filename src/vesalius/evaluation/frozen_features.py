@@ -31,6 +31,7 @@ from vesalius.errors import UsageError
 from vesalius.models.build import AnyNetwork, build, optimise_for_inference
 from vesalius.models.meddinov3 import MedDino
 from vesalius.models.prompted_vit import PromptedVit
+from vesalius.models.sam import Sam
 from vesalius.models.segresnet import Encoder
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit, VitTokens
@@ -288,6 +289,12 @@ def _encoder_of(network: AnyNetwork, spec: ModelSpec, taps: Sequence[int] | None
                 do="leave the taps out: all levels are looked at",
             )
         return VolumeEncoder(network.encoder, spec)
+    if isinstance(network, Sam):
+        raise UsageError(
+            expected="an encoder of scans: a backbone, a model of slices, or VISTA3D's network",
+            got=f"{spec.name}, SAM's encoder of photographs, which is here for supervoxels",
+            do="name another model: `vesalius models list`",
+        )
     encoder = network.encoder if isinstance(network, MedDino) else network
     vit = encoder.encoder.encoder if isinstance(encoder, PromptedVit) else encoder
     depth = vit.architecture.depth

@@ -11,6 +11,7 @@ from torch import nn
 from vesalius.models.layers.transformer import AdaptableLinear
 from vesalius.models.meddinov3 import MedDino
 from vesalius.models.prompted_vit import PromptedVit
+from vesalius.models.sam import Sam
 from vesalius.models.vista3d import Vista3D
 from vesalius.models.vit import Vit
 from vesalius.spec import (
@@ -18,12 +19,13 @@ from vesalius.spec import (
     MedDinoArchitecture,
     PromptArchitecture,
     PromptedVitArchitecture,
+    SamArchitecture,
     VistaArchitecture,
     VitArchitecture,
 )
 
 Network = TypeVar("Network", bound=nn.Module)
-AnyNetwork = Vista3D | PromptedVit | Vit | MedDino
+AnyNetwork = Vista3D | PromptedVit | Vit | MedDino | Sam
 
 
 @overload
@@ -32,6 +34,8 @@ def build(architecture: VistaArchitecture) -> Vista3D: ...
 def build(architecture: VitArchitecture) -> Vit: ...
 @overload
 def build(architecture: MedDinoArchitecture) -> MedDino: ...
+@overload
+def build(architecture: SamArchitecture) -> Sam: ...
 @overload
 def build(architecture: PromptArchitecture) -> Vista3D | PromptedVit: ...
 def build(architecture: Architecture) -> AnyNetwork:
@@ -45,6 +49,8 @@ def build(architecture: Architecture) -> AnyNetwork:
             return MedDino(architecture)
         case PromptedVitArchitecture():
             return PromptedVit(architecture)
+        case SamArchitecture():
+            return Sam(architecture)
         case _:
             assert_never(architecture)
 
