@@ -89,7 +89,9 @@ def test_supervoxels_by_sam_as_its_publisher_stores_it(tmp_path: Path, capsys: p
     torch.save(seeded_sam(toy_shapes(10)), model)
     words = ["curate", "supervoxels", "--data", str(data), "--model", str(model), "--json"]
     store = tmp_path / "data" / "sv"
-    assert main([*words, "-o", str(store), "--segments", "20", "--spacing", "4"]) == 0
+    assert main([*words, "-o", str(store), "--device", "abacus"]) == 2
+    assert "abacus" in capsys.readouterr().out
+    assert main([*words, "-o", str(store), "--segments", "20", "--spacing", "4", "--device", "cpu"]) == 0
     assert json.loads(capsys.readouterr().out)["made"] == 2
     cases = [case for case in read_list(tmp_path / "data" / "sv.json").cases if case.supervoxels is not None]
     for case in cases:

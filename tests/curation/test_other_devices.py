@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from curation.encoders import SPECS
+from curation.encoders import SAM, SPECS
 from other_device import DEVICE, Elsewhere, OtherDevice
 from vesalius.curation.dense_features import dense_features
 from vesalius.models.build import build
 from vesalius.spec import ModelSpec
 
 
-@pytest.mark.parametrize("spec", [SPECS["slices"], SPECS["volumes"]], ids=["slices", "volumes"])
+@pytest.mark.parametrize("spec", [SPECS["slices"], SPECS["volumes"], SAM], ids=["slices", "volumes", "SAM"])
 def test_dense_features_are_those_of_the_processor(spec: ModelSpec) -> None:
     torch.manual_seed(0)
     network = build(spec.architecture).eval()

@@ -150,10 +150,10 @@ def load_segmentation_model(
     return Loaded(network=network, spec=weights.spec, report=weights.report)
 
 
-def load_any(source: str | Path) -> Loaded[AnyNetwork]:
+def load_any(source: str | Path, *, device: torch.device | str = "cpu") -> Loaded[AnyNetwork]:
     """Load a network of any kind, in float32; raises as the others do."""
     weights = open_weights(find_weights_of(source))
-    network = _network(weights, torch.float32, "cpu")
+    network = _network(weights, torch.float32, device)
     return Loaded(network=network, spec=weights.spec, report=weights.report)
 
 

@@ -73,6 +73,9 @@ def _add_supervoxels(job: argparse.ArgumentParser) -> None:
     job.add_argument(
         "--spacing", type=float, default=1.5, metavar="MM", help="of the voxels divided; default: %(default)s"
     )
+    job.add_argument(
+        "--device", default="cpu", metavar="D", help="of the encoder: cpu, cuda, mps or auto; default: %(default)s"
+    )
 
 
 def _add_pseudo_labels(job: argparse.ArgumentParser) -> None:
@@ -129,12 +132,13 @@ def _supervoxels(args: argparse.Namespace) -> int:
     from vesalius.checkpoints.content import file_sha256
     from vesalius.checkpoints.load import find_weights_of, load_any
     from vesalius.curation.supervoxels import SupervoxelSettings, curate_supervoxels
+    from vesalius.inference.device import choose_device
 
     settings = SupervoxelSettings(segments=args.segments, spacing_mm=args.spacing)
     outcomes, path = curate_supervoxels(
         list_of(args, args.data),
         args.out,
-        load_any(args.model),
+        load_any(args.model, device=choose_device(args.device)),
         model_sha256=file_sha256(find_weights_of(args.model)),
         settings=settings,
         resume=args.resume,
