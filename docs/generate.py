@@ -40,7 +40,16 @@ FIRST = (
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Segmenting": ("auto_vs_monai", "big_scan", "built_in_model.", "handover", "backends"),
     "Clicks": ("built_in_model_clicks", "clicks_vs_monai", "click_memory", "stages_long"),
-    "Learning": ("few_shot", "overfit", "stages.", "step_vs", "loader", "cache_formats", "augmentation"),
+    "Learning": (
+        "few_shot",
+        "overfit",
+        "stages.",
+        "step_vs",
+        "loader",
+        "cache_formats",
+        "augmentation",
+        "supervoxels",
+    ),
     "Slices": ("slice", "meddinov3", "pretraining", "promptable_vit", "image_probes"),
 }
 """Heading of the page of what was measured -> how the names of its files begin."""
@@ -136,6 +145,10 @@ SENTENCES: Mapping[str, str] = {
     "slice_augmentation.json": "A window of {window}² drawn from a scan with pixels of its own, on one core, "
     "median: {median_ms[vesalius]:.1f} ms of the processor with our augmentation, {median_ms[nnunet]:.1f} with "
     "nnU-Net's by its library (batchgeneratorsv2 {batchgeneratorsv2}), {median_ms[read]:.1f} with none",
+    "supervoxels.json": "Supervoxels by the built-in encoder: phantoms of {memory[0][million_voxels]:.1f} and "
+    "{memory[1][million_voxels]:.1f} million voxels take at most {memory[0][peak_gb]:.2f} and "
+    "{memory[1][peak_gb]:.2f} GB; {scans} scans of head and neck, {following[7][segments]} segments asked for: the "
+    "best that parts allow is Dice {following[7][dice]:.2f}, cubes {following[7][dice_of_cubes]:.2f}",
     "slice_depth.json": "{phantoms} phantoms of rods whose kind only the next slice tells, on a frozen "
     "transformer, learnt by the recipe with depth, seeds: {seeds}: Dice {dice[depth, neighbours shown]:.3f} with "
     "adapters that see their neighbours, {dice[depth, one slice shown]:.3f} with one slice shown, "
