@@ -29,6 +29,7 @@ from pretraining_works import course_of, make_store, probed_once, read_probed
 from sides import print_table, write_result
 from vesalius.errors import InterruptedRun
 from vesalius.evaluation.frozen_features import Places
+from vesalius.precision import best_precision
 from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
 from vesalius.pretraining.recipes import STAGE_1, STAGE_2, STAGE_3, PretrainingRecipe, for_preset
 
@@ -41,7 +42,7 @@ def recipe_of(stage: str, minutes: float, seed: int) -> PretrainingRecipe:
     """Return a stage's recipe for the toy."""
     control = replace(STAGE_2, gram=None, resolutions=STAGE_1.resolutions)
     recipe = for_preset({MORE: control, SECOND: STAGE_2, THIRD: STAGE_3}[stage], "toy")
-    loop = replace(recipe.loop, steps=None, minutes=minutes, seed=seed)
+    loop = replace(recipe.loop, steps=None, minutes=minutes, seed=seed, precision=best_precision("cpu"))
     return replace(recipe, loop=loop)
 
 

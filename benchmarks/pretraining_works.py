@@ -42,6 +42,7 @@ from vesalius.evaluation.frozen_features import FrozenFeatures, Places, SliceEnc
 from vesalius.evaluation.probe_data import read_probe_cases
 from vesalius.evaluation.probes import ProbeOptions, probe_segmentation
 from vesalius.io.atomic import replacing
+from vesalius.precision import best_precision
 from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
 from vesalius.pretraining.recipes import STAGE_1, PretrainingRecipe, for_preset
 
@@ -111,7 +112,7 @@ def make_store(folder: Path) -> SliceStore:
 def recipe_of(arguments: argparse.Namespace, seed: int) -> PretrainingRecipe:
     """Return the toy's recipe for so many minutes."""
     recipe = for_preset(STAGE_1, "toy")
-    loop = replace(recipe.loop, steps=None, minutes=arguments.minutes, seed=seed)
+    loop = replace(recipe.loop, steps=None, minutes=arguments.minutes, seed=seed, precision=best_precision("cpu"))
     return replace(recipe, loop=loop)
 
 

@@ -42,7 +42,8 @@ def learn(arguments: argparse.Namespace, listed: DataList) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     recipe = recipe_of("pretrained", arguments)
-    recipe = replace(recipe, loop=replace(recipe.loop, steps=None, minutes=arguments.minutes, seed=arguments.seed))
+    how = {"minutes": arguments.minutes, "seed": arguments.seed, "precision": best_precision("cpu")}
+    recipe = replace(recipe, loop=replace(recipe.loop, steps=None, **how))
     beginning = SliceBeginning.of(arguments.backbone, recipe, listed)
     course = SliceCourse(recipe=recipe, beginning=beginning, listed=listed)
     cache, model = Cache(arguments.folder / "cache"), arguments.folder / "model"

@@ -93,12 +93,14 @@ def learnt(
     from vesalius.engine.run import RunFolder
     from vesalius.inference.segmenter import Segmenter, SegmentOptions
     from vesalius.models.build import optimise_for_inference
+    from vesalius.precision import best_precision
     from vesalius.spec import MedDinoArchitecture
     from vesalius.training.slice_course import SliceBeginning, SliceCourse
     from vesalius.training.slice_recipes import slice_optimisation
 
     torch.set_num_threads(1)
-    loop = replace(recipe.loop, steps=None, minutes=minutes, windows=1, seed=seed, log_every=10**6)
+    loop = replace(recipe.loop, steps=None, minutes=minutes, windows=1, seed=seed, precision=best_precision("cpu"))
+    loop = replace(loop, log_every=10**6)
     recipe = replace(recipe, loop=loop)
     beginning = SliceBeginning.of(backbone, recipe, listed, at_random=at_random)
     if at_random:

@@ -80,6 +80,7 @@ from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.io.atomic import replacing
 from vesalius.metrics.intervals import Interval, bootstrap_mean, paired_difference
 from vesalius.models.build import optimise_for_inference
+from vesalius.precision import best_precision
 from vesalius.training.click_start import begin_near_clicks
 from vesalius.training.networks import new_network
 from vesalius.training.recipes import (
@@ -135,7 +136,14 @@ def for_this(recipe: VistaRecipe, minutes: float, seed: int, groups: Mapping[str
         augmentation=VESALIUS_SMALL_BEGIN.augmentation,
         clicking=replace(recipe.clicking, objects=6, rounds=3, as_new=0.3),
         optimisation=learning,
-        loop=replace(VESALIUS_SMALL_BEGIN.loop, minutes=minutes, windows=2, seed=seed, log_every=50),
+        loop=replace(
+            VESALIUS_SMALL_BEGIN.loop,
+            minutes=minutes,
+            windows=2,
+            seed=seed,
+            log_every=50,
+            precision=best_precision("cpu"),
+        ),
     )
 
 
