@@ -46,7 +46,7 @@ WARM_UP = 50
 
 def augmented(name: str, arguments: argparse.Namespace) -> SliceRecipe:
     """Return the toy's recipe with one of the augmentations; ``read``: with none."""
-    from vesalius.inference.plan import best_precision
+    from vesalius.precision import best_precision
     from vesalius.training.slice_recipes import NNUNET_2D
     from vesalius.transforms.augment import Augmentation
 
@@ -150,7 +150,7 @@ def main() -> None:
 
 def learning(arguments: argparse.Namespace, found: dict[tuple[int, str], dict[str, Any]]) -> dict[str, Any]:
     """Print the table of what was learnt, and return it for the result."""
-    from vesalius.inference.plan import best_precision
+    from vesalius.precision import best_precision
 
     numbers = range(arguments.sets)
     tables = {name: table([found[number, name] for number in numbers]) for name in LEARNT}

@@ -38,6 +38,7 @@ def learn(arguments: argparse.Namespace, listed: DataList) -> dict[str, Any]:
 
     from vesalius.data.cache import Cache
     from vesalius.engine.run import RunFolder
+    from vesalius.precision import best_precision
     from vesalius.training.slice_course import SliceBeginning, SliceCourse, carry_out_slices
 
     torch.set_num_threads(1)
