@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from vesalius import precision
 from vesalius.precision import best_precision
 
 
@@ -17,3 +20,36 @@ def test_a_card_that_only_imitates_bf16_computes_in_fp32(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_it or including_emulation
     )
     assert best_precision("cuda:0") == best
+
+
+@pytest.mark.parametrize(
+    ("flags", "best"),
+    [
+        ("fpu avx2", "fp32"),
+        ("avx512f avx512_bf16", "bf16"),
+        ("amx_bf16 amx_tile", "bf16"),
+        ("fp asimd bf16", "bf16"),
+    ],
+)
+def test_what_a_processor_can_is_read_where_linux_tells_it(
+    flags: str, best: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text(f"processor : 0\nflags : {flags}\n")
+    monkeypatch.setattr("vesalius.precision._TOLD", told)
+    precision._has_fast_bf16.cache_clear()
+    try:
+        assert best_precision("cpu") == best
+    finally:
+        precision._has_fast_bf16.cache_clear()
+
+
+def test_a_processor_of_which_nothing_is_told_computes_in_fp32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vesalius.precision._TOLD", tmp_path / "absent")
+    precision._has_fast_bf16.cache_clear()
+    try:
+        assert best_precision("cpu") == best_precision("mps") == "fp32"
+    finally:
+        precision._has_fast_bf16.cache_clear()

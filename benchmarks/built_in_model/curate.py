@@ -13,6 +13,7 @@ script goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections import Counter
 from dataclasses import replace
@@ -26,6 +27,7 @@ from vesalius.curation.pseudo_labels import reliable
 from vesalius.curation.reliability import ReliabilitySettings, judge
 from vesalius.curation.supervoxels import SupervoxelSettings, supervoxels_of
 from vesalius.data.case import Case, load_case
+from vesalius.errors import UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
 from vesalius.inference.segmenter import Segmentation, Segmenter, SegmentOptions
@@ -37,10 +39,29 @@ SUPERVOXELS = SupervoxelSettings(spacing_mm=4.0, segments=400, channels=8)
 """On voxels of about the model's own."""
 
 
-def curated(case: Case, folder: Path) -> Case:
-    """Return a case with what ``main`` made for it, where there is anything."""
-    path = folder / f"{case.name}.npz"
-    if not path.is_file():
+def listed(folder: Path | None) -> dict[str, str]:
+    """Return file name -> SHA-256 of what ``main`` made; a run that learnt from other files is not gone on with.
+
+    Raises:
+        UsageError: If there is nothing.
+    """
+    if folder is None:
+        return {}
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("[!.]*.npz"))}
+    if not files:
+        raise UsageError(expected=f"what curate.py makes, in {folder}", got="nothing", do="run curate.py first")
+    return files
+
+
+def is_synthetic(case: Case) -> bool:
+    """Say whether a case was made here, so that every voxel of it has a name."""
+    return case.image_hu is None or case.group == "phantom"
+
+
+def curated(case: Case, folder: Path | None) -> Case:
+    """Return a scan with what ``main`` made for it; as it is if synthetic, or where nothing was made."""
+    path = (folder or Path()) / f"{case.name}.npz"
+    if folder is None or is_synthetic(case) or not path.is_file():
         return case
     with np.load(path) as made:
         return replace(case, supervoxels=made["supervoxels"], pseudo_labels=made["pseudo_labels"])
@@ -55,7 +76,7 @@ def main() -> None:
     parser.add_argument(
         "--share", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="every Nth from the Ith"
     )
-    parser.add_argument("--limit", type=int, help="the first of them only; the shipped model had 69")
+    parser.add_argument("--limit", type=int, help="the first of them only")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     encoder, loaded = load_any(options.model), load_model(options.model)
@@ -69,8 +90,7 @@ def main() -> None:
     for number, path in enumerate(sorted(options.cases.glob("[!.]*.npz"))[: options.limit]):
         case, place = load_case(path), options.out / path.name
         first, step = options.share
-        is_made = case.image_hu is None or case.group == "phantom"
-        if is_made or number % step != first or place.is_file():
+        if case.image_hu is None or is_synthetic(case) or number % step != first or place.is_file():
             continue
         volume = Volume(
             np.asarray(case.image_hu)[None], Grid(case.labels.shape, np.diag([*SPEC.spacing_mm, 1.0])), "CT"

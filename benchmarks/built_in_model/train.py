@@ -27,7 +27,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from curate import curated
+from curate import curated, listed
 from painting import paint, recontrast
 from specification import SPEC
 from vocabulary import MIRRORED
@@ -112,7 +112,7 @@ def main() -> int:
     loop = replace(loop, windows=max(loop.windows, arguments.workers), precision=best_precision("cpu"))
     recipe = replace(recipe, loop=loop)
     cases = [
-        curated(case, arguments.curated) if arguments.curated else case
+        curated(case, arguments.curated)
         for path in sorted(arguments.cache.glob("[!.]*.npz"))
         if (case := load_case(path)).group in recipe.shares
     ]
@@ -122,7 +122,7 @@ def main() -> int:
     )
     learner = Learner(started(arguments.stage, arguments.start, loop.seed), recipe.optimisation)
     try:
-        with opened(arguments.run, asdict(recipe)) as run:
+        with opened(arguments.run, {**asdict(recipe), "curated": listed(arguments.curated)}) as run:
             train(task, learner, run, loop, workers=arguments.workers, clock=time.process_time)
     except InterruptedRun as interrupted:
         print(interrupted, file=sys.stderr)

@@ -325,7 +325,7 @@ def test_who_trains_in_bf16_where_it_is_imitated_is_told(
 ) -> None:
     monkeypatch.setattr(precision, "_has_fast_bf16", lambda: has_it)
     run_in(tmp_path, LineTask(), settings(steps=2, precision="bf16"))
-    assert sum("imitates bf16" in record.message for record in caplog.records) == warnings
+    assert sum("no bf16 in hardware" in record.message for record in caplog.records) == warnings
 
 
 def test_metrics_of_a_resumed_run_are_those_of_the_uninterrupted_one_and_say_what_was_done_again(

@@ -23,6 +23,10 @@ from vesalius.training.recipes import (
     VESALIUS_SMALL,
     VESALIUS_SMALL_BEGIN,
     VESALIUS_SMALL_CLICKS,
+    VESALIUS_SMALL_STAGE_1,
+    VESALIUS_SMALL_STAGE_2,
+    VESALIUS_SMALL_STAGE_3,
+    VESALIUS_SMALL_STAGE_4,
     ClickPrompting,
     VistaRecipe,
     for_machine,
@@ -84,6 +88,10 @@ def test_stages_freeze_what_vista3d_s_freeze() -> None:
         (STAGE_4, {"automatic_decoder", "class_head"}),
         (FINETUNE, {"encoder", "point_decoder", "point_head", "automatic_decoder", "class_head"}),
         (VESALIUS_SMALL_CLICKS, {"point_decoder", "point_head"}),
+        (VESALIUS_SMALL_STAGE_1, {"encoder", "point_decoder", "point_head"}),
+        (VESALIUS_SMALL_STAGE_2, {"encoder", "point_decoder", "point_head"}),
+        (VESALIUS_SMALL_STAGE_3, {"automatic_decoder", "class_head"}),
+        (VESALIUS_SMALL_STAGE_4, {"automatic_decoder", "class_head"}),
     ):
         learner = Learner(new_network(CLICK_SPEC, seed=0), chosen.optimisation)
         found = {name.split(".")[0] for name, p in learner.network.named_parameters() if p.requires_grad}

@@ -90,7 +90,7 @@ def train(
     begun, saved, failed = clock() - standing.trained_s, clock(), 0
     parameters, share = learning_parameters(learner.network), team.share(settings.windows)
     on_processor = parameters[0].device.type == "cpu"
-    _say_if_imitated(settings.precision, parameters[0].device.type)
+    _say_if_imitated(settings.precision, parameters[0].device.type, team)
     at_once = workers if on_processor else 1
     if draw_ahead is None:
         draw_ahead = 0 if on_processor else 2 * len(share)
@@ -144,10 +144,10 @@ def _drawn(task: Task[Trained, Sample] | Taught[Trained, Sample, Lesson], seed: 
     return task.draw(np.random.default_rng(seed))
 
 
-def _say_if_imitated(precision: Precision, device: str) -> None:
-    """Log it where a training is to compute in bf16 on a device that has none of its own."""
-    if precision == "bf16" and best_precision(device) == "fp32":
-        log.warning("%s only imitates bf16 here: precision='fp32' in LoopSettings is several times faster", device)
+def _say_if_imitated(precision: Precision, device: str, team: Team) -> None:
+    """Log it where a training is to compute in bf16 on a device that is not known to have any of its own."""
+    if team.is_first and precision == "bf16" and best_precision(device) == "fp32":
+        log.warning("no bf16 in hardware that is known of (%s): fp32 may be faster, see `vesalius doctor`", device)
 
 
 class _Look(NamedTuple):
