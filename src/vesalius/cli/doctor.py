@@ -66,7 +66,7 @@ def _lines(machine: Mapping[str, Any], reasons: Sequence[str], checks: Sequence[
     yield f"processor  {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads"
     hardware = "in hardware" if machine["bf16_in_hardware"] else "not in hardware"
     yield f"bf16       {hardware}{', AMX' if machine['amx'] else ''}"
-    yield f"speed      {', '.join(f'{name} {speed:.0f} GFLOP/s' for name, speed in machine['gflops'].items())}"
+    yield f"speed      {', '.join(f'{name} {speed:.3g} GFLOP/s' for name, speed in machine['gflops'].items())}"
     free, total = machine["available_bytes"] / 1e9, machine["memory_bytes"] / 1e9
     yield f"memory     {free:.1f} of {total:.1f} GB free"
     yield f"gpu        {machine['gpu'] or 'none'}"

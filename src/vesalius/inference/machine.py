@@ -184,7 +184,7 @@ def environment() -> dict[str, Any]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Say what this machine has and how fast it convolves; takes about a second."""
+    """Say what this machine has and how fast it convolves; takes a second or two, whatever it imitates."""
     speeds = {name: measure_flops_per_second(VistaArchitecture(), name) for name in DTYPES}
     return {
         **environment(),

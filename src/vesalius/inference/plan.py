@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 
 import psutil
 import torch
@@ -40,6 +40,11 @@ _EFFICIENCY = {"winograd": 1.1, "direct": 0.75}
 """Speed of a whole pass as part of the speed of a direct convolution: Winograd's halves the multiplications.
 1.2 was measured with the full width on one quiet core, 1.0 beside other work; 0.75 is an estimate for processors
 with tiles for bf16, none of which was at hand."""
+_TIMED_SIDES = (16, 48)
+"""Voxels along the sides of the convolutions that are timed; the last tells, unless it would take too long."""
+_LONGEST_TIMING_S = 10.0
+_TIMINGS = 4
+_LONG_ENOUGH_S = 1.0
 _LABEL_SECONDS_PER_VOXEL = 6e-8
 _LABEL_BYTES_PER_ROW = 4 * (1 << 15)
 SECONDS_OF_START = 3.0
@@ -418,18 +423,30 @@ def window_flops(architecture: PromptArchitecture, window_size: Triple) -> int:
 def measure_flops_per_second(architecture: PromptArchitecture, precision: Precision) -> float:
     """Time the convolution that dominates a pass, for a fraction of a second; the best of a few, once a process.
 
-    Every run plans three times, and a batch for every scan.
+    Every run plans three times, and a batch for every scan. Where a device imitates a precision, which can be two
+    hundred times slower, a small convolution has to tell.
     """
-    width, side, dtype = architecture.width, 48, DTYPES[precision]
+    width, dtype = architecture.width, DTYPES[precision]
     weight = torch.randn(width, width, 3, 3, 3).to(dtype).to(memory_format=torch.channels_last_3d)
-    image = torch.randn(1, width, side, side, side).to(dtype).to(memory_format=torch.channels_last_3d)
-    best = math.inf
+    speed = 0.0
+    for side in _TIMED_SIDES:
+        flops = 2 * 27 * width * width * side**3
+        if speed and flops / speed > _LONGEST_TIMING_S:
+            break
+        image = torch.randn(1, width, side, side, side).to(dtype).to(memory_format=torch.channels_last_3d)
+        speed = flops / fastest(partial(torch.nn.functional.conv3d, image, weight, padding=1))
+    return speed
+
+
+def fastest(run: Callable[[], object]) -> float:
+    """Return the least of a few times of a computation, in seconds; after a second of it, of those it took."""
+    times: list[float] = []
     with torch.inference_mode():
-        for _ in range(4):
+        while len(times) < _TIMINGS and sum(times) < _LONG_ENOUGH_S:
             start = time.perf_counter()
-            torch.nn.functional.conv3d(image, weight, padding=1)
-            best = min(best, time.perf_counter() - start)
-    return 2 * 27 * width * width * side**3 / best
+            run()
+            times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def resident_bytes() -> int:

@@ -9,12 +9,10 @@ patch into four tiles. Larger slices, and all where an overlap is asked for, are
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 
-import numpy as np
 import torch
 
 from vesalius.allowance import available_bytes
@@ -27,6 +25,7 @@ from vesalius.inference.plan import (
     DTYPES,
     SECONDS_OF_START,
     check_card,
+    fastest,
     forecast_as_dict,
     gigabytes,
     largest_phase,
@@ -385,17 +384,6 @@ def measure_speeds(width: int, precision: Precision) -> Speeds:
     dtype, tokens = DTYPES[precision], 1024
     rows, kernel = torch.randn(tokens, width).to(dtype), torch.randn(4 * width, width).to(dtype)
     heads = torch.randn(1, max(1, width // 64), tokens, 64).to(dtype)
-    with torch.inference_mode():
-        maps = _fastest(lambda: torch.nn.functional.linear(rows, kernel))
-        attention = _fastest(lambda: torch.nn.functional.scaled_dot_product_attention(heads, heads, heads))
+    maps = fastest(partial(torch.nn.functional.linear, rows, kernel))
+    attention = fastest(partial(torch.nn.functional.scaled_dot_product_attention, heads, heads, heads))
     return 8 * tokens * width**2 / maps, 4 * tokens**2 * heads.shape[1] * 64 / attention
-
-
-def _fastest(run: Callable[[], object]) -> float:
-    """Return the least of a few times, in seconds."""
-    times = []
-    for _ in range(4):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return float(np.min(times))
