@@ -49,6 +49,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "cache_formats",
         "augmentation",
         "supervoxels",
+        "built_in_model_stages",
     ),
     "Slices": ("slice", "meddinov3", "pretraining", "promptable_vit", "image_probes"),
 }
@@ -107,6 +108,15 @@ SENTENCES: Mapping[str, str] = {
     "{sarcoma[images never seen][nothing][n]}, on whose images nothing was chosen or learnt, "
     "{sarcoma[images never seen][nothing][after 5][mean]:.2f} after 5, balls "
     "{sarcoma[images never seen][balls][after 5][mean]:.2f}",
+    "built_in_model_stages.json": "The built-in model's network taught on by VISTA3D's four stages in order (76 "
+    "minutes of a core; the weights inside the package are those before it): mean Dice of brainstem, cord, "
+    "parotids and mandible {head-neck[summary][mean of the five][mean]:.3f}, larynx {head-neck[summary][larynx][mean]:.2f}, "
+    "esophagus {head-neck[summary][esophagus][mean]:.2f}; one torso: liver {torso[summary][liver][mean]:.2f}, "
+    "stomach {torso[summary][stomach][mean]:.2f}",
+    "built_in_model_stages_clicks.json": "The same, by clicks, as a mean over the five structures: "
+    "{head-neck[over structures][the five][automatic][after 0][mean]:.3f} before, "
+    "{head-neck[over structures][the five][automatic][after 5][mean]:.3f} after 5, from nothing "
+    "{head-neck[over structures][the five][nothing][after 5][mean]:.3f}",
     "cache_formats.json": "A window of {window}³ out of a prepared case of {side}³ (a busy machine): Blosc2 "
     "{stores[blosc2-zstd5][window_ms]:.0f} ms, Zarr {stores[zarr][window_ms]:.0f} ms, one compressed NumPy file "
     "{stores[npz][window_ms]:.0f} ms",

@@ -220,6 +220,13 @@ def test_the_result_is_not_changed_by_being_looked_at():
     assert np.array_equal(before[1], labels.data)
 
 
+def test_a_ct_that_does_not_say_so_is_windowed_as_one():
+    volume, _ = torso()
+    assert preview._window(replace(volume, modality="unknown")) == preview.SOFT_TISSUE_HU
+    shifted = replace(volume, data=volume.data + 1024, modality="unknown")
+    assert preview._window(shifted) != preview.SOFT_TISSUE_HU
+
+
 def test_an_mr_image_is_windowed_by_its_own_values():
     volume, labels = torso()
     mr = replace(volume, data=(volume.data.astype(np.float32) + 1000) * 7, modality="MR")

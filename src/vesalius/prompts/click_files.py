@@ -111,7 +111,9 @@ def _parse(path: Path) -> Any:
             raise _malformed(path, f"{path.name} of {size} bytes", f"at most {_LARGEST_BYTES} bytes of clicks")
         return json.loads(path.read_text("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except OSError as error:
-        raise _malformed(path, f"{path}: {error.strerror}", "a file of clicks that can be read") from None
+        raise FileFormatError(
+            expected="a file of clicks that can be read", got=f"{path}: {error.strerror}", do="check the path"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise _malformed(path, f"{path.name}: {str(error)[:200]}", "clicks as JSON in UTF-8") from None
 

@@ -70,12 +70,11 @@ class PointPrompt:
             i, j, k = grid.to_voxel(np.asarray(self.ras_mm, dtype=np.float64)).tolist()
         reach = 0.5 + _ROUNDING  # half a voxel around the outermost centres
         if not all(-reach <= at <= side - 1 + reach for at, side in zip((i, j, k), grid.shape, strict=True)):
-            given = (
-                f"RAS {_written(self.ras_mm)} mm" if self.ras_mm is not None else f"voxel {_written(self.voxel)}"
-            )
+            place = f"voxel {_written((i, j, k))}"
+            given = place if self.ras_mm is None else f"RAS {_written(self.ras_mm)} mm, which is {place}"
             raise UsageError(
                 expected=f"a click inside the volume's {' x '.join(map(str, grid.shape))} voxels",
-                got=f"{given}, which is voxel {_written((i, j, k))}",
+                got=given,
                 do="check that the click was made on this volume, and whether it is in millimetres or in voxels",
             )
         return i, j, k

@@ -468,5 +468,8 @@ VESALIUS_SMALL_STAGE_4 = replace(
 )
 """Stage 4: class prompts without pseudo labels, on the spec's own window, with a rate that only falls.
 
-Command and data: as before it. Time: its minutes. Score: SCORE
+Command and data: as before it. Time: its minutes. Score: five structures of the head in 16 scans 0.768 by name,
+0.805 after five clicks more, 0.720 from nothing; the stomach of one torso 0.33
+(``benchmarks/results/built_in_model_stages.json``, ``built_in_model_stages_clicks.json``). The weights inside the
+package, the first edition's, have 0.764, 0.805, 0.749 and 0.57, and stay.
 """

@@ -18,6 +18,7 @@ from vesalius.errors import GeometryError
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.labels.findings import Finding, Findings
 from vesalius.labels.structure import Colour
+from vesalius.transforms.intensity import not_hounsfield
 from vesalius.views.planes import AXIAL, CORONAL, SAGITTAL, Plane, best_indices, picture, thinned
 from vesalius.views.projection import coronal_projection
 
@@ -130,8 +131,13 @@ def _fitted(extent_mm: Sequence[float]) -> tuple[tuple[int, int], float]:
     return (max(1, round(extent_mm[0] / scale)), max(1, round(extent_mm[1] / scale))), scale
 
 
+def _is_ct(volume: Volume) -> bool:
+    """Say whether values are Hounsfield units: NIfTI and its like do not say what made an image, but air tells."""
+    return volume.modality == "CT" or (volume.modality == "unknown" and not_hounsfield(volume.data[0]) is None)
+
+
 def _window(volume: Volume) -> tuple[float, float]:
-    if volume.modality == "CT":
+    if _is_ct(volume):
         return SOFT_TISSUE_HU
     sample = thinned(volume.data[0])[0].astype(np.float32)
     low, high = np.percentile(sample[np.isfinite(sample)], (1, 99.5)) if np.isfinite(sample).any() else (0, 1)
@@ -145,7 +151,7 @@ def _draw_title(draw: ImageDraw.ImageDraw, volume: Volume, findings: Findings) -
     shape = " x ".join(map(str, volume.grid.shape))
     spacing = " x ".join(f"{side:.3g}" for side in volume.grid.spacing_mm)
     low, high = _window(volume)
-    unit = " HU" if volume.modality == "CT" else ""
+    unit = " HU" if _is_ct(volume) else ""
     detail = f"{shape} voxels of {spacing} mm; grey from {low:.4g} to {high:.4g}{unit}"
     draw.text((_MARGIN, 40), detail, font=_font(13), fill=_FAINT)
     convention = "radiological convention: the patient's right is on the picture's left"
