@@ -110,9 +110,9 @@ SENTENCES: Mapping[str, str] = {
     "{sarcoma[images never seen][balls][after 5][mean]:.2f}",
     "built_in_model_stages.json": "The built-in model's network taught on by VISTA3D's four stages in order (76 "
     "minutes of a core; the weights inside the package are those before it): mean Dice of brainstem, cord, "
-    "parotids and mandible {head-neck[summary][mean of the five][mean]:.3f}, larynx {head-neck[summary][larynx][mean]:.2f}, "
-    "esophagus {head-neck[summary][esophagus][mean]:.2f}; one torso: liver {torso[summary][liver][mean]:.2f}, "
-    "stomach {torso[summary][stomach][mean]:.2f}",
+    "parotids and mandible {head-neck[summary][mean of the five][mean]:.3f}, larynx "
+    "{head-neck[summary][larynx][mean]:.2f}, esophagus {head-neck[summary][esophagus][mean]:.2f}; one torso: liver "
+    "{torso[summary][liver][mean]:.2f}, stomach {torso[summary][stomach][mean]:.2f}",
     "built_in_model_stages_clicks.json": "The same, by clicks, as a mean over the five structures: "
     "{head-neck[over structures][the five][automatic][after 0][mean]:.3f} before, "
     "{head-neck[over structures][the five][automatic][after 5][mean]:.3f} after 5, from nothing "
