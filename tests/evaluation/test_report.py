@@ -14,7 +14,7 @@ from evaluation.scenes import labels
 from vesalius.errors import DiskError
 from vesalius.evaluation.benchmark import Evaluation
 from vesalius.evaluation.csv_tables import classes_csv, scores_csv
-from vesalius.evaluation.report import as_text, render, write_report
+from vesalius.evaluation.report import as_text, notes, render, write_report
 from vesalius.evaluation.scores import ScoringOptions, score_case
 from views.page_parser import Page
 
@@ -73,6 +73,15 @@ def test_the_page_shows_the_numbers_and_runs_nothing() -> None:
     assert any(row[0] == "mean over classes" for row in page.rows)
     for words in ("missed altogether", "where the reference has none", "not compared", "<script> in one"):
         assert words in page.text
+
+
+def test_of_many_classes_that_one_side_lacks_the_first_are_named_and_the_rest_counted() -> None:
+    lacking = replace(evaluation(), only_in_references={f"vertebra {number}": 1 for number in range(1, 25)})
+    (line,) = [note for note in notes(lacking) if "the results say nothing" in note]
+    assert line.endswith("vertebra 9, vertebra 10 and 14 more")
+    few = replace(lacking, only_in_references={"vertebra 1": 1, "vertebra 2": 1})
+    (line,) = [note for note in notes(few) if "the results say nothing" in note]
+    assert line.endswith(": vertebra 1, vertebra 2")
 
 
 def test_the_lines_of_a_terminal_fit_their_columns() -> None:

@@ -22,6 +22,8 @@ from vesalius.metrics.intervals import Interval
 from vesalius.views.page import box, cell, facts, heading, name_cell, number, page, table
 
 _WORST = 12
+_MOST_LISTED = 10
+"""Names in a line of the terminal or the page; ``evaluation.json`` has all."""
 
 
 def write_report(
@@ -154,12 +156,20 @@ def notes(evaluation: Evaluation) -> list[str]:
         (evaluation.only_in_references, "the results say nothing about"),
         (evaluation.only_in_results, "the references say nothing about"),
     ]
-    said = [f"not compared, because {why} them: {', '.join(names)}" for names, why in only if names]
+    said = [f"not compared, because {why} them: {_listed(names)}" for names, why in only if names]
     counted = {canonical(score.name) for score in evaluation.scores if score.detection is not None}
     strange = [name for name in evaluation.options.lesions if canonical(name) not in counted]
     if strange:
         said.append(f"lesions were not counted, because no such class was compared: {', '.join(strange)}")
     return said
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    """Return names in a row; of a whole vocabulary the first, and how many more there are."""
+    names = list(counts)
+    if len(names) <= _MOST_LISTED:
+        return ", ".join(names)
+    return f"{', '.join(names[:_MOST_LISTED])} and {len(names) - _MOST_LISTED} more"
 
 
 def _warnings(evaluation: Evaluation) -> list[str]:
