@@ -156,7 +156,7 @@ def notes(evaluation: Evaluation) -> list[str]:
         (evaluation.only_in_references, "the results say nothing about"),
         (evaluation.only_in_results, "the references say nothing about"),
     ]
-    said = [f"not compared, because {why} them: {_listed(names)}" for names, why in only if names]
+    said = [f"not compared, because {why} them: {_first_of(names)}" for names, why in only if names]
     counted = {canonical(score.name) for score in evaluation.scores if score.detection is not None}
     strange = [name for name in evaluation.options.lesions if canonical(name) not in counted]
     if strange:
@@ -164,7 +164,7 @@ def notes(evaluation: Evaluation) -> list[str]:
     return said
 
 
-def _listed(counts: Mapping[str, int]) -> str:
+def _first_of(counts: Mapping[str, int]) -> str:
     """Return names in a row; of a whole vocabulary the first, and how many more there are."""
     names = list(counts)
     if len(names) <= _MOST_LISTED:
