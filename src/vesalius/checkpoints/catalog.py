@@ -134,19 +134,20 @@ FLEXICT_SPEC = replace(
 SAM_SPECS = tuple(
     ModelSpec(
         name=f"sam-{letter}",
-        version="SA-1B",
+        version="unknown",
         architecture=sizes,
         spacing_mm=(0.4, 0.4, 0.0),
         orientation="PLS",
         window_hu=(-1000.0, 1000.0),
         window_size=(1024, 1024, 1),
-        licence="Apache-2.0",
-        provenance="Segment Anything as published by Meta; learnt from photographs",
-        citation="Kirillov et al., Segment Anything, ICCV 2023, arXiv:2304.02643",
+        licence="unknown",
+        provenance="a checkpoint in the layout of Segment Anything; its names say no more of where it comes from",
+        citation="Network: Kirillov et al., Segment Anything, ICCV 2023, arXiv:2304.02643",
     )
     for letter, sizes in (("b", SAM_BASE), ("l", SAM_LARGE), ("h", SAM_HUGE))
 )
-"""How VISTA3D shows CT to SAM. A slice of any size fills the window; the spacing is what one of 40 cm then has."""
+"""The published sizes, and how VISTA3D shows CT to them. Others trained on from them (MedSAM): a file does not say
+whose weights it holds. A slice of any size fills the window; the spacing is what one of 40 cm then has."""
 
 _DINOV3_LICENCE_NOTE = (
     "The DINOv3 License covers commercial use; whoever passes on these weights, or weights learnt from them, does "

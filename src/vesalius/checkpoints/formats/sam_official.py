@@ -109,23 +109,20 @@ def translate(shapes: Mapping[str, Shape]) -> SamTranslation:
 
 
 def spec_of(translation: SamTranslation) -> ModelSpec:
-    """Return the spec of a checkpoint: that of the published one of its sizes, or of the same kind and unnamed.
+    """Return the spec of a checkpoint, named by its sizes if they are published ones.
 
-    The layout carries no name and no licence, and a file that was trained on has the same names.
+    The layout does not say who made a file, and under what licence: one that was trained on (MedSAM) has the same
+    names.
     """
     architecture = translation.architecture
-    provenance = "a checkpoint in the layout of Segment Anything; its names say no more about where it comes from"
     for published in SAM_SPECS:
         if published.architecture == architecture:
-            return replace(published, provenance=provenance)
+            return published
     return replace(
         SAM_SPECS[0],
         name="sam-unnamed",
-        version="unknown",
         architecture=architecture,
         window_size=(architecture.side, architecture.side, 1),
-        licence="unknown",
-        provenance=provenance,
     )
 
 
