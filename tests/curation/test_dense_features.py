@@ -14,6 +14,7 @@ from vesalius.curation import dense_features as room
 from vesalius.curation.dense_features import FeatureMap, Reduction, dense_features
 from vesalius.models.build import build
 from vesalius.models.sam import Sam
+from vesalius.models.vit import Vit
 from vesalius.spec import ModelSpec, PromptedVitArchitecture
 
 BLOB = (slice(4, 8), slice(16, 20), slice(10, 14))
@@ -135,6 +136,19 @@ def test_a_smaller_window_shows_sam_smaller_slices() -> None:
     maps = dense_features(network, spec, blob_scan(), spacing_mm=2.0, channels=4)
     assert {shape[2:] for shape in seen} == {(32, 32)}
     assert maps[0].data.shape == (4, 11, 13, 18)
+
+
+@pytest.mark.parametrize(("spec", "at_once"), [(SAM, 1), (SPECS["slices"], 4)], ids=["SAM", "slices"])
+def test_every_slice_is_shown_once_and_to_sam_alone(spec: ModelSpec, at_once: int) -> None:
+    torch.manual_seed(0)
+    network = build(spec.architecture).eval()
+    assert isinstance(network, Sam | Vit)
+    seen: list[int] = []
+    network.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))
+    maps = dense_features(network, spec, blob_scan(), spacing_mm=2.0, channels=4)
+    assert [one.data.shape[axis] for one, axis in zip(maps, (3, 2, 1), strict=True)] == [18, 26, 22]
+    assert sum(seen) == 18 + 26 + 22
+    assert max(seen) == at_once
 
 
 def test_a_map_is_interpolated_where_its_voxels_lie_and_a_part_equals_the_whole() -> None:

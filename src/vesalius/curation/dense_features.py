@@ -12,7 +12,7 @@ radiologists see them, and SAM's are enlarged before they are filled up to a squ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import assert_never
@@ -48,6 +48,7 @@ _SAM_STEP = 2
 """Voxels, at least, that a cell of SAM's features is wide: finer ones are averaged. Its own are finer than the
 voxels of most scans, and VISTA3D smooths them by three voxels before it divides."""
 _SLICES_AT_ONCE = 4
+"""Of transformers that see a few hundred pixels a side. SAM, which sees 1024, is shown one slice at a time."""
 _SAMPLED_SLICES = 6
 """Along each axis, for the basis of the principal components."""
 _SAMPLED_WINDOWS = 8
@@ -140,8 +141,8 @@ def _of_slices(
     encoder: Vit | PromptedVit | Sam, spec: ModelSpec, scan_hu: Volume3, spacing_mm: float, channels: int
 ) -> tuple[FeatureMap, ...]:
     views = [_View(encoder, spec, scan_hu, codes, spacing_mm) for codes in ORIENTATION.values()]
-    samples = [view.encoded(_evenly(view.count, _SAMPLED_SLICES)) for view in views]
-    reduction = Reduction.fit(torch.cat([rearrange(some, "n d h w -> (n h w) d") for some in samples]), channels)
+    samples = [rearrange(one, "d y x -> (y x) d") for view in views for one in view.sampled()]
+    reduction = Reduction.fit(torch.cat(samples), channels)
     maps = [view.features(reduction) for view in views]
     return tuple(FeatureMap(one, _step(scan_hu.shape, one.shape[1:])) for one in maps)
 
@@ -153,6 +154,7 @@ class _Sight:
     size: tuple[int, int]
     """Pixels to which they are brought: whole patches or cells, so that features cover a slice exactly."""
     encode: Callable[[Tensor], Tensor]  # [n 1 h w] -> [n d y x]
+    at_once: int = _SLICES_AT_ONCE
 
 
 def _sight_of_tokens(encoder: Vit | PromptedVit, spec: ModelSpec, sides_mm: tuple[float, float]) -> _Sight:
@@ -179,7 +181,7 @@ def _sight_of_sam(network: Sam, spec: ModelSpec, shape: tuple[int, int]) -> _Sig
         found = network(functional.pad(images, (0, beyond, 0, below)))[:, :, :rows, :columns].float()
         return functional.interpolate(found, size=kept, mode="bilinear", antialias=True)
 
-    return _Sight((height, width), encode)
+    return _Sight((height, width), encode, at_once=1)
 
 
 class _View:
@@ -198,29 +200,29 @@ class _View:
             if isinstance(encoder, Sam)
             else _sight_of_tokens(encoder, spec, (height * spacing_mm, width * spacing_mm))
         )
+        self._sampled: dict[int, Tensor] = {}
 
-    def encoded(self, numbers: Sequence[int]) -> Float[Tensor, "n d y x"]:
-        """Return what the encoder makes of some slices."""
-        found = []
-        for start in range(0, len(numbers), _SLICES_AT_ONCE):
-            some = (
-                self._slices[:, :, torch.as_tensor(list(numbers[start : start + _SLICES_AT_ONCE]))].clone().float()
-            )
-            image = normalise_hu_(some, self._spec).permute(2, 0, 1)[:, None]
-            image = functional.interpolate(image, size=self._sight.size, mode="bilinear", antialias=True)
-            found.append(self._sight.encode(image.to(self._device)).float().cpu())
-        return torch.cat(found)
+    def sampled(self) -> Iterable[Float[Tensor, "d y x"]]:
+        """Return what the encoder makes of a few slices, which ``features`` does not ask it for again."""
+        numbers = _evenly(self.count, _SAMPLED_SLICES)
+        self._sampled = dict(zip(numbers, self._encoded(numbers), strict=True))
+        return self._sampled.values()
 
     def features(self, reduction: Reduction) -> Float[Tensor, "c x y z"]:
         """Return all slices' features, turned back as the scan lies."""
-        parts = [
-            torch.stack(
-                [reduction.apply(one) for one in self.encoded(range(start, min(start + 32, self.count)))], 3
-            )
-            for start in range(0, self.count, 32)
-        ]
+        known, numbers = self._sampled, range(self.count)
+        others = self._encoded([number for number in numbers if number not in known])
+        reduced = [reduction.apply(known[number] if number in known else next(others)) for number in numbers]
         back, flips = _inverse(self._order, self._flips)
-        return torch.stack([_turned(channel, back, flips) for channel in torch.cat(parts, 3)])
+        return torch.stack([_turned(channel, back, flips) for channel in torch.stack(reduced, 3)])
+
+    def _encoded(self, numbers: Sequence[int]) -> Iterator[Float[Tensor, "d y x"]]:
+        """Yield what the encoder makes of some slices."""
+        for start in range(0, len(numbers), self._sight.at_once):
+            some = self._slices[:, :, list(numbers[start : start + self._sight.at_once])].clone().float()
+            image = normalise_hu_(some, self._spec).permute(2, 0, 1)[:, None]
+            image = functional.interpolate(image, size=self._sight.size, mode="bilinear", antialias=True)
+            yield from self._sight.encode(image.to(self._device)).float().cpu()
 
 
 def _turned(data: Tensor, order: Sequence[int], flips: Sequence[bool]) -> Tensor:
