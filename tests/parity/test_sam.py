@@ -66,7 +66,8 @@ def test_encoder_and_upscaling_equal_theirs(golden: dict[str, Tensor]) -> None:
     assert worst(toy(), golden) <= TOLERANCE
 
 
-def test_images_of_another_size_than_learnt_equal_theirs(golden: dict[str, Tensor]) -> None:
+def test_images_of_another_size_equal_theirs_once_positions_are_brought_to_it(golden: dict[str, Tensor]) -> None:
+    """Only tables of distances are interpolated by them; the positions they were given are torch's, as ours are."""
     assert worst(toy(grid=6), golden, "interpolated") <= TOLERANCE
 
 
@@ -182,7 +183,24 @@ def test_a_fault_in_the_network_is_seen(
     assert worst(network, golden) > 10 * TOLERANCE
 
 
-def test_positions_and_distances_of_another_size_matter(golden: dict[str, Tensor]) -> None:
-    network = toy(grid=6)
+def no_rows_in_the_whole_image(network: Sam, patch: pytest.MonkeyPatch) -> None:
     zeroed(network, "encoder.blocks.1.attention.row_distances")
+
+
+def positions_of_the_nearest_patch(network: Sam, patch: pytest.MonkeyPatch) -> None:
+    """Take them from where each patch lies, without a mixture of its neighbours."""
+
+    def wrong(rows: int, columns: int) -> Tensor:
+        learnt = network.encoder.position.permute(0, 3, 1, 2)
+        return nn.functional.interpolate(learnt, size=(rows, columns), mode="nearest").permute(0, 2, 3, 1)
+
+    patch.setattr(network.encoder, "_positions", wrong)
+
+
+@pytest.mark.parametrize("mutate", [no_rows_in_the_whole_image, no_positions, positions_of_the_nearest_patch])
+def test_a_fault_with_images_of_another_size_is_seen(
+    golden: dict[str, Tensor], mutate: Mutation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = toy(grid=6)
+    mutate(network, monkeypatch)
     assert worst(network, golden, "interpolated") > 10 * TOLERANCE
