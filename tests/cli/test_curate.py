@@ -94,6 +94,7 @@ def test_supervoxels_by_sam_as_its_publisher_stores_it(tmp_path: Path, capsys: p
     assert main([*words, "-o", str(store), "--segments", "20", "--spacing", "4", "--device", "cpu"]) == 0
     assert json.loads(capsys.readouterr().out)["made"] == 2
     cases = [case for case in read_list(tmp_path / "data" / "sv.json").cases if case.supervoxels is not None]
+    assert len(cases) == 2
     for case in cases:
         assert case.supervoxels is not None
         assert 5 <= len(np.unique(read_labels(case.supervoxels).data)) <= 60
