@@ -1,11 +1,12 @@
-"""Supervoxels by the built-in encoder: whether memory grows with the scan, and how well parts follow structures.
+"""Supervoxels: whether memory grows with the scan, how well parts follow structures, and what SAM takes.
 
 Memory: a phantom and one of twice the slices, each divided in a process of its own (``VmHWM``), at 1.5 mm and with
-the settings users get. Following: prepared scans of head and neck, at the 4 mm that they are kept at. A structure's
-Dice is what the parts allow: those of which more than half lies in it are taken. Beside it stands the same for
-cubes, as many as there are parts in the body: parts that follow nothing. Structures of fewer than ``LEAST`` voxels
-are left out. With 400 parts a scan, the default, nearly every structure is smaller than a part, so most settings
-are compared with ten times as many.
+the settings users get. Following: prepared scans of head and neck, on the grid that they are kept at, divided on
+voxels of 4 mm. A structure's Dice is what the parts allow: those of which more than half lies in it are taken.
+Beside it stands the same for cubes, as many as there are parts in the body: parts that follow nothing. Structures
+of fewer than ``LEAST`` voxels are left out. With 400 parts a scan, the default, nearly every structure is smaller
+than a part, so most settings are compared with ten times as many. SAM: its ViT-B with random weights, asked for one
+slice, as the job asks it; any slice fills its window.
 
     python benchmarks/supervoxels.py [--scans 2 --slices 140 --jobs 1]
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterable
@@ -25,11 +27,17 @@ import numpy as np
 import torch
 
 import sides
+
+sys.path.insert(0, str(Path(__file__).parent / "built_in_model"))
+from specification import SPEC
+
+from vesalius.checkpoints.catalog import SAM_SPECS
 from vesalius.checkpoints.load import load_any
 from vesalius.curation.supervoxels import SupervoxelSettings, supervoxels_of
 from vesalius.data.phantom import PhantomConfig, make_phantom
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
+from vesalius.models.build import build
 
 GROUP = "head-neck"
 COMPACTNESS = (0.001, 0.01, 0.1)
@@ -40,8 +48,10 @@ SETTINGS = (
 )
 """Segments, channels, compactness."""
 SPACING_MM = 4.0
+"""Of the voxels divided; about the scans' own."""
 PLANE = (128, 128)
 LEAST = 30
+HALVINGS = 16
 
 
 def main() -> None:
@@ -49,22 +59,24 @@ def main() -> None:
     options = parse()
     torch.set_num_threads(1)
     if options.side:
-        print(json.dumps(follow(options) if options.side == "following" else divide_phantom(options.slices)))
+        measure = {"sam": encode_by_sam, "following": follow}.get(options.side, divide_phantom)
+        print(json.dumps(measure(options)))
         return
     folder = options.folder or Path(tempfile.mkdtemp(prefix="supervoxels_"))
     scans = ["--cases", str(options.cases), "--group", options.group, "--scans", str(options.scans)]
     runs = [("", side, ["--slices", str(count * options.slices)]) for side, count in (("once", 1), ("twice", 2))]
-    *memory, following = sides.each_once(folder, __file__, [*runs, ("", "following", scans)], jobs=options.jobs)
-    rows = following["rows"]
-    for table in (memory, rows):
+    runs += [("", "following", scans), ("", "sam", [])]
+    *memory, following, sam = sides.each_once(folder, __file__, runs, jobs=options.jobs)
+    for table in (memory, list(following.values()), [sam]):
         sides.print_table([list(table[0]), *(list(row.values()) for row in table)])
-    about = {"plane": PLANE, "spacing_mm": 1.5, "scans": options.scans, "scans_spacing_mm": SPACING_MM}
-    sides.write_result("supervoxels", {**about, "least_voxels": LEAST, "memory": memory, "following": rows})
+    about = {"plane": PLANE, "spacing_mm": 1.5, "scans": options.scans, "scans_spacing_mm": SPEC.spacing_mm}
+    about |= {"divided_at_mm": SPACING_MM, "least_voxels": LEAST}
+    sides.write_result("supervoxels", {**about, "memory": memory, "following": following, "sam": sam})
 
 
-def divide_phantom(slices: int) -> dict[str, Any]:
+def divide_phantom(options: argparse.Namespace) -> dict[str, Any]:
     """Divide a phantom with the settings users get, and say what that took."""
-    model = load_any("vesalius-small")
+    model, slices = load_any("vesalius-small"), options.slices
     config = PhantomConfig(shape=(*PLANE, slices), spacing_mm=(1.5, 1.5, 1.5), overlaps=False)
     volume, _ = make_phantom(config)
     sides.forget_peak()
@@ -80,23 +92,38 @@ def divide_phantom(slices: int) -> dict[str, Any]:
     }
 
 
-def follow(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Return the mean of what parts allow, for each setting, over structures and scans."""
+@torch.inference_mode()
+def encode_by_sam(_options: argparse.Namespace) -> dict[str, Any]:
+    """Show SAM's ViT-B a slice, and say what that took beside its weights."""
+    height, width, _ = SAM_SPECS[0].window_size
+    network, image = build(SAM_SPECS[0].architecture).eval(), torch.rand(1, 1, height, width)
+    sides.forget_peak()
+    before, start = sides.peak_gigabytes(), time.process_time()
+    network(image)
+    seconds = time.process_time() - start
+    return {"pixels": height, "seconds": seconds, "beside_weights_gb": sides.peak_gigabytes() - before}
+
+
+def follow(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return setting -> the mean of what parts and cubes allow, over structures and scans, and their numbers."""
     model, scans = load_any("vesalius-small"), read_scans(options)
-    rows = []
+    rows = {}
     for segments, channels, compactness in SETTINGS:
         wanted = {"segments": segments, "channels": channels, "compactness": compactness}
         settings, start = SupervoxelSettings(**wanted, spacing_mm=SPACING_MM), time.process_time()
         divided = [(supervoxels_of(volume, model, settings).data, labels) for volume, labels in scans]
         seconds = (time.process_time() - start) / len(scans)
+        cubes = [(cubes_like(parts), labels) for parts, labels in divided]
         measured = {
             "dice": mean_of(allowed(parts, labels) for parts, labels in divided),
-            "dice_of_cubes": mean_of(allowed(cubes_like(parts), labels) for parts, labels in divided),
-            "parts": float(np.mean([len(np.unique(parts)) - 1 for parts, _ in divided])),
+            "dice_of_cubes": mean_of(allowed(parts, labels) for parts, labels in cubes),
+            "parts": [count(parts) for parts, _ in divided],
+            "cubes": [count(parts) for parts, _ in cubes],
             "structures": sum(len(allowed(parts, labels)) for parts, labels in divided),
         }
-        rows.append({**wanted, **measured, "seconds_a_scan": seconds})
-    return {"rows": rows}
+        name = f"{segments} segments, {channels} channels, compactness {compactness}"
+        rows[name] = {**wanted, **measured, "seconds_a_scan": seconds}
+    return rows
 
 
 def read_scans(options: argparse.Namespace) -> list[tuple[Volume, np.ndarray]]:
@@ -106,7 +133,7 @@ def read_scans(options: argparse.Namespace) -> list[tuple[Volume, np.ndarray]]:
         with np.load(path, allow_pickle=False) as file:
             if str(file["group"]) != options.group or not file["image"].size:
                 continue
-            grid = Grid(file["labels"].shape, np.diag([SPACING_MM] * 3 + [1.0]))
+            grid = Grid(file["labels"].shape, np.diag([*SPEC.spacing_mm, 1.0]))
             found.append((Volume(file["image"][None], grid, "CT"), file["labels"]))
         if len(found) == options.scans:
             break
@@ -127,12 +154,33 @@ def allowed(parts: np.ndarray, labels: np.ndarray) -> list[float]:
 
 
 def cubes_like(parts: np.ndarray) -> np.ndarray:
-    """Return about as many cubes as there are parts, in the voxels that have one."""
-    body = parts > 0
-    side = max(1, round((body.sum() / (len(np.unique(parts)) - 1)) ** (1 / 3)))
-    corners = [np.arange(length) // side for length in parts.shape]
+    """Return cubes in the voxels that have a part, of the side at which their number is nearest to that of parts.
+
+    Counted are cubes of which anything is in the body, as parts are. Fewer as they grow, but not at every step: the
+    nearest of all that halving the bounds comes by is taken.
+    """
+    wanted, bounds = count(parts), [min(SPEC.spacing_mm), 2 * max(SPEC.spacing_mm) * max(parts.shape)]
+    tried = []
+    for _ in range(HALVINGS):
+        side_mm = sum(bounds) / 2
+        tried.append(cubes_of(parts > 0, side_mm))
+        bounds[0 if count(tried[-1]) > wanted else 1] = side_mm
+    return min(tried, key=lambda cubes: abs(count(cubes) - wanted))
+
+
+def cubes_of(body: np.ndarray, side_mm: float) -> np.ndarray:
+    """Return a body cut into cubes: numbers from 1."""
+    corners = [
+        ((np.arange(length) + 0.5) * spacing // side_mm).astype(int)
+        for length, spacing in zip(body.shape, SPEC.spacing_mm, strict=True)
+    ]
     numbers = 1 + np.ravel_multi_index(np.ix_(*corners), [int(corner[-1]) + 1 for corner in corners])
     return np.where(body, numbers, 0)
+
+
+def count(parts: np.ndarray) -> int:
+    """Return how many parts there are."""
+    return int((np.bincount(parts.ravel())[1:] > 0).sum())
 
 
 def mean_of(scans: Iterable[list[float]]) -> float:
@@ -149,7 +197,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--slices", type=int, default=140, help="of the smaller phantom")
     parser.add_argument("--folder", type=Path, help="where what was measured is kept; by default a new one")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
-    parser.add_argument("--side", choices=("once", "twice", "following"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=("once", "twice", "following", "sam"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -1,9 +1,11 @@
-"""What the benchmarks share: a side that was finished is run once, and says how it was made."""
+"""What the benchmarks share: a side is run once and says how it was made; and the grid that one measures on."""
 # SPDX-License-Identifier: Apache-2.0
 
 from __future__ import annotations
 
+import argparse
 import ast
+import importlib
 import importlib.util
 import json
 import re
@@ -12,6 +14,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +35,13 @@ def sides() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def supervoxels(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    for name in ("built_in_model", "."):
+        monkeypatch.syspath_prepend(ROOT / "benchmarks" / name)
+    return importlib.import_module("supervoxels")
 
 
 @pytest.fixture
@@ -137,3 +147,25 @@ def test_make_bench_runs_every_script_that_measures_and_none_that_wants_argument
 def test_without_git_the_code_is_named_by_its_version(sides: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert sides.commit().startswith("vesalius ")
+
+
+def test_supervoxels_are_measured_on_the_grid_that_scans_are_prepared_on(
+    supervoxels: ModuleType, tmp_path: Path
+) -> None:
+    image = np.zeros((6, 5, 4), np.int16)
+    np.savez(tmp_path / "one.npz", group="head-neck", image=image, labels=image.astype(np.uint8))
+    ((volume, _),) = supervoxels.read_scans(argparse.Namespace(cases=tmp_path, group="head-neck", scans=2))
+    assert volume.grid.spacing_mm == supervoxels.SPEC.spacing_mm == (4.0, 4.0, 3.0)
+
+
+@pytest.mark.parametrize("wanted", [20, 60, 200])
+def test_cubes_are_as_many_as_the_parts_and_have_equal_sides(supervoxels: ModuleType, wanted: int) -> None:
+    places = np.indices((30, 32, 40)) - np.array([15, 16, 20])[:, None, None, None]
+    body = (places**2).sum(axis=0) < 200
+    parts = np.where(body, 1 + np.arange(body.size).reshape(body.shape) % wanted, 0)
+    cubes = supervoxels.cubes_like(parts)
+    assert ((cubes > 0) == body).all()
+    assert supervoxels.count(cubes) == pytest.approx(supervoxels.count(parts), rel=0.05)
+    widest = [max(int(np.ptp(axis[cubes == one])) + 1 for one in np.unique(cubes)[1:]) for axis in places]
+    sides_mm = np.array(widest) * supervoxels.SPEC.spacing_mm
+    assert np.ptp(sides_mm) < 2 * 4
