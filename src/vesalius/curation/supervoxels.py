@@ -115,7 +115,7 @@ def curate_supervoxels(
     refuse_foreign(store, listed)
     cache = Cache(store)
 
-    def key(case: ListedCase) -> str:
+    def key(case: ListedCase) -> str:  # no device: encoders compute in float32 on all
         facts = {"format": _FORMAT, "image": cache.sha256(case.image), "model": model_sha256, **asdict(settings)}
         return folder_name(case, {**facts, "expects": expectations_sha256(model.spec)})
 

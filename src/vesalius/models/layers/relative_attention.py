@@ -2,7 +2,8 @@
 
 Paper: Li et al. 2022, MViTv2, arXiv:2112.01526, section 4.1, as ViTDet (arXiv:2203.16527) and SAM use it
 (arXiv:2304.02643). Deliberate difference from SAM's code: the logits of some heads at a time. Those of a whole
-image of 64 x 64 patches are 64 MB for each head: an image takes a ViT-B 0.4 GB beside its weights instead of 1.9.
+image of 64 x 64 patches are 64 MB for each head; an image takes a ViT-B 0.4 GB beside its weights
+(``benchmarks/results/supervoxels.json``).
 """
 # SPDX-License-Identifier: Apache-2.0
 
