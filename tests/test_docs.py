@@ -19,6 +19,7 @@ import torch
 from vesalius.checkpoints.catalog import BUILTIN, CATALOG
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.cli.main import make_parser
+from vesalius.curation.supervoxels import SupervoxelSettings
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
 from vesalius.io.dicom_series import write_series
@@ -199,6 +200,14 @@ def test_a_side_that_is_run_when_asked_for_is_stated_if_its_file_has_it(generate
     transfer["dice"]["scratch, as long"] = one
     row = generate._row("slice_transfer.json", transfer)
     assert "from scratch for 28 minutes, 2 support sets: 0.500 (0.250 to 0.750); pretrained over that 0.500" in row
+
+
+def test_supervoxels_are_stated_for_the_settings_that_the_sentence_names(generate: Any) -> None:
+    sentence, default = generate.SENTENCES["supervoxels.json"], SupervoxelSettings()
+    assert f"(default: {default.segments} of {default.spacing_mm} mm)" in sentence
+    assert f"as by default ({default.channels}, {default.compactness})" in sentence
+    row = f"following[4000 segments, {default.channels} channels, compactness {default.compactness}]"
+    assert sentence.count("following[") == sentence.count(row) == 2
 
 
 def test_a_table_of_nothing_says_so(generate: Any) -> None:
