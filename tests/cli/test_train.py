@@ -45,8 +45,8 @@ def test_the_augmentation_is_the_recipe_s_unless_it_is_typed() -> None:
     for name, word, expected in (
         ("meddinov3", None, NNUNET_2D),
         ("meddinov3", "nnunet", "nnunet"),
-        ("meddinov3-as-published", None, "nnunet"),
-        ("meddinov3-as-published", "vesalius", NNUNET_2D),
+        ("meddinov3-nnunet", None, "nnunet"),
+        ("meddinov3-nnunet", "vesalius", NNUNET_2D),
         ("meddinov3-toy", "vesalius", MEDDINOV3_TOY.augmentation),
     ):
         words = typed(name, *([] if word is None else ["--augmentation", word]))

@@ -35,9 +35,9 @@ from vesalius.training import slice_course
 from vesalius.training.slice_course import SliceBeginning, SliceCourse, carry_out_slices
 from vesalius.training.slice_recipes import (
     MEDDINOV3,
-    MEDDINOV3_AS_PUBLISHED,
     MEDDINOV3_DEPTH,
     MEDDINOV3_FROZEN,
+    MEDDINOV3_NNUNET,
     MEDDINOV3_TOY,
     SliceRecipe,
     quarters,
@@ -268,7 +268,7 @@ def test_the_recipes_fit_the_backbones_they_are_for() -> None:
     assert quarters(12) == (2, 5, 8, 11)
     assert quarters(4) == (0, 1, 2, 3)
     assert quarters(2) == (0, 1)
-    for chosen in (MEDDINOV3, MEDDINOV3_AS_PUBLISHED, MEDDINOV3_FROZEN, MEDDINOV3_DEPTH, MEDDINOV3_TOY):
+    for chosen in (MEDDINOV3, MEDDINOV3_NNUNET, MEDDINOV3_FROZEN, MEDDINOV3_DEPTH, MEDDINOV3_TOY):
         for architecture in (VIT, VitArchitecture()):
             assert slice_optimisation(chosen, architecture).learning_rate > 0
     assert BACKBONE.architecture == VIT

@@ -10,8 +10,8 @@ from training.small_slices import BACKBONE, recipe
 from vesalius.errors import UsageError
 from vesalius.training.slice_recipes import (
     MEDDINOV3,
-    MEDDINOV3_AS_PUBLISHED,
     MEDDINOV3_LINEAR,
+    MEDDINOV3_NNUNET,
     MEDDINOV3_PRIMUS,
     MEDDINOV3_TOY,
     in_windows_of,
@@ -45,5 +45,5 @@ def test_a_stated_window_shows_as_much_as_the_planned_one_or_has_the_pixels_that
 
 def test_the_recipes_of_decoders_differ_in_what_they_say() -> None:
     assert replace(MEDDINOV3, decoder="primus") == MEDDINOV3_PRIMUS
-    assert replace(MEDDINOV3_PRIMUS, augmentation="nnunet") == MEDDINOV3_AS_PUBLISHED
+    assert replace(MEDDINOV3_PRIMUS, augmentation="nnunet") == MEDDINOV3_NNUNET
     assert (MEDDINOV3_LINEAR.decoder, MEDDINOV3_LINEAR.encoder_rate) == ("linear", 0.0)

@@ -14,10 +14,10 @@ from vesalius.cli.request import threads_of, training_precision
 from vesalius.errors import UsageError
 from vesalius.training.slice_recipes import (
     MEDDINOV3,
-    MEDDINOV3_AS_PUBLISHED,
     MEDDINOV3_DEPTH,
     MEDDINOV3_FROZEN,
     MEDDINOV3_LINEAR,
+    MEDDINOV3_NNUNET,
     MEDDINOV3_PRIMUS,
     MEDDINOV3_TOY,
     NNUNET_2D,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SLICE_RECIPES: Mapping[str, SliceRecipe] = {
     "meddinov3": MEDDINOV3,
     "meddinov3-primus": MEDDINOV3_PRIMUS,
-    "meddinov3-as-published": MEDDINOV3_AS_PUBLISHED,
+    "meddinov3-nnunet": MEDDINOV3_NNUNET,
     "meddinov3-linear": MEDDINOV3_LINEAR,
     "meddinov3-frozen": MEDDINOV3_FROZEN,
     "meddinov3-depth": MEDDINOV3_DEPTH,

@@ -2,7 +2,7 @@
 
 Paper: Li et al. 2025, arXiv:2509.02379; numbers from its code (``meddinov3_base_primus_multiscale_Trainer`` in
 nnU-Net 2.5.2). Rates are absolute, as published ones are. Deliberate differences: norms, biases, LayerScale and
-tokens do not decay; the augmentation is near nnU-Net's, and its own in ``MEDDINOV3_AS_PUBLISHED`` alone; what is
+tokens do not decay; the augmentation is near nnU-Net's, and its own in ``MEDDINOV3_NNUNET`` alone; what is
 mirrored changes the names of left and right; the rate rises first and is smaller in blocks nearer to the input; the
 running average of the weights is what is kept; bf16, not fp16; each sample drops a branch by itself; slices keep
 their pixels on disk and are resampled as windows are cut, not to 896 pixels beforehand; a model chosen by its
@@ -225,10 +225,14 @@ Command: as before it, with ``meddinov3-primus``, and ``--window-size 896`` on a
 windows. Time and score: not measured.
 """
 
-MEDDINOV3_AS_PUBLISHED = replace(MEDDINOV3_PRIMUS, augmentation="nnunet")
-"""The published architecture, and nnU-Net's own augmentation, which the paper's code inherits.
+MEDDINOV3_NNUNET = replace(MEDDINOV3_PRIMUS, augmentation="nnunet")
+"""The published architecture, and nnU-Net's own augmentation, of nnU-Net 2.8.1 by batchgeneratorsv2 0.3.6.
 
-Command: as before it, with ``meddinov3-as-published``, after ``pip install 'vesalius[nnunet]'``. Time and score:
+The paper's code inherits that of nnU-Net 2.5.2. All else is ``MEDDINOV3``'s: rates by depth, warm-up, average,
+precision, mirroring and how often a window lies at a class are not the published ones (the page's first lines, and
+``slice_cutting.py``).
+
+Command: as before it, with ``meddinov3-nnunet``, after ``pip install 'vesalius[nnunet]'``. Time and score:
 not measured; what a window costs is in ``benchmarks/results/slice_augmentation.json``.
 """
 
