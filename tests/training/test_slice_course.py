@@ -25,7 +25,7 @@ from vesalius.data.datalists.read import read_list
 from vesalius.data.prepare import prepare_list
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
-from vesalius.engine.run import RunFolder
+from vesalius.engine.run import RunFolder, opened
 from vesalius.engine.settings import LoopSettings
 from vesalius.errors import InterruptedRun, MissingExtraError, UsageError
 from vesalius.io.formats import read
@@ -117,8 +117,11 @@ def test_it_begins_with_the_backbone_and_a_resumed_run_ends_alike(
     assert same(dict(first), dict(again))
 
 
-def test_without_nnunet_s_library_nothing_is_prepared(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "batchgeneratorsv2.helpers.scalar_type", None)
+@pytest.mark.parametrize("absent", ["helpers.scalar_type", "transforms.intensity.gamma"])
+def test_without_all_of_nnunet_s_library_nothing_is_prepared(
+    place: Path, monkeypatch: pytest.MonkeyPatch, absent: str
+) -> None:
+    monkeypatch.setitem(sys.modules, f"batchgeneratorsv2.{absent}", None)
     with pytest.raises(MissingExtraError, match=r"vesalius\[nnunet\]"):
         course(place, replace(LEARNT, augmentation="nnunet"))
     assert course(place, LEARNT) is not None
@@ -214,6 +217,27 @@ def test_the_distance_of_slices_decides_a_run_only_where_several_are_seen(place:
     assert course(place, recipe(slice_spacing_mm=6.0)).config(cache) == flat
     deep = recipe(slices=3, adapters=(Depth(width=4, neighbours=3),), slice_spacing_mm=6.0)
     assert course(place, deep).config(cache)["recipe"]["slice_spacing_mm"] == 6.0
+
+
+@needs_nnunet
+def test_a_run_with_nnunet_s_augmentation_goes_on_with_the_same_library_alone(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, own, theirs = (
+        Cache(place / "cache"),
+        course(place, recipe()),
+        course(place, recipe(augmentation="nnunet")),
+    )
+    before = own.config(cache)
+    with opened(tmp_path / "run", theirs.config(cache)):
+        pass
+    monkeypatch.setattr(slice_course, "version", lambda name: f"{name} of tomorrow")
+    assert own.config(cache) == before, "ours does not ask which it is"
+    with (
+        pytest.raises(UsageError, match=r"batchgeneratorsv2 \S+ -> batchgeneratorsv2 of tomorrow"),
+        opened(tmp_path / "run", theirs.config(cache)),
+    ):
+        pass
 
 
 def test_a_scan_with_only_a_model_s_answer_is_left_out_as_one_without_labels_is(tmp_path: Path) -> None:

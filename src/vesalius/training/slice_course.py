@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,10 @@ class SliceCourse:
         recipe = asdict(self.recipe)
         if self.recipe.slices == 1:
             del recipe["slice_spacing_mm"]  # of no use then, and runs from before there was one go on
+        library = {"batchgeneratorsv2": version("batchgeneratorsv2")} if recipe["augmentation"] == "nnunet" else {}
         return {
             "recipe": recipe,
+            **library,
             "model": self.beginning.source,
             "data": data_facts(
                 self.listed, self.beginning.spec, cache, learnt=learnt, judged=judged, keeps_plane=True

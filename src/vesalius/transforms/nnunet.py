@@ -14,7 +14,8 @@ differences:
 The library draws from the generators of the whole process. Here it draws from two that a call owns: torch's draws
 are redirected by a mode of the calling thread; for NumPy's, three modules of the library are given a ``np`` whose
 ``random`` is the calling thread's own where it has one, and NumPy's elsewhere. So threads do not change one
-another's windows, and the process' generators stay as they are.
+another's windows, and the process' generators stay as they are. That ``np`` stays there for the life of the
+process, also for others who use the library: to them it falls through to NumPy, but it is no module object.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -42,6 +43,18 @@ _DRAWING = (
     f"{_TRANSFORMS}.spatial.spatial",
 )
 """The library's modules that draw from NumPy."""
+_CHANGING = (
+    "intensity.brightness",
+    "intensity.contrast",
+    "intensity.gamma",
+    "intensity.gaussian_noise",
+    "noise.gaussian_blur",
+    "spatial.low_resolution",
+    "spatial.spatial",
+    "utils.random",
+    "utils.remove_label",
+)
+"""Those whose transforms are used, below ``_TRANSFORMS``."""
 _ELONGATED = 1.5
 """A window whose sides are further apart is turned by a few degrees only."""
 _SMALLEST_SCALE = 0.85
@@ -70,7 +83,7 @@ class NnunetChanges:
 
     def __init__(self, size: tuple[int, int], *, slices: int = 1) -> None:
         require_library()
-        self._cut, self._changes, self._without_beyond = _chain(size, is_one=slices == 1)
+        self._cut, self._changes, self._without_beyond = _chain(_library(), size, is_one=slices == 1)
 
     def __call__(
         self,
@@ -120,11 +133,12 @@ def region_size(size: Sequence[int]) -> tuple[int, int]:
 
 
 def require_library() -> None:
-    """See to it that the library is there, and draws where it is told.
+    """See to it that all that is used of the library can be imported, and draws where it is told.
 
     Raises:
         MissingExtraError: If it is not installed, or is one that draws otherwise.
     """
+    _library()
     for name in _DRAWING:
         module = _module(name)
         if getattr(module, "np", None) not in (np, _NUMPY):
@@ -132,40 +146,44 @@ def require_library() -> None:
         module.np = _NUMPY  # type: ignore[attr-defined]
 
 
+def _library() -> dict[str, ModuleType]:
+    """Import what ``_chain`` composes, and return it by the last part of its name."""
+    return {name.rpartition(".")[2]: _module(f"{_TRANSFORMS}.{name}") for name in _CHANGING}
+
+
 def _chain(
-    size: tuple[int, int], *, is_one: bool
+    library: dict[str, ModuleType], size: tuple[int, int], *, is_one: bool
 ) -> tuple[Callable[..., Any], list[tuple[Callable[..., Any], bool]], Callable[..., Any]]:
     """Return the cut, the changes in nnU-Net's order and whether each sees all slices as one, and the last step."""
-    contrast, gamma = (_module(f"{_TRANSFORMS}.intensity.{name}") for name in ("contrast", "gamma"))
-    at_times = _module(f"{_TRANSFORMS}.utils.random").RandomTransform
+    contrast, at_times = library["contrast"], library["random"].RandomTransform
     turn, part = turn_of(size), 0.5 if is_one else 1.0  # of the channels
     half = 1.0 if is_one else 0.5
-    cut = _module(f"{_TRANSFORMS}.spatial.spatial").SpatialTransform(
+    cut = library["spatial"].SpatialTransform(
         size, patch_center_dist_from_border=0, random_crop=False, p_elastic_deform=0,
         p_rotation=0.2, rotation=(-turn, turn), p_scaling=0.2, scaling=(0.7, 1.4),
         p_synchronize_scaling_across_axes=1, bg_style_seg_sampling=False, border_mode_seg="constant",
         padding_value_seg=_BEYOND,
     )  # fmt: skip
-    noise = _module(f"{_TRANSFORMS}.intensity.gaussian_noise").GaussianNoiseTransform(
+    noise = library["gaussian_noise"].GaussianNoiseTransform(
         noise_variance=(0, 0.1), p_per_channel=1, synchronize_channels=True
     )
-    blur = _module(f"{_TRANSFORMS}.noise.gaussian_blur").GaussianBlurTransform(
+    blur = library["gaussian_blur"].GaussianBlurTransform(
         blur_sigma=(0.5, 1.0), synchronize_channels=not is_one, synchronize_axes=False, p_per_channel=part,
         benchmark=False,
     )  # fmt: skip
-    brightness = _module(f"{_TRANSFORMS}.intensity.brightness").MultiplicativeBrightnessTransform(
+    brightness = library["brightness"].MultiplicativeBrightnessTransform(
         multiplier_range=contrast.BGContrast((0.75, 1.25)), synchronize_channels=False, p_per_channel=1
     )
     stronger = contrast.ContrastTransform(
         contrast_range=contrast.BGContrast((0.75, 1.25)), preserve_range=True, synchronize_channels=False,
         p_per_channel=1,
     )  # fmt: skip
-    coarser = _module(f"{_TRANSFORMS}.spatial.low_resolution").SimulateLowResolutionTransform(
+    coarser = library["low_resolution"].SimulateLowResolutionTransform(
         scale=(0.5, 1), synchronize_channels=not is_one, synchronize_axes=True, ignore_axes=None,
         allowed_channels=None, p_per_channel=part,
     )  # fmt: skip
     inverted, plain = (
-        gamma.GammaTransform(
+        library["gamma"].GammaTransform(
             gamma=contrast.BGContrast((0.7, 1.5)), p_invert_image=share, synchronize_channels=False,
             p_per_channel=1, p_retain_stats=1,
         )
@@ -180,7 +198,7 @@ def _chain(
         (at_times(inverted, 0.1), True),
         (at_times(plain, 0.3), True),
     ]
-    return cut, changes, _module(f"{_TRANSFORMS}.utils.remove_label").RemoveLabelTransform(_BEYOND, 0)
+    return cut, changes, library["remove_label"].RemoveLabelTransform(_BEYOND, 0)
 
 
 def _moments(image: Tensor) -> tuple[float, float]:
