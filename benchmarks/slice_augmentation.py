@@ -155,7 +155,8 @@ def learning(arguments: argparse.Namespace, found: dict[tuple[int, str], dict[st
     numbers = range(arguments.sets)
     tables = {name: table([found[number, name] for number in numbers]) for name in LEARNT}
     dice = {name: interval(values) for name, values in tables.items()}
-    more = interval(tables["nnunet"] - tables["vesalius"])
+    difference = tables["nnunet"] - tables["vesalius"]
+    more, over = interval(difference), drawn(arguments.sets)
     rows: list[list[object]] = [["augmentation", "Dice (95 %)", "more than ours"]]
     rows += [["vesalius", in_words(dice["vesalius"]), ""], ["nnunet", in_words(dice["nnunet"]), in_words(more)]]
     sides.print_table(rows)
@@ -164,7 +165,8 @@ def learning(arguments: argparse.Namespace, found: dict[tuple[int, str], dict[st
         "support_sets": arguments.sets,
         "labelled_scans_of_a_set": PAIR,
         "measured_on": arguments.judged,
-        "dice_of": "mean over five structures; intervals of 95 %: support sets and cases drawn",
+        "dice_of": f"mean over five structures; intervals of 95 % over {over}",
+        "intervals_over": over,
         "precision": best_precision("cpu"),
         "by_structure": {
             name: [slice_runs.by_structure(found[number, name]) for number in numbers] for name in LEARNT
@@ -173,7 +175,13 @@ def learning(arguments: argparse.Namespace, found: dict[tuple[int, str], dict[st
         "processor_s": {name: [found[number, name]["processor_s"] for number in numbers] for name in LEARNT},
         "dice": dice,
         "more_by_nnunet": more,
+        "more_by_pair": [interval(of_pair[None]) for of_pair in difference],
     }
+
+
+def drawn(sets: int) -> str:
+    """Say what is drawn for an interval; each support set is a pair of scans, and the seed of its training."""
+    return "cases of one pair of scans and one seed" if sets == 1 else f"cases and {sets} pairs, a seed each"
 
 
 if __name__ == "__main__":

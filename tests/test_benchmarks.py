@@ -144,6 +144,25 @@ def test_make_bench_runs_every_script_that_measures_and_none_that_wants_argument
     assert whole == ["few_shot_nnunet"], "a part of others is nothing by itself"
 
 
+@pytest.mark.parametrize(
+    ("sets", "over"), [(1, "cases of one pair of scans and one seed"), (2, "cases and 2 pairs, a seed each")]
+)
+def test_an_interval_says_over_what_it_is(sets: int, over: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    augmentation, runs = (importlib.import_module(name) for name in ("slice_augmentation", "slice_runs"))
+
+    def run(dice: float) -> dict[str, object]:
+        return {"dice": {"a": dict.fromkeys(runs.LABELS.values(), dice)}, "steps": 1, "processor_s": 1.0}
+
+    found = {
+        (number, name): run(number + (name == "nnunet")) for number in range(sets) for name in augmentation.LEARNT
+    }
+    told = augmentation.learning(argparse.Namespace(sets=sets, minutes=3.0, judged=1), found)
+    assert told["dice_of"].endswith(f"intervals of 95 % over {over}")
+    assert told["intervals_over"] == over
+    assert [pair["mean"] for pair in told["more_by_pair"]] == [1.0] * sets
+
+
 def test_without_git_the_code_is_named_by_its_version(sides: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert sides.commit().startswith("vesalius ")
