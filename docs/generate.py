@@ -270,7 +270,8 @@ MORE: Mapping[str, str] = {
     "{nnunet_long[dice]:.3f}, fine-tuned on the same ones in {minutes:g} {nnunet_long[finetuned]:.3f}",
     "slice_augmentation.json": ". A toy after {minutes:g} minutes of a core from two labelled scans, support sets: "
     "{support_sets}, {measured_on} scans to measure on: mean Dice of five structures {dice[vesalius]:.3f} with "
-    "ours, {dice[nnunet]:.3f} with nnU-Net's, which is {more_by_nnunet:.3f} more (interval over {intervals_over})",
+    "ours, {dice[nnunet]:.3f} with nnU-Net's, which is {more_by_nnunet:.3f} more (interval over {intervals_over}), "
+    "by pair {more_by_pair[0]:.3f} and {more_by_pair[1]:.3f} (over cases of it alone)",
     "slice_steps.json": ", and once for {minutes_of_long:g} minutes {dice[nnunet, batch, long]:.3f}",
     "slice_transfer.json": ". Where the minutes of pretraining are counted, from scratch for {as_long[minutes]:g} "
     "minutes, {as_long[support_sets]} support sets: {dice[scratch, as long]:.3f}; pretrained over that "
