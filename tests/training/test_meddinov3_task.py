@@ -17,6 +17,7 @@ from vesalius.engine.task import Task
 from vesalius.errors import UsageError
 from vesalius.models.build import build
 from vesalius.models.meddinov3 import MedDino
+from vesalius.precision import best_precision
 from vesalius.spec import MedDinoArchitecture
 from vesalius.training.meddinov3_task import MedDinoTask
 from vesalius.training.slice_recipes import SliceRecipe, slice_optimisation
@@ -49,7 +50,7 @@ def test_a_sample_and_what_is_said_of_it_depend_on_the_seed_alone() -> None:
 
 
 def test_enough_steps_learn_two_kidneys_by_heart(tmp_path: Path) -> None:
-    chosen = recipe(batch=4, loop=LoopSettings(steps=160, precision="bf16", log_every=100))
+    chosen = recipe(batch=4, loop=LoopSettings(steps=160, precision=best_precision("cpu"), log_every=100))
     task = MedDinoTask([case(0)], SPEC, recipe=chosen)
     learner = Learner(network(), slice_optimisation(chosen, VIT))
     train(task, learner, RunFolder(tmp_path, writes=False), chosen.loop)

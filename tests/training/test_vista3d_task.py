@@ -20,6 +20,7 @@ from vesalius.engine.run import RunFolder, opened
 from vesalius.engine.settings import LoopSettings, Optimisation
 from vesalius.errors import UsageError
 from vesalius.models.vista3d import Vista3D
+from vesalius.precision import best_precision
 from vesalius.spec import ModelSpec
 from vesalius.training.networks import new_network
 from vesalius.training.overlaps import Overlaps
@@ -283,7 +284,7 @@ def whole_truth_dice(network: Vista3D) -> list[float]:
 @pytest.mark.slow
 def test_it_learns_each_ball_from_the_half_of_the_cases_that_has_it_drawn(tmp_path: Path) -> None:
     cases = [case_with(1 + seed % 2, seed) for seed in range(6)]
-    chosen = recipe(loop=LoopSettings(steps=200, windows=2, precision="bf16"))
+    chosen = recipe(loop=LoopSettings(steps=200, windows=2, precision=best_precision("cpu")))
     learner = Learner(new_network(SPEC, seed=0), chosen.optimisation)
     assert min(whole_truth_dice(learner.average)) < 0.5
     with opened(tmp_path, {}) as run:
