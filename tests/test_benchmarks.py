@@ -17,6 +17,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from vesalius.data.case import Case
+from vesalius.errors import UsageError
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import json, pathlib, sys
@@ -188,3 +191,34 @@ def test_cubes_are_as_many_as_the_parts_and_have_equal_sides(supervoxels: Module
     widest = [max(int(np.ptp(axis[cubes == one])) + 1 for one in np.unique(cubes)[1:]) for axis in places]
     sides_mm = np.array(widest) * supervoxels.SPEC.spacing_mm
     assert np.ptp(sides_mm) < 2 * 4
+
+
+def test_the_readme_of_the_built_in_model_names_every_stage_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "built_in_model")
+    named = re.findall(
+        r"^\$train (\S+)", (ROOT / "benchmarks/built_in_model/README.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert sorted(named) == sorted(importlib.import_module("train").STAGES)
+
+
+def test_what_was_curated_reaches_scans_alone_and_a_folder_without_any_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "built_in_model")
+    curate = importlib.import_module("curate")
+    labels = np.ones((2, 2, 2), np.uint8)
+    scan, phantom = (
+        Case(name, name, labels.astype(np.int16), labels, frozenset({1})) for name in ("chest", "phantom")
+    )
+    with pytest.raises(UsageError, match=r"curate\.py"):
+        curate.listed(tmp_path)
+    for name in ("chest", "phantom"):
+        np.savez(tmp_path / f"{name}.npz", supervoxels=labels.astype(np.uint16), pseudo_labels=2 * labels)
+    assert curate.curated(scan, tmp_path).claimed == (2,)
+    assert curate.curated(phantom, tmp_path) is phantom
+    assert curate.curated(scan, None) is scan
+    before = curate.listed(tmp_path)
+    np.savez(tmp_path / "chest.npz", supervoxels=labels.astype(np.uint16), pseudo_labels=3 * labels)
+    assert curate.listed(tmp_path).keys() == before.keys()
+    assert curate.listed(tmp_path) != before
+    assert curate.listed(None) == {}
