@@ -32,7 +32,7 @@ import sides
 import slice_runs
 from few_shot import interval, table
 from slice_steps import in_words
-from slice_transfer import PAIR, recipe_of
+from slice_transfer import recipe_of
 
 if TYPE_CHECKING:
     from vesalius.data.datalists.record import DataList
@@ -87,8 +87,7 @@ def windows(arguments: argparse.Namespace, listed: DataList) -> dict[str, Any]:
 
 def side(arguments: argparse.Namespace) -> None:
     """Run one side on one support set, and print what it measured."""
-    names = np.random.default_rng(0).permutation(slice_runs.names_of("train"))
-    chosen = sorted(names[PAIR * arguments.set : PAIR * arguments.set + PAIR].tolist())
+    chosen = slice_runs.support_set(arguments.set)
     place = arguments.folder / f"set-{arguments.set}"
     listed = slice_runs.listed_for(chosen, slice_runs.names_of("val")[: arguments.judged], place)
     begun = time.process_time()
@@ -163,7 +162,7 @@ def learning(arguments: argparse.Namespace, found: dict[tuple[int, str], dict[st
     return {
         "minutes": arguments.minutes,
         "support_sets": arguments.sets,
-        "labelled_scans_of_a_set": PAIR,
+        "labelled_scans_of_a_set": slice_runs.PAIR,
         "measured_on": arguments.judged,
         "dice_of": f"mean over five structures; intervals of 95 % over {over}",
         "intervals_over": over,

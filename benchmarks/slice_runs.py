@@ -37,12 +37,20 @@ LABELS = {
     "5": "mandible",
 }
 NOT_EVERYWHERE = ("6", "7")
+PAIR = 2
+"""Labelled scans of a support set."""
 NNUNET = Path("runs/nnunet-venv/bin/python")
 
 
 def names_of(part: str) -> list[str]:
     """Return the names of the scans of ``train`` or ``val``."""
     return sorted(path.name.removesuffix("_ct.nii.gz") for path in (DATA / part).glob("*_ct.nii.gz"))
+
+
+def support_set(number: int) -> list[str]:
+    """Return the names of the scans of a support set; no scan is in two of them."""
+    names = np.random.default_rng(0).permutation(names_of("train"))
+    return sorted(names[PAIR * number : PAIR * number + PAIR].tolist())
 
 
 def listed_for(learnt: Sequence[str], judged: Sequence[str], folder: Path) -> DataList:

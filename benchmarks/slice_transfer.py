@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 AS_LONG = "scratch, as long"
 SIDES = ("copied", "scratch", "pretrained", "frozen", "nnunet", AS_LONG)
-PAIR = 2
 
 
 def recipe_of(side: str, arguments: argparse.Namespace) -> SliceRecipe:
@@ -64,8 +63,7 @@ def recipe_of(side: str, arguments: argparse.Namespace) -> SliceRecipe:
 
 def side(arguments: argparse.Namespace) -> None:
     """Run one side on one support set, and print what it measured."""
-    names = np.random.default_rng(0).permutation(slice_runs.names_of("train"))
-    chosen = sorted(names[PAIR * arguments.set : PAIR * arguments.set + PAIR].tolist())
+    chosen = slice_runs.support_set(arguments.set)
     place = arguments.folder / f"set-{arguments.set}"
     listed = slice_runs.listed_for(chosen, slice_runs.names_of("val")[: arguments.judged], place)
     begun = time.process_time()
@@ -164,7 +162,7 @@ def main() -> None:
     about = {
         "minutes": arguments.minutes,
         "support_sets": arguments.sets,
-        "labelled_scans_of_a_set": PAIR,
+        "labelled_scans_of_a_set": slice_runs.PAIR,
         "measured_on": arguments.judged,
         "dice_of": "mean over five structures; intervals of 95 %: support sets and cases drawn",
         "pretrained_for_min": pretrained_for,

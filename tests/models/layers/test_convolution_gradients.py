@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from vesalius.models.layers import convolution_gradients, planes, winograd
 from vesalius.models.layers.convolution_gradients import differentiate_planes
+from vesalius.precision import best_precision
 
 SIZES = st.tuples(st.integers(1, 13), st.integers(1, 9), st.integers(1, 9))
 
@@ -85,7 +86,7 @@ def test_bf16_noise_of_a_kernels_gradient_is_a_few_times_the_direct_sums(
 ) -> None:
     """As in the forward convolution: mixed planes round two to three times as much as the planes themselves.
 
-    On a processor that only imitates bf16 it is five times: 0.0081 against 0.0016.
+    A processor that only imitates bf16 rounds once more: there it is five times, 0.0081 against 0.0016.
     """
     shape = (16, 16, 16)
     source, gradient, weight = (
@@ -103,4 +104,4 @@ def test_bf16_noise_of_a_kernels_gradient_is_a_few_times_the_direct_sums(
         assert found is not None
         noise[name] = ((found - exact).std() / exact.std()).item()
     assert 1e-4 < noise["direct"] < 3e-3
-    assert noise["direct"] < noise["winograd"] < 1e-2
+    assert noise["direct"] < noise["winograd"] < (8e-3 if best_precision("cpu") == "bf16" else 1e-2)
