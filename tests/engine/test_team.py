@@ -46,6 +46,7 @@ from engine.line_task import JudgedLineTask, line_learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import RunFolder, opened
 from vesalius.engine.settings import LoopSettings
+from vesalius.engine import team as team_room
 from vesalius.engine.team import Team, joined
 from vesalius.errors import InterruptedRun
 RunFolder.draw_curves = lambda self, **_: None  # not looked at here, and a good part of the time
@@ -78,6 +79,7 @@ def training(folder, rank, kind):
     (folder / f"judged.{rank}").write_text(str(len(task.judged)))
 
 def sums(folder, rank, _):
+    team_room._BUCKET = 4  # fewer than the first tensor has
     like = [torch.zeros(2, 3), torch.zeros(()), torch.zeros(4)]
     mine = [torch.full((2, 3), 1.0 + rank).t().contiguous().t(), None if rank else torch.tensor(5.0), None]
     with joined("cpu") as team:
@@ -241,6 +243,22 @@ def test_sums_take_every_layout_and_none_counts_as_nothing(pairs: Path) -> None:
         assert total == [[[3.0] * 3] * 2, 5.0, None]
         assert tensor == [1.0, 1.0]
         assert others == [{}, [3], [0, 10], [[0.0, 6.0], [2.0, 8.0], [4.0, 10.0]]]
+
+
+def test_a_message_is_a_bucket_and_sums_take_no_memory_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[list[float]] = []
+
+    def all_reduce(buffer: torch.Tensor) -> None:
+        sent.append(buffer.tolist())
+        buffer.mul_(2)  # both processes have the same
+
+    monkeypatch.setattr(team_room.dist, "all_reduce", all_reduce)
+    monkeypatch.setattr(team_room, "_BUCKET", 4)
+    given = [torch.tensor(values, dtype=torch.float64) for values in ([1, 2], [3, 4], [5], [6] * 5, [7])]
+    total = Team(0, 2).summed(given, given)
+    assert sent == [[1] * 5, [1, 2, 3, 4], [5], [6] * 5, [7]]
+    assert [one.tolist() for one in total if one is not None] == [[2, 4], [6, 8], [10], [12] * 5, [14]]
+    assert [one.data_ptr() for one in total if one is not None] == [one.data_ptr() for one in given]
 
 
 def test_a_share_of_samples_is_the_same_whatever_the_size() -> None:

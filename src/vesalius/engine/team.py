@@ -4,15 +4,14 @@ Plain ``torch.distributed``, and nothing on top of it. Accelerate 1.15 and Light
 well kept: they synchronise by wrapping the network in DDP or FSDP, which do nothing for ``torch.autograd.grad`` (so
 DDP's documentation), because their hooks run when ``backward`` accumulates into ``.grad``. This loop differentiates
 several samples at once in threads, each with ``torch.autograd.grad``. Of either library only the launcher and the
-name of ``all_reduce`` would be left, for nine or ten more packages. So the sum is taken here, in one ``all_reduce``
-of one buffer a step, after the last sample of the step: nothing is sent while gradients are still being made, as
-DDP does.
+name of ``all_reduce`` would be left, for nine or ten more packages. So the sum is taken here, bucket by bucket as
+DDP does, but after the last sample of the step: nothing is sent while gradients are still being made.
 
 Sums are float64 (``inquiry`` says why): twice what DDP sends, and for it the weights of one process.
 
 Every process holds the whole network, its average and the optimiser's moments (as DDP, unlike FSDP): 16 bytes for
-each weight. In a step come its sum of gradients (8), the buffer that is sent (8), and the gradients of the samples
-at work and of one more (4 each). For VISTA3D's 218 million weights that is 3.5 GB, and at least 8.7 GB in a step.
+each weight. In a step come its sum of gradients (8) and the gradients of the samples at work and of one more (4
+each); what is sent takes a bucket. For VISTA3D's 218 million weights that is 3.5 GB, and at least 7 GB in a step.
 
 A sharded team divides the moments (``shards``): of the 16 bytes 8 + 8 / processes are left, of VISTA3D's 3.5 GB
 2.6 in two processes and 2.0 in eight (measured with 20 million weights, two processes, gloo, at rest: 77 MiB fewer
@@ -46,6 +45,8 @@ from vesalius.errors import InterruptedRun, UsageError
 
 Thing = TypeVar("Thing")
 
+_BUCKET = 2**22
+"""Numbers that are sent in one message, at most, unless one tensor has more: 32 MB of float64."""
 _LONGEST_WAIT = timedelta(hours=6)
 """For the others: the time of a validation. A process that dies is noticed at once, without it."""
 
@@ -108,22 +109,19 @@ class Team:
 
     @torch.no_grad()
     def fill(self, tensors: Sequence[Tensor], *, source: int) -> None:
-        """Give tensors, in every process, the values that they have in one; of any layout, in one message."""
-        if self.size == 1 or not tensors:
+        """Give tensors, in every process, the values that they have in one; of any layout, a bucket a message."""
+        if self.size == 1:
             return
-        buffer = torch.cat([tensor.flatten() for tensor in tensors])
-        with _others_there():
-            dist.broadcast(buffer, src=source)
-        if self.rank != source:
-            parts = torch.split(buffer, [tensor.numel() for tensor in tensors])
-            for tensor, part in zip(tensors, parts, strict=True):
-                tensor.copy_(part.view(tensor.shape))
+        for bucket in _buckets(tensors):
+            with _sent_as_one(bucket) as buffer:
+                dist.broadcast(buffer, src=source)
 
+    @torch.no_grad()
     def summed(self, gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> Sequence[Tensor | None]:
         """Return the sum of every process's gradients; None where all have None.
 
         Args:
-            gradients: Those of this process.
+            gradients: Those of this process. The sum takes their memory if they have its precision already.
             like: A tensor of the shape of each, on its device.
 
         Raises:
@@ -132,19 +130,17 @@ class Team:
         if self.size == 1:
             return gradients
         kind = widest(like[0].device)
-        present = torch.tensor([gradient is not None for gradient in gradients], dtype=kind, device=like[0].device)
-        parts = [
-            torch.zeros_like(tensor, dtype=kind) if gradient is None else gradient.to(kind)
-            for gradient, tensor in zip(gradients, like, strict=True)
-        ]
-        buffer = torch.cat([present, *(part.flatten() for part in parts)])
+        counts = torch.tensor([gradient is not None for gradient in gradients], dtype=kind, device=like[0].device)
         with _others_there():
-            dist.all_reduce(buffer)
-        counts, *sums = torch.split(buffer, [len(parts), *(part.numel() for part in parts)])
-        return [
-            total.view(tensor.shape) if count else None
-            for total, tensor, count in zip(sums, like, counts.tolist(), strict=True)
+            dist.all_reduce(counts)
+        sums = [
+            None if not count else torch.zeros_like(tensor, dtype=kind) if gradient is None else gradient.to(kind)
+            for gradient, tensor, count in zip(gradients, like, counts.tolist(), strict=True)
         ]
+        for bucket in _buckets([one for one in sums if one is not None]):
+            with _sent_as_one(bucket) as buffer:
+                dist.all_reduce(buffer)
+        return sums
 
 
 ALONE = Team()
@@ -190,6 +186,28 @@ def _own_card() -> int:
             do="start as many as there are cards (--nproc-per-node), or train with --device cpu",
         )
     return place
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield tensors, in their order, as many at a time as fit into a bucket; a larger one goes by itself."""
+    bucket: list[Tensor] = []
+    for tensor in tensors:
+        if bucket and sum(one.numel() for one in bucket) + tensor.numel() > _BUCKET:
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket
+
+
+@contextmanager
+def _sent_as_one(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Copy tensors into one buffer, have something done to it, and copy it back into them."""
+    buffer = torch.cat([tensor.flatten() for tensor in tensors])
+    with _others_there():
+        yield buffer
+    for tensor, part in zip(tensors, torch.split(buffer, [one.numel() for one in tensors]), strict=True):
+        tensor.copy_(part.view(tensor.shape))
 
 
 @contextmanager
