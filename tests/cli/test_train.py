@@ -162,6 +162,31 @@ def test_it_ends_with_a_model_and_is_told_apart_from_a_new_run(
     assert [event for event in events if event] == ["started", "finished", "resumed", "finished"]
 
 
+def test_a_dry_run_says_the_plan_and_leaves_prepared_cases_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "RECIPES", {"stage-3": TINY})
+    run = tmp_path / "run"
+    words = ["--data", str(write_list(tmp_path / "data")), "--run", str(run), "--threads", "1", "--device", "cpu"]
+    words += ["--precision", "fp32", "--dry-run"]
+    stage = ["train", "stage-3", *words, "--model", str(write_tiny(tmp_path / "tiny"))]
+    assert main([*stage, "--steps", "40", "--validate-every", "10"]) == 0
+    said = capsys.readouterr().out
+    assert "begins with tiny, SHA-256 " in said
+    assert "2 cases of list, by names" in said
+    assert "all learns but encoder\n" in said, "it has no click branch"
+    assert "2 samples a step, windows of 16 x 16 x 16 voxels of 4 x 4 x 4 mm, in fp32" in said
+    assert "40 steps, " in said
+    assert "1 case validated every 10, " in said
+    assert "GB at the peak" in said
+    assert [entry.name for entry in run.iterdir()] == ["cache"]
+    assert main(["train", "meddinov3-toy", "--at-random", *words, "--steps", "6"]) == 0
+    said = capsys.readouterr().out
+    assert "6 steps, " in said
+    assert "the whole network learns" in said
+    assert main([*stage[:-3], *stage[-2:], "--steps", "1"]) == 0, "nothing has begun there"
+
+
 def test_several_lists_are_learnt_from_together_but_slices_from_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vesalius.data.datalists.record import DataList
     from vesalius.engine.team import Team
     from vesalius.spec import ModelSpec
+    from vesalius.training.course import Course
     from vesalius.training.slice_course import SliceCourse
 
 SLICE_RECIPES: Mapping[str, SliceRecipe] = {
@@ -88,9 +89,29 @@ def train_slices(args: argparse.Namespace, listed: DataList, typed: Mapping[str,
     with joined(device, is_sharded=args.shard) as team:
         if team.is_first:
             _say(f"windows of {view_words(beginning.spec)} of a slice")
+        if args.dry_run:
+            say_plan(course, _cache(args), device, team, workers=threads_of(args.threads))
+            return
         _carry_out(args, course, device, team, tensorboard=args.tensorboard)
         if team.is_first:
             print(args.folder)
+
+
+def say_plan(course: Course | SliceCourse, cache: Cache, device: str, team: Team, *, workers: int) -> None:
+    """Print the plan of a training, volumes or slices; of a team's processes the first measures and speaks.
+
+    Args:
+        course: What is to be trained.
+        cache: Where prepared cases are kept.
+        device: Where the network is.
+        team: The processes that would train.
+        workers: Samples worked on at once.
+    """
+    from vesalius.training.training_plan import plan_of
+
+    if team.is_first:
+        for line in plan_of(course, cache, device=device, workers=workers, processes=team.size):
+            print(line, flush=True)
 
 
 def is_of_slices(model: str | Path) -> bool:

@@ -18,7 +18,7 @@ from vesalius.cli.request import (
     threads_of,
     training_precision,
 )
-from vesalius.cli.slice_training import SLICE_RECIPES, add_augmentation, add_window, train_slices
+from vesalius.cli.slice_training import SLICE_RECIPES, add_augmentation, add_window, say_plan, train_slices
 from vesalius.cli.words import names, number_of_threads
 from vesalius.errors import UsageError
 from vesalius.labels.vocabulary import Vocabulary
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_options(parser, folds=True)
     parser.add_argument("--run", type=Path, required=True, dest="folder", metavar="DIR", help="the run folder")
     parser.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped, if there is one")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan (time from a few steps) and stop")
     parser.add_argument(
         "--preset",
         choices=("cpu", "gpu", "cluster"),
@@ -121,14 +122,18 @@ def run(args: argparse.Namespace) -> int:
     recipe = replace(recipe, novel=novel_ids(args.novel or (), beginning.spec))
     recipe = in_multiples(recipe, beginning.spec.vista.size_multiple)
     course = Course(recipe=recipe, beginning=beginning, listed=lists[0], others=tuple(lists[1:]))
-    device = device_to_train_on(args.device)
+    device, cache = device_to_train_on(args.device), Cache(args.cache or args.folder / "cache")
+    workers = threads_of(args.threads)
     with joined(device, is_sharded=args.shard) as team:
+        if args.dry_run:
+            say_plan(course, cache, device, team, workers=workers)
+            return 0
         carry_out(
             course,
             args.folder,
-            cache=Cache(args.cache or args.folder / "cache"),
+            cache=cache,
             device=device,
-            workers=threads_of(args.threads),
+            workers=workers,
             team=team,
             tensorboard=args.tensorboard,
         )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,8 +21,10 @@ from vesalius.engine.settings import LoopSettings
 from vesalius.engine.task import Task, Validation
 from vesalius.errors import InterruptedRun
 from vesalius.inference.machine import peak_resident_bytes
+from vesalius.models.meddinov3 import MedDino
 from vesalius.models.promptable import Promptable
 from vesalius.training.course import Course, task_of
+from vesalius.training.slice_course import SliceCourse
 
 Trained = TypeVar("Trained", bound=nn.Module)
 Sample = TypeVar("Sample")
@@ -58,6 +61,7 @@ def measured_costs(
     answer: Callable[[Promptable], Validation] | None = None,
     device: str,
     workers: int,
+    processes: int = 1,
 ) -> Costs:
     """Take a few steps of a course that nothing is kept of, and validate one case.
 
@@ -68,20 +72,68 @@ def measured_costs(
         answer: The same by names alone, where ``judge`` also clicks.
         device: Where the network is.
         workers: Samples worked on at once.
+        processes: That will share the samples of a step. What they tell one another is not measured.
 
     Raises:
         InterruptedRun: If it was asked to stop; nothing was begun.
     """
-    loop = unvalidated(course.recipe.loop)
+    loop = unvalidated(course.recipe.loop, processes=processes)
     task = task_of(replace(course, recipe=replace(course.recipe, loop=loop)), cache, workers=workers)
     network = course.beginning.network(seed=loop.seed).to(device)
     learner = Learner(network, course.optimisation())
     return costs_of(task, learner, loop, judge=judge, answer=answer, device=device, workers=workers)
 
 
-def unvalidated(loop: LoopSettings) -> LoopSettings:
-    """Return the settings of a training of which only steps are of interest."""
-    return replace(loop, steps=1, minutes=None, validate_every=None, patience=None)
+def measured_slice_costs(
+    course: SliceCourse,
+    cache: Cache,
+    *,
+    judge: Callable[[MedDino], Validation] | None,
+    device: str,
+    workers: int,
+    processes: int = 1,
+) -> Costs:
+    """Do the same with a course of slices; all as in ``measured_costs``."""
+    loop = unvalidated(course.recipe.loop, processes=processes)
+    course = replace(course, recipe=replace(course.recipe, loop=loop))
+    task, learner = course.task(cache, workers=workers), course.learner(device)
+    return costs_of(task, learner, loop, judge=judge, device=device, workers=workers)
+
+
+def unvalidated(loop: LoopSettings, *, processes: int = 1) -> LoopSettings:
+    """Return the settings of a training of which only steps are of interest, and of them what one process does."""
+    windows = math.ceil(loop.windows / processes)
+    return replace(loop, steps=1, minutes=None, ends_at=None, windows=windows, validate_every=None, patience=None)
+
+
+def length_s(loop: LoopSettings, costs: Costs, *, validated: int = 0) -> float:
+    """Return the seconds of a training as measured.
+
+    Args:
+        loop: Its settings; of minutes they are all there is, validations included.
+        costs: As measured.
+        validated: Cases of each validation.
+    """
+    if loop.minutes is not None:
+        return 60 * loop.minutes
+    steps = loop.ends_at or loop.steps or 0
+    every = loop.validate_every
+    validations = 0 if every is None else math.ceil(steps / every) + 1
+    return steps * costs.step_s + validations * validated * costs.validation_s
+
+
+def totals(seconds: float, measuring_s: float, *, peak_bytes: int, card_bytes: int) -> str:
+    """Say what all of it will take.
+
+    Args:
+        seconds: In all.
+        measuring_s: Of these, after the trainings.
+        peak_bytes: Resident memory.
+        card_bytes: Of a CUDA card; 0 elsewhere.
+    """
+    measuring = f", {_minutes(measuring_s)} of them to measure whether it helped" if measuring_s else ""
+    on_card = f", {card_bytes / 1e9:.1f} GB of the card" if card_bytes else ""
+    return f"about {_minutes(seconds)} in all{measuring}; {peak_bytes / 1e9:.1f} GB at the peak{on_card}"
 
 
 def costs_of(
@@ -142,3 +194,11 @@ def _seconds_of(judge: Callable[[Trained], Validation] | None, network: Trained)
         return 0.0
     judge(network)
     return time.perf_counter() - begun
+
+
+def _minutes(seconds: float) -> str:
+    if seconds >= 36 * 3600:
+        return f"{seconds / 86400:.1f} days"
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

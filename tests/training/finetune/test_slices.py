@@ -17,8 +17,8 @@ from vesalius.data.datalists.record import DataList
 from vesalius.engine.settings import LoopSettings
 from vesalius.errors import UsageError
 from vesalius.spec import Lora
+from vesalius.training import forecast
 from vesalius.training.finetune import Resources, state_dice, write_record
-from vesalius.training.finetune import slices as finetune_slices
 from vesalius.training.finetune.benefit import COPIED
 from vesalius.training.finetune.slices import (
     SliceTuning,
@@ -75,7 +75,7 @@ def test_steps_and_the_labelling_of_one_case_are_measured_and_nothing_is_kept(
         noted.append((loop.windows, tuple(case.name for case in judge.cases) if judge else ()))  # type: ignore[attr-defined]
         return COSTS
 
-    monkeypatch.setattr(finetune_slices, "costs_of", note)
+    monkeypatch.setattr(forecast, "costs_of", note)
     measure_slices(begun, resources, processes=2)
     training = listed(place)
     unjudged = replace(training, cases=training.split("training"))

@@ -21,6 +21,7 @@ from vesalius.training.finetune.benefit import Benefit
 from vesalius.training.finetune.options import FEWEST_TO_FOLD
 from vesalius.training.finetune.schedule import Schedule
 from vesalius.training.finetune.tuning import Finetuning
+from vesalius.training.forecast import totals
 
 RECORD = "finetune.json"
 
@@ -47,20 +48,6 @@ def plan_lines(tuning: Finetuning, schedule: Schedule) -> Iterator[str]:
     yield totals(
         schedule.seconds, schedule.measuring_s, peak_bytes=schedule.peak_bytes, card_bytes=schedule.card_bytes
     )
-
-
-def totals(seconds: float, measuring_s: float, *, peak_bytes: int, card_bytes: int) -> str:
-    """Say what all of it will take.
-
-    Args:
-        seconds: In all.
-        measuring_s: Of these, after the trainings.
-        peak_bytes: Resident memory.
-        card_bytes: Of a CUDA card; 0 elsewhere.
-    """
-    measuring = f", {_minutes(measuring_s)} of them to measure whether it helped" if measuring_s else ""
-    on_card = f", {card_bytes / 1e9:.1f} GB of the card" if card_bytes else ""
-    return f"about {_minutes(seconds)} in all{measuring}; {peak_bytes / 1e9:.1f} GB at the peak{on_card}"
 
 
 def begins_with(base: ModelSpec, listed: DataList) -> str:
@@ -144,7 +131,3 @@ def state_dice(folder: Path, benefits: Sequence[Benefit]) -> None:
     source = f"{benefit.counted()}, {benefit.on}; absent structures count"
     spec = replace(weights.spec, dice=dice, dice_source=source)
     write_model(folder, weights.read(), spec)
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -8,9 +8,8 @@ chooses its weights: validation cases judge it as test cases do.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from vesalius.evaluation.matching import canonical
 from vesalius.spec import MedDinoArchitecture, ModelSpec
 from vesalius.training.course_data import spec_of
 from vesalius.training.finetune.benefit import COPIED, JUDGING, Benefit, Rival, answers_after, benefits_after
-from vesalius.training.finetune.report import begins_with, totals
+from vesalius.training.finetune.report import begins_with
 from vesalius.training.finetune.trainings import Resources
-from vesalius.training.forecast import Costs, costs_of, unvalidated
+from vesalius.training.forecast import Costs, length_s, measured_slice_costs, totals
 from vesalius.training.slice_course import SliceBeginning, SliceCourse
 from vesalius.training.slice_recipes import SliceRecipe
 
@@ -75,17 +74,14 @@ def measure_slices(tuning: SliceTuning, resources: Resources, *, processes: int 
         InterruptedRun: If it was asked to stop; nothing was begun.
         VesaliusError: Whatever preparing may raise.
     """
-    recipe = tuning.course.recipe
-    loop = unvalidated(replace(recipe.loop, windows=math.ceil(recipe.loop.windows / processes)))
-    course = replace(tuning.course, recipe=replace(recipe, loop=loop))
     cases = tuple(case for split in JUDGING for case in tuning.judging(split) if case.classes != ())
-    return costs_of(
-        course.task(resources.cache, workers=resources.workers),
-        course.learner(resources.device),
-        loop,
-        judge=course.judge(cases[:1]) if cases else None,
+    return measured_slice_costs(
+        tuning.course,
+        resources.cache,
+        judge=tuning.course.judge(cases[:1]) if cases else None,
         device=resources.device,
         workers=resources.workers,
+        processes=processes,
     )
 
 
@@ -103,11 +99,11 @@ def slice_plan_lines(tuning: SliceTuning, costs: Costs) -> Iterator[str]:
     yield "one training; " + (
         f"{judges} case{many} will say how good it is" if judges else "nothing will say how good it is"
     )
-    length_s = costs.step_s * (recipe.loop.steps or 0) if recipe.loop.minutes is None else 60 * recipe.loop.minutes
-    steps = recipe.loop.steps or f"about {length_s / costs.step_s:.0f}"
+    training_s = length_s(recipe.loop, costs)
+    steps = recipe.loop.steps or f"about {training_s / costs.step_s:.0f}"
     yield f"{steps} steps, {costs.step_s:.2f} s a step as measured"
     measuring_s = answers_after(listed, set(tuning.against.values())) * costs.answer_s
-    yield totals(length_s + measuring_s, measuring_s, peak_bytes=costs.peak_bytes, card_bytes=costs.card_bytes)
+    yield totals(training_s + measuring_s, measuring_s, peak_bytes=costs.peak_bytes, card_bytes=costs.card_bytes)
 
 
 def slice_benefits(
