@@ -140,6 +140,12 @@ def test_the_folder_holds_what_segment_s_holds_and_clicks_and_journal(refined: C
         "new:lesion": {"positive": 1, "negative": 0},
     }
     assert read_clicks(out / "clicks.json") == read_clicks(refined.clicks)
+    before, after = read_labels(refined.earlier), read_labels(out / "labels.nii.gz")
+    one, other = before.mask("liver"), after.mask("liver")
+    changed = run["changes"]["liver"]
+    voxels = [changed[f"{what}_ml"] / before.grid.voxel_volume_ml for what in ("before", "added", "removed")]
+    assert voxels == pytest.approx([one.sum(), (other & ~one).sum(), (one & ~other).sum()])
+    assert run["changes"]["lesion"]["before_ml"] == 0 < run["changes"]["lesion"]["added_ml"]
 
 
 def test_the_result_is_the_session_s(refined: Case, clicking_model: Path) -> None:
@@ -417,6 +423,7 @@ def test_json_is_one_object(
     result = json.loads(printed.out)
     assert result["status"] == "done"
     assert {row["name"] for row in result["classes"]} >= {"liver", "spleen", "lesion"}
+    assert {"liver", "lesion"} <= result["changes"].keys()
     assert printed.err.splitlines()[:2] == ["reading", "clicks"]
 
 

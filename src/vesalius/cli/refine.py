@@ -110,6 +110,7 @@ def read_prompts(path: Path, *, default_target: str | None) -> list[PointPrompt]
 
 
 def _refine(scan: Scan, clicks: Sequence[PointPrompt], weights: Mapping[str, str], *, overwrite: bool) -> None:
+    from vesalius.inference.changes import changes_between
     from vesalius.inference.result_files import write_result
     from vesalius.inference.result_folder import staged
     from vesalius.prompts.click_files import write_clicks
@@ -126,7 +127,13 @@ def _refine(scan: Scan, clicks: Sequence[PointPrompt], weights: Mapping[str, str
             console.phase("writing")
             write_clicks(folder / _CLICKS, clicks)
             facts = facts_of(opened, segmenter, weights)
-            facts = dataclasses.replace(facts, more={"clicks": _counted(clicks)}, has_clicks=True)
+            changes = {
+                name: dataclasses.asdict(one)
+                for name, one in changes_between(earlier.labels, result.labels).items()
+            }
+            facts = dataclasses.replace(
+                facts, more={"clicks": _counted(clicks), "changes": changes}, has_clicks=True
+            )
             options = result_options(scan.request)
             write_result(folder, opened.volume, result, facts, options=options, like=opened.like)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,23 @@ def print_result(out: Path, *, is_done: bool, as_json: bool) -> None:
         print(plain_text(f"{out} already holds the result of this input and command; --overwrite makes it anew"))
     found = [finding for finding in labels["classes"] if finding["voxels"]]
     print(f"{len(found)} of {len(labels['classes'])} structures found in {run['duration_s']:.1f} s")
+    for line in _change_lines(run):
+        print(plain_text(line))
     for warning in labels["warnings"]:
         print(f"look at this: {warning}", file=sys.stderr)
     print(plain_text(f"{out / 'report.html'}"))
+
+
+def _change_lines(run: dict[str, Any]) -> Iterator[str]:
+    """Yield what a correction changed, structure by structure; of an automatic result nothing."""
+    if "changes" not in run:
+        return
+    from vesalius.inference.changes import Change
+
+    for name, change in run["changes"].items():
+        yield f"{name}: {Change(**change)}"
+    if not run["changes"]:
+        yield "no voxel changed"
 
 
 def _as_object(out: Path, run: dict[str, Any], labels: dict[str, Any], *, is_done: bool) -> dict[str, Any]:
@@ -33,6 +48,7 @@ def _as_object(out: Path, run: dict[str, Any], labels: dict[str, Any], *, is_don
         "out": str(out),
         "status": "already done" if is_done else "done",
         **{key: run[key] for key in kept},
+        **({"changes": run["changes"]} if "changes" in run else {}),
         "classes": labels["classes"],
         "warnings": labels["warnings"],
     }

@@ -84,6 +84,7 @@ def _length(loop: LoopSettings, costs: Costs, *, validated: int, validation_s: f
     steps = loop.steps or f"at most {seconds / costs.step_s:.0f}"
     often = ""
     if loop.validate_every is not None:
-        often = f"; {validated} case{'' if validated == 1 else 's'} validated every {loop.validate_every}, {validation_s:.1f} s a case"
+        cases = f"{validated} case{'' if validated == 1 else 's'}"
+        often = f"; {cases} validated every {loop.validate_every}, {validation_s:.1f} s a case"
     yield f"{steps} steps, {costs.step_s:.2f} s a step as measured{often}"
     yield totals(seconds, 0.0, peak_bytes=costs.peak_bytes, card_bytes=costs.card_bytes)
