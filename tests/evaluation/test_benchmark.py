@@ -112,6 +112,16 @@ def test_what_can_be_asked_for() -> None:
         askable([], VOCABULARY)
 
 
+def test_what_a_reference_has_in_parts_is_asked_for_whole_where_the_model_does_not_name_them() -> None:
+    lobes = [f"lung_{where}_lobe_left" for where in ("upper", "lower")]
+    whole = Vocabulary.of([(1, "liver"), (2, "left lung"), (3, "right lung")])
+    assert askable(["liver", *lobes], whole) == ["liver", "left lung"]
+    assert askable(lobes, whole, chosen=["lung_left"]) == ["left lung"]
+    assert askable(["liver", lobes[0]], whole) == ["liver"]
+    parts = Vocabulary.of([(1, "left lung upper lobe"), (2, "left lung lower lobe"), (3, "left lung")])
+    assert askable(lobes, parts) == ["left lung upper lobe", "left lung lower lobe"]
+
+
 def test_a_class_to_compare_that_nobody_has_is_refused() -> None:
     with pytest.raises((UnknownClassError, UsageError)):
         evaluate_model(slabs(), [reference({1: "liver"})], options=ScoringOptions(classes=("aorta",)))

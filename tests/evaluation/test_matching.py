@@ -31,6 +31,38 @@ def test_a_liver_is_compared_with_what_lies_in_it_on_both_sides() -> None:
     assert pairs["hepatic tumour"].truth == (2,)
 
 
+LOBES = {
+    10: "lung_upper_lobe_left",
+    11: "lung_lower_lobe_left",
+    12: "lung_upper_lobe_right",
+    13: "lung_middle_lobe_right",
+    14: "lung_lower_lobe_right",
+    5: "liver",
+}
+
+
+def test_a_whole_is_compared_with_its_parts_together_whichever_side_has_them() -> None:
+    lungs = {1: "liver", 2: "left lung", 3: "right lung"}
+    pairs = {pair.name: (pair.found, pair.truth) for pair in match_classes(lungs, LOBES).pairs}
+    assert pairs == {"liver": ((1,), (5,)), "left lung": ((2,), (10, 11)), "right lung": ((3,), (12, 13, 14))}
+    other = match_classes(LOBES, lungs)
+    assert {pair.name: (pair.truth, pair.found) for pair in other.pairs} == pairs
+    assert other.only_found == other.only_truth == ()
+    both = match_classes({1: "kidney", 2: "liver"}, {3: "left kidney", 4: "right kidney"})
+    assert [(pair.name, pair.found, pair.truth) for pair in both.pairs] == [("kidney", (1,), (3, 4))]
+    assert both.only_found == ("liver",)
+
+
+def test_a_whole_of_which_a_part_was_not_looked_for_is_compared_with_nothing() -> None:
+    some = {label: name for label, name in LOBES.items() if label != 11}
+    matching = match_classes({1: "liver", 2: "left lung", 3: "right lung"}, some)
+    assert [pair.name for pair in matching.pairs] == ["liver", "right lung"]
+    assert matching.only_found == ("left lung",)
+    assert matching.only_truth == ("lung_upper_lobe_left",)
+    lobes_too = match_classes({**LOBES, 2: "left lung"}, {**LOBES, 6: "left lung"})
+    assert {pair.name: pair.truth for pair in lobes_too.pairs}["left lung"] == (6,), "it is stated by itself"
+
+
 def test_synonyms_mean_the_same() -> None:
     assert canonical("kidney_left") == canonical("Left Kidney")
     assert canonical("hepatic tumour") == canonical("hepatic tumor")

@@ -14,7 +14,7 @@ from typing import Any
 
 from vesalius.errors import UnknownClassError, UsageError
 from vesalius.evaluation.label_files import FilePair
-from vesalius.evaluation.matching import canonical
+from vesalius.evaluation.matching import canonical, made_up
 from vesalius.evaluation.references import ReferenceCase
 from vesalius.evaluation.scores import CaseScores, Score, ScoringOptions, complete, score_case
 from vesalius.evaluation.summary import Comparison, Summary, compare, summarise
@@ -158,6 +158,8 @@ def evaluate_model(
 def askable(names: Iterable[str], vocabulary: Vocabulary, *, chosen: Sequence[str] = ()) -> list[str]:
     """Return those classes of a reference that a model can be asked for, by the model's own names.
 
+    What the reference states in parts that the model does not name (the lobes of a lung) is asked for whole.
+
     Args:
         names: What the reference states.
         vocabulary: The model's.
@@ -167,6 +169,8 @@ def askable(names: Iterable[str], vocabulary: Vocabulary, *, chosen: Sequence[st
         UsageError: If there are none.
     """
     wanted, stated = {canonical(name) for name in chosen}, list(names)
+    in_parts = [name for name in stated if _target(name, vocabulary) is None]
+    stated += made_up(in_parts, (one.name for one in vocabulary.structures if one.status == "trained"))
     asked = [name for name in stated if not wanted or canonical(name) in wanted]
     targets = [target for name in asked if (target := _target(name, vocabulary)) is not None]
     if not targets:

@@ -60,9 +60,10 @@ def match_classes(
 
     By names, where both maps state any: spelling and synonyms do not matter (``Kidney_Left``, ``left kidney``). A
     structure that others lie in is compared whole: a liver is compared with its tumours and vessels, on both sides,
-    however each map stores them. By ids otherwise. Whatever pairs the classes of a case, results are gathered by
-    name (``scores.spelled_alike``): two that the order of words alone tells apart would become one, and are refused
-    by ids, too.
+    however each map stores them. What only one map has whole is compared with its parts together, if the other has
+    all of them: a lung with its lobes. By ids otherwise. Whatever pairs the classes of a case, results are gathered
+    by name (``scores.spelled_alike``): two that the order of words alone tells apart would become one, and are
+    refused by ids, too.
 
     Args:
         found: Label id -> name of what was found; ``label 7`` is no name.
@@ -96,6 +97,13 @@ def missed(only_truth: Sequence[str], truth: Mapping[int, str]) -> tuple[ClassPa
     return tuple(ClassPair(name, (), _whole(canonical(name), ids)) for name in only_truth)
 
 
+def made_up(names: Iterable[str], wholes: Iterable[str]) -> list[str]:
+    """Return those of some structures that names do not state, but all of whose parts they do."""
+    ids = {canonical(name): (0,) for name in names}
+    named = {canonical(name): name for name in wholes}
+    return [named[name] for name in _with_wholes(ids, dict.fromkeys(named, (0,)))[0] if name not in ids]
+
+
 def canonical(name: str) -> str:
     """Return what all spellings and synonyms of a name have in common."""
     structure = known_structure(name)
@@ -108,6 +116,10 @@ def _is_named(names: Mapping[int, str]) -> bool:
 
 def _by_names(found: Mapping[int, str], truth: Mapping[int, str], classes: Sequence[str]) -> Matching:
     found_ids, truth_ids = _ids_by_name(found), _ids_by_name(truth)
+    (found_ids, in_found), (truth_ids, in_truth) = (
+        _with_wholes(found_ids, truth_ids),
+        _with_wholes(truth_ids, found_ids),
+    )
     shown = {canonical(name): name for names in (found, truth) for name in names.values()}
     wanted = {canonical(name) for name in classes}
     shared = [name for name in truth_ids if name in found_ids or name in wanted]
@@ -120,8 +132,8 @@ def _by_names(found: Mapping[int, str], truth: Mapping[int, str], classes: Seque
     return Matching(
         tuple(ClassPair(shown[name], _whole(name, found_ids), _whole(name, truth_ids)) for name in shared),
         by_names=True,
-        only_truth=tuple(shown[name] for name in truth_ids if name not in shared),
-        only_found=tuple(shown[name] for name in found_ids if name not in truth_ids),
+        only_truth=tuple(shown[name] for name in truth_ids if name not in shared and name not in in_truth),
+        only_found=tuple(shown[name] for name in found_ids if name not in truth_ids and name not in in_found),
     )
 
 
@@ -135,6 +147,39 @@ def _ids_by_name(names: Mapping[int, str]) -> dict[str, tuple[int, ...]]:
     for label, name in names.items():
         ids[canonical(name)] = (*ids.get(canonical(name), ()), label)
     return ids
+
+
+def _with_wholes(
+    ids: Mapping[str, tuple[int, ...]], others: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
+    """Return a map's ids and those of wholes that only the other states, and the names of their parts.
+
+    Parts may have parts themselves (a pair of lungs, their lobes): the smallest that the map has are taken.
+    """
+    united: dict[str, tuple[int, ...]] = {}
+    used: set[str] = set()
+    for name in others:
+        whole = known_structure(name)
+        if name in ids or whole is None or not whole.parts:
+            continue
+        leaves = {part: _leaves(part) for part in ids}
+        missing, chosen = set(whole.parts), []
+        for part in sorted(
+            (one for one in ids if leaves[one] < set(whole.parts)), key=lambda one: len(leaves[one])
+        ):
+            if leaves[part] and missing.issuperset(leaves[part]):
+                missing -= leaves[part]
+                chosen.append(part)
+        if not missing:
+            united[name] = tuple(label for part in chosen for label in ids[part])
+            used.update(chosen)
+    return {**ids, **united}, frozenset(used)
+
+
+def _leaves(name: str) -> set[int]:
+    """Return the ids, in the table, of the smallest parts of a structure, or its own."""
+    structure = known_structure(name)
+    return set(structure.parts or (structure.id,)) if structure else set()
 
 
 def _whole(name: str, ids: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
