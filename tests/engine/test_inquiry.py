@@ -112,9 +112,12 @@ def test_terms_that_a_sample_was_not_asked_for_count_in_the_loss_and_not_in_the_
 
 
 def test_none_counts_as_nothing_in_a_sum() -> None:
-    one, two = torch.ones(2), torch.full((2,), 2.0)
-    total = added([one, None, one, None], [two, two, None, None])
+    one, two = (torch.full((2,), value, dtype=torch.float64) for value in (1.0, 2.0))
+    total = added([one, None, one.clone(), None], [two, two, None, None])
     assert [None if part is None else part.tolist() for part in total] == [[3.0, 3.0], [2.0, 2.0], [1.0, 1.0], None]
+    assert total[0] is one, "a second sum would be in memory"
+    added(total, [two] * 4)
+    assert two.tolist() == [2.0, 2.0], "a sample's gradients stay as they are, the first one's too"
 
 
 def test_sums_are_wide_whichever_sample_is_the_first_with_a_gradient() -> None:

@@ -155,6 +155,35 @@ def test_a_result_that_names_only_what_it_found_has_missed_what_another_one_name
     assert (missed.is_missed, missed.hd95_mm) == (True, math.inf)
 
 
+LOBES = {3: "left lung upper lobe", 4: "left lung lower lobe"}
+LUNG = {3: (2, 8, 6, 6), 4: (8, 14, 6, 6)}
+
+
+def test_a_result_that_names_only_the_parts_it_found_is_compared_by_these() -> None:
+    whole = labels({5: (2, 14, 6, 6)}, {1: "liver", 5: "left lung"})
+    cases = [
+        score_case("a", labels(LUNG, LOBES | {1: "liver"}), whole),
+        score_case("b", labels({3: (2, 14, 6, 6)}, {1: "liver", 3: LOBES[3]}), whole),
+    ]
+    alone, together = (
+        {(score.case, score.name): score.dice for score in complete(some)} for some in (cases[1:], cases)
+    )
+    assert alone == {("b", "liver"): 1.0}, "nobody said that all of a lung was looked for"
+    assert together == {("a", "liver"): 1.0, ("a", "left lung"): 1.0, ("b", "liver"): 1.0, ("b", "left lung"): 1.0}
+
+
+def test_parts_that_a_result_names_are_missed_where_another_one_does_not_name_them() -> None:
+    cases = [
+        score_case("a", labels(LUNG, LOBES), labels({5: (2, 14, 6, 6)}, {5: "left lung"})),
+        score_case("b", labels({4: LUNG[4]}, {4: LOBES[4]}), labels(LUNG, LOBES)),
+    ]
+    assert {(score.case, score.name): score.dice for score in complete(cases)} == {
+        ("a", "left lung"): 1.0,
+        ("b", LOBES[4]): 1.0,
+        ("b", LOBES[3]): 0.0,
+    }
+
+
 def test_a_class_that_was_asked_for_by_name_is_missed_where_a_result_does_not_name_it() -> None:
     both, options = {1: (2, 12, 10, 8), 2: (14, 17, 4, 4)}, ScoringOptions(classes=("Spleen",))
     for found in ({1: "liver"}, {1: "aorta"}):

@@ -8,7 +8,7 @@ import pytest
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference import changes
-from vesalius.inference.changes import changes_between
+from vesalius.inference.changes import Change, changes_between
 
 GRID = Grid((6, 5, 4), np.diag([10.0, 10.0, 10.0, 1.0]))
 """Voxels of a millilitre."""
@@ -43,6 +43,24 @@ def test_they_are_what_comparing_masks_layer_by_layer_gives(slab: int, monkeypat
         assert change.before_ml == pytest.approx(before_ml)
         assert (change.added_ml, change.removed_ml) == pytest.approx((added_ml, removed_ml))
         assert change.after_ml == pytest.approx(sum(int(other.sum()) for _, other in pairs))
+
+
+def test_names_may_have_ids_that_a_layer_cannot_hold() -> None:
+    names = {1: "liver", 300: "lesion", 70_000: "never drawn"}
+    wide = LabelMap(np.full(GRID.shape, 300, np.uint16), GRID, names)
+    narrow = LabelMap(np.ones(GRID.shape, np.uint8), GRID, names, {"lesions": wide.data})
+    (lesion,) = changes_between(LabelMap(narrow.data, GRID, names), narrow).values()
+    assert (lesion.before_ml, lesion.added_ml) == (0, 120)
+    assert changes_between(wide, narrow)["lesion"].added_ml == 120, "into another layer"
+
+
+def test_small_volumes_are_told_by_two_digits() -> None:
+    for volumes, words in (
+        ((0.0, 0.0333, 0.0), "0.0 -> 0.033 ml (0.033 added, 0.0 taken away)"),
+        ((12.3, 0.1, 12.4), "12.3 -> 0.0 ml (0.1 added, 12.4 taken away)"),
+    ):
+        before_ml, added_ml, removed_ml = volumes
+        assert str(Change(before_ml=before_ml, added_ml=added_ml, removed_ml=removed_ml)) == words
 
 
 def test_from_nothing_all_is_added_and_where_no_voxel_changed_there_is_none() -> None:

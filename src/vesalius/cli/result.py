@@ -37,7 +37,8 @@ def _change_lines(run: dict[str, Any]) -> Iterator[str]:
     from vesalius.inference.changes import Change
 
     for name, change in run["changes"].items():
-        yield f"{name}: {Change(**change)}"
+        known = {key: float(change[key]) for key in ("before_ml", "added_ml", "removed_ml")}
+        yield f"{name}: {Change(**known)}"
     if not run["changes"]:
         yield "no voxel changed"
 

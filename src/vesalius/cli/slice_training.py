@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from vesalius.data.cache import Cache
     from vesalius.data.datalists.record import DataList
     from vesalius.engine.team import Team
-    from vesalius.spec import ModelSpec
-    from vesalius.training.course import Course
     from vesalius.training.slice_course import SliceCourse
 
 SLICE_RECIPES: Mapping[str, SliceRecipe] = {
@@ -81,6 +79,7 @@ def train_slices(args: argparse.Namespace, listed: DataList, typed: Mapping[str,
     from vesalius.engine.team import joined
     from vesalius.inference.device import device_to_train_on
     from vesalius.training.slice_course import SliceBeginning, SliceCourse
+    from vesalius.training.training_plan import slice_plan_of, view_words
 
     recipe = _fitted(args, slice_recipe_of(args, typed), SLICE_RECIPES[args.recipe])
     beginning = SliceBeginning.of(args.model, recipe, listed, at_random=args.at_random)
@@ -90,28 +89,14 @@ def train_slices(args: argparse.Namespace, listed: DataList, typed: Mapping[str,
         if team.is_first:
             _say(f"windows of {view_words(beginning.spec)} of a slice")
         if args.dry_run:
-            say_plan(course, _cache(args), device, team, workers=threads_of(args.threads))
+            if team.is_first:
+                workers = threads_of(args.threads)
+                plan = slice_plan_of(course, _cache(args), device=device, workers=workers, processes=team.size)
+                print(*plan.lines(), sep="\n")
             return
         _carry_out(args, course, device, team, tensorboard=args.tensorboard)
         if team.is_first:
             print(args.folder)
-
-
-def say_plan(course: Course | SliceCourse, cache: Cache, device: str, team: Team, *, workers: int) -> None:
-    """Print the plan of a training, volumes or slices; of a team's processes the first measures and speaks.
-
-    Args:
-        course: What is to be trained.
-        cache: Where prepared cases are kept.
-        device: Where the network is.
-        team: The processes that would train.
-        workers: Samples worked on at once.
-    """
-    from vesalius.training.training_plan import plan_of
-
-    if team.is_first:
-        for line in plan_of(course, cache, device=device, workers=workers, processes=team.size):
-            print(line, flush=True)
 
 
 def is_of_slices(model: str | Path) -> bool:
@@ -150,6 +135,7 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
         slice_record,
     )
     from vesalius.training.forecast import Costs
+    from vesalius.training.training_plan import view_words
 
     tuning = SliceTuning.of(args.model, _finetune_recipe(args), listed)
     device = device_to_train_on(args.device)
@@ -214,13 +200,6 @@ def _fitted(args: argparse.Namespace, recipe: SliceRecipe, planned: SliceRecipe)
     if args.window is None:
         return as_wide(recipe, spec, planned=size)
     return in_windows_of(args.window, recipe, spec, planned=size, spacing_mm=args.spacing)
-
-
-def view_words(spec: ModelSpec) -> str:
-    """Say how much of a slice a model sees at once."""
-    (height, width), (row_mm, column_mm) = spec.window_size[:2], spec.spacing_mm[:2]
-    pixel = f"{row_mm:.3g} mm" if row_mm == column_mm else f"{row_mm:.3g} x {column_mm:.3g} mm"
-    return f"{height} x {width} pixels of {pixel}: {height * row_mm:.0f} x {width * column_mm:.0f} mm"
 
 
 def _carry_out(

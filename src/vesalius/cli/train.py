@@ -18,7 +18,7 @@ from vesalius.cli.request import (
     threads_of,
     training_precision,
 )
-from vesalius.cli.slice_training import SLICE_RECIPES, add_augmentation, add_window, say_plan, train_slices
+from vesalius.cli.slice_training import SLICE_RECIPES, add_augmentation, add_window, train_slices
 from vesalius.cli.words import names, number_of_threads
 from vesalius.errors import UsageError
 from vesalius.labels.vocabulary import Vocabulary
@@ -106,8 +106,15 @@ def run(args: argparse.Namespace) -> int:
     from vesalius.inference.device import device_to_train_on
     from vesalius.training.beginning import Beginning
     from vesalius.training.course import Course, carry_out, refuse_existing
+    from vesalius.training.training_plan import plan_of
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
+    if args.dry_run and args.resume:
+        raise UsageError(
+            expected="--dry-run of a training that begins, or --resume",
+            got="both",
+            do="leave one out; what is left of a run that was stopped is in the last line of its log",
+        )
     refuse_existing(args.folder, resume=args.resume)
     if args.recipe in SLICE_RECIPES:
         _refuse_volumes_only(args)
@@ -126,7 +133,9 @@ def run(args: argparse.Namespace) -> int:
     workers = threads_of(args.threads)
     with joined(device, is_sharded=args.shard) as team:
         if args.dry_run:
-            say_plan(course, cache, device, team, workers=workers)
+            if team.is_first:
+                plan = plan_of(course, cache, device=device, workers=workers, processes=team.size)
+                print(*plan.lines(), sep="\n")
             return 0
         carry_out(
             course,

@@ -179,6 +179,22 @@ def prepare_list(
     )
 
 
+def learnt_cases(listed: DataList, spec: ModelSpec) -> tuple[ListedCase, ...]:
+    """Return a list's cases for training from which something can be learnt.
+
+    Args:
+        listed: The list.
+        spec: The model's; its vocabulary says what may be named.
+
+    Raises:
+        UnknownClassError: If a label's meaning is no class of the vocabulary.
+    """
+    mapping, vocabulary = Preparation.of(listed, spec).mapping, Vocabulary.of(spec.vocabulary)
+    return tuple(
+        case for case in listed.split("training") if is_learnt(case, listed.annotated(case, mapping, vocabulary))
+    )
+
+
 def is_learnt(case: ListedCase, annotated: Set[int]) -> bool:
     """Say whether something can be learnt from a case: a class was looked for, or there is a model's answer."""
     return bool(annotated) or case.pseudo_label is not None

@@ -100,8 +100,13 @@ def _in_order(
 
 
 def added(total: Gradients, gradients: Gradients) -> Gradients:
-    """Return a sum in float64 and one sample's gradients more; None counts as 0, and stays where both are."""
+    """Return a sum in float64 with one sample's gradients more; None counts as 0, and stays where both are.
+
+    Args:
+        total: What this gave before, which is changed; or None for each.
+        gradients: Of one sample; they stay as they are.
+    """
     return [
-        old if new is None else new.to(widest(new.device)) if old is None else old + new
+        old if new is None else new.to(widest(new.device), copy=True) if old is None else old.add_(new)
         for old, new in zip(total, gradients, strict=True)
     ]

@@ -117,10 +117,9 @@ def train(
                 now = [(settings.seed, learner.step, window) for window in share]
                 company = Company(pool, team, settings.precision, parameters[0].device.type)
                 look = _Look(task.weights(rate), settings.precision, progress, at_once + 1)
-                total, numbers = _differentiated(task, learner, draw, now, company, look=look)
-                total = team.summed(total, parameters)
-                gradients = mean(total, settings.windows, parameters)
-                norm = learner.learn(gradients, rate=rate, progress=progress)
+                norm, numbers = _stepped(
+                    task, learner, draw, now, company, look=look, windows=settings.windows, rate=rate
+                )
                 failed = 0 if math.isfinite(norm) else failed + 1
                 for number in (number for one in team.gather(numbers) for number in one):
                     averages.add(number)
@@ -157,6 +156,24 @@ class _Look(NamedTuple):
     precision: Precision
     progress: float
     ahead: int
+
+
+def _stepped(
+    task: Task[Trained, Sample] | Taught[Trained, Sample, Lesson],
+    learner: Learner[Trained],
+    draw: Callable[[Seed], Sample],
+    now: Sequence[Seed],
+    company: Company,
+    *,
+    look: _Look,
+    windows: int,
+    rate: float,
+) -> tuple[float, list[Numbers]]:
+    """Take a step, of which no gradient is left in memory; return its norm, and the numbers of each sample."""
+    total, numbers = _differentiated(task, learner, draw, now, company, look=look)
+    parameters = learning_parameters(learner.network)
+    gradients = mean(company.team.summed(total, parameters), windows, parameters)
+    return learner.learn(gradients, rate=rate, progress=look.progress), numbers
 
 
 def _differentiated(
@@ -196,10 +213,19 @@ def _check(task: object, settings: LoopSettings, team: Team) -> None:
             got=f"{type(task).__name__} without a validate",
             do="give the task a validate, or leave validate_every out",
         )
-    if team.size > settings.windows:
+    require_windows(settings, team.size)
+
+
+def require_windows(settings: LoopSettings, processes: int) -> None:
+    """Refuse more processes than a step has windows.
+
+    Raises:
+        UsageError: If there are.
+    """
+    if processes > settings.windows:
         raise UsageError(
             expected="at least one window a step for each process",
-            got=f"{settings.windows} windows, {team.size} processes",
+            got=f"{settings.windows} windows, {processes} processes",
             do="ask for more windows, or start fewer processes",
         )
 

@@ -48,12 +48,14 @@ class Evaluation:
         """Put the cases of one run together."""
         scores = complete(cases)
         counted = {(score.case, canonical(score.name)) for score in scores}
-        only_truth = [(case.case, name) for case in cases for name in case.only_truth]
+        only_truth = [(case.case, name) for case in cases for name in case.only_truth if name not in case.in_parts]
         return cls(
             scores=scores,
             options=options,
             only_in_references=_counts(name for case, name in only_truth if (case, canonical(name)) not in counted),
-            only_in_results=_counts(name for case in cases for name in case.only_found),
+            only_in_results=_counts(
+                name for case in cases for name in case.only_found if name not in case.in_parts
+            ),
             patients=patients or {},
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from vesalius.errors import UnknownClassError, UsageError
+from vesalius.labels.composition import covering, leaves_of
 from vesalius.labels.spelling import loose_key
 from vesalius.labels.vista3d import TABLE
 from vesalius.labels.word_order import known_structure, refuse_told_apart_by_order
@@ -41,12 +42,14 @@ class Matching:
         by_names: Whether they were matched by names that both maps state.
         only_truth: Names of the reference that the other map does not state.
         only_found: Names of what was found that the reference does not state: nobody looked for them.
+        in_parts: Those of both that were compared all the same, together as the whole that the other map states.
     """
 
     pairs: tuple[ClassPair, ...]
     by_names: bool
     only_truth: tuple[str, ...] = ()
     only_found: tuple[str, ...] = ()
+    in_parts: tuple[str, ...] = ()
 
 
 def match_classes(
@@ -86,22 +89,24 @@ def match_classes(
     return replace(matching, pairs=_chosen(matching.pairs, classes)) if classes else matching
 
 
-def missed(only_truth: Sequence[str], truth: Mapping[int, str]) -> tuple[ClassPair, ...]:
-    """Return classes that only a reference states, each with nothing that was found.
+def missed(only_truth: Sequence[str], truth: Mapping[int, str], found: Mapping[int, str]) -> tuple[ClassPair, ...]:
+    """Return classes that only a reference states, each with nothing that was found, or with what parts there are.
 
     Args:
         only_truth: ``Matching.only_truth``.
-        truth: The names it was made from.
+        truth: The names of the reference.
+        found: The names of what was found.
     """
-    ids = _ids_by_name(truth)
-    return tuple(ClassPair(name, (), _whole(canonical(name), ids)) for name in only_truth)
+    ids, found_ids = _ids_by_name(truth), _ids_by_name(found)
+    named = {canonical(name): name for name in only_truth}
+    united = _united(found_ids, _in_parts(found_ids, named, complete=False))
+    return tuple(ClassPair(named[name], united.get(name, ()), _whole(name, ids)) for name in named)
 
 
 def made_up(names: Iterable[str], wholes: Iterable[str]) -> list[str]:
     """Return those of some structures that names do not state, but all of whose parts they do."""
-    ids = {canonical(name): (0,) for name in names}
     named = {canonical(name): name for name in wholes}
-    return [named[name] for name in _with_wholes(ids, dict.fromkeys(named, (0,)))[0] if name not in ids]
+    return [named[name] for name in _in_parts({canonical(name): () for name in names}, named)]
 
 
 def canonical(name: str) -> str:
@@ -116,10 +121,8 @@ def _is_named(names: Mapping[int, str]) -> bool:
 
 def _by_names(found: Mapping[int, str], truth: Mapping[int, str], classes: Sequence[str]) -> Matching:
     found_ids, truth_ids = _ids_by_name(found), _ids_by_name(truth)
-    (found_ids, in_found), (truth_ids, in_truth) = (
-        _with_wholes(found_ids, truth_ids),
-        _with_wholes(truth_ids, found_ids),
-    )
+    parts_found, parts_truth = _in_parts(found_ids, truth_ids), _in_parts(truth_ids, found_ids)
+    found_ids, truth_ids = _united(found_ids, parts_found), _united(truth_ids, parts_truth)
     shown = {canonical(name): name for names in (found, truth) for name in names.values()}
     wanted = {canonical(name) for name in classes}
     shared = [name for name in truth_ids if name in found_ids or name in wanted]
@@ -132,8 +135,11 @@ def _by_names(found: Mapping[int, str], truth: Mapping[int, str], classes: Seque
     return Matching(
         tuple(ClassPair(shown[name], _whole(name, found_ids), _whole(name, truth_ids)) for name in shared),
         by_names=True,
-        only_truth=tuple(shown[name] for name in truth_ids if name not in shared and name not in in_truth),
-        only_found=tuple(shown[name] for name in found_ids if name not in truth_ids and name not in in_found),
+        only_truth=tuple(shown[name] for name in truth_ids if name not in shared),
+        only_found=tuple(shown[name] for name in found_ids if name not in truth_ids),
+        in_parts=tuple(
+            shown[name] for parts in (parts_found, parts_truth) for some in parts.values() for name in some
+        ),
     )
 
 
@@ -149,37 +155,36 @@ def _ids_by_name(names: Mapping[int, str]) -> dict[str, tuple[int, ...]]:
     return ids
 
 
-def _with_wholes(
-    ids: Mapping[str, tuple[int, ...]], others: Mapping[str, tuple[int, ...]]
-) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
-    """Return a map's ids and those of wholes that only the other states, and the names of their parts.
+def _in_parts(
+    ids: Mapping[str, tuple[int, ...]], others: Iterable[str], *, complete: bool = True
+) -> dict[str, tuple[str, ...]]:
+    """Return whole -> its parts, of wholes that a map does not state, but all of their parts.
 
-    Parts may have parts themselves (a pair of lungs, their lobes): the smallest that the map has are taken.
+    Args:
+        ids: What the map states, by canonical names.
+        others: Canonical names that may be wholes.
+        complete: All of them, not only some.
     """
-    united: dict[str, tuple[int, ...]] = {}
-    used: set[str] = set()
+    known = {part: structure for part in ids if (structure := known_structure(part)) is not None}
+    leaves = {part: leaves_of(structure) for part, structure in known.items()}
+    parts = {}
     for name in others:
-        whole = known_structure(name)
-        if name in ids or whole is None or not whole.parts:
+        whole = None if name in ids else known_structure(name)
+        if whole is None or not whole.parts:
             continue
-        leaves = {part: _leaves(part) for part in ids}
-        missing, chosen = set(whole.parts), []
-        for part in sorted(
-            (one for one in ids if leaves[one] < set(whole.parts)), key=lambda one: len(leaves[one])
-        ):
-            if leaves[part] and missing.issuperset(leaves[part]):
-                missing -= leaves[part]
-                chosen.append(part)
-        if not missing:
-            united[name] = tuple(label for part in chosen for label in ids[part])
-            used.update(chosen)
-    return {**ids, **united}, frozenset(used)
+        if complete:
+            chosen = covering(whole, leaves)
+        else:
+            chosen = tuple(part for part, own in leaves.items() if own < set(whole.parts))
+        if chosen:
+            parts[name] = chosen
+    return parts
 
 
-def _leaves(name: str) -> set[int]:
-    """Return the ids, in the table, of the smallest parts of a structure, or its own."""
-    structure = known_structure(name)
-    return set(structure.parts or (structure.id,)) if structure else set()
+def _united(ids: Mapping[str, tuple[int, ...]], parts: Mapping[str, Iterable[str]]) -> dict[str, tuple[int, ...]]:
+    """Return a map's ids, those of wholes with them."""
+    wholes = {name: tuple(label for part in some for label in ids[part]) for name, some in parts.items()}
+    return {**ids, **wholes}
 
 
 def _whole(name: str, ids: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:

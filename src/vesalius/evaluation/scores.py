@@ -115,8 +115,10 @@ class CaseScores:
             any reference of the same run holds it.
         only_truth: Classes of the reference that nothing was said about.
         only_found: Classes that the reference says nothing about.
-        unsaid: Scores of ``only_truth`` as if nothing had been found: they count where another result of the same
-            run names the class, so that this one, which names only what was found, found nothing of it.
+        in_parts: Those of both that were compared all the same, as parts of a whole.
+        unsaid: Scores of ``only_truth`` as if nothing but parts of them had been found: they count where another
+            result of the same run names the class, so that this one, which names only what was found, found nothing
+            else of it.
     """
 
     case: str
@@ -124,6 +126,7 @@ class CaseScores:
     states_classes: bool
     only_truth: tuple[str, ...] = ()
     only_found: tuple[str, ...] = ()
+    in_parts: tuple[str, ...] = ()
     unsaid: tuple[Score, ...] = ()
 
 
@@ -161,7 +164,7 @@ def score_case(
     lesions = {canonical(name) for name in options.lesions}
     expected = {canonical(name): value for name, value in (confidence or {}).items()}
     scores = []
-    unsaid = () if options.classes else missed(matching.only_truth, names)
+    unsaid = () if options.classes else missed(matching.only_truth, names, found.names)
     for pair in (*matching.pairs, *unsaid):
         counted = canonical(pair.name) in lesions
         score = _score(case, pair, sides, judged, tolerance_mm=options.tolerance_mm, is_lesion=counted)
@@ -172,6 +175,7 @@ def score_case(
         states_classes=matching.by_names,
         only_truth=matching.only_truth,
         only_found=matching.only_found,
+        in_parts=matching.in_parts,
         unsaid=tuple(scores[len(matching.pairs) :]),
     )
 

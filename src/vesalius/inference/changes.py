@@ -23,19 +23,19 @@ class Change:
     removed_ml: float
 
     def __str__(self) -> str:
-        return (
-            f"{self.before_ml:.1f} -> {self.after_ml:.1f} ml ({self.added_ml:.1f} added, "
-            f"{self.removed_ml:.1f} taken away)"
-        )
+        before, after, added, removed = map(_words, (self.before_ml, self.after_ml, self.added_ml, self.removed_ml))
+        return f"{before} -> {after} ml ({added} added, {removed} taken away)"
 
     @property
     def after_ml(self) -> float:
         """Return the volume that it has now."""
-        return self.before_ml + self.added_ml - self.removed_ml
+        return round(self.before_ml + self.added_ml - self.removed_ml, 6)
 
 
 def changes_between(before: LabelMap | None, after: LabelMap) -> dict[str, Change]:
     """Return name -> what changed, of every structure of which any voxel did; in the order of the names.
+
+    Layers are compared one by one: what moves from one into another is taken away and added.
 
     Args:
         before: On the grid of the other; None: nothing was there.
@@ -53,7 +53,7 @@ def changes_between(before: LabelMap | None, after: LabelMap) -> dict[str, Chang
                 counts[what] += np.bincount(some.ravel(), minlength=len(names) + 1)
     ml = after.grid.voxel_volume_ml
     return {
-        name: Change(**{f"{what}_ml": float(counted[number] * ml) for what, counted in counts.items()})
+        name: Change(**{f"{what}_ml": round(float(counted[number] * ml), 6) for what, counted in counts.items()})
         for number, name in enumerate(names, start=1)
         if counts["added"][number] or counts["removed"][number]
     }
@@ -70,8 +70,14 @@ def _layers(before: LabelMap | None, after: LabelMap) -> Iterator[tuple[np.ndarr
 
 def _numbered(ids: np.ndarray, labels: LabelMap | None, names: Sequence[str]) -> np.ndarray:
     """Return the places, counted from 1, that label ids have in a list of names; 0 of those without a name."""
-    table = np.zeros(np.iinfo(ids.dtype).max + 1, dtype=np.uint16)
-    for label, name in labels.names.items() if labels else ():
+    known = labels.names if labels else {}
+    table = np.zeros(1 + max(np.iinfo(ids.dtype).max, *known, 0), dtype=np.uint16)  # names may go beyond the ids
+    for label, name in known.items():
         table[label] = names.index(name) + 1
     found: np.ndarray = table[ids]
     return found
+
+
+def _words(ml: float) -> str:
+    """Return a volume with a digit after the point, or two that count where it is small."""
+    return f"{ml:.1f}" if ml >= 1 or ml == 0 else f"{ml:.2g}"

@@ -7,6 +7,7 @@ import colorsys
 import zlib
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
+from typing import TypeVar
 
 from vesalius.errors import CheckpointError
 from vesalius.labels.spelling import exact_key, is_text, loose_key
@@ -14,6 +15,7 @@ from vesalius.labels.structure import Colour, Structure
 from vesalius.labels.vista3d import TABLE
 
 Pairs = Sequence[tuple[int, str]]
+Key = TypeVar("Key")
 
 
 def compose(pairs: Pairs) -> tuple[Structure, ...]:
@@ -86,23 +88,38 @@ def _unlearnt(facts: Mapping[int, Structure]) -> frozenset[int]:
     return frozenset(label for label in same if facts[label].status == "unsupported")
 
 
-def _parts(whole: Structure, facts: Mapping[int, Structure], unlearnt: Set[int]) -> tuple[int, ...]:
-    """Return the model's ids whose union is ``whole``, in the table's order; empty where it lacks any part.
+def covering(whole: Structure, leaves: Mapping[Key, Set[int]]) -> tuple[Key, ...]:
+    """Return which of some structures make up ``whole``, in the table's order; none where anything is missing.
 
-    A model may have parts of parts (lobes) or larger ones (a lung): the smallest it has are taken.
+    There may be parts of parts (lobes) or larger ones (a lung): the smallest are taken.
+
+    Args:
+        whole: A row of the table that has parts.
+        leaves: What may be a part -> the ids, in the table, of the smallest parts that it consists of, or its own.
     """
-    predicted = {
-        label: fact for label, fact in facts.items() if fact.status != "composite" and label not in unlearnt
-    }
-    inside = {label: fact.parts or (fact.id,) for label, fact in predicted.items()}
-    inside = {label: leaves for label, leaves in inside.items() if set(leaves) < set(whole.parts)}
+    inside = {key: own for key, own in leaves.items() if own < set(whole.parts)}
     missing = set(whole.parts)
     chosen = []
-    for label in sorted(inside, key=lambda label: len(inside[label])):
-        if missing.issuperset(inside[label]):
-            missing -= set(inside[label])
-            chosen.append(label)
-    return () if missing else tuple(sorted(chosen, key=lambda label: whole.parts.index(inside[label][0])))
+    for key in sorted(inside, key=lambda key: len(inside[key])):
+        if missing.issuperset(inside[key]):
+            missing -= inside[key]
+            chosen.append(key)
+    return () if missing else tuple(sorted(chosen, key=lambda key: min(map(whole.parts.index, inside[key]))))
+
+
+def leaves_of(structure: Structure) -> frozenset[int]:
+    """Return the ids of the smallest parts of a row of the table, or its own."""
+    return frozenset(structure.parts or (structure.id,))
+
+
+def _parts(whole: Structure, facts: Mapping[int, Structure], unlearnt: Set[int]) -> tuple[int, ...]:
+    """Return the model's ids whose union is ``whole``; none where it lacks any part."""
+    predicted = {
+        label: leaves_of(fact)
+        for label, fact in facts.items()
+        if fact.status != "composite" and label not in unlearnt
+    }
+    return covering(whole, predicted)
 
 
 def _stated(

@@ -131,9 +131,9 @@ def totals(seconds: float, measuring_s: float, *, peak_bytes: int, card_bytes: i
         peak_bytes: Resident memory.
         card_bytes: Of a CUDA card; 0 elsewhere.
     """
-    measuring = f", {_minutes(measuring_s)} of them to measure whether it helped" if measuring_s else ""
+    measuring = f", {_duration(measuring_s)} of them to measure whether it helped" if measuring_s else ""
     on_card = f", {card_bytes / 1e9:.1f} GB of the card" if card_bytes else ""
-    return f"about {_minutes(seconds)} in all{measuring}; {peak_bytes / 1e9:.1f} GB at the peak{on_card}"
+    return f"about {_duration(seconds)} in all{measuring}; {peak_bytes / 1e9:.1f} GB at the peak{on_card}"
 
 
 def costs_of(
@@ -196,7 +196,7 @@ def _seconds_of(judge: Callable[[Trained], Validation] | None, network: Trained)
     return time.perf_counter() - begun
 
 
-def _minutes(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds >= 36 * 3600:
         return f"{seconds / 86400:.1f} days"
     if seconds >= 2 * 3600:

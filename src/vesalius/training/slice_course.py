@@ -23,6 +23,7 @@ from vesalius.data.prepare import prepare_list
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import RunFolder, opened
+from vesalius.engine.settings import Optimisation
 from vesalius.engine.task import Task
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import CheckpointError, UsageError
@@ -178,10 +179,14 @@ class SliceCourse:
         Raises:
             CheckpointError: If the weights are of another backbone.
         """
+        network = self.beginning.network(self.recipe, seed=self.recipe.loop.seed).to(device)
+        return Learner(network, self.optimisation())
+
+    def optimisation(self) -> Optimisation:
+        """Return the recipe's rates for the backbone's layers."""
         architecture = self.beginning.spec.architecture
         assert isinstance(architecture, MedDinoArchitecture)
-        network = self.beginning.network(self.recipe, seed=self.recipe.loop.seed).to(device)
-        return Learner(network, slice_optimisation(self.recipe, architecture.encoder))
+        return slice_optimisation(self.recipe, architecture.encoder)
 
 
 def carry_out_slices(

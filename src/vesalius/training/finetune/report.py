@@ -22,6 +22,7 @@ from vesalius.training.finetune.options import FEWEST_TO_FOLD
 from vesalius.training.finetune.schedule import Schedule
 from vesalius.training.finetune.tuning import Finetuning
 from vesalius.training.forecast import totals
+from vesalius.training.training_plan import what_learns
 
 RECORD = "finetune.json"
 
@@ -38,8 +39,7 @@ def plan_lines(tuning: Finetuning, schedule: Schedule) -> Iterator[str]:
         yield f"will not name {names}: no case holds it to them (--keep-names keeps the names)"
     yield from map(str, tuning.changes)
     recipe = tuning.course.recipe
-    still = [part.names.removesuffix(".*") for part in tuning.course.optimisation().parts if part.rate == 0]
-    yield f"all learns but {', '.join(still)}" if still else "the whole network learns"
+    yield what_learns(tuning.course.optimisation())
     kinds = "class prompts and clicks" if recipe.drop_point < 1 else "class prompts; the model takes no clicks"
     yield f"by {kinds}, in windows of {' x '.join(map(str, spec.window_size))} voxels"
     yield _judgement(tuning)
