@@ -5,11 +5,10 @@
     python benchmarks/extents.py
 
 Larynx, esophagus and sarcoma, as ``stages.py`` clicks on them for the sake of zero-shot: by a simulated user, from
-nothing, as structures without a name. Twice, with ``inference.extent`` as it is, and with intensities alone as
-evidence (without the mean and the spread of those nearby); and balls around the clicks of the same user. On scans
-to learn from, by which the weights of the evidence were chosen (fourteen of each structure), and on the development
+nothing, as structures without a name; and balls around the clicks of the same user. On scans to learn from, by some
+of which the constants of ``inference.extent`` were chosen (fourteen of each structure), and on the development
 cases, which chose nothing of it: OpenKBP's that have a larynx or an esophagus, and the last four sarcoma scans. The
-windows are the built-in model's, and at last those of ``stages.py``.
+windows are the built-in model's; on the development cases also those of ``stages.py``.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -38,7 +37,6 @@ from stages import CLICKS, NOVEL, WHOLE, Curves, gained, holding_novel, of, of_s
 from vesalius.checkpoints.load import load_model
 from vesalius.evaluation.clicks import ClickProtocol, evaluate_clicks
 from vesalius.evaluation.references import ReferenceCase
-from vesalius.inference import extent
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 
 MODEL = Path(__file__).parents[1] / "src" / "vesalius" / "checkpoints" / "builtin" / "vesalius-small"
@@ -100,21 +98,15 @@ def main() -> None:
         "learning": [as_case(reference) for reference in learning(sides.SHARED_DATA)],
         "development": [*novel, *map(as_case, sarcoma(sides.SHARED_DATA))],
     }
-    now = (extent.INTENSITY, extent.MEAN, extent.SPREAD)
-    found: dict[str, Any] = {}
-    for name, weights in (("as it is", now), ("intensities alone", (1.5, 0.0, 0.0))):
-        extent.INTENSITY, extent.MEAN, extent.SPREAD = weights  # type: ignore[misc]
-        found[name] = {which: stated(clicked(segmenter, cases)) for which, cases in sets.items()}
-    extent.INTENSITY, extent.MEAN, extent.SPREAD = now  # type: ignore[misc]
-    found["as it is, windows of stages.py"] = {"development": stated(clicked(small, sets["development"]))}
-    sides.write_result("extents", {"weights": now, **found})
+    found = {name: stated(clicked(segmenter, cases)) for name, cases in sets.items()}
+    found["development, windows of stages.py"] = stated(clicked(small, sets["development"]))
+    sides.write_result("extents", found)
     sides.print_table(
         [
-            ["", "scans", *NOVEL, "over balls"],
+            ["", *NOVEL, "over balls"],
             *(
-                [name, which, *(one["by structure"][n]["novel"] for n in NOVEL), one["over balls"]["mean"]]
-                for name, own in found.items()
-                for which, one in own.items()
+                [name, *(one["by structure"][n]["novel"] for n in NOVEL), one["over balls"]["mean"]]
+                for name, one in found.items()
             ),
         ]
     )

@@ -51,7 +51,7 @@ _HEAD_OF_PASS = 0.1
 
 
 _EXTENT_BYTES = 68
-"""For a voxel of the box around an object's windows, while its extent is found: 64 were measured for
+"""For a voxel of the box around an object's windows, while its extent is found: 49 to 64 were measured for
 distances, weights and bins, with 2 to 20 clicks in boxes of 64 to 128 voxels a side; 4 are the image in fp32."""
 
 
