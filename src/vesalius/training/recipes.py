@@ -410,13 +410,13 @@ VESALIUS_SMALL_STAGE_1 = replace(
     clicking=replace(STAGE_1.clicking, objects=6, rounds=3, as_new=0.3),
     augmentation=VESALIUS_SMALL_BEGIN.augmentation,
     optimisation=Optimisation(
-        learning_rate=0.008,
+        learning_rate=0.006,
         warm_up=0.02,
         plateau=0.4,
         floor=0.1,
-        parts=(*frozen(*AUTOMATIC), Part(names="encoder.*", rate=0.5)),
+        parts=(*frozen(*AUTOMATIC), Part(names="encoder.*", rate=0.25)),
     ),
-    loop=LoopSettings(minutes=18.0, windows=2),
+    loop=LoopSettings(minutes=24.0, windows=2),
 )
 """The built-in model's second edition, by VISTA3D's four stages. The first begins with the weights of the first
 edition, as VISTA3D's own configurations begin with a finished model: clicks on everything, supervoxels and pseudo
@@ -434,7 +434,7 @@ VESALIUS_SMALL_STAGE_2 = replace(
     optimisation=replace(
         VESALIUS_SMALL_STAGE_1.optimisation, learning_rate=0.006, warm_up=0.01, plateau=0.01, floor=0.01
     ),
-    loop=replace(VESALIUS_SMALL_STAGE_1.loop, minutes=16.0),
+    loop=replace(VESALIUS_SMALL_STAGE_1.loop, minutes=56.0),
 )
 """Stage 2: clicks without pseudo labels and supervoxels, on the spec's own window, with a rate that only falls.
 
@@ -443,14 +443,15 @@ Command and data: as before it. Time: its minutes. Score: not meant to be used a
 
 VESALIUS_SMALL_STAGE_3 = replace(
     VESALIUS_SMALL_STAGE_1,
+    window_size=VESALIUS_SMALL.window_size,
     drop_label=0.0,
     drop_point=1.0,
-    shares=VESALIUS_SMALL.shares,
+    shares={"head-neck": 0.36, "abdomen": 0.36, "chest": 0.08, "atlas": 0.08, "phantom": 0.1, "limb": 0.02},
     mirror=VESALIUS_SMALL.mirror,
     optimisation=replace(
-        VESALIUS_SMALL_STAGE_1.optimisation, learning_rate=0.012, parts=frozen("encoder.*", *INTERACTIVE)
+        VESALIUS_SMALL_STAGE_1.optimisation, learning_rate=0.008, parts=frozen("encoder.*", *INTERACTIVE)
     ),
-    loop=replace(VESALIUS_SMALL_STAGE_1.loop, minutes=22.0),
+    loop=replace(VESALIUS_SMALL_STAGE_1.loop, minutes=34.0),
 )
 """Stage 3: class prompts, pseudo labels included; encoder and click branch are frozen.
 
@@ -459,12 +460,11 @@ Command and data: as before it. Time: its minutes. Score: not meant to be used a
 
 VESALIUS_SMALL_STAGE_4 = replace(
     VESALIUS_SMALL_STAGE_3,
-    window_size=VESALIUS_SMALL.window_size,
     pseudo_labels=False,
     optimisation=replace(
         VESALIUS_SMALL_STAGE_3.optimisation, learning_rate=0.006, warm_up=0.01, plateau=0.01, floor=0.01
     ),
-    loop=replace(VESALIUS_SMALL_STAGE_3.loop, minutes=20.0),
+    loop=replace(VESALIUS_SMALL_STAGE_3.loop, minutes=34.0),
 )
 """Stage 4: class prompts without pseudo labels, on the spec's own window, with a rate that only falls.
 
