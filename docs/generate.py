@@ -39,7 +39,7 @@ FIRST = (
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Segmenting": ("auto_vs_monai", "big_scan", "built_in_model.", "handover", "backends"),
-    "Clicks": ("built_in_model_clicks", "clicks_vs_monai", "click_memory", "stages_long"),
+    "Clicks": ("built_in_model_clicks", "clicks_vs_monai", "click_memory", "stages_long", "extents"),
     "Learning": (
         "few_shot",
         "overfit",
@@ -132,6 +132,14 @@ SENTENCES: Mapping[str, str] = {
     "{ratios[vesalius][20_objects]:.2f} and {ratios[vesalius-fp32][20_objects]:.2f}. Masks after ten clicks in "
     "one window, the head told what MONAI's is told: Dice "
     "{agreement_with_monai[vesalius-fp32][masks][block][dice]:.4f} in fp32",
+    "extents.json": "Larynx, esophagus and sarcoma of the development cases, clicked on as what has no name, no "
+    "network asked: {development[by structure][larynx][novel]:.2f}, "
+    "{development[by structure][esophagus][novel]:.2f} and {development[by structure][sarcoma][novel]:.2f} after "
+    "five clicks, balls of their usual size {development[by structure][larynx][novel, balls]:.2f}, "
+    "{development[by structure][esophagus][novel, balls]:.2f} and "
+    "{development[by structure][sarcoma][novel, balls]:.2f}; {development[over balls][mean]:.3f} more "
+    "({development[over balls][low]:.3f} to {development[over balls][high]:.3f}, "
+    "{development[over balls][n]} cases)",
     "few_shot.json": "MSD's hippocampus MR, which no model of ours had seen, {minutes:g} minutes of a core a "
     "run, {support_sets} support sets, {held_out_cases} cases held out, both drawn for the intervals: with one "
     "labelled case fine-tuned {by_cases[1 labelled][dice][finetuned]:.3f}, the same network from scratch "
