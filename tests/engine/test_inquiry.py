@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.line_task import LineTask, line_learner
-from vesalius.engine.inquiry import Inquiry, accumulated, added
+from vesalius.engine.inquiry import Gradients, Inquiry, Numbers, accumulated, added
 from vesalius.engine.task import Outcome
 
 
@@ -109,6 +111,28 @@ def test_terms_that_a_sample_was_not_asked_for_count_in_the_loss_and_not_in_the_
     assert logged.keys() - fewer.keys() == {"bias"}
     assert {**logged, **fewer} == logged
     assert all(torch.equal(one, other) for one, other in zip(whole, same, strict=True))  # type: ignore[arg-type]
+
+
+class Watching(Inquiry[nn.Module, Tensor]):
+    """Notes how many gradients of earlier samples are still in memory when the next one is looked at."""
+
+    kept: ClassVar[list[weakref.ref[Tensor]]] = []
+    held: ClassVar[list[int]] = []
+
+    def __call__(self, seed: tuple[int, int, int]) -> tuple[Gradients, Numbers]:
+        self.held.append(sum(one() is not None for one in self.kept))
+        gradients, numbers = super().__call__(seed)
+        self.kept.extend(weakref.ref(one) for one in gradients if one is not None)
+        return gradients, numbers
+
+
+def test_a_sample_s_gradients_are_let_go_before_the_next_one_s_are_made() -> None:
+    usual = inquiry(LineTask())
+    watching = Watching(usual.draw, usual.ask, usual.network, usual.weights, usual.precision)
+    with ThreadPoolExecutor(1) as pool:
+        accumulated(watching, [(0, 0, window) for window in range(4)], pool, ahead=1)
+    assert watching.held == [0, 0, 0, 0]
+    assert len(watching.kept) == 4 * len(list(usual.network.parameters()))
 
 
 def test_none_counts_as_nothing_in_a_sum() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -643,3 +644,22 @@ def test_a_teacher_is_asked_about_all_samples_of_a_step_before_one_is_learnt_fro
         train(plain, line_learner(), run, chosen)
     assert np.allclose(task.steps, [plain.drawn[:3], plain.drawn[3:]])
     assert len(task.gaps) == 6
+
+
+def test_a_step_s_gradients_are_let_go_before_the_next_one_s_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[weakref.ref[torch.Tensor]] = []
+    held: list[int] = []
+    learn = Learner.learn
+
+    def noted(learner: Learner[torch.nn.Module], gradients: Sequence[torch.Tensor], **how: float) -> float:
+        kept.extend(weakref.ref(one) for one in gradients)
+        return learn(learner, gradients, **how)
+
+    monkeypatch.setattr(Learner, "learn", noted)
+    task = LineTask(lambda _: held.append(sum(one() is not None for one in kept)))
+    with opened(tmp_path, CONFIG) as run:
+        train(task, line_learner(), run, settings(steps=3, windows=2))
+    assert held == [0] * 6
+    assert len(kept) == 3 * 4

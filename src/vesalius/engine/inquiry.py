@@ -76,6 +76,7 @@ def accumulated(
     for gradients, numbers in _in_order(inquiry, seeds, pool, ahead=ahead):
         total = added(total or [None] * len(gradients), gradients)
         everyone.append(numbers)
+        del gradients  # or they would be held while the next sample is looked at
     return total, everyone
 
 

@@ -94,6 +94,7 @@ def train(
     at_once = workers if on_processor else 1
     if draw_ahead is None:
         draw_ahead = 0 if on_processor else 2 * len(share)
+    ahead = at_once + 1 if at_once > 1 else 1  # one more, lest all wait for the slowest; a gradient more in memory
     seeds = all_seeds(settings.seed, first_step=learner.step, share=share)
     with (
         interruption_noticed() as interruption,
@@ -116,7 +117,7 @@ def train(
                 rate = learner.rate_factor(progress)
                 now = [(settings.seed, learner.step, window) for window in share]
                 company = Company(pool, team, settings.precision, parameters[0].device.type)
-                look = _Look(task.weights(rate), settings.precision, progress, at_once + 1)
+                look = _Look(task.weights(rate), settings.precision, progress, ahead)
                 norm, numbers = _stepped(
                     task, learner, draw, now, company, look=look, windows=settings.windows, rate=rate
                 )
