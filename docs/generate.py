@@ -45,6 +45,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "overfit",
         "stages.",
         "step_vs",
+        "team_memory",
         "loader",
         "cache_formats",
         "augmentation",
@@ -108,7 +109,7 @@ SENTENCES: Mapping[str, str] = {
     "{sarcoma[images never seen][nothing][n]}, on whose images nothing was chosen or learnt, "
     "{sarcoma[images never seen][nothing][after 5][mean]:.2f} after 5, balls "
     "{sarcoma[images never seen][balls][after 5][mean]:.2f}",
-    "built_in_model_stages.json": "The built-in model's network taught on by VISTA3D's four stages in order (76 "
+    "built_in_model_stages.json": "The built-in model's network taught on by VISTA3D's four stages in order (148 "
     "minutes of a core; the weights inside the package are those before it): mean Dice of brainstem, cord, "
     "parotids and mandible {head-neck[summary][mean of the five][mean]:.3f}, larynx "
     "{head-neck[summary][larynx][mean]:.2f}, esophagus {head-neck[summary][esophagus][mean]:.2f}; one torso: liver "
@@ -244,6 +245,13 @@ SENTENCES: Mapping[str, str] = {
     "{courses[without supervoxels][automatic and 5 clicks]:.2f}, "
     "{courses[stages 1 and 3][automatic and 5 clicks]:.2f}, "
     "{courses[at once][automatic and 5 clicks]:.2f}",
+    "team_memory.json": "What a process holds at the peak of a training of {weights:,} weights, in bytes for each, "
+    "beside activations: the engine with its running average "
+    "{medians[alone]:.1f} alone, "
+    "{medians[two]:.1f} as one of two, "
+    "{medians[two, sharded]:.1f} with --shard; torch "
+    "{machine[torch]}'s DDP {medians[DDP]:.1f} and FSDP2 "
+    "{medians[FSDP2]:.1f}, without an average",
     "stages_long.json": "Networks of two seeds that learnt clicks for {long minutes:g} minutes of a core, lumps "
     "painted into their windows, and never heard of larynx, esophagus and sarcoma: five clicks as on what "
     "has no name give "

@@ -10,15 +10,15 @@ DDP does, but after the last sample of the step: nothing is sent while gradients
 Sums are float64 (``inquiry`` says why): twice what DDP sends, and for it the weights of one process.
 
 Every process holds the whole network, its average and the optimiser's moments (as DDP, unlike FSDP): 16 bytes for
-each weight. In a step come its sum of gradients (8) and the gradients of the samples at work and of one more (4
-each); what is sent takes a bucket. For VISTA3D's 218 million weights that is 3.5 GB, and at least 7 GB in a step.
+each weight. In a step come the sum of gradients (8) and those of each sample at work (4; on several threads of one
+sample more); what is sent takes a bucket. For VISTA3D's 218 million weights that is 3.5 GB, and 6.1 in a step.
 
 A sharded team divides the moments (``shards``): of the 16 bytes 8 + 8 / processes are left, of VISTA3D's 3.5 GB
-2.6 in two processes and 2.0 in eight (measured with 20 million weights, two processes, gloo, at rest: 77 MiB fewer
-in each, of 78 by this count). The rest is whole everywhere, on purpose. The network has to be: a sample is
+2.6 in two processes and 2.0 in eight. The rest is whole everywhere, on purpose. The network has to be: a sample is
 differentiated by one process, without a stop to fetch weights. The average is a teacher that every sample may ask,
 and what is validated. The sum of gradients could only be divided if all sent after each sample, not each step.
 While a checkpoint is written the first process holds all moments, and while one is read each holds the whole of it.
+What is held at the peak was measured beside torch's DDP and FSDP (``benchmarks/results/team_memory.json``).
 
 ``torchrun`` starts the processes and tells each its place. They agree on all that decides what comes next: time
 passed, signals, validations. The first process reads and writes the run folder, and validates; the others wait.

@@ -453,7 +453,8 @@ VESALIUS_SMALL_STAGE_3 = replace(
     ),
     loop=replace(VESALIUS_SMALL_STAGE_1.loop, minutes=34.0),
 )
-"""Stage 3: class prompts, pseudo labels included; encoder and click branch are frozen.
+"""Stage 3: class prompts, pseudo labels included, on the spec's own window, which the decoder began with; encoder and
+click branch are frozen.
 
 Command and data: as before it. Time: its minutes. Score: not meant to be used alone.
 """
@@ -466,10 +467,10 @@ VESALIUS_SMALL_STAGE_4 = replace(
     ),
     loop=replace(VESALIUS_SMALL_STAGE_3.loop, minutes=34.0),
 )
-"""Stage 4: class prompts without pseudo labels, on the spec's own window, with a rate that only falls.
+"""Stage 4: class prompts without pseudo labels, with a rate that only falls.
 
-Command and data: as before it. Time: its minutes. Score: five structures of the head in 16 scans 0.768 by name,
-0.805 after five clicks more, 0.720 from nothing; the stomach of one torso 0.33
+Command and data: as before it. Time: its minutes. Score: five structures of the head in 16 scans 0.766 by name,
+0.805 after five clicks more, 0.752 from nothing; the stomach of one torso 0.28
 (``benchmarks/results/built_in_model_stages.json``, ``built_in_model_stages_clicks.json``). The weights inside the
 package, the first edition's, have 0.764, 0.805, 0.749 and 0.57, and stay.
 """
