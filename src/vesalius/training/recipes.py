@@ -453,7 +453,7 @@ VESALIUS_SMALL_STAGE_3 = replace(
     ),
     loop=replace(VESALIUS_SMALL_STAGE_1.loop, minutes=34.0),
 )
-"""Stage 3: class prompts, pseudo labels included, on the spec's own window, which the decoder began with; encoder and
+"""Stage 3: class prompts, pseudo labels included, on the spec's own window, as the decoder learnt before; encoder and
 click branch are frozen.
 
 Command and data: as before it. Time: its minutes. Score: not meant to be used alone.
