@@ -453,8 +453,8 @@ VESALIUS_SMALL_STAGE_3 = replace(
     ),
     loop=replace(VESALIUS_SMALL_STAGE_1.loop, minutes=34.0),
 )
-"""Stage 3: class prompts, pseudo labels included, on the spec's own window, as the decoder learnt before; encoder and
-click branch are frozen.
+"""Stage 3: class prompts, pseudo labels included, on the spec's own window, as the decoder learnt before; encoder
+and click branch are frozen.
 
 Command and data: as before it. Time: its minutes. Score: not meant to be used alone.
 """
