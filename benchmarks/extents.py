@@ -61,7 +61,7 @@ def learning(data: Path) -> Iterator[Reference]:
 
 
 def clicked(segmenter: Segmenter, cases: list[ReferenceCase]) -> dict[str, Curves]:
-    """Return the curves of clicks and of balls, by the names that ``stages.py`` gives them."""
+    """Return the curves of clicks and of balls, by the names that ``stages.py`` gives them; there is no network."""
     protocol = ClickProtocol(clicks=CLICKS, start="nothing", new=True)
     found = evaluate_clicks(segmenter, cases, protocol, how=SegmentOptions(unvalidated=True))
     curves = [of(curve) for curve in found.curves]

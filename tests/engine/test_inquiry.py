@@ -127,6 +127,8 @@ class Watching(Inquiry[nn.Module, Tensor]):
 
 
 def test_a_sample_s_gradients_are_let_go_before_the_next_one_s_are_made() -> None:
+    Watching.kept.clear()
+    Watching.held.clear()
     usual = inquiry(LineTask())
     watching = Watching(usual.draw, usual.ask, usual.network, usual.weights, usual.precision)
     with ThreadPoolExecutor(1) as pool:

@@ -17,6 +17,7 @@ import torch
 
 from engine.line_task import TRUTH, JudgedLineTask, LineTask, line_learner, same, settings, without_times
 from vesalius import precision
+from vesalius.engine import loop
 from vesalius.engine.company import Company
 from vesalius.engine.learner import Learner
 from vesalius.engine.loop import PATIENCE, train
@@ -663,3 +664,20 @@ def test_a_step_s_gradients_are_let_go_before_the_next_one_s_are_made(
         train(task, line_learner(), run, settings(steps=3, windows=2))
     assert held == [0] * 6
     assert len(kept) == 3 * 4
+
+
+def test_one_thread_has_one_sample_at_work_and_two_have_one_more_to_go_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds: list[int] = []
+
+    def noted(*what: object, ahead: int) -> object:
+        bounds.append(ahead)
+        return accumulated(*what, ahead=ahead)  # type: ignore[arg-type]
+
+    accumulated = loop.accumulated
+    monkeypatch.setattr(loop, "accumulated", noted)
+    for workers in (1, 2):
+        with opened(tmp_path / str(workers), CONFIG) as run:
+            train(LineTask(), line_learner(), run, settings(steps=1, windows=4), workers=workers)
+    assert bounds == [1, 3]

@@ -9,6 +9,7 @@ import pytest
 
 from evaluation.scenes import GRID, labels
 from vesalius.errors import GeometryError, UsageError
+from vesalius.evaluation.benchmark import Evaluation
 from vesalius.evaluation.scores import Score, ScoringOptions, complete, judged_in, score_case, score_masks
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
@@ -169,7 +170,27 @@ def test_a_result_that_names_only_the_parts_it_found_is_compared_by_these() -> N
         {(score.case, score.name): score.dice for score in complete(some)} for some in (cases[1:], cases)
     )
     assert alone == {("b", "liver"): 1.0}, "nobody said that all of a lung was looked for"
+    assert Evaluation.of(cases[1:], ScoringOptions()).only_in_results == {LOBES[3]: 1}
+    assert Evaluation.of(cases, ScoringOptions()).only_in_results == {}
+    found, options = labels({3: (2, 14, 6, 6)}, {3: LOBES[3]}), ScoringOptions(classes=("Lung_Left",))
+    (asked,) = score_case("b", found, whole, options=options).scores
+    assert (asked.name, asked.dice) == ("left lung", 1.0), "the same where it was asked for by name"
     assert together == {("a", "liver"): 1.0, ("a", "left lung"): 1.0, ("b", "liver"): 1.0, ("b", "left lung"): 1.0}
+
+
+def test_parts_that_were_compared_as_a_whole_are_not_missed() -> None:
+    truth = labels(LUNG, LOBES)
+    cases = [
+        score_case("a", labels({5: (2, 14, 6, 6)}, {5: "left lung"}), truth),
+        score_case("b", truth, truth),
+    ]
+    assert {(score.case, score.name): score.dice for score in complete(cases)} == {
+        ("a", "left lung"): 1.0,
+        ("b", LOBES[3]): 1.0,
+        ("b", LOBES[4]): 1.0,
+    }
+    evaluation = Evaluation.of(cases, ScoringOptions())
+    assert (evaluation.only_in_references, evaluation.only_in_results) == ({}, {})
 
 
 def test_parts_that_a_result_names_are_missed_where_another_one_does_not_name_them() -> None:

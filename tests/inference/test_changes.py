@@ -54,10 +54,11 @@ def test_names_may_have_ids_that_a_layer_cannot_hold() -> None:
     assert changes_between(wide, narrow)["lesion"].added_ml == 120, "into another layer"
 
 
-def test_small_volumes_are_told_by_two_digits() -> None:
+def test_small_volumes_are_told_by_more_digits() -> None:
     for volumes, words in (
         ((0.0, 0.0333, 0.0), "0.0 -> 0.033 ml (0.033 added, 0.0 taken away)"),
         ((12.3, 0.1, 12.4), "12.3 -> 0.0 ml (0.1 added, 12.4 taken away)"),
+        ((0.996, 0.0001, 0.0), "1.0 -> 1.0 ml (under 0.001 added, 0.0 taken away)"),
     ):
         before_ml, added_ml, removed_ml = volumes
         assert str(Change(before_ml=before_ml, added_ml=added_ml, removed_ml=removed_ml)) == words

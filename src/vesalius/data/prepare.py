@@ -190,9 +190,8 @@ def learnt_cases(listed: DataList, spec: ModelSpec) -> tuple[ListedCase, ...]:
         UnknownClassError: If a label's meaning is no class of the vocabulary.
     """
     mapping, vocabulary = Preparation.of(listed, spec).mapping, Vocabulary.of(spec.vocabulary)
-    return tuple(
-        case for case in listed.split("training") if is_learnt(case, listed.annotated(case, mapping, vocabulary))
-    )
+    looked_for = partial(listed.annotated, mapping=mapping, vocabulary=vocabulary)
+    return tuple(case for case in listed.split("training") if is_learnt(case, looked_for(case)))
 
 
 def is_learnt(case: ListedCase, annotated: Set[int]) -> bool:

@@ -81,9 +81,9 @@ def accumulated(
 
 
 def mean(total: Gradients, count: int, like: Sequence[Tensor]) -> Gradients:
-    """Return sums over so many samples as means, in the precision of the tensors they are for."""
+    """Return sums over so many samples as means, in the precision of their tensors; the sums are spent."""
     return [
-        None if gradient is None else (gradient / count).to(tensor.dtype)
+        None if gradient is None else gradient.div_(count).to(tensor.dtype)
         for gradient, tensor in zip(total, like, strict=True)
     ]
 

@@ -174,6 +174,7 @@ def _stepped(
     total, numbers = _differentiated(task, learner, draw, now, company, look=look)
     parameters = learning_parameters(learner.network)
     gradients = mean(company.team.summed(total, parameters), windows, parameters)
+    del total
     return learner.learn(gradients, rate=rate, progress=look.progress), numbers
 
 

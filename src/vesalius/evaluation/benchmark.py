@@ -48,14 +48,25 @@ class Evaluation:
         """Put the cases of one run together."""
         scores = complete(cases)
         counted = {(score.case, canonical(score.name)) for score in scores}
-        only_truth = [(case.case, name) for case in cases for name in case.only_truth if name not in case.in_parts]
+        counted |= {
+            (case.case, canonical(part))
+            for case in cases
+            for whole, parts in case.parts.items()
+            if (case.case, canonical(whole)) in counted
+            for part in parts
+        }
+        truth, found = (
+            [name for case, names in some for name in names if (case, canonical(name)) not in counted]
+            for some in (
+                [(case.case, case.only_truth) for case in cases],
+                [(case.case, case.only_found) for case in cases],
+            )
+        )
         return cls(
             scores=scores,
             options=options,
-            only_in_references=_counts(name for case, name in only_truth if (case, canonical(name)) not in counted),
-            only_in_results=_counts(
-                name for case in cases for name in case.only_found if name not in case.in_parts
-            ),
+            only_in_references=_counts(truth),
+            only_in_results=_counts(found),
             patients=patients or {},
         )
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from vesalius.errors import UnknownClassError, UsageError
@@ -42,14 +42,17 @@ class Matching:
         by_names: Whether they were matched by names that both maps state.
         only_truth: Names of the reference that the other map does not state.
         only_found: Names of what was found that the reference does not state: nobody looked for them.
-        in_parts: Those of both that were compared all the same, together as the whole that the other map states.
+        missed: Classes of the reference that are not compared, neither whole nor in parts, each with nothing that
+            was found, or with those parts of it that were.
+        parts: Whole -> its parts, by whose names one of the maps states it.
     """
 
     pairs: tuple[ClassPair, ...]
     by_names: bool
     only_truth: tuple[str, ...] = ()
     only_found: tuple[str, ...] = ()
-    in_parts: tuple[str, ...] = ()
+    missed: tuple[ClassPair, ...] = ()
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def match_classes(
@@ -73,7 +76,8 @@ def match_classes(
         truth: The same of the reference.
         by: ``auto`` as above; ``names`` and ``ids`` insist.
         classes: Names of the classes to compare; none at all means all. One that only the reference states is
-            compared with nothing: who names only what was found has found nothing of it.
+            compared with nothing, or with those parts of it that the other states: who names only what was found
+            has found nothing else of it.
 
     Raises:
         UsageError: If names are wanted and one map states none, if they have none in common, or if in one map the
@@ -87,20 +91,6 @@ def match_classes(
         raise _nameless(found, truth)
     matching = _by_names(found, truth, classes) if named and by != "ids" else _by_ids(found, truth)
     return replace(matching, pairs=_chosen(matching.pairs, classes)) if classes else matching
-
-
-def missed(only_truth: Sequence[str], truth: Mapping[int, str], found: Mapping[int, str]) -> tuple[ClassPair, ...]:
-    """Return classes that only a reference states, each with nothing that was found, or with what parts there are.
-
-    Args:
-        only_truth: ``Matching.only_truth``.
-        truth: The names of the reference.
-        found: The names of what was found.
-    """
-    ids, found_ids = _ids_by_name(truth), _ids_by_name(found)
-    named = {canonical(name): name for name in only_truth}
-    united = _united(found_ids, _in_parts(found_ids, named, complete=False))
-    return tuple(ClassPair(named[name], united.get(name, ()), _whole(name, ids)) for name in named)
 
 
 def made_up(names: Iterable[str], wholes: Iterable[str]) -> list[str]:
@@ -122,24 +112,32 @@ def _is_named(names: Mapping[int, str]) -> bool:
 def _by_names(found: Mapping[int, str], truth: Mapping[int, str], classes: Sequence[str]) -> Matching:
     found_ids, truth_ids = _ids_by_name(found), _ids_by_name(truth)
     parts_found, parts_truth = _in_parts(found_ids, truth_ids), _in_parts(truth_ids, found_ids)
-    found_ids, truth_ids = _united(found_ids, parts_found), _united(truth_ids, parts_truth)
+    some = _in_parts(found_ids, [name for name in truth_ids if name not in parts_found], complete=False)
     shown = {canonical(name): name for names in (found, truth) for name in names.values()}
+    truth_ids = _united(truth_ids, parts_truth)
+    stated = _united(found_ids, parts_found)
+    found_ids = _united(stated, some)
     wanted = {canonical(name) for name in classes}
-    shared = [name for name in truth_ids if name in found_ids or name in wanted]
+    shared = [name for name in truth_ids if name in stated or name in wanted]
     if not shared:
         raise UsageError(
             expected="label maps with classes in common",
             got=f"{_listed(found.values())} in one and {_listed(truth.values())} in the other",
             do="if their ids mean the same, match by ids (--match ids)",
         )
+    pairs = {name: ClassPair(shown[name], _whole(name, found_ids), _whole(name, truth_ids)) for name in truth_ids}
+    compared = {*shared, *(part for name in shared for part in parts_truth.get(name, ()))}
     return Matching(
-        tuple(ClassPair(shown[name], _whole(name, found_ids), _whole(name, truth_ids)) for name in shared),
+        tuple(pairs[name] for name in shared),
         by_names=True,
         only_truth=tuple(shown[name] for name in truth_ids if name not in shared),
-        only_found=tuple(shown[name] for name in found_ids if name not in truth_ids),
-        in_parts=tuple(
-            shown[name] for parts in (parts_found, parts_truth) for some in parts.values() for name in some
-        ),
+        only_found=tuple(shown[name] for name in stated if name not in truth_ids),
+        missed=tuple(pair for name, pair in pairs.items() if name not in compared),
+        parts={
+            shown[name]: tuple(shown[part] for part in own)
+            for parts in (parts_found, parts_truth, some)
+            for name, own in parts.items()
+        },
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from vesalius.data.reading import TOLERANCE_VOXELS
 from vesalius.errors import GeometryError, UsageError
-from vesalius.evaluation.matching import ClassPair, MatchBy, canonical, match_classes, missed
+from vesalius.evaluation.matching import ClassPair, MatchBy, canonical, match_classes
 from vesalius.geometry.boxes import Box, bounding_box, enclosing_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import LabelRegion, label_regions
@@ -115,7 +115,7 @@ class CaseScores:
             any reference of the same run holds it.
         only_truth: Classes of the reference that nothing was said about.
         only_found: Classes that the reference says nothing about.
-        in_parts: Those of both that were compared all the same, as parts of a whole.
+        parts: Whole -> its parts, by whose names one side states it.
         unsaid: Scores of ``only_truth`` as if nothing but parts of them had been found: they count where another
             result of the same run names the class, so that this one, which names only what was found, found nothing
             else of it.
@@ -126,7 +126,7 @@ class CaseScores:
     states_classes: bool
     only_truth: tuple[str, ...] = ()
     only_found: tuple[str, ...] = ()
-    in_parts: tuple[str, ...] = ()
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unsaid: tuple[Score, ...] = ()
 
 
@@ -164,7 +164,7 @@ def score_case(
     lesions = {canonical(name) for name in options.lesions}
     expected = {canonical(name): value for name, value in (confidence or {}).items()}
     scores = []
-    unsaid = () if options.classes else missed(matching.only_truth, names, found.names)
+    unsaid = () if options.classes else matching.missed
     for pair in (*matching.pairs, *unsaid):
         counted = canonical(pair.name) in lesions
         score = _score(case, pair, sides, judged, tolerance_mm=options.tolerance_mm, is_lesion=counted)
@@ -175,7 +175,7 @@ def score_case(
         states_classes=matching.by_names,
         only_truth=matching.only_truth,
         only_found=matching.only_found,
-        in_parts=matching.in_parts,
+        parts=matching.parts,
         unsaid=tuple(scores[len(matching.pairs) :]),
     )
 

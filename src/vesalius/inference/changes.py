@@ -79,5 +79,7 @@ def _numbered(ids: np.ndarray, labels: LabelMap | None, names: Sequence[str]) ->
 
 
 def _words(ml: float) -> str:
-    """Return a volume with a digit after the point, or two that count where it is small."""
-    return f"{ml:.1f}" if ml >= 1 or ml == 0 else f"{ml:.2g}"
+    """Return a volume with a digit after the point, or one that counts where it is small."""
+    if ml == 0 or ml >= 0.05:
+        return f"{ml:.1f}"
+    return f"{ml:.3f}" if ml >= 0.001 else "under 0.001"
