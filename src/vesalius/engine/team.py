@@ -11,7 +11,7 @@ Sums are float64 (``inquiry`` says why): twice what DDP sends, and for it the we
 
 Every process holds the whole network, its average and the optimiser's moments (as DDP, unlike FSDP): 16 bytes for
 each weight. In a step come the sum of gradients (8) and those of each sample at work (4; on several threads of one
-sample more); what is sent takes a bucket. For VISTA3D's 218 million weights that is 3.5 GB, and 6.1 in a step.
+sample more); what is sent takes a bucket. For VISTA3D's 218 million weights that is 3.5 GB, at least 6.1 in a step.
 
 A sharded team divides the moments (``shards``): of the 16 bytes 8 + 8 / processes are left, of VISTA3D's 3.5 GB
 2.6 in two processes and 2.0 in eight. The rest is whole everywhere, on purpose. The network has to be: a sample is
