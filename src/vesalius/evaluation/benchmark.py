@@ -8,7 +8,7 @@ vanishes from the mean; here it is to be mended, or taken out of the list where 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,18 +55,13 @@ class Evaluation:
             if (case.case, canonical(whole)) in counted
             for part in parts
         }
-        truth, found = (
-            [name for case, names in some for name in names if (case, canonical(name)) not in counted]
-            for some in (
-                [(case.case, case.only_truth) for case in cases],
-                [(case.case, case.only_found) for case in cases],
-            )
-        )
+        truth = [(case.case, name) for case in cases for name in case.only_truth]
+        found = [(case.case, name) for case in cases for name in case.only_found]
         return cls(
             scores=scores,
             options=options,
-            only_in_references=_counts(truth),
-            only_in_results=_counts(found),
+            only_in_references=_uncounted(truth, counted),
+            only_in_results=_uncounted(found, counted),
             patients=patients or {},
         )
 
@@ -201,10 +196,11 @@ def others(asked: Sequence[str], vocabulary: Vocabulary) -> list[str]:
     return [vocabulary.by_id(label).name for label in vocabulary.everything if label not in taken]
 
 
-def _counts(names: Iterable[str]) -> Mapping[str, int]:
-    """Count classes, each spelled as where it was first met."""
+def _uncounted(classes: Iterable[tuple[str, str]], counted: Set[tuple[str, str]]) -> Mapping[str, int]:
+    """Count pairs of case and class of which there is no score, each class spelled as where it was first met."""
     shown: dict[str, str] = {}
-    return Counter(shown.setdefault(canonical(name), name) for name in names)
+    left = (name for case, name in classes if (case, canonical(name)) not in counted)
+    return Counter(shown.setdefault(canonical(name), name) for name in left)
 
 
 def _target(name: str, vocabulary: Vocabulary) -> Target | None:
