@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from prepare import OBELISK, OPENKBP, abdomen_by_rule
+from prepare import OBELISK, OPENKBP, with_filled_stomach
 from specification import SPEC
 from vocabulary import ID
 
@@ -41,8 +41,9 @@ from vesalius.models.build import build, optimise_for_inference
 
 FIVE = ("brainstem", "spinal cord", "left parotid gland", "right parotid gland", "mandible")
 """The structures of the head-and-neck target; larynx and oesophagus are drawn in some cases only."""
-BY_RULE = ("right kidney", "left lung", "right lung")
-"""Classes of the abdomen whose reference is a rule of ours, not a drawing: see ``rules.py``."""
+BY_RULE = ("right kidney", "left lung", "right lung", "stomach")
+"""Classes of the abdomen whose reference is a rule of ours, not a drawing: see ``rules.py``. The silver stomach ends
+where swallowed contrast begins: 39 ml of 110."""
 UNIONS = {"kidneys": ("left kidney", "right kidney"), "lungs": ("left lung", "right lung")}
 TOTAL_SEGMENTATOR = {
     "spleen": (1,),
@@ -93,7 +94,7 @@ def torso(data: Path) -> Iterator[Reference]:
     silver = vesalius.read(folder / "lits-volume-0_obelisk_silver.nii.gz").data[0]
     path = folder / "lits-volume-0_ct.nii.gz"
     scan = vesalius.read(path)
-    found = resample_points(*abdomen_by_rule(path), scan.grid, nearest=True)
+    found = resample_points(*with_filled_stomach(path), scan.grid, nearest=True)
     masks = {name: silver == label for label, name in OBELISK.items()}
     masks |= {name: found == ID[name] for name in BY_RULE}
     yield Reference("lits-volume-0", scan, masks)

@@ -17,7 +17,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its own name for itself
-from rules import lungs, opposite_kidney, sides
+from rules import filled_stomach, lungs, opposite_kidney, sides
 from scipy import ndimage
 from specification import SPEC
 from vocabulary import (
@@ -150,6 +150,15 @@ def abdomen_by_rule(path: Path) -> tuple[np.ndarray, Grid]:
     middle = float(np.median(np.argwhere(image > 300)[:, 0]))
     found = _sided_lungs(lungs(image, middle_i=middle), middle)
     found[opposite_kidney(image, silver > 0, middle)] = ID["right kidney"]
+    return found, fine
+
+
+def with_filled_stomach(path: Path) -> tuple[np.ndarray, Grid]:
+    """Return what ``abdomen_by_rule`` does and the stomach with swallowed contrast: to judge by, not to learn from."""
+    image, fine = on_grid(path, RULE_SPACING_MM)
+    silver = labels_on(path.with_name(path.name.replace("_ct", "_obelisk_silver")), fine, {7: 1})
+    found, _ = abdomen_by_rule(path)
+    found[filled_stomach(image, silver > 0)] = ID["stomach"]
     return found, fine
 
 

@@ -1,7 +1,8 @@
-"""Labels from Hounsfield units and anatomy alone, for structures that a training scan shows but nobody drew.
+"""Labels from Hounsfield units and anatomy alone, for structures that a scan shows but nobody drew.
 
 Lungs are recognised as aerated tissue (darker than soft tissue, brighter than the air of the windpipe), the right
-kidney by its enhancement opposite the left one. Each result was looked at; it is called *rule* in the model card.
+kidney by its enhancement opposite the left one, a stomach by the swallowed contrast that fills it. Each result was
+looked at; it is called *rule* in the model card.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -101,3 +102,19 @@ def opposite_kidney(image_hu: np.ndarray, left: np.ndarray, middle_i: float) -> 
         return np.zeros_like(left)
     grown = ndimage.binary_dilation(components == best, iterations=2, mask=smooth > threshold)
     return np.asarray(ndimage.binary_fill_holes(ndimage.binary_closing(grown, iterations=3)))
+
+
+def filled_stomach(image_hu: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Add to a stomach the swallowed contrast that it continues into, in a scan of 3 mm.
+
+    A network that never saw swallowed contrast draws the part of a stomach that it does not fill.
+
+    Args:
+        image_hu: Hounsfield units (i, j, k).
+        drawn: The stomach without its contrast.
+    """
+    bright = ndimage.binary_opening(image_hu > 300)  # brighter than organs
+    components = cc3d.connected_components(bright.astype(np.uint8), connectivity=6)
+    beside = np.unique(components[ndimage.binary_dilation(drawn)])
+    filled = drawn | np.isin(components, beside[beside > 0])
+    return np.asarray(ndimage.binary_closing(np.pad(filled, 3), iterations=2)[3:-3, 3:-3, 3:-3] | drawn)
