@@ -42,8 +42,8 @@ from vesalius.models.build import build, optimise_for_inference
 FIVE = ("brainstem", "spinal cord", "left parotid gland", "right parotid gland", "mandible")
 """The structures of the head-and-neck target; larynx and oesophagus are drawn in some cases only."""
 BY_RULE = ("right kidney", "left lung", "right lung", "stomach")
-"""Classes of the abdomen whose reference is a rule of ours, not a drawing: see ``rules.py``. The silver stomach ends
-where swallowed contrast begins: 39 ml of 110."""
+"""Classes of the abdomen whose reference is a rule of ours, not a drawing: see ``rules.py``. The silver stomach
+ends where swallowed contrast begins: 39 ml of 110."""
 UNIONS = {"kidneys": ("left kidney", "right kidney"), "lungs": ("left lung", "right lung")}
 TOTAL_SEGMENTATOR = {
     "spleen": (1,),

@@ -154,7 +154,7 @@ def abdomen_by_rule(path: Path) -> tuple[np.ndarray, Grid]:
 
 
 def with_filled_stomach(path: Path) -> tuple[np.ndarray, Grid]:
-    """Return what ``abdomen_by_rule`` does and the stomach with swallowed contrast: to judge by, not to learn from."""
+    """Return what ``abdomen_by_rule`` does and the stomach with what fills it: to judge by, not to learn from."""
     image, fine = on_grid(path, RULE_SPACING_MM)
     silver = labels_on(path.with_name(path.name.replace("_ct", "_obelisk_silver")), fine, {7: 1})
     found, _ = abdomen_by_rule(path)
