@@ -1,14 +1,16 @@
-"""What this process may use: the smallest limit of the control groups it stands in, in whatever folder they lie."""
+"""What this process may use: the smallest limit of the control groups it stands in; and the most that it held."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from vesalius.allowance import available_bytes, usable_cores
+from vesalius.allowance import available_bytes, peak_resident_bytes, usable_cores
 
 V2 = ("memory.max", "memory.current", "inactive_file")
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -115,3 +117,24 @@ def test_cores_are_those_that_the_smallest_share_of_time_keeps_busy(
     assert cores("slurm/job_1/step_0", "120000") == 2, "a part of a core is one more"
     assert cores("slurm", "50000") == 1
     assert cores("slurm/job_2", "1") == 1, "another job's"
+
+
+HOLDER = """
+import mmap, subprocess, sys
+held = mmap.mmap(-1, 800_000_000)
+for page in range(0, len(held), mmap.PAGESIZE):
+    held[page] = 1
+print(subprocess.run([sys.executable, "-c", sys.argv[1]], capture_output=True, text=True, check=True).stdout)
+"""
+
+
+def test_the_peak_counts_what_was_held_and_let_go_and_nothing_that_a_parent_held() -> None:
+    script = (
+        "import numpy as np; from vesalius.allowance import peak_resident_bytes as peak\n"
+        "before = peak(); block = np.ones(25_000_000); del block; print(before, peak() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", HOLDER, script], capture_output=True, text=True, check=True)
+    before, grown = map(int, done.stdout.split())
+    assert before < 700_000_000
+    assert 150_000_000 < grown < 260_000_000
+    assert peak_resident_bytes() > 0

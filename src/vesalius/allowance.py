@@ -1,4 +1,4 @@
-"""What this process may use of the machine: free memory and cores, as far as control groups let it have them.
+"""What this process may use of the machine, and has used: memory and cores, as control groups let it have them.
 
 Linux limits containers and the jobs of SLURM and systemd by control groups, version 2 or 1. A process stands in one
 (``/proc/self/cgroup`` names it) below others, and the limit of each counts; in a container the folder that is named
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +102,18 @@ def _quota_of(folder: Path, files: tuple[str, ...]) -> float | None:
     except (OSError, ValueError):  # no such files, or "max"
         return None
     return time / period if time > 0 and period > 0 else None  # version 1 says -1 for no limit
+
+
+def peak_resident_bytes() -> int:
+    """Return the most memory this process has held, as the operating system counted it."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # noqa: PLC0415 - POSIX only
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

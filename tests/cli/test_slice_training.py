@@ -20,9 +20,9 @@ from vesalius.checkpoints.safetensors import write_model
 from vesalius.cli import slice_training, train
 from vesalius.cli.main import main
 from vesalius.cli.named_model import check_clickable
+from vesalius.engine.forecast import Costs
 from vesalius.errors import NoHeadError
 from vesalius.models.build import build
-from vesalius.training.forecast import Costs
 from vesalius.training.slice_recipes import as_wide
 
 

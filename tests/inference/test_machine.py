@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +18,6 @@ from vesalius.inference.machine import (
     convolve,
     devices,
     environment,
-    peak_resident_bytes,
     require_right_convolutions,
     slow_because,
 )
@@ -174,24 +171,3 @@ def test_the_environment_names_no_person_and_no_machine() -> None:
     secrets = [os.uname().nodename, str(os.getpid())] + [os.environ.get(name, "") for name in ("HOME", "PWD")]
     assert [secret for secret in secrets if len(secret) > 5 and secret in text] == []
     assert environment()["torch"] == torch.__version__
-
-
-HOLDER = """
-import mmap, subprocess, sys
-held = mmap.mmap(-1, 800_000_000)
-for page in range(0, len(held), mmap.PAGESIZE):
-    held[page] = 1
-print(subprocess.run([sys.executable, "-c", sys.argv[1]], capture_output=True, text=True, check=True).stdout)
-"""
-
-
-def test_the_peak_counts_what_was_held_and_let_go_and_nothing_that_a_parent_held() -> None:
-    script = (
-        "import numpy as np; from vesalius.inference.machine import peak_resident_bytes as peak\n"
-        "before = peak(); block = np.ones(25_000_000); del block; print(before, peak() - before)"
-    )
-    done = subprocess.run([sys.executable, "-c", HOLDER, script], capture_output=True, text=True, check=True)
-    before, grown = map(int, done.stdout.split())
-    assert before < 700_000_000
-    assert 150_000_000 < grown < 260_000_000
-    assert peak_resident_bytes() > 0

@@ -15,13 +15,13 @@ from training.small_slices import BACKBONE, write_backbone
 from training.small_slices import recipe as slice_recipe
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.read import read_list
+from vesalius.engine.forecast import Costs
 from vesalius.engine.settings import LoopSettings
 from vesalius.errors import UsageError
 from vesalius.spec import Lora
 from vesalius.training import training_plan
 from vesalius.training.beginning import Beginning
 from vesalius.training.course import Course
-from vesalius.training.forecast import Costs
 from vesalius.training.slice_course import SliceBeginning, SliceCourse
 from vesalius.training.slice_recipes import MEDDINOV3_LINEAR
 from vesalius.training.training_plan import TrainingPlan, plan_of, slice_plan_of, view_words

@@ -123,6 +123,7 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
         UsageError: If something was asked for that only models of volumes have, or a patient is in two of the
             list's splits.
     """
+    from vesalius.engine.forecast import Costs
     from vesalius.engine.run import CHECKPOINT
     from vesalius.engine.team import joined
     from vesalius.inference.device import device_to_train_on
@@ -134,7 +135,6 @@ def finetune_slices(args: argparse.Namespace, listed: DataList) -> None:
         slice_plan_lines,
         slice_record,
     )
-    from vesalius.training.forecast import Costs
     from vesalius.training.training_plan import view_words
 
     tuning = SliceTuning.of(args.model, _finetune_recipe(args), listed)

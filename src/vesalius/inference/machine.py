@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import os
 import platform
-import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -221,21 +220,6 @@ def _slow_because(machine: dict[str, Any]) -> Iterator[str]:
         yield f"{machine['available_bytes'] / 1e9:.1f} GB of free memory: large scans may not fit (see --dry-run)"
     if machine["gpu"] is None:
         yield "no GPU that torch can use: everything runs on the processor"
-
-
-def peak_resident_bytes() -> int:
-    """Return the most memory this process has held, as the operating system counted it."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource  # noqa: PLC0415 - POSIX only
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def processor_name() -> str:

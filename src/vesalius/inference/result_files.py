@@ -22,10 +22,11 @@ from typing import Any, Literal
 import numpy as np
 
 import vesalius
+from vesalius.allowance import peak_resident_bytes
 from vesalius.errors import GeometryError, UsageError
 from vesalius.geometry.resample import is_orthogonal
 from vesalius.geometry.volume import LabelMap, Volume
-from vesalius.inference.machine import environment, peak_resident_bytes
+from vesalius.inference.machine import environment
 from vesalius.inference.result_folder import write_record
 from vesalius.inference.segmenter import Segmentation, Segmenter
 from vesalius.io.dicom_seg import RIGHT_ANGLE

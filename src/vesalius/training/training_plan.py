@@ -10,11 +10,12 @@ from vesalius.data.cache import Cache
 from vesalius.data.datalists.record import DataList
 from vesalius.data.prepare import learnt_cases
 from vesalius.data.shared_scans import require_apart
+from vesalius.engine.forecast import Costs, length_s, totals
 from vesalius.engine.loop import require_windows
 from vesalius.engine.settings import LoopSettings, Optimisation
 from vesalius.spec import ModelSpec
 from vesalius.training.course import Course
-from vesalius.training.forecast import Costs, length_s, measured_costs, measured_slice_costs, totals
+from vesalius.training.forecast import measured_costs, measured_slice_costs
 from vesalius.training.slice_course import SliceCourse
 
 _FROZEN = "all learns but the backbone, beside adapters"

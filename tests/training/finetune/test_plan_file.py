@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from vesalius.engine.forecast import Costs
 from vesalius.errors import CheckpointError
 from vesalius.training.finetune import PLAN, Schedule, keep_plan, kept_plan
-from vesalius.training.forecast import Costs
 
 PLANS: list[Schedule | Costs] = [
     Schedule(steps=12, validate_every=4, step_s=0.5, seconds=9.0, peak_bytes=1 << 30),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from training.small_tuning import begun, listed
+from vesalius.engine.forecast import Costs
 from vesalius.training.finetune import FinetuneOptions, begin, schedule_of
-from vesalius.training.forecast import Costs
 
 
 def test_all_trainings_together_take_the_minutes_asked_for(place: Path) -> None:

@@ -14,6 +14,7 @@ from vesalius.checkpoints.load import load_slice_model
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.read import read_list
 from vesalius.data.datalists.record import DataList
+from vesalius.engine.forecast import Costs
 from vesalius.engine.settings import LoopSettings
 from vesalius.errors import UsageError
 from vesalius.spec import Lora
@@ -27,7 +28,6 @@ from vesalius.training.finetune.slices import (
     slice_plan_lines,
     slice_record,
 )
-from vesalius.training.forecast import Costs
 from vesalius.training.slice_course import carry_out_slices
 from vesalius.training.slice_recipes import SliceRecipe
 

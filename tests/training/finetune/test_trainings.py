@@ -12,6 +12,7 @@ from training.small_list import GRID, SPEC
 from training.small_tuning import SHORT, begun, listed
 from vesalius.checkpoints.safetensors import write_model
 from vesalius.data.cache import Cache
+from vesalius.engine.forecast import Costs
 from vesalius.engine.run import RunFolder
 from vesalius.errors import InterruptedRun, UnknownClassError, UsageError
 from vesalius.geometry.volume import Volume
@@ -22,7 +23,6 @@ from vesalius.models.build import build
 from vesalius.prompts.types import PointPrompt
 from vesalius.training.cross_validation import Curve
 from vesalius.training.finetune import FinetuneOptions, Resources, begin, train_all, train_folds, trainings
-from vesalius.training.forecast import Costs
 from vesalius.training.validation import WholeScans
 
 

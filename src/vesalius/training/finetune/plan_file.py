@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
+from vesalius.engine.forecast import Costs
 from vesalius.errors import CheckpointError
 from vesalius.io.atomic import disk_errors, replacing
 from vesalius.training.finetune.schedule import Schedule
-from vesalius.training.forecast import Costs
 
 PLAN = "plan.json"
 """In the run folder: with it a fine-tuning has begun there."""

@@ -13,6 +13,7 @@ from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.store import MODEL_FILE
 from vesalius.checkpoints.weights import open_weights
 from vesalius.data.datalists.record import DataList
+from vesalius.engine.forecast import totals
 from vesalius.io.atomic import replacing
 from vesalius.spec import ModelSpec
 from vesalius.training.course_data import labelled_validation
@@ -21,7 +22,6 @@ from vesalius.training.finetune.benefit import Benefit
 from vesalius.training.finetune.options import FEWEST_TO_FOLD
 from vesalius.training.finetune.schedule import Schedule
 from vesalius.training.finetune.tuning import Finetuning
-from vesalius.training.forecast import totals
 from vesalius.training.training_plan import what_learns
 
 RECORD = "finetune.json"

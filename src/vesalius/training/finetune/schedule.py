@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from vesalius.engine.forecast import Costs
 from vesalius.training.course_data import labelled_validation
 from vesalius.training.finetune.benefit import answers_of
 from vesalius.training.finetune.options import FinetuneOptions
 from vesalius.training.finetune.tuning import Finetuning
-from vesalius.training.forecast import Costs
 
 _FEWEST_STEPS, _FEWEST_VALIDATIONS = 10, 2
 _FOR_VALIDATIONS = 0.2

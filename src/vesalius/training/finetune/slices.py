@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vesalius.data.datalists.record import DataList, ListedCase
+from vesalius.engine.forecast import Costs, length_s, totals
 from vesalius.engine.run import CHECKPOINT, read_checkpoint
 from vesalius.evaluation.matching import canonical
 from vesalius.spec import MedDinoArchitecture, ModelSpec
@@ -21,7 +22,7 @@ from vesalius.training.course_data import spec_of
 from vesalius.training.finetune.benefit import COPIED, JUDGING, Benefit, Rival, answers_after, benefits_after
 from vesalius.training.finetune.report import begins_with
 from vesalius.training.finetune.trainings import Resources
-from vesalius.training.forecast import Costs, length_s, measured_slice_costs, totals
+from vesalius.training.forecast import measured_slice_costs
 from vesalius.training.slice_course import SliceBeginning, SliceCourse
 from vesalius.training.slice_recipes import SliceRecipe
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vesalius.data.cache import Cache
+from vesalius.engine.forecast import Costs
 from vesalius.engine.run import BEST, CHECKPOINT, RunFolder, opened, read_checkpoint
 from vesalius.engine.settings import LoopSettings
 from vesalius.training.course import Course, carry_out
@@ -16,7 +17,7 @@ from vesalius.training.cross_validation import Curve, best_step
 from vesalius.training.finetune.options import FinetuneOptions
 from vesalius.training.finetune.schedule import Schedule
 from vesalius.training.finetune.tuning import Finetuning
-from vesalius.training.forecast import Costs, measured_costs
+from vesalius.training.forecast import measured_costs
 
 
 @dataclass(frozen=True, kw_only=True)
