@@ -86,4 +86,6 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     said = json.loads(capsys.readouterr().out)
     assert said["data"]["slices"] == 12
     assert said["recipe"]["batch"] == 2
+    assert said["forecast"]["seconds_a_step"] > 0
+    assert said["forecast"]["peak_bytes"] > 50e6
     assert not (tmp_path / "run").exists()

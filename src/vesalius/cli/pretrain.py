@@ -65,7 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_sharding(parser)
     parser.add_argument("--tensorboard", action="store_true", help="also write events for TensorBoard")
-    parser.add_argument("--dry-run", action="store_true", help="print all that would be done as JSON, and stop")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print all that would be done as JSON, with what a few steps took, and stop",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from vesalius.data.slices import SliceStore
     from vesalius.engine.team import joined
     from vesalius.inference.device import device_to_train_on
-    from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
+    from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out, forecast
     from vesalius.training.course import refuse_existing
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
@@ -82,11 +86,13 @@ def run(args: argparse.Namespace) -> int:
         refuse_existing(args.folder, resume=args.resume)
     beginning = Beginning.of(args.start, recipe, store) if args.start else Beginning.at_random(recipe, store)
     course = PretrainingCourse(recipe=recipe, beginning=beginning, store=store, gram=args.gram)
-    if args.dry_run:
-        print(json.dumps(course.config(), indent=2))
-        return 0
     device, threads = device_to_train_on(args.device), threads_of(args.threads)
     with joined(device, is_sharded=args.shard) as team:
+        if args.dry_run:
+            if team.is_first:
+                measured = forecast(course, device=device, workers=threads, processes=team.size)
+                print(json.dumps({**course.config(), "forecast": measured}, indent=2))
+            return 0
         carry_out(
             course,
             args.folder,

@@ -18,11 +18,12 @@ from vesalius.engine.learner import Learner
 from vesalius.engine.loop import train
 from vesalius.engine.run import RunFolder
 from vesalius.engine.settings import LoopSettings
-from vesalius.engine.task import Task, Validation
+from vesalius.engine.task import Task, Taught, Validation
 from vesalius.errors import InterruptedRun
 
 Trained = TypeVar("Trained", bound=nn.Module)
 Sample = TypeVar("Sample")
+Lesson = TypeVar("Lesson")
 
 _STEPS = 3
 
@@ -85,7 +86,7 @@ def totals(seconds: float, measuring_s: float, *, peak_bytes: int, card_bytes: i
 
 
 def costs_of(
-    task: Task[Trained, Sample],
+    task: Task[Trained, Sample] | Taught[Trained, Sample, Lesson],
     learner: Learner[Trained],
     loop: LoopSettings,
     *,

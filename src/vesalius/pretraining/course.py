@@ -20,8 +20,9 @@ from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.weights import open_weights
 from vesalius.data.slices import MANIFEST, SliceStore, sha256_of
 from vesalius.engine.export import Export
+from vesalius.engine.forecast import costs_of, length_s, unvalidated
 from vesalius.engine.learner import Learner
-from vesalius.engine.loop import train
+from vesalius.engine.loop import require_windows, train
 from vesalius.engine.run import CHECKPOINT, opened, read_checkpoint
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import CheckpointError, DiskError, UsageError
@@ -149,6 +150,27 @@ class PretrainingCourse:
             by_part[number in held_out] += self.store.indices_of(number)
         return Split(learnt=by_part[False], held_out=by_part[True])
 
+    def task(self, device: str) -> PretrainingTask:
+        """Return what is asked of slices.
+
+        Raises:
+            ModelError: If there is no earlier backbone of that name, or it does not fit.
+            UsageError: If there is nothing to learn from.
+        """
+        spec = self.beginning.spec
+        gram_teacher = None if self.gram is None else _gram_teacher(self.gram, spec, device)
+        return PretrainingTask(self.store, self.split(), spec, recipe=self.recipe, gram_teacher=gram_teacher)
+
+    def learner(self, device: str) -> Learner[Pupil]:
+        """Return student and teacher before the first step."""
+        architecture = self.beginning.spec.architecture
+        assert isinstance(architecture, VitArchitecture)
+        pupil = self.beginning.pupil(self.recipe).to(device)
+        learner = Learner(pupil, optimisation_of(self.recipe, architecture))
+        if self.beginning.teacher is not None:
+            _fill(learner.average, self.beginning.teacher)
+        return learner
+
 
 def carry_out(
     course: PretrainingCourse,
@@ -177,19 +199,51 @@ def carry_out(
         FileFormatError: If slices are not those that were curated; before anything is learnt.
         VesaliusError: Whatever reading, training and writing may raise.
     """
-    recipe, spec = course.recipe, course.beginning.spec
-    export = Export(write=lambda place, name: _write(course, learner, place, name), keep_every=keep_every)
     if team.is_first:
         _check(course.store)
-    gram_teacher = None if course.gram is None else _gram_teacher(course.gram, spec, device)
-    task = PretrainingTask(course.store, course.split(), spec, recipe=recipe, gram_teacher=gram_teacher)
-    pupil = course.beginning.pupil(recipe).to(device)
-    assert isinstance(spec.architecture, VitArchitecture)
-    learner = Learner(pupil, optimisation_of(recipe, spec.architecture))
-    if course.beginning.teacher is not None:
-        _fill(learner.average, course.beginning.teacher)
+    task, learner = course.task(device), course.learner(device)
+    export = Export(write=lambda place, name: _write(course, learner, place, name), keep_every=keep_every)
     with opened(folder, course.config(), team=team, tensorboard=tensorboard) as run:
-        train(task, learner, run, recipe.loop, workers=workers, clock=clock, team=team, export=export)
+        train(task, learner, run, course.recipe.loop, workers=workers, clock=clock, team=team, export=export)
+
+
+def forecast(
+    course: PretrainingCourse, *, device: str = "cpu", workers: int = 1, processes: int = 1
+) -> dict[str, float]:
+    """Take a few steps of a pretraining that nothing is kept of, and return what all of it will take.
+
+    Args:
+        course: What is to be done.
+        device: Where the networks are.
+        workers: Threads.
+        processes: That will share the samples of a step. What they tell one another is not measured.
+
+    Returns:
+        Seconds a step, of a validation and in all, and bytes at the peak, of this process and of a CUDA card.
+
+    Raises:
+        InterruptedRun: If it was asked to stop; nothing was begun.
+        VesaliusError: Whatever reading may raise.
+    """
+    recipe = course.recipe
+    require_windows(recipe.loop, processes)
+    task, loop = course.task(device), unvalidated(recipe.loop, processes=processes)
+    validates = recipe.loop.validate_every is not None
+    costs = costs_of(
+        task,
+        course.learner(device),
+        loop,
+        judge=task.validate if validates else None,
+        device=device,
+        workers=workers,
+    )
+    return {
+        "seconds_a_step": round(costs.step_s, 3),
+        "seconds_a_validation": round(costs.validation_s, 3),
+        "seconds": round(length_s(recipe.loop, costs, validated=int(validates)), 1),
+        "peak_bytes": costs.peak_bytes,
+        "card_bytes": costs.card_bytes,
+    }
 
 
 def _check(store: SliceStore) -> None:
