@@ -36,8 +36,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
 
     import vesalius
+    from vesalius.allowance import resident_bytes
     from vesalius.data.phantom import PhantomConfig, make_phantom
-    from vesalius.inference.plan import resident_bytes
     from vesalius.inference.segmenter import SegmentOptions
 
     segmenter = vesalius.load(write_weights(Path(options.folder or tempfile.mkdtemp(prefix="click_memory_"))))

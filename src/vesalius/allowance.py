@@ -117,3 +117,8 @@ def peak_resident_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process now."""
+    return int(psutil.Process(os.getpid()).memory_info().rss)

@@ -13,6 +13,7 @@ import pytest
 from inference.small_model import small_network, small_spec
 from interactive.cubes import cubes, slabs
 from interactive.small_session import SHAPE, scan
+from vesalius.allowance import resident_bytes
 from vesalius.errors import GeometryError, MemoryBudgetError, NoHeadError, UsageError
 from vesalius.evaluation import clicks as clicks_module
 from vesalius.evaluation.click_summary import Reach, click_sections, clicks_as_dict, evaluation_after
@@ -22,7 +23,6 @@ from vesalius.evaluation.scores import ScoringOptions
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
 from vesalius.inference.click_plan import ClickPlan
-from vesalius.inference.plan import resident_bytes
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
 from vesalius.interactive.features import CACHE_BYTES
 from vesalius.interactive.session import Session

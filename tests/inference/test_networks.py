@@ -6,7 +6,7 @@ import torch
 
 from inference.small_model import small_network, small_spec
 from vesalius.inference.networks import Network, Networks
-from vesalius.inference.plan import DTYPES
+from vesalius.inference.speed import DTYPES
 from vesalius.precision import Precision
 
 SPEC = small_spec()

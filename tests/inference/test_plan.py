@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from inference.small_model import small_spec
 from vesalius.errors import MemoryBudgetError
 from vesalius.geometry.grid import Grid
-from vesalius.inference import plan
 from vesalius.inference.pipelines import pipeline
-from vesalius.inference.plan import Demand, Plan, make_plan, window_flops
-from vesalius.models.build import build
+from vesalius.inference.plan import Demand, Plan, make_plan
 from vesalius.spec import ModelSpec, VistaArchitecture
 
 GB = 10**9
@@ -120,23 +116,6 @@ def test_the_slab_rolls_along_the_longest_axis_of_the_grid() -> None:
     assert plan.layout.slab_shape == (128, 200, 200)
 
 
-@pytest.mark.parametrize("blocks", [(1, 1), (1, 2, 2)])
-def test_flops_are_those_that_torch_counts(blocks: tuple[int, ...]) -> None:
-    architecture = VistaArchitecture(
-        width=4, blocks_down=blocks, num_embeddings=4, in_channels=2, point_branch=False
-    )
-    with torch.device("meta"):
-        network, window = build(architecture), torch.empty(1, 2, 8, 12, 16)
-    with FlopCounterMode(display=False) as counter:  # the layers of training, which sum directly
-        network.mapped_features(window)
-    assert window_flops(architecture, (8, 12, 16)) == counter.get_total_flops()
-
-
-def test_flops_of_the_published_network_are_those_of_its_specification() -> None:
-    flops = window_flops(VistaArchitecture(point_branch=False), (128, 128, 128))
-    assert flops == pytest.approx((1823.7 + 1110.4 + 1043.7) * 1e9, rel=0.02)
-
-
 def test_a_plan_is_json() -> None:
     plan = make_plan(demand(spec=small_spec()), precision="fp32", max_bytes=64 * GB, flops_per_second=steady)
     told = json.loads(json.dumps(plan.as_dict()))
@@ -175,31 +154,3 @@ def test_windows_run_at_once_as_threads_and_memory_allow_and_memory_changes_no_r
     assert (tight.threads_each, tight.gave_way) == (1, False)
     idle = tight.seconds - roomy.seconds  # half of the threads have nothing to do
     assert idle > 0.9 * (roomy.seconds - 10)
-
-
-@pytest.mark.parametrize(("seconds_a_voxel", "sides"), [(1e-6, [16, 48]), (1e-3, [16])])
-def test_a_precision_that_is_only_imitated_is_timed_by_a_small_convolution(
-    seconds_a_voxel: float, sides: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At 48 voxels a side the slow one would take two minutes; both give the same speed, which is per operation."""
-    timed: list[int] = []
-
-    def fastest(run: partial[torch.Tensor]) -> float:
-        timed.append(run.args[0].shape[-1])
-        return seconds_a_voxel * timed[-1] ** 3
-
-    monkeypatch.setattr(plan, "fastest", fastest)
-    architecture = VistaArchitecture(width=8)
-    plan.measure_flops_per_second.cache_clear()
-    speed = plan.measure_flops_per_second(architecture, "fp32")
-    plan.measure_flops_per_second.cache_clear()
-    assert timed == sides
-    assert speed == pytest.approx(2 * 27 * 8 * 8 / seconds_a_voxel)
-
-
-def test_what_takes_long_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: list[float] = []
-    clock = iter([0.0, 3.0])
-    monkeypatch.setattr(plan.time, "perf_counter", lambda: next(clock))
-    assert plan.fastest(lambda: runs.append(0.0)) == 3.0
-    assert len(runs) == 1

@@ -14,8 +14,8 @@ from vesalius.checkpoints.safetensors import write_model
 from vesalius.errors import CheckpointError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
-from vesalius.inference.plan import window_flops
 from vesalius.inference.segmenter import Segmenter, load
+from vesalius.inference.speed import window_flops
 from vesalius.interactive.session import Session
 from vesalius.models.build import build
 from vesalius.prompts.types import PointPrompt

@@ -18,10 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dataclasses import replace
 
 from interactive.small_session import click, segmenter
-from vesalius.allowance import peak_resident_bytes
+from vesalius.allowance import peak_resident_bytes, resident_bytes
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
-from vesalius.inference.plan import resident_bytes
 from vesalius.inference.segmenter import Segmenter
 from vesalius.interactive import logits as click_logits
 from vesalius.interactive.session import Session

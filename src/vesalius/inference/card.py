@@ -1,4 +1,4 @@
-"""The memory of a CUDA card: what is free there, and which part of a plan lies there.
+"""The memory of a CUDA card: what is free there, which part of a plan lies there, and whether it fits.
 
 No card was at hand: bytes were counted as torch allocates them on its ``meta`` device, which computes nothing
 (``tests/inference/test_card.py``); what a card's own libraries take beside them was not seen.
@@ -7,14 +7,14 @@ No card was at hand: bytes were counted as torch allocates them on its ``meta`` 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import torch
 
 from vesalius.allowance import available_bytes
-
-Phases = Mapping[str, Mapping[str, int]]
-"""Phase -> part -> bytes."""
+from vesalius.errors import MemoryBudgetError
+from vesalius.inference.phases import Phases, gigabytes, largest_phase, peak_of
+from vesalius.precision import Precision
 
 
 def has_own_memory(device: str) -> bool:
@@ -48,3 +48,21 @@ def parted(phases: Phases, device: str, on_card: Collection[str]) -> tuple[Phase
         phase: {part: size for part, size in parts.items() if part in on_card} for phase, parts in phases.items()
     }
     return here, {phase: parts for phase, parts in there.items() if parts}
+
+
+def check_card(card: Phases, device: str, precision: Precision) -> None:
+    """Refuse a run that needs more of a card's memory than is free there.
+
+    Nothing gives way to it: what happens to be free must not decide a result.
+
+    Raises:
+        MemoryBudgetError: If it does.
+    """
+    free = free_bytes(device) if card else 0
+    if card and peak_of(card) > free:
+        smaller = "use --precision bf16, " if precision == "fp32" else ""
+        raise MemoryBudgetError(
+            expected=f"at most {gigabytes(free)} of the memory of {device}, which are free",
+            got=f"a run that needs {gigabytes(peak_of(card))} there ({largest_phase(card)})",
+            do=f"use --device cpu, {smaller}close what else runs on the card, or crop the scan",
+        )

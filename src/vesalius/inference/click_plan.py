@@ -14,27 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from vesalius.allowance import available_bytes
+from vesalius.allowance import available_bytes, resident_bytes
 from vesalius.errors import MemoryBudgetError, UnknownClassError, UsageError
 from vesalius.geometry.boxes import Box, Triple, enclosing_box
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.automatic import BASE_LAYER
-from vesalius.inference.plan import (
-    DTYPES,
-    SECONDS_OF_START,
-    forecast_as_dict,
-    gigabytes,
-    largest_phase,
-    measure_flops_per_second,
-    pass_bytes,
-    pass_seconds,
-    peak_of,
-    resident_bytes,
-    ways_out,
-)
+from vesalius.inference.phases import forecast_as_dict, gigabytes, largest_phase, peak_of, ways_out
+from vesalius.inference.plan import SECONDS_OF_START, pass_bytes, pass_seconds
 from vesalius.inference.points import clicks_on_model_grid, window_starts
 from vesalius.inference.segmenter import Segmenter
+from vesalius.inference.speed import DTYPES, measure_flops_per_second
 from vesalius.inference.upright import upright_bytes
 from vesalius.precision import Precision
 from vesalius.prompts.targets import resolve_target

@@ -26,7 +26,7 @@ from jaxtyping import Float64
 import vesalius
 from vesalius.allowance import available_bytes, usable_cores
 from vesalius.errors import UsageError, is_out_of_memory
-from vesalius.inference.plan import DTYPES, measure_flops_per_second
+from vesalius.inference.speed import DTYPES, measure_flops_per_second
 from vesalius.precision import Precision, best_precision
 from vesalius.spec import VistaArchitecture
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from vesalius.inference.plan import DTYPES
+from vesalius.inference.speed import DTYPES
 from vesalius.models.meddinov3 import MedDino
 from vesalius.models.promptable import Promptable
 from vesalius.precision import Precision

@@ -4,28 +4,24 @@
 from __future__ import annotations
 
 import math
-import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
 
-import psutil
 import torch
 
 from vesalius.allowance import available_bytes
 from vesalius.errors import MemoryBudgetError
 from vesalius.geometry.boxes import Triple
 from vesalius.geometry.grid import Grid
-from vesalius.inference.card import Phases, free_bytes, parted
+from vesalius.inference.card import check_card, parted
+from vesalius.inference.phases import Phases, forecast_as_dict, gigabytes, largest_phase, peak_of, ways_out
 from vesalius.inference.pipelines import Pipeline
-from vesalius.inference.vit_costs import as_slices, image_bytes, slice_flops
+from vesalius.inference.speed import DTYPES, measure_flops_per_second, window_flops
+from vesalius.inference.vit_costs import as_slices, image_bytes
 from vesalius.inference.windows import WindowLayout, rolling_axis
 from vesalius.models.layers.winograd import winograd_serves
 from vesalius.precision import Precision
 from vesalius.spec import ModelSpec, PromptArchitecture, PromptedVitArchitecture, VistaArchitecture
-
-DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 _ACTIVATIONS = 3.0
 """Peak memory of one window's pass on a processor, in feature maps of its finest level; 2.5 were measured with
@@ -40,11 +36,6 @@ _EFFICIENCY = {"winograd": 1.1, "direct": 0.75}
 """Speed of a whole pass as part of the speed of a direct convolution: Winograd's halves the multiplications.
 1.2 was measured with the full width on one quiet core, 1.0 beside other work; 0.75 is an estimate for processors
 with tiles for bf16, none of which was at hand."""
-_TIMED_SIDES = (16, 48)
-"""Voxels along the sides of the convolutions that are timed; the last tells, unless it would take too long."""
-_LONGEST_TIMING_S = 10.0
-_TIMINGS = 4
-_LONG_ENOUGH_S = 1.0
 _LABEL_SECONDS_PER_VOXEL = 6e-8
 _LABEL_BYTES_PER_ROW = 4 * (1 << 15)
 SECONDS_OF_START = 3.0
@@ -219,24 +210,6 @@ def make_plan(
     )
 
 
-def check_card(card: Phases, device: str, precision: Precision) -> None:
-    """Refuse a run that needs more of a card's memory than is free there.
-
-    Nothing gives way to it: what happens to be free must not decide a result.
-
-    Raises:
-        MemoryBudgetError: If it does.
-    """
-    free = free_bytes(device) if card else 0
-    if card and peak_of(card) > free:
-        smaller = "use --precision bf16, " if precision == "fp32" else ""
-        raise MemoryBudgetError(
-            expected=f"at most {gigabytes(free)} of the memory of {device}, which are free",
-            got=f"a run that needs {gigabytes(peak_of(card))} there ({largest_phase(card)})",
-            do=f"use --device cpu, {smaller}close what else runs on the card, or crop the scan",
-        )
-
-
 def _most_at_once(threads: int) -> int:
     """Return how many windows may run at once so that most of the threads have work."""
     return max(range(min(threads, _MOST_AT_ONCE), 0, -1), key=lambda count: (count > 1, count * (threads // count)))
@@ -355,100 +328,3 @@ def pass_seconds(spec: ModelSpec, precision: Precision, speed: float, *, direct_
     saves = winograd_serves(DTYPES[precision]) and not direct_sums
     efficiency = _EFFICIENCY["winograd" if saves else "direct"]
     return window_flops(spec.vista, spec.window_size) / (speed * efficiency)
-
-
-def peak_of(phases: Phases) -> int:
-    """Return the bytes of the phase that needs most."""
-    return max(sum(parts.values()) for parts in phases.values())
-
-
-def forecast_as_dict(phases: Phases, seconds: float, *, card: Phases | None = None) -> dict[str, object]:
-    """Return bytes and seconds as every plan prints them: the last rows of its ``as_dict``.
-
-    Args:
-        phases: Of the machine's memory.
-        seconds: Of the whole run.
-        card: Of a card's own memory; left out where nothing lies there.
-    """
-    return {
-        "peak_bytes": peak_of(phases),
-        "bytes": {phase: dict(parts) for phase, parts in phases.items()},
-        **({"card_bytes": {phase: dict(parts) for phase, parts in card.items()}} if card else {}),
-        "seconds": round(seconds, 1),
-    }
-
-
-def largest_phase(phases: Phases) -> str:
-    """Say what the phase that needs most is made of."""
-    phase = max(phases.values(), key=lambda parts: sum(parts.values()))
-    return ", ".join(f"{part} {gigabytes(size)}" for part, size in phase.items())
-
-
-def ways_out(precision: Precision, *more: str) -> str:
-    """Say what makes a run fit that does not.
-
-    Args:
-        precision: Of the smallest plan; where that is bf16 already, it is not offered again.
-        more: What else there is for this run.
-    """
-    smaller = ("use --precision bf16",) if precision == "fp32" else ()
-    return ", ".join(("raise --max-memory", "close other programs", *smaller, *more, "or crop the scan"))
-
-
-def gigabytes(size: int) -> str:
-    """Write a size for a person."""
-    return f"{size / 1e9:.1f} GB"
-
-
-def window_flops(architecture: PromptArchitecture, window_size: Triple) -> int:
-    """Count the floating-point operations (2 per multiply-add) of one automatic pass.
-
-    Written out, because torch's counter takes a second to load, a sixth of a short run; a test holds the two equal.
-    """
-    if isinstance(architecture, PromptedVitArchitecture):
-        i, j, k = window_size
-        head = 2 * 4 * 27 * architecture.width**2 * i * j * k
-        return head + k * sum(slice_flops(as_slices(architecture), (i, j)))
-    levels = len(architecture.blocks_down)
-    width = [architecture.width << level for level in range(levels)]
-    voxels = [math.prod(window_size) >> 3 * level for level in range(levels)]
-    convolution = [27 * width[level] ** 2 * voxels[level] for level in range(levels)]  # of a residual block
-    between = [27 * width[level] * width[level - 1] * voxels[level] for level in range(1, levels)]  # down, and up
-    blocks = sum(2 * count * one for count, one in zip(architecture.blocks_down, convolution, strict=True))
-    first, last = 27 * architecture.in_channels * width[0] * voxels[0], width[0] ** 2 * voxels[0]
-    return 2 * (first + blocks + 2 * sum(between) + 2 * sum(convolution[:-1]) + last + 4 * convolution[0])
-
-
-@cache
-def measure_flops_per_second(architecture: PromptArchitecture, precision: Precision) -> float:
-    """Time the convolution that dominates a pass, for a fraction of a second; the best of a few, once a process.
-
-    Every run plans three times, and a batch for every scan. Where a device imitates a precision, which can be two
-    hundred times slower, a small convolution has to tell.
-    """
-    width, dtype = architecture.width, DTYPES[precision]
-    weight = torch.randn(width, width, 3, 3, 3).to(dtype).to(memory_format=torch.channels_last_3d)
-    speed = 0.0
-    for side in _TIMED_SIDES:
-        flops = 2 * 27 * width * width * side**3
-        if speed and flops / speed > _LONGEST_TIMING_S:
-            break
-        image = torch.randn(1, width, side, side, side).to(dtype).to(memory_format=torch.channels_last_3d)
-        speed = flops / fastest(partial(torch.nn.functional.conv3d, image, weight, padding=1))
-    return speed
-
-
-def fastest(run: Callable[[], object]) -> float:
-    """Return the least of a few times of a computation, in seconds; after a second of it, of those it took."""
-    times: list[float] = []
-    with torch.inference_mode():
-        while len(times) < _TIMINGS and sum(times) < _LONG_ENOUGH_S:
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def resident_bytes() -> int:
-    """Return the resident memory of this process now."""
-    return int(psutil.Process(os.getpid()).memory_info().rss)

@@ -9,18 +9,19 @@ from functools import partial
 
 import torch
 
-from vesalius.allowance import available_bytes
+from vesalius.allowance import available_bytes, resident_bytes
 from vesalius.errors import UsageError
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import Volume
 from vesalius.inference.automatic import Automatic, assign_layers, count_empty, label_dtype, segment_automatic
 from vesalius.inference.networks import Networks
 from vesalius.inference.pipelines import pipeline
-from vesalius.inference.plan import DTYPES, Demand, Plan, make_plan, resident_bytes
+from vesalius.inference.plan import Demand, Plan, make_plan
 from vesalius.inference.segmentation import SegmentOptions
 from vesalius.inference.slice_plan import SliceDemand, SlicePlan, make_slice_plan
 from vesalius.inference.slice_spacing import as_learnt, learnt_grid
 from vesalius.inference.slices import count_air, segment_slices
+from vesalius.inference.speed import DTYPES
 from vesalius.inference.upright import as_upright, upright_grid
 from vesalius.labels.vocabulary import Target
 from vesalius.models.meddinov3 import MedDino

@@ -16,12 +16,13 @@ from vesalius.inference.confidence import predicted_dice
 from vesalius.inference.device import choose_device
 from vesalius.inference.machine import require_right_convolutions
 from vesalius.inference.networks import Network, Networks
-from vesalius.inference.plan import DTYPES, Plan
+from vesalius.inference.plan import Plan
 from vesalius.inference.review import measure
 from vesalius.inference.runs import make_run, prepare_windows
 from vesalius.inference.segmentation import Clock, Progress, Segmentation, SegmentOptions
 from vesalius.inference.slice_facts import check_slice_spec
 from vesalius.inference.slice_plan import SlicePlan
+from vesalius.inference.speed import DTYPES
 from vesalius.inference.tidy import Removed, keep_largest_pieces
 from vesalius.inference.upright import as_upright, put_back, upright_grid
 from vesalius.inference.validity import check_validity

@@ -28,8 +28,8 @@ from vesalius.evaluation.scores import Score, ScoringOptions, placed_on, score_c
 from vesalius.evaluation.wanted import Structure
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap
-from vesalius.inference.plan import DTYPES
 from vesalius.inference.segmenter import Segmenter, SegmentOptions
+from vesalius.inference.speed import DTYPES
 from vesalius.labels.vocabulary import Vocabulary
 from vesalius.models.build import optimise_for_inference
 from vesalius.models.meddinov3 import MedDino
