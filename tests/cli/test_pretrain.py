@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -83,9 +84,18 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
 ) -> None:
     write_store(tmp_path / "store")
     assert main(words(tmp_path, "--dry-run")) == 0
-    said = json.loads(capsys.readouterr().out)
+    told = capsys.readouterr()
+    said = json.loads(told.out)
     assert said["data"]["slices"] == 12
     assert said["recipe"]["batch"] == 2
-    assert said["forecast"]["seconds_a_step"] > 0
-    assert said["forecast"]["peak_bytes"] > 50e6
+    assert re.search(r"^about \d+ s in all; \d\.\d GB at the peak$", told.err, re.MULTILINE)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_is_of_a_pretraining_that_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_store(tmp_path / "store")
+    assert main(words(tmp_path, "--dry-run", "--resume")) == 2
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    assert main(words(tmp_path, "--dry-run")) == 2
+    assert capsys.readouterr().out == ""

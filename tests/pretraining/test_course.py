@@ -22,7 +22,7 @@ from vesalius.data.slices import MANIFEST, SliceStore, sha256_of
 from vesalius.engine.run import RunFolder
 from vesalius.errors import CheckpointError, FileFormatError, UsageError
 from vesalius.geometry.planes import ORIENTATION
-from vesalius.pretraining.course import CHECKED, Beginning, PretrainingCourse, carry_out, forecast
+from vesalius.pretraining.course import CHECKED, Beginning, PretrainingCourse, carry_out
 from vesalius.pretraining.recipes import PretrainingRecipe, spec_of
 from vesalius.pretraining.settings import Gram, HeadSettings, Resolution
 from vesalius.pretraining.task import PretrainingTask
@@ -77,26 +77,6 @@ def test_losses_monitors_and_pictures_are_kept(finished: Path) -> None:
     assert [record["step"] for record in judged] == [0, 2, 4]
     assert {"found again", "rank of slices", "rank of patches"} <= judged[0].keys()
     assert len(list((finished / "pictures").iterdir())) == 3
-
-
-def test_a_forecast_counts_steps_and_validations_and_leaves_the_beginning_as_it_was(
-    store: SliceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    judged = []
-    validate = PretrainingTask.validate
-    monkeypatch.setattr(PretrainingTask, "validate", lambda *args: judged.append(args) or validate(*args))
-    chosen = recipe(loop=replace(recipe().loop, steps=4, validate_every=2))
-    said = forecast(course(store, chosen))
-    validations = 3 * said["seconds_a_validation"]  # before the first step, in the middle, at the end
-    assert said["seconds"] == pytest.approx(4 * said["seconds_a_step"] + validations, abs=0.06)
-    assert len(judged) == 1
-    assert said["peak_bytes"] > 50e6
-    alone = forecast(course(store, recipe(loop=replace(chosen.loop, validate_every=None))))
-    assert alone["seconds_a_validation"] == 0
-    assert not list(tmp_path.iterdir())
-    with pytest.raises(UsageError, match="at least one window a step for each process"):
-        forecast(course(store, chosen), processes=chosen.loop.windows + 1)
 
 
 KILLED = """

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from vesalius.cli.request import (
     training_precision,
 )
 from vesalius.cli.words import number_of_threads
+from vesalius.errors import UsageError
 from vesalius.pretraining.recipes import PRESETS, RECIPES, PretrainingRecipe, for_preset
 
 
@@ -77,21 +79,28 @@ def run(args: argparse.Namespace) -> int:
     from vesalius.data.slices import SliceStore
     from vesalius.engine.team import joined
     from vesalius.inference.device import device_to_train_on
-    from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out, forecast
+    from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
+    from vesalius.pretraining.pretraining_plan import measured_costs, plan_lines
     from vesalius.training.course import refuse_existing
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
     recipe, store = recipe_of(args), SliceStore(args.data)
-    if not args.dry_run:
-        refuse_existing(args.folder, resume=args.resume)
+    if args.dry_run and args.resume:
+        raise UsageError(
+            expected="--dry-run of a pretraining that begins, or --resume",
+            got="both",
+            do="leave one out; what is left of a run that was stopped is in the last line of its log",
+        )
+    refuse_existing(args.folder, resume=args.resume)
     beginning = Beginning.of(args.start, recipe, store) if args.start else Beginning.at_random(recipe, store)
     course = PretrainingCourse(recipe=recipe, beginning=beginning, store=store, gram=args.gram)
     device, threads = device_to_train_on(args.device), threads_of(args.threads)
     with joined(device, is_sharded=args.shard) as team:
         if args.dry_run:
             if team.is_first:
-                measured = forecast(course, device=device, workers=threads, processes=team.size)
-                print(json.dumps({**course.config(), "forecast": measured}, indent=2))
+                print(json.dumps(course.config(), indent=2), flush=True)
+                costs = measured_costs(course, device=device, workers=threads, processes=team.size)
+                print(*plan_lines(course, costs, processes=team.size), sep="\n", file=sys.stderr)
             return 0
         carry_out(
             course,

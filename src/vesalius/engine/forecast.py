@@ -34,8 +34,10 @@ class Costs:
 
     Args:
         step_s: Seconds of one step, the mean of three after one that is not counted.
-        validation_s: Seconds to segment and measure one validated case; 0 where none is.
-        peak_bytes: Largest resident memory of the process so far, which has now prepared, learnt and validated.
+        validation_s: Seconds of the validation that was asked for: of one case, or of a whole one of a
+            pretraining; 0 where none was.
+        peak_bytes: Largest resident memory of the process so far, which has now learnt and validated, and prepared
+            what there is to prepare.
         card_bytes: Most that these steps and the validation held on a CUDA card at once; 0 elsewhere. No card was
             at hand to try it.
         answer_s: Seconds to segment one case by names and measure that, which is not all of a validation where
@@ -61,7 +63,7 @@ def length_s(loop: LoopSettings, costs: Costs, *, validated: int = 0) -> float:
     Args:
         loop: Its settings; of minutes they are all there is, validations included.
         costs: As measured.
-        validated: Cases of each validation.
+        validated: How often what was measured as a validation stands in each: its cases; once, of a pretraining.
     """
     if loop.minutes is not None:
         return 60 * loop.minutes
@@ -95,13 +97,13 @@ def costs_of(
     device: str,
     workers: int,
 ) -> Costs:
-    """Take a few steps, and validate one case.
+    """Take a few steps, and validate once.
 
     Args:
-        task: What is learnt, without validations.
+        task: What is learnt.
         learner: Takes the steps, and is of no use afterwards.
         loop: ``unvalidated``.
-        judge: Validates one case.
+        judge: Validates: one case, or all of a pretraining.
         answer: The same by names alone, where ``judge`` also clicks.
         device: Where the network is.
         workers: Samples worked on at once.
@@ -121,7 +123,7 @@ def costs_of(
         raise InterruptedRun(
             expected="to measure a few steps, to forecast the training",
             got="a request to stop; the training was not begun",
-            do="run the same command again; cases that were prepared are kept",
+            do="run the same command again; what was prepared is kept",
         ) from error
     step_s = (time.perf_counter() - begun) / _STEPS
     validation_s = _seconds_of(judge, learner.average)

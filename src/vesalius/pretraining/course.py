@@ -20,9 +20,8 @@ from vesalius.checkpoints.safetensors import write_model
 from vesalius.checkpoints.weights import open_weights
 from vesalius.data.slices import MANIFEST, SliceStore, sha256_of
 from vesalius.engine.export import Export
-from vesalius.engine.forecast import costs_of, length_s, unvalidated
 from vesalius.engine.learner import Learner
-from vesalius.engine.loop import require_windows, train
+from vesalius.engine.loop import train
 from vesalius.engine.run import CHECKPOINT, opened, read_checkpoint
 from vesalius.engine.team import ALONE, Team
 from vesalius.errors import CheckpointError, DiskError, UsageError
@@ -162,7 +161,11 @@ class PretrainingCourse:
         return PretrainingTask(self.store, self.split(), spec, recipe=self.recipe, gram_teacher=gram_teacher)
 
     def learner(self, device: str) -> Learner[Pupil]:
-        """Return student and teacher before the first step."""
+        """Return student and teacher before the first step.
+
+        Raises:
+            CheckpointError: If weights of another network were given.
+        """
         architecture = self.beginning.spec.architecture
         assert isinstance(architecture, VitArchitecture)
         pupil = self.beginning.pupil(self.recipe).to(device)
@@ -205,45 +208,6 @@ def carry_out(
     export = Export(write=lambda place, name: _write(course, learner, place, name), keep_every=keep_every)
     with opened(folder, course.config(), team=team, tensorboard=tensorboard) as run:
         train(task, learner, run, course.recipe.loop, workers=workers, clock=clock, team=team, export=export)
-
-
-def forecast(
-    course: PretrainingCourse, *, device: str = "cpu", workers: int = 1, processes: int = 1
-) -> dict[str, float]:
-    """Take a few steps of a pretraining that nothing is kept of, and return what all of it will take.
-
-    Args:
-        course: What is to be done.
-        device: Where the networks are.
-        workers: Threads.
-        processes: That will share the samples of a step. What they tell one another is not measured.
-
-    Returns:
-        Seconds a step, of a validation and in all, and bytes at the peak, of this process and of a CUDA card.
-
-    Raises:
-        InterruptedRun: If it was asked to stop; nothing was begun.
-        VesaliusError: Whatever reading may raise.
-    """
-    recipe = course.recipe
-    require_windows(recipe.loop, processes)
-    task, loop = course.task(device), unvalidated(recipe.loop, processes=processes)
-    validates = recipe.loop.validate_every is not None
-    costs = costs_of(
-        task,
-        course.learner(device),
-        loop,
-        judge=task.validate if validates else None,
-        device=device,
-        workers=workers,
-    )
-    return {
-        "seconds_a_step": round(costs.step_s, 3),
-        "seconds_a_validation": round(costs.validation_s, 3),
-        "seconds": round(length_s(recipe.loop, costs, validated=int(validates)), 1),
-        "peak_bytes": costs.peak_bytes,
-        "card_bytes": costs.card_bytes,
-    }
 
 
 def _check(store: SliceStore) -> None:
