@@ -38,7 +38,7 @@ FIRST = (
 """Files whose rows the README shows: what most people come for."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Segmenting": ("auto_vs_monai", "big_scan", "built_in_model.", "handover", "backends"),
+    "Segmenting": ("auto_vs_monai", "big_scan", "built_in_model.", "built_in_model_first", "handover", "backends"),
     "Clicks": ("built_in_model_clicks", "clicks_vs_monai", "click_memory", "stages_long", "extents"),
     "Learning": (
         "few_shot",
@@ -50,7 +50,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "cache_formats",
         "augmentation",
         "supervoxels",
-        "built_in_model_stages",
     ),
     "Slices": ("slice", "meddinov3", "pretraining", "promptable_vit", "image_probes"),
 }
@@ -109,15 +108,10 @@ SENTENCES: Mapping[str, str] = {
     "{sarcoma[images never seen][nothing][n]}, on whose images nothing was chosen or learnt, "
     "{sarcoma[images never seen][nothing][after 5][mean]:.2f} after 5, balls "
     "{sarcoma[images never seen][balls][after 5][mean]:.2f}",
-    "built_in_model_stages.json": "The built-in model's network taught on by VISTA3D's four stages in order (148 "
-    "minutes of a core; the weights inside the package are those before it): mean Dice of brainstem, cord, "
-    "parotids and mandible {head-neck[summary][mean of the five][mean]:.3f}, larynx "
-    "{head-neck[summary][larynx][mean]:.2f}, esophagus {head-neck[summary][esophagus][mean]:.2f}; one torso: liver "
-    "{torso[summary][liver][mean]:.2f}, stomach {torso[summary][stomach][mean]:.2f}",
-    "built_in_model_stages_clicks.json": "The same, by clicks, as a mean over the five structures: "
-    "{head-neck[over structures][the five][automatic][after 0][mean]:.3f} before, "
-    "{head-neck[over structures][the five][automatic][after 5][mean]:.3f} after 5, from nothing "
-    "{head-neck[over structures][the five][nothing][after 5][mean]:.3f}",
+    "built_in_model_first.json": "The first edition of `vesalius-small`, before VISTA3D's four stages, in fp32: "
+    "brainstem, cord, parotids and mandible {head-neck[summary][mean of the five]:.3f}; the same torso: liver "
+    "{example[per_case][example_ct][liver]:.2f}, spleen {example[per_case][example_ct][spleen]:.2f}, kidneys "
+    "{example[per_case][example_ct][kidneys]:.2f}, lungs {example[per_case][example_ct][lungs]:.2f}",
     "cache_formats.json": "A window of {window}³ out of a prepared case of {side}³ (a busy machine): Blosc2 "
     "{stores[blosc2-zstd5][window_ms]:.0f} ms, Zarr {stores[zarr][window_ms]:.0f} ms, one compressed NumPy file "
     "{stores[npz][window_ms]:.0f} ms",
@@ -141,7 +135,8 @@ SENTENCES: Mapping[str, str] = {
     "{development[by structure][sarcoma][novel, balls]:.2f}; {development[over balls][mean]:.3f} more "
     "({development[over balls][low]:.3f} to {development[over balls][high]:.3f}, "
     "{development[over balls][n]} cases)",
-    "few_shot.json": "MSD's hippocampus MR, which no model of ours had seen, {minutes:g} minutes of a core a "
+    "few_shot.json": "MSD's hippocampus MR, which no model of ours had seen (the built-in model's first edition "
+    "fine-tuned), {minutes:g} minutes of a core a "
     "run, {support_sets} support sets, {held_out_cases} cases held out, both drawn for the intervals: with one "
     "labelled case fine-tuned {by_cases[1 labelled][dice][finetuned]:.3f}, the same network from scratch "
     "{by_cases[1 labelled][dice][scratch]:.3f}, copied labels {by_cases[1 labelled][dice][copied]:.3f}, nnU-Net "
@@ -154,6 +149,12 @@ SENTENCES: Mapping[str, str] = {
     "scratch: {by_cases[1 labelled][finetuned_minus][scratch]:.3f}, "
     "{by_cases[3 labelled][finetuned_minus][scratch]:.3f} and "
     "{by_cases[10 labelled][finetuned_minus][scratch]:.3f}",
+    "few_shot_stages.json": "The same with the weights of today, in fp32, which is fewer steps in the same time: "
+    "with one labelled case fine-tuned {by_cases[1 labelled][dice][finetuned]:.3f}, from scratch "
+    "{by_cases[1 labelled][dice][scratch]:.3f}, copied labels {by_cases[1 labelled][dice][copied]:.3f}; with three "
+    "{by_cases[3 labelled][dice][finetuned]:.3f}, {by_cases[3 labelled][dice][scratch]:.3f}, "
+    "{by_cases[3 labelled][dice][copied]:.3f}. Fine-tuned over scratch: "
+    "{by_cases[1 labelled][finetuned_minus][scratch]:.3f} and {by_cases[3 labelled][finetuned_minus][scratch]:.3f}",
     "handover.json": "From features to labels, statistics and files, {shape[0]} x {shape[1]} x {shape[2]} voxels, "
     "{classes} classes: {ours[total]:.1f} s; {voxels_that_differ} of {voxels} voxels differ from the dense "
     "computation, which takes {dense[total]:.1f} s",

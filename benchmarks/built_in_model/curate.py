@@ -2,11 +2,11 @@
 
 ::
 
-    python benchmarks/built_in_model/curate.py --cases runs/built_in_model/cases --out runs/built_in_model/curated
+    python benchmarks/built_in_model/curate.py --model runs/small/first-edition --limit 69
 
 The code of ``vesalius curate``, on the cases that ``prepare.py`` made. Both come from a model, by default the one
-in the package. Synthetic cases are left as they are: every voxel of them has a name. What is there is kept, so the
-script goes on where it was stopped.
+in the package; the second edition learnt from the first's. Synthetic cases are left as they are: every voxel of
+them has a name. What is there is kept, so the script goes on where it was stopped.
 """
 # SPDX-License-Identifier: Apache-2.0
 

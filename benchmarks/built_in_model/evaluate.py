@@ -41,9 +41,10 @@ from vesalius.models.build import build, optimise_for_inference
 
 FIVE = ("brainstem", "spinal cord", "left parotid gland", "right parotid gland", "mandible")
 """The structures of the head-and-neck target; larynx and oesophagus are drawn in some cases only."""
-BY_RULE = ("right kidney", "left lung", "right lung", "stomach")
-"""Classes of the abdomen whose reference is a rule of ours, not a drawing: see ``rules.py``. The silver stomach
-ends where swallowed contrast begins: 39 ml of 110."""
+BY_RULE = ("right kidney", "left lung", "right lung")
+"""Classes of the abdomen whose reference is a rule of ours, not a drawing: see ``rules.py``."""
+MENDED = "stomach"
+"""The class of the abdomen to whose silver label a rule adds: that ends where swallowed contrast begins."""
 UNIONS = {"kidneys": ("left kidney", "right kidney"), "lungs": ("left lung", "right lung")}
 TOTAL_SEGMENTATOR = {
     "spleen": (1,),
@@ -96,7 +97,7 @@ def torso(data: Path) -> Iterator[Reference]:
     scan = vesalius.read(path)
     found = resample_points(*with_filled_stomach(path), scan.grid, nearest=True)
     masks = {name: silver == label for label, name in OBELISK.items()}
-    masks |= {name: found == ID[name] for name in BY_RULE}
+    masks |= {name: found == ID[name] for name in (*BY_RULE, MENDED)}
     yield Reference("lits-volume-0", scan, masks)
     scan = vesalius.read(data / "cip-lung-ct" / "3DCT_lung_baseline_small.mha")
     mask = vesalius.read(data / "cip-lung-ct" / "3DCT_lung_baseline_mask.mha")

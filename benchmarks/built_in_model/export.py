@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/built_in_model/export.py --run runs/built_in_model/first
+    python benchmarks/built_in_model/export.py --run runs/small/stage-4 --without-results
 
 The numbers come from ``benchmarks/results/built_in_model.json``, which ``evaluate.py --final`` wrote for these
 weights and ``by_name.py`` added to; without it the spec names no Dice and offers every class. ``--kept`` writes the
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from clicks import SHOWN, after
-from evaluate import BY_RULE, FIVE, UNIONS, outcomes
+from evaluate import BY_RULE, FIVE, MENDED, UNIONS, outcomes
 from safetensors.torch import load_file
 from specification import SPEC
 
@@ -44,8 +44,8 @@ def stated(results: dict[str, Any]) -> dict[str, float]:
     one, what the scan gave that was never trained on. Of classes that are offered only when named, what each gave
     that was asked for alone.
     """
-    together, alone = _means(results, "example", "head-neck"), _means(results["by name"], "example", "head-neck")
-    return together | alone
+    together = _means(results, "example", "head-neck")
+    return together | _means(results.get("by name", {}), "example", "head-neck")
 
 
 def of_development(results: dict[str, Any]) -> dict[str, float]:
@@ -56,7 +56,7 @@ def of_development(results: dict[str, Any]) -> dict[str, float]:
 def _means(results: dict[str, Any], *parts: str) -> dict[str, float]:
     """Return class name -> mean; where several parts measured it, that of the last."""
     own = {name for _, name in SPEC.vocabulary}
-    summaries = (results[part]["summary"].items() for part in parts)
+    summaries = (results[part]["summary"].items() for part in parts if part in results)
     return {name: float(entry["mean"]) for summary in summaries for name, entry in summary if name in own}
 
 
@@ -189,10 +189,16 @@ def _torso_rows(per_case: dict[str, dict[str, float]]) -> list[str]:
     rows = []
     for case, values in per_case.items():
         for name, value in values.items():
-            by_rule = name in BY_RULE or name in UNIONS
-            drawn = "human" if case == "3DCT_lung_baseline" else "rule" if by_rule else "silver"
-            rows.append(f"| {name} | {value:.3f} | {drawn} | {case} |")
+            rows.append(f"| {name} | {value:.3f} | {_drawn(case, name)} | {case} |")
     return rows
+
+
+def _drawn(case: str, name: str) -> str:
+    if case == "3DCT_lung_baseline":
+        return "human"
+    if name == MENDED:
+        return "silver and rule"
+    return "rule" if name in BY_RULE or name in UNIONS else "silver"
 
 
 def _mean_rows(summary: dict[str, Any]) -> list[str]:
@@ -205,7 +211,7 @@ def _alone_rows(results: dict[str, Any]) -> list[str]:
     rows = []
     for part, labels in (("head-neck", "human"), ("example", "silver")):
         together = results[part]["summary"]
-        for name, entry in results["by name"][part]["summary"].items():
+        for name, entry in results.get("by name", {}).get(part, {"summary": {}})["summary"].items():
             beside = _cell(together[name]) if name in together else "none, as in the labels"
             rows.append(f"| {name} | {_cell(entry)} | {beside} | {entry['n']} | {labels} |")
     return rows

@@ -1,8 +1,8 @@
 """Labels from Hounsfield units and anatomy alone, for structures that a scan shows but nobody drew.
 
 Lungs are recognised as aerated tissue (darker than soft tissue, brighter than the air of the windpipe), the right
-kidney by its enhancement opposite the left one, a stomach by the swallowed contrast that fills it. Each result was
-looked at; it is called *rule* in the model card.
+kidney by its enhancement opposite the left one. Each result was looked at; it is called *rule* in the model card.
+To a stomach that was drawn in part a rule adds the swallowed contrast that fills it.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -105,16 +105,20 @@ def opposite_kidney(image_hu: np.ndarray, left: np.ndarray, middle_i: float) -> 
 
 
 def filled_stomach(image_hu: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Add to a stomach the swallowed contrast that it continues into, in a scan of 3 mm.
+    """Add to a stomach the swallowed contrast that touches it, in a scan of 3 mm.
 
-    A network that never saw swallowed contrast draws the part of a stomach that it does not fill.
+    A network that never saw swallowed contrast draws the part of a stomach that it does not fill. Gas over it, and
+    what contrast does not touch, stay as they were drawn. 300 HU is brighter than an organ of the portal-venous
+    phase; with 200 to 400 HU the one stomach that this was made for has 124 to 86 ml before it is smoothed.
 
     Args:
         image_hu: Hounsfield units (i, j, k).
         drawn: The stomach without its contrast.
     """
-    bright = ndimage.binary_opening(image_hu > 300)  # brighter than organs
-    components = cc3d.connected_components(bright.astype(np.uint8), connectivity=6)
+    components = cc3d.connected_components(ndimage.binary_opening(image_hu > 300).astype(np.uint8), connectivity=6)
     beside = np.unique(components[ndimage.binary_dilation(drawn)])
-    filled = drawn | np.isin(components, beside[beside > 0])
-    return np.asarray(ndimage.binary_closing(np.pad(filled, 3), iterations=2)[3:-3, 3:-3, 3:-3] | drawn)
+    contrast = np.isin(components, beside[beside > 0])
+    if not contrast.any():
+        return drawn
+    filled = np.pad(drawn | contrast, 3)
+    return np.asarray(ndimage.binary_closing(filled, iterations=2)[3:-3, 3:-3, 3:-3] | drawn)

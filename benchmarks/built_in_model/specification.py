@@ -20,7 +20,7 @@ ARCHITECTURE = VistaArchitecture(
 
 SPEC = ModelSpec(
     name="vesalius-small",
-    version="2",
+    version="3",
     architecture=ARCHITECTURE,
     modality="CT",
     regions=("head and neck", "chest", "abdomen"),

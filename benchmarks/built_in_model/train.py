@@ -8,7 +8,7 @@
     $train begin-clicks --run runs/small/begin-clicks --start runs/small/finish
     $train more-clicks --run runs/small/more-clicks --start runs/small/begin-clicks
     $train finish-clicks --run runs/small/clicks --start runs/small/more-clicks
-    $train stage-1 --run runs/small/stage-1 --start runs/small/clicks --curated runs/built_in_model/curated
+    $train stage-1 --run runs/small/stage-1 --start runs/small/first-edition --curated runs/built_in_model/curated
     $train stage-2 --run runs/small/stage-2 --start runs/small/stage-1
     $train stage-3 --run runs/small/stage-3 --start runs/small/stage-2 --curated runs/built_in_model/curated
     $train stage-4 --run runs/small/stage-4 --start runs/small/stage-3

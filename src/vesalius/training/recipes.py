@@ -341,10 +341,10 @@ VESALIUS_SMALL = replace(
 )
 """The second stage, from the average of the first: the spec's own window, more torsos, a rate that only falls.
 
-Command and data: as before it. Time: its minutes. Score: not measured with this recipe yet. The weights inside the
-package come from one run with these windows and shares, changed on the way under a single schedule: five structures
-of the head in 16 scans 0.764 (0.753 to 0.776), the liver of two others 0.91 and 0.75
-(``benchmarks/results/built_in_model.json``); more is in their ``MODEL_CARD.md``.
+Command and data: as before it. Time: its minutes. Score: not measured with this recipe yet. The first edition's
+weights came from one run with these windows and shares, changed on the way under a single schedule: five structures
+of the head in 16 scans 0.764 (0.753 to 0.776), the liver of two others 0.91 and 0.75 (``built_in_model.json`` of
+commit 7aaf55e).
 """
 
 VESALIUS_SMALL_CLICKS_BEGIN = replace(
@@ -397,8 +397,8 @@ VESALIUS_SMALL_CLICKS = replace(
 """The click branch's last stage, from the average of its second: the spec's own window, a rate that only falls.
 
 Command and data: as before it. Time: its minutes. Score: seven structures of the head in 16 scans 0.718 by name,
-0.784 after five clicks more; from nothing 0.731, balls around the same clicks 0.570
-(``benchmarks/results/built_in_model_clicks.json``). More is in the ``MODEL_CARD.md`` of ``vesalius-small``.
+0.784 after five clicks more; from nothing 0.731, balls around the same clicks 0.570 (``built_in_model_clicks.json``
+of commit 7aaf55e, the first edition's).
 """
 
 VESALIUS_SMALL_STAGE_1 = replace(
@@ -454,8 +454,8 @@ VESALIUS_SMALL_STAGE_3 = replace(
     loop=replace(VESALIUS_SMALL_STAGE_1.loop, minutes=34.0),
 )
 """Stage 3: class prompts, pseudo labels included, on the spec's own window, as the decoder learnt before; encoder
-and click branch are frozen. More abdomens than before: a first try had lost a stomach (0.33 of 0.57), which they
-did not bring back.
+and click branch are frozen. More abdomens than before: a first try had lost a stomach, by a label that ends where
+swallowed contrast begins.
 
 Command and data: as before it. Time: its minutes. Score: not meant to be used alone.
 """
@@ -471,7 +471,7 @@ VESALIUS_SMALL_STAGE_4 = replace(
 """Stage 4: class prompts without pseudo labels, with a rate that only falls.
 
 Command and data: as before it. Time: its minutes. Score: five structures of the head in 16 scans 0.766 by name,
-0.805 after five clicks more, 0.752 from nothing; the stomach of one torso 0.28
-(``benchmarks/results/built_in_model_stages.json``, ``built_in_model_stages_clicks.json``). The weights inside the
-package, the first edition's, have 0.764, 0.805, 0.749 and 0.57, and stay.
+0.805 after five clicks more, 0.752 from nothing; the liver of two torsos 0.91 and 0.86
+(``benchmarks/results/built_in_model.json``, ``built_in_model_clicks.json``). These are the weights inside the
+package; more is in the ``MODEL_CARD.md`` of ``vesalius-small``.
 """
