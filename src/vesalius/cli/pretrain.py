@@ -13,11 +13,11 @@ from pathlib import Path
 from vesalius.cli.request import (
     add_sharding,
     add_training_precision,
+    require_room,
     threads_of,
     training_precision,
 )
 from vesalius.cli.words import number_of_threads
-from vesalius.errors import UsageError
 from vesalius.pretraining.recipes import PRESETS, RECIPES, PretrainingRecipe, for_preset
 
 
@@ -81,17 +81,10 @@ def run(args: argparse.Namespace) -> int:
     from vesalius.inference.device import device_to_train_on
     from vesalius.pretraining.course import Beginning, PretrainingCourse, carry_out
     from vesalius.pretraining.pretraining_plan import measured_costs, plan_lines
-    from vesalius.training.course import refuse_existing
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
     recipe, store = recipe_of(args), SliceStore(args.data)
-    if args.dry_run and args.resume:
-        raise UsageError(
-            expected="--dry-run of a pretraining that begins, or --resume",
-            got="both",
-            do="leave one out; what is left of a run that was stopped is in the last line of its log",
-        )
-    refuse_existing(args.folder, resume=args.resume)
+    require_room(args)
     beginning = Beginning.of(args.start, recipe, store) if args.start else Beginning.at_random(recipe, store)
     course = PretrainingCourse(recipe=recipe, beginning=beginning, store=store, gram=args.gram)
     device, threads = device_to_train_on(args.device), threads_of(args.threads)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vesalius.checkpoints.default_model import DEFAULT_MODEL
 from vesalius.cli.words import choices_of, names, number_of_threads, size_in_bytes
+from vesalius.errors import UsageError
 from vesalius.geometry.planes import PLANES
 
 if TYPE_CHECKING:
@@ -254,3 +255,20 @@ def training_precision(args: argparse.Namespace) -> Precision:
 
     typed: AskedPrecision = args.precision
     return best_precision(device_to_train_on(args.device)) if typed == "auto" else typed
+
+
+def require_room(args: argparse.Namespace) -> None:
+    """Refuse a run folder that another run stands in, and to plan a training that was begun.
+
+    Raises:
+        UsageError: If so.
+    """
+    from vesalius.training.course import refuse_existing
+
+    if args.dry_run and args.resume:
+        raise UsageError(
+            expected="--dry-run of a training that begins, or --resume",
+            got="both",
+            do="leave one out; what is left of a run that was stopped is in the last line of its log",
+        )
+    refuse_existing(args.folder, resume=args.resume)

@@ -15,6 +15,7 @@ from vesalius.cli.list_options import add_list_options, list_of
 from vesalius.cli.request import (
     add_sharding,
     add_training_precision,
+    require_room,
     threads_of,
     training_precision,
 )
@@ -105,17 +106,11 @@ def run(args: argparse.Namespace) -> int:
     from vesalius.engine.team import joined
     from vesalius.inference.device import device_to_train_on
     from vesalius.training.beginning import Beginning
-    from vesalius.training.course import Course, carry_out, refuse_existing
+    from vesalius.training.course import Course, carry_out
     from vesalius.training.training_plan import plan_of
 
     logging.getLogger("vesalius").setLevel(logging.INFO)
-    if args.dry_run and args.resume:
-        raise UsageError(
-            expected="--dry-run of a training that begins, or --resume",
-            got="both",
-            do="leave one out; what is left of a run that was stopped is in the last line of its log",
-        )
-    refuse_existing(args.folder, resume=args.resume)
+    require_room(args)
     if args.recipe in SLICE_RECIPES:
         _refuse_volumes_only(args)
         train_slices(args, list_of(args, only_list(args)), typed_of(args))
