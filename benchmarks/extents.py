@@ -7,8 +7,9 @@
 Larynx, esophagus and sarcoma, as ``stages.py`` clicks on them for the sake of zero-shot: by a simulated user, from
 nothing, as structures without a name; and balls around the clicks of the same user. On scans to learn from, by some
 of which the constants of ``inference.extent`` were chosen (fourteen of each structure), and on the development
-cases, which chose nothing of it: OpenKBP's that have a larynx or an esophagus, and the last four sarcoma scans. The
-windows are the built-in model's; on the development cases also those of ``stages.py``.
+cases, which chose no constant (they spoke against one more kind of evidence, which was left out): OpenKBP's that
+have a larynx or an esophagus, and the last four sarcoma scans. The windows are the built-in model's; on the
+development cases also those of ``stages.py``.
 """
 # SPDX-License-Identifier: Apache-2.0
 

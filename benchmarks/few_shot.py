@@ -300,10 +300,13 @@ def main() -> None:
     sides.print_table(rows)
     if "nnunet" not in names:
         print(f"nnU-Net was left out: no {arguments.nnunet}; {Path(__file__).name} says how to make it")
+    from vesalius.checkpoints.catalog import BUILTIN
+
     about = {
         "minutes": arguments.minutes,
         "support_sets": arguments.sets,
-        "support_sets_of_nnunet": of_nnunet,
+        "support_sets_of_nnunet": of_nnunet if "nnunet" in names else 0,
+        "weights": sides.weights(BUILTIN / "vesalius-small"),
         "held_out_cases": arguments.held_out,
         "dice": "mean over both classes; low to high: 95 % of draws of support sets and cases",
         "finetuned_minus": "by_set: each support set's; over_cases: 95 % by flipping signs, of the sets' means",

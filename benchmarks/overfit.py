@@ -1,13 +1,13 @@
-"""Whether the full recipe can learn one real case by heart: by name, and from nothing by one click.
+"""Whether the built-in model's recipes can learn one real case by heart: by name, and from nothing by one click.
 
 ::
 
     python benchmarks/built_in_model/prepare.py
     python benchmarks/overfit.py --run runs/overfit --minutes 50
 
-A head-and-neck scan with human contours, the architecture of the built-in model at random weights, its recipes in
-their order: class prompts; then the click branch beside them, on small windows first, with encoder and automatic
-branch frozen. No augmentation (what is learnt by heart must not change). One of the few scans in which every
+A head-and-neck scan with human contours, the architecture of the built-in model at random weights, courses made of
+its recipes, in their order: class prompts; then the click branch beside them, on small windows first, with encoder
+and automatic branch frozen. No augmentation (what is learnt by heart must not change). One of few in which every
 structure fits into a window: by one click nothing is found beyond it, so that of a spinal cord of 60 slices (as in
 ``pt_1``) no click in a window of 48 can give a Dice of 0.95. Minutes are the processor's: the issue's 25, on two
 cores, are 50. Measured through the code users run: ``Segmenter`` and ``Session``, the first click in the middle of

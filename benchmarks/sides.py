@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -115,6 +116,16 @@ def commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return f"vesalius {version('vesalius')}"
+
+
+def weights(folder: Path) -> str:
+    """Return the SHA-256 of a model's tensors: a commit may hold others, and the file holds the spec, too."""
+    from safetensors.numpy import load_file
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(load_file(folder / "model.safetensors").items()):
+        digest.update(name.encode() + tensor.tobytes())
+    return digest.hexdigest()
 
 
 def peak_gigabytes() -> float:

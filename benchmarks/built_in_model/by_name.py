@@ -61,6 +61,7 @@ def main() -> None:
     segmenter = segmenter_of(arguments, arguments.precision)
     names = named_only(segmenter)
     measured: dict[str, object] = {"command": " ".join(["python", *sys.argv]), "commit": sides.commit()}
+    measured["weights"] = sides.weights(arguments.model)
     for name in MEASURED_ON:
         per_case = dice_by_name(segmenter, SETS[name](arguments.data), names)
         measured[name] = {"summary": summary(per_case), "per_case": per_case}

@@ -200,6 +200,8 @@ def main() -> None:
     segmenter = segmenter_of(arguments, arguments.precision)
     command = " ".join(["python", *sys.argv])
     results: dict[str, Any] = {"command": command, "commit": sides.commit()}
+    if arguments.model:
+        results["weights"] = sides.weights(arguments.model)
     if arguments.means:
         results = json.loads(arguments.out.read_text())
     elif not arguments.sets and arguments.out and arguments.out.is_file():

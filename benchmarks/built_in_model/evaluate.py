@@ -327,6 +327,7 @@ def main() -> None:
     results: dict[str, object] = {
         "command": command,
         "commit": sides.commit(),
+        **({"weights": sides.weights(arguments.model)} if arguments.model else {}),
         "precision": arguments.precision,
     }
     segmenter = segmenter_of(arguments, arguments.precision)

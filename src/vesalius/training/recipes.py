@@ -269,9 +269,10 @@ FINETUNE_FAR = replace(FINETUNE, optimisation=replace(FINETUNE.optimisation, lea
 0.03 the highest rate was best in a trial (one case of MR of the hippocampus, 30 steps from the built-in CT model, 8
 others to measure on), of which no file was kept. So it is for narrow networks (``finetune_recipe``).
 
-Command: the same; ``vesalius finetune`` chooses. Time: its minutes. Score: two minutes of one core on MR of the
-hippocampus, five support sets, 40 others: Dice 0.766 from one case and 0.797 from three; the same from scratch
-0.735 and 0.759, copied labels 0.637 and 0.664 (``benchmarks/results/few_shot.json``).
+Command: the same; ``vesalius finetune`` chooses. Time: its minutes. Score: two minutes of a core, in bf16, from the
+built-in model's first edition, on MR of the hippocampus, five support sets, 40 others: Dice 0.766 from one case and
+0.797 from three; the same from scratch 0.735 and 0.759, copied labels 0.637 and 0.664
+(``benchmarks/results/few_shot.json``).
 """
 
 
