@@ -47,6 +47,7 @@ def clicking_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         spacing_mm=(4.0, 4.0, 4.0),
         window_size=(16, 16, 16),
         vocabulary=((1, "liver"), (3, "spleen"), (4, "pancreas")),
+        dice={"liver": 0.9, "pancreas": 0.6},
     )
     generator = torch.Generator().manual_seed(0)
     state = {
@@ -146,6 +147,8 @@ def test_the_folder_holds_what_segment_s_holds_and_clicks_and_journal(refined: C
     voxels = [changed[f"{what}_ml"] / before.grid.voxel_volume_ml for what in ("before", "added", "removed")]
     assert voxels == pytest.approx([one.sum(), (other & ~one).sum(), (one & ~other).sum()])
     assert run["changes"]["lesion"]["before_ml"] == 0 < run["changes"]["lesion"]["added_ml"]
+    assert run["model"]["dice"] == {"pancreas": 0.6}, "what was measured of names alone says nothing of clicks"
+    assert "liver (1 inside, 1 outside)" in (out / "report.html").read_text()
 
 
 def test_the_result_is_the_session_s(refined: Case, clicking_model: Path) -> None:

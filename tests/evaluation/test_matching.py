@@ -73,14 +73,23 @@ def test_synonyms_mean_the_same() -> None:
 
 
 @pytest.mark.parametrize("nameless", [OURS, THEIRS], ids=["found", "truth"])
-def test_ids_are_matched_where_one_side_has_no_names(nameless: dict[int, str]) -> None:
+def test_ids_are_matched_where_one_side_has_no_names_only_if_that_is_asked_for(nameless: dict[int, str]) -> None:
+    """A reference whose 1 is a spleen must not be compared in silence with a result whose 1 is the liver."""
     numbers = {1: "label 1", 5: "label 5"}
     found, truth = (numbers, THEIRS) if nameless is OURS else (OURS, numbers)
-    matching = match_classes(found, truth)
+    with pytest.raises(UsageError, match="--match ids"):
+        match_classes(found, truth)
+    matching = match_classes(found, truth, by="ids")
     assert not matching.by_names
     pairs = {pair.found: pair.name for pair in matching.pairs}
     assert pairs[1,] == ("label 1" if nameless is OURS else "liver")
     assert pairs[5,] == ("Liver" if nameless is OURS else "label 5")
+
+
+def test_ids_are_matched_where_no_side_has_names_or_one_has_no_classes() -> None:
+    numbers = {1: "label 1", 5: "label 5"}
+    assert [pair.truth for pair in match_classes(numbers, numbers).pairs] == [(1,), (5,)]
+    assert match_classes({}, OURS).pairs == match_classes({}, OURS, by="ids").pairs
 
 
 def test_ids_can_be_insisted_on_and_so_can_names() -> None:

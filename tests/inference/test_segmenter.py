@@ -112,6 +112,28 @@ def test_mirrored_sides_and_weak_results_are_pointed_out(segmenter: Segmenter) -
     assert not any(w.startswith("right kidney: low") for w in warnings)
 
 
+def test_what_a_model_was_measured_to_find_poorly_is_pointed_out_where_it_found_it(segmenter: Segmenter) -> None:
+    data = np.zeros((30, 34, 28), dtype=np.uint8)
+    data[5:20, 5:20, 5:15] = 2
+    labels, targets = LabelMap(data, scan().grid, {2: "spleen"}), segmenter.vocabulary.resolve(["spleen", "liver"])
+    said = {
+        dice: measure(scan(), labels, targets, segmenter.vocabulary, dice={"spleen": dice, "liver": 0.1}).warnings
+        for dice in (0.49, 0.5)
+    }
+    assert said[0.49] == ("spleen: a Dice of 0.49 was measured of this model: do not rely on it",)
+    assert said[0.5] == ()
+
+
+def test_a_segmenter_tells_what_its_spec_states() -> None:
+    spec = small_spec()
+    plain = Segmenter(small_network(spec), spec).segment(scan())
+    name = next(one.name for one in plain.findings.classes if one.voxels)
+    spec = small_spec(dice={name: 0.2})
+    told = Segmenter(small_network(spec), spec).segment(scan())
+    assert told.findings.warnings[0].startswith(f"{name}: a Dice of 0.20 was measured")
+    assert told.findings.warnings[1:] == plain.findings.warnings
+
+
 def test_two_pieces_of_one_organ_are_pointed_out(segmenter: Segmenter) -> None:
     data = np.zeros((30, 34, 28), dtype=np.uint8)
     data[5:20, 5:20, 5:15] = data[24:26, 24:26, 20:22] = 2

@@ -99,6 +99,13 @@ def test_model_and_run_are_stated():
     assert "not a medical device" in text
 
 
+def test_clicks_that_corrected_a_result_are_stated():
+    clicks = {"liver": {"positive": 2, "negative": 1}, "new:cyst": {"positive": 1, "negative": 0}}
+    text = Page(render_report(Findings(()), b"", {"clicks": clicks})).text
+    assert "liver (2 inside, 1 outside), new:cyst (1 inside, 0 outside)" in text
+    assert "corrected by clicks" not in Page(render_report(Findings(()), b"", {})).text
+
+
 def test_a_page_can_be_made_of_next_to_nothing():
     shown = Page(render_report(Findings(()), b"", {}))
     assert "0 of 0 structures found" in shown.text

@@ -71,7 +71,7 @@ def _add_measuring(group: argparse._ArgumentGroup) -> None:
         "--match",
         choices=("auto", "names", "ids"),
         default="auto",
-        help="classes by the names in the files, or by ids; auto: by names where both have them",
+        help="classes by the names in the files, or by ids; auto: by names, by ids where no file has any",
     )
     group.add_argument(
         "--against",

@@ -131,8 +131,13 @@ def _refine(scan: Scan, clicks: Sequence[PointPrompt], weights: Mapping[str, str
                 name: dataclasses.asdict(one)
                 for name, one in changes_between(earlier.labels, result.labels).items()
             }
+            dice = facts.model["dice"].items()  # measured of names alone
+            unchanged = {name: value for name, value in dice if name not in changes}
             facts = dataclasses.replace(
-                facts, more={"clicks": _counted(clicks), "changes": changes}, has_clicks=True
+                facts,
+                model={**facts.model, "dice": unchanged},
+                more={"clicks": _counted(clicks), "changes": changes},
+                has_clicks=True,
             )
             options = result_options(scan.request)
             write_result(folder, opened.volume, result, facts, options=options, like=opened.like)

@@ -67,9 +67,10 @@ def match_classes(
     By names, where both maps state any: spelling and synonyms do not matter (``Kidney_Left``, ``left kidney``). A
     structure that others lie in is compared whole: a liver is compared with its tumours and vessels, on both sides,
     however each map stores them. What only one map has whole is compared with its parts together, if the other has
-    all of them: a lung with its lobes. By ids otherwise. Whatever pairs the classes of a case, results are gathered
-    by name (``scores.spelled_alike``): two that the order of words alone tells apart would become one, and are
-    refused by ids, too.
+    all of them: a lung with its lobes. By ids where neither states any; where one does, nobody knows what the
+    other's ids mean. Whatever pairs the classes of a case, results are gathered by name
+    (``scores.spelled_alike``): two that the order of words alone tells apart would become one, and are refused by
+    ids, too.
 
     Args:
         found: Label id -> name of what was found; ``label 7`` is no name.
@@ -80,14 +81,15 @@ def match_classes(
             has found nothing else of it.
 
     Raises:
-        UsageError: If names are wanted and one map states none, if they have none in common, or if in one map the
-            order of words alone tells two structures apart.
+        UsageError: If one map states names and the other none and ids are not insisted on, if they have none in
+            common, or if in one map the order of words alone tells two structures apart.
         UnknownClassError: If one of ``classes`` is not among those that can be compared.
     """
     for names, where in ((found, "what was found"), (truth, "the reference")):
         refuse_told_apart_by_order(names.values(), where)
     named = _is_named(found) and _is_named(truth)
-    if by == "names" and not named:
+    is_one_nameless = bool(found and truth) and _is_named(found) != _is_named(truth)
+    if (by == "names" and not named) or (by == "auto" and is_one_nameless):
         raise _nameless(found, truth)
     matching = _by_names(found, truth, classes) if named and by != "ids" else _by_ids(found, truth)
     return replace(matching, pairs=_chosen(matching.pairs, classes)) if classes else matching
@@ -217,5 +219,5 @@ def _nameless(found: Mapping[int, str], truth: Mapping[int, str]) -> UsageError:
     return UsageError(
         expected="names of the classes in both label maps",
         got=f"none in {' and '.join(without)}",
-        do='put a labels.json ({"1": "liver"}) beside the files, or match by ids',
+        do='put a labels.json ({"1": "liver"}) beside the files, or, if ids mean the same, --match ids',
     )

@@ -22,6 +22,7 @@ from vesalius.shapes import LabelArray
 
 _SLAB_VOXELS = 1 << 23
 _LOW_CONFIDENCE = 0.7
+_POOR_DICE = 0.5
 _NOTHING = Removed(0, 0.0)
 _NO_CRUMB = 0.1
 """Pieces that together are more than this part of what was kept may have been the organ."""
@@ -36,6 +37,7 @@ def measure(
     confidence: Callable[[Finding], float | None] = lambda _: None,
     removed: Mapping[int, Removed] | None = None,
     earlier: Sequence[Finding] = (),
+    dice: Mapping[str, float] | None = None,
 ) -> Findings:
     """Measure every structure that was looked for, and say what a person should look at.
 
@@ -48,6 +50,7 @@ def measure(
         removed: Label id -> pieces that were taken away already.
         earlier: What was found before a correction. A structure of the same voxels, as far as their number, pieces
             and mean tell, keeps its confidence and its count of pieces taken away, which voxels do not tell.
+        dice: Name -> Dice that was measured of the model, where it was.
     """
     removed = removed or {}
     regions: dict[int, LabelRegion] = {}
@@ -80,7 +83,8 @@ def measure(
         _with_what_was_known(replace(finding, confidence=confidence(finding)), known.get(_seen(finding)))
         for finding in measured
     )
-    return Findings(findings, tuple(_warnings(findings, regions, vocabulary, volume)))
+    poor = tuple(_poorly_measured(findings, dice or {}))
+    return Findings(findings, (*poor, *_warnings(findings, regions, vocabulary, volume)))
 
 
 def measure_labels(volume: Volume, labels: LabelMap, *, earlier: Sequence[Finding] = ()) -> Findings:
@@ -155,6 +159,13 @@ def mean_values(image: Num[np.ndarray, "i j k"], labels: LabelArray) -> dict[int
         voxels += np.bincount(found, minlength=size)
         total += np.bincount(found, weights=image[start : start + step][inside], minlength=size)
     return {int(label): float(total[label] / voxels[label]) for label in np.flatnonzero(voxels)}
+
+
+def _poorly_measured(findings: Sequence[Finding], dice: Mapping[str, float]) -> Iterator[str]:
+    for finding in findings:
+        measured = dice.get(finding.name, 1.0)
+        if finding.voxels and measured < _POOR_DICE:
+            yield f"{finding.name}: a Dice of {measured:.2f} was measured of this model: do not rely on it"
 
 
 def _warnings(

@@ -142,6 +142,7 @@ class Segmenter:
                     self.spec.confidence, finding, found.confidence.get(finding.class_id)
                 ),
                 removed=removed,
+                dice=self.spec.dice,
             )
         return Segmentation(
             labels=labels,

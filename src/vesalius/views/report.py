@@ -110,8 +110,17 @@ def _run_facts(run: Mapping[str, Any]) -> list[tuple[str, object]]:
     seconds = run.get("duration_s")
     return [
         ("input", run.get("input")),
+        ("corrected by clicks", _click_words(run.get("clicks"))),
         ("created", run.get("created")),
         ("command", words),
         ("duration", f"{seconds:.1f} s" if isinstance(seconds, int | float) else None),
         ("vesalius", run.get("version")),
     ]
+
+
+def _click_words(clicks: object) -> str | None:
+    """Return what was clicked on, and how often inside and outside of it."""
+    if not isinstance(clicks, Mapping) or not clicks:
+        return None
+    signs = ((name, count.get("positive", 0), count.get("negative", 0)) for name, count in clicks.items())
+    return ", ".join(f"{name} ({inside} inside, {outside} outside)" for name, inside, outside in signs)
