@@ -291,6 +291,7 @@ def _write_views(folder: Path, volume: Volume, result: Segmentation, facts: RunF
         "version": vesalius.__version__,
         "model": facts.model,
         "unvalidated": result.unvalidated,
+        "clicks": facts.more.get("clicks"),
     }
     _write_text(folder / "report.html", render_report(result.findings, png, run))
 
