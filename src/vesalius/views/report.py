@@ -37,8 +37,8 @@ def render_report(findings: Findings, preview_png: bytes, run: Mapping[str, Any]
         preview_png: The picture, as a PNG file's bytes; shown where there is one.
         run: What is known of the run, as ``run.json`` states it. These keys are read, each where it is there:
             ``input`` (name of the scan), ``created`` (when), ``command`` (text or list of words), ``version`` (of
-            the program), ``duration_s``, ``unvalidated`` (true, a reason, or a list of reasons), ``clicks`` (what was
-            clicked on -> how many are ``positive`` and ``negative``) and ``model``, a mapping with ``name``,
+            the program), ``duration_s``, ``unvalidated`` (true, a reason, or a list of reasons), ``clicks`` (what
+            was clicked on -> how many are ``positive`` and ``negative``) and ``model``, a mapping with ``name``,
             ``version``, ``licence``, ``sha256``, ``provenance``, ``citation``, ``dice`` (name -> Dice) and
             ``dice_source``.
 
