@@ -30,6 +30,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 
 _OUT_OF_MEMORY = ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory")
 
@@ -86,6 +87,11 @@ class StaleRevisionError(UsageError):
 
 class MissingExtraError(UsageError):
     """An optional package is not installed."""
+
+
+def install_line(extra: str) -> str:
+    """Return the line that installs an extra beside this very program, be it from an index or a checkout."""
+    return f"{sys.executable or 'python'} -m pip install 'vesalius[{extra}]'"
 
 
 class InputError(VesaliusError):

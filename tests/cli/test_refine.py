@@ -371,7 +371,7 @@ def test_dry_run_checks_clicks_says_what_they_need_and_writes_nothing(
     assert refine(scan, clicks, out, clicking_model, "--dry-run") == 0
     said = capsys.readouterr().out
     assert "liver: 1 positive and 1 negative clicks" in said
-    assert f"{plan['windows']} windows of 16 x 16 x 16" in said
+    assert f"{plan['windows']} window of 16 x 16 x 16" in said
     assert "GB" in said
     assert "forecast" in said
     assert not out.parent.exists()

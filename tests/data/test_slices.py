@@ -112,6 +112,11 @@ def test_pickled_objects_and_other_shapes_are_refused(tmp_path: Path) -> None:
         SliceStore(tmp_path)[0]
 
 
+def test_a_store_that_is_not_there_is_said_not_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match="no such folder"):
+        SliceStore(tmp_path / "nothing")
+
+
 def test_a_folder_without_a_manifest_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="curate slices"):
         SliceStore(tmp_path)

@@ -80,13 +80,19 @@ class Console:
             self._close()
 
 
+def number_of(count: int, one: str, many: str = "") -> str:
+    """Write a number of things: ``1 window``, ``2 windows``; of another plural than by s, ``2 classes``."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def describe(plan: Plan | SlicePlan) -> str:
     """Say a plan in one line."""
     empty = f" ({plan.num_empty} of air, skipped)" if plan.num_empty else ""
     card = max((sum(parts.values()) for parts in plan.card.values()), default=0)
     tight = " to keep to the memory allowed" if plan.gave_way else ""
+    windows, classes = number_of(plan.num_windows, "window"), number_of(plan.num_classes, "class", "classes")
     return (
-        f"{plan.num_windows} windows{empty}, {plan.num_classes} classes, {plan.precision}{tight}, "
+        f"{windows}{empty}, {classes}, {plan.precision}{tight}, "
         f"at most {plan.peak_bytes / 1e9:.1f} GB{f' and {card / 1e9:.1f} GB on the card' if card else ''}, "
         f"about {plan.seconds:.0f} s"
     )

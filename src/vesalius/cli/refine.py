@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from vesalius.cli import request as requests
 from vesalius.cli.named_model import check_clickable, identify_weights
-from vesalius.cli.progress import Console, describe_bytes
+from vesalius.cli.progress import Console, describe_bytes, number_of
 from vesalius.cli.result import print_result
 from vesalius.cli.scan import Scan, add_dicom_source, check_dicom_options, facts_of, open_scan, result_options
 from vesalius.errors import FileFormatError, UsageError
@@ -265,6 +265,6 @@ def _described(plan: ClickPlan) -> str:
     again = f", {plan.passes} passes: too little memory for all of them" if plan.passes > len(plan.windows) else ""
     size = " x ".join(map(str, plan.window_size))
     return (
-        f"{len(plan.windows)} windows of {size}{again}, {plan.precision}, at most {plan.peak_bytes / 1e9:.1f} GB, "
-        f"about {plan.seconds:.0f} s: a forecast"
+        f"{number_of(len(plan.windows), 'window')} of {size}{again}, {plan.precision}, "
+        f"at most {plan.peak_bytes / 1e9:.1f} GB, about {plan.seconds:.0f} s: a forecast"
     )

@@ -29,7 +29,7 @@ from vesalius.curation.new_list import refuse_foreign, write_beside
 from vesalius.data.cache import Cache
 from vesalius.data.datalists.record import DataList, ListedCase
 from vesalius.data.reading import read_image
-from vesalius.errors import InputError, MissingExtraError, UsageError
+from vesalius.errors import InputError, MissingExtraError, UsageError, install_line
 from vesalius.geometry.grid import Grid
 from vesalius.geometry.morphology import components, eroded
 from vesalius.geometry.resample import axis_maps, is_orthogonal, resample_linear, resample_points
@@ -289,5 +289,5 @@ def _segmentation() -> Any:
         raise MissingExtraError(
             expected="scikit-image, which divides scans into supervoxels",
             got="a Python without it",
-            do="pip install 'vesalius[train]'",
+            do=install_line("train"),
         ) from None

@@ -124,9 +124,8 @@ def _check_case(case: ListedCase, listed: DataList, traces: list[Traces], found:
     missing = missing_files(case)
     if missing:
         names = ", ".join(str(path) for path in missing[:_NAMED])
-        yield _wrong(
-            "file", case, f"{len(missing)} missing: {names}", "copy them, or take the case out of the list"
-        )
+        do = "copy them, say where they lie (--root DIR), or take the case out of the list"
+        yield _wrong("file", case, f"{len(missing)} missing: {names}", do)
         return
     try:
         image = read_image(case, listed.modality)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vesalius.errors import FileFormatError, MissingExtraError, UnsafeFileError
+from vesalius.errors import FileFormatError, MissingExtraError, UnsafeFileError, install_line
 
 CHUNK_SIDE = 64
 """Voxels of a chunk's side: what is decompressed at least."""
@@ -116,5 +116,5 @@ def _blosc2() -> ModuleType:
         raise MissingExtraError(
             expected="Blosc2, which the cache of prepared cases is compressed with",
             got="a Python without it",
-            do="pip install 'vesalius[train]'",
+            do=install_line("train"),
         ) from None

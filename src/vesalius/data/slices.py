@@ -280,6 +280,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         FileFormatError: If there is none, or it is no store's.
     """
+    if not folder.is_dir():
+        raise _damaged(folder, "no such folder")
     try:
         content = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError) as error:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from vesalius.errors import MissingExtraError
+from vesalius.errors import MissingExtraError, install_line
 
 
 class Board:
@@ -37,7 +37,7 @@ class Board:
             raise MissingExtraError(
                 expected="tensorboardX, to write events for TensorBoard",
                 got="a Python without it",
-                do="pip install 'vesalius[train]', or train without --tensorboard; metrics.jsonl has it all",
+                do=f"{install_line('train')}, or train without --tensorboard; metrics.jsonl has it all",
             ) from None
         self._folder = folder
         self._writer: Any = None

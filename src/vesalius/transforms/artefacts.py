@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from vesalius.errors import MissingExtraError
+from vesalius.errors import MissingExtraError, install_line
 from vesalius.transforms.augment import Augmentation
 
 
@@ -90,5 +90,5 @@ def _monai() -> Any:
         raise MissingExtraError(
             expected="MONAI, which blurs windows and changes their contrast",
             got="a Python without it",
-            do="pip install 'vesalius[train]', or set blur, contrast and field of the augmentation to 0",
+            do=f"{install_line('train')}, or set blur, contrast and field of the augmentation to 0",
         ) from None

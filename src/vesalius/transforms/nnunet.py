@@ -34,7 +34,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from vesalius.errors import MissingExtraError
+from vesalius.errors import MissingExtraError, install_line
 
 _TRANSFORMS = "batchgeneratorsv2.transforms"
 _DRAWING = (
@@ -255,5 +255,5 @@ def _missing(got: str) -> MissingExtraError:
     return MissingExtraError(
         expected="batchgeneratorsv2 0.3.6 or newer, before 0.4: nnU-Net's augmentation",
         got=got,
-        do="pip install 'vesalius[nnunet]', or leave nnU-Net's augmentation out",
+        do=f"{install_line('nnunet')}, or leave nnU-Net's augmentation out",
     )

@@ -80,7 +80,7 @@ def _unvalidated(reasons: object) -> str:
 
 
 def _structures(findings: Findings, dice: Mapping[str, float], dice_source: str) -> str:
-    notes = ["Confidence: the Dice the model expects of this result."]
+    notes = ["Confidence: the Dice the model expects of this result; empty where too few cases were measured."]
     if dice_source:
         notes.append(f"Measured Dice: {dice_source}.")
     rows = [_row(finding, dice.get(finding.name)) for finding in findings.classes]
