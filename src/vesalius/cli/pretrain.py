@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print all that would be done as JSON, with what a few steps took, and stop",
+        help="print all that would be done as JSON, then time and memory by a few steps (on stderr), and stop",
     )
 
 
