@@ -164,10 +164,10 @@ SENTENCES: Mapping[str, str] = {
     "scratch: {by_cases[1 labelled][finetuned_minus][scratch]:.3f}, "
     "{by_cases[3 labelled][finetuned_minus][scratch]:.3f} and "
     "{by_cases[10 labelled][finetuned_minus][scratch]:.3f}",
-    "few_shot_4_minutes.json": "With the weights of today in {minutes:g} minutes, some sixty steps in fp32: with one "
-    "labelled case fine-tuned {by_cases[1 labelled][dice][finetuned]:.3f}, from scratch "
-    "{by_cases[1 labelled][dice][scratch]:.3f}, copied labels {by_cases[1 labelled][dice][copied]:.3f}; fine-tuned "
-    "over scratch {by_cases[1 labelled][finetuned_minus][scratch]:.3f}",
+    "few_shot_4_minutes.json": "With the weights of today in {minutes:g} minutes, some sixty steps in fp32: one "
+    "labelled case, fine-tuned {by_cases[1 labelled][dice][finetuned]:.3f}, from scratch "
+    "{by_cases[1 labelled][dice][scratch]:.3f}, copied labels {by_cases[1 labelled][dice][copied]:.3f}; "
+    "fine-tuned over scratch {by_cases[1 labelled][finetuned_minus][scratch]:.3f}",
     "few_shot_stages.json": "With the weights of today, in fp32, without nnU-Net, some thirty steps in the same "
     "time, after which the network from scratch has hardly begun: with one labelled case fine-tuned "
     "{by_cases[1 labelled][dice][finetuned]:.3f}, from scratch {by_cases[1 labelled][dice][scratch]:.3f}, copied "
