@@ -21,10 +21,10 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.volume import LabelMap, Volume
 from vesalius.inference.automatic import BASE_LAYER
 from vesalius.inference.phases import forecast_as_dict, gigabytes, largest_phase, peak_of, ways_out
-from vesalius.inference.plan import SECONDS_OF_START, pass_bytes, pass_seconds
+from vesalius.inference.plan import pass_bytes, pass_seconds
 from vesalius.inference.points import clicks_on_model_grid, window_starts
 from vesalius.inference.segmenter import Segmenter
-from vesalius.inference.speed import DTYPES, measure_flops_per_second
+from vesalius.inference.speed import DTYPES, SECONDS_OF_START, measure_flops_per_second
 from vesalius.inference.upright import upright_bytes
 from vesalius.precision import Precision
 from vesalius.prompts.targets import resolve_target

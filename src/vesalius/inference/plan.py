@@ -16,7 +16,7 @@ from vesalius.geometry.grid import Grid
 from vesalius.inference.card import check_card, parted
 from vesalius.inference.phases import Phases, forecast_as_dict, gigabytes, largest_phase, peak_of, ways_out
 from vesalius.inference.pipelines import Pipeline
-from vesalius.inference.speed import DTYPES, measure_flops_per_second, window_flops
+from vesalius.inference.speed import DTYPES, SECONDS_OF_START, measure_flops_per_second, window_flops
 from vesalius.inference.vit_costs import as_slices, image_bytes
 from vesalius.inference.windows import WindowLayout, rolling_axis
 from vesalius.models.layers.winograd import winograd_serves
@@ -38,7 +38,6 @@ _EFFICIENCY = {"winograd": 1.1, "direct": 0.75}
 with tiles for bf16, none of which was at hand."""
 _LABEL_SECONDS_PER_VOXEL = 6e-8
 _LABEL_BYTES_PER_ROW = 4 * (1 << 15)
-SECONDS_OF_START = 3.0
 _WHERE_THE_NETWORK_IS = ("slab", "network", "interpolation")
 """Parts of a phase that lie on the network's device."""
 

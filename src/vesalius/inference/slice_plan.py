@@ -22,9 +22,8 @@ from vesalius.geometry.grid import Grid
 from vesalius.geometry.planes import Plane
 from vesalius.inference.card import check_card, free_bytes, parted
 from vesalius.inference.phases import Phases, forecast_as_dict, gigabytes, largest_phase, peak_of, ways_out
-from vesalius.inference.plan import SECONDS_OF_START
 from vesalius.inference.slice_facts import codes_of, kept_slices, plane_of, reflections, slices_together
-from vesalius.inference.speed import DTYPES, fastest
+from vesalius.inference.speed import DTYPES, SECONDS_OF_START, fastest
 from vesalius.inference.vit_costs import image_bytes, slice_flops
 from vesalius.inference.windows import WindowLayout, spread_starts
 from vesalius.precision import Precision

@@ -17,6 +17,8 @@ from vesalius.spec import PromptArchitecture, PromptedVitArchitecture
 
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
+SECONDS_OF_START = 3.0
+"""What a run takes before its first pass, in every plan."""
 _TIMED_SIDES = (16, 48)
 """Voxels along the sides of the convolutions that are timed; the last tells, unless it would take too long."""
 _LONGEST_TIMING_S = 10.0
